@@ -1,0 +1,208 @@
+"""The records that pass between rooms.
+
+Letters in shapes: N items, B batch, R regions, W words, L fragments (R or W), F feature width, D embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images as sets of regions, padded.
+
+    Attributes:
+        features: (N, R, F) float, zero where padded.
+        mask: (N, R) bool, True where a region is real; every image has at least one.
+    """
+
+    features: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> ImageBatch:
+        """The same batch on another device."""
+        return ImageBatch(
+            self.features.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking)
+        )
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Captions as sequences of word indices, padded at the end.
+
+    Attributes:
+        tokens: (N, W) int64, index of the padding word where padded.
+        mask: (N, W) bool, True where a word is real; every caption has at least one.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> TextBatch:
+        """The same batch on another device."""
+        return TextBatch(
+            self.tokens.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking)
+        )
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """One batch of given pairs; row i of the images is given to row i of the texts.
+
+    Attributes:
+        images: B images.
+        texts: B captions.
+        pair_ids: (B,) int64, the caption row in the training set.
+        same_image: (B, B) bool, True where the image given to pair i is the one given to pair j; its diagonal is True.
+            Such cells are no negatives.
+    """
+
+    images: ImageBatch
+    texts: TextBatch
+    pair_ids: Tensor
+    same_image: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> PairBatch:
+        """The same batch on another device."""
+        return PairBatch(
+            self.images.to(device, non_blocking),
+            self.texts.to(device, non_blocking),
+            self.pair_ids.to(device, non_blocking=non_blocking),
+            self.same_image.to(device, non_blocking=non_blocking),
+        )
+
+    def __len__(self) -> int:
+        return self.pair_ids.shape[0]
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What an encoder returns for one modality.
+
+    Attributes:
+        features: (N, L, D) float.
+        mask: (N, L) bool, True where a fragment is real.
+        pooled: (N, D) float, one vector for the whole, or None where the encoder has none.
+    """
+
+    features: Tensor
+    mask: Tensor
+    pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> Fragments:
+        """Some of the N items, by slice, mask or index tensor."""
+        return Fragments(
+            self.features[index], self.mask[index], None if self.pooled is None else self.pooled[index]
+        )
+
+    def to(self, device: torch.device) -> Fragments:
+        """The same fragments on another device."""
+        return Fragments(
+            self.features.to(device),
+            self.mask.to(device),
+            None if self.pooled is None else self.pooled.to(device),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Fragments]) -> Fragments:
+        """Join batches along N, padding all to the longest L with zeros and False."""
+        longest = max(part.features.shape[1] for part in parts)
+        features, masks = [], []
+        for part in parts:
+            missing = longest - part.features.shape[1]
+            features.append(torch.nn.functional.pad(part.features, (0, 0, 0, missing)))
+            masks.append(torch.nn.functional.pad(part.mask, (0, missing), value=False))
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        if pooled and len(pooled) != len(parts):
+            raise ValueError("some parts have a pooled vector and some have none")
+        return Fragments(torch.cat(features), torch.cat(masks), torch.cat(pooled) if pooled else None)
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """The pairing as given, right or wrong; noise is only ever another ``image_of_caption``.
+
+    Attributes:
+        image_of_caption: (N_captions,) int64, the image given to each caption row.
+        n_images: number of images in the split.
+    """
+
+    image_of_caption: IntArray
+    n_images: int
+
+    def __post_init__(self) -> None:
+        given = self.image_of_caption
+        if given.ndim != 1 or given.dtype != np.int64:
+            raise ValueError(f"image_of_caption must be a vector of int64, got {given.dtype} of shape {given.shape}")
+        if given.size and (given.min() < 0 or given.max() >= self.n_images):
+            raise ValueError(f"image_of_caption must lie in 0..{self.n_images - 1}, got {given.min()}..{given.max()}")
+
+    def __len__(self) -> int:
+        return self.image_of_caption.shape[0]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a matcher must know of the data to build itself.
+
+    Attributes:
+        feature_width: F, numbers a region.
+        n_regions: largest R.
+        vocabulary_size: number of word indices, padding and unknown included.
+        longest_caption: largest W, start and end marks included.
+        padding_index: index of the padding word.
+        unknown_index: index of the unknown word.
+    """
+
+    feature_width: int
+    n_regions: int
+    vocabulary_size: int
+    longest_caption: int
+    padding_index: int = 0
+    unknown_index: int = 3
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """Which pairs an epoch visits: one batch a stream is drawn at each step.
+
+    Attributes:
+        streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each (n,) int64.
+            The longest stream sets the number of steps; shorter ones start over with a new order.
+        metrics: what the planning found out, for the log.
+    """
+
+    streams: Mapping[str, IntArray]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one training step.
+
+    Attributes:
+        loss: scalar to minimise, with its graph.
+        metrics: what to average over the epoch and log; detached scalars.
+    """
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)

@@ -32,7 +32,8 @@ class ImageBatch:
     def to(self, device: torch.device, non_blocking: bool = False) -> ImageBatch:
         """The same batch on another device."""
         return ImageBatch(
-            self.features.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking)
+            self.features.to(device, non_blocking=non_blocking),
+            self.mask.to(device, non_blocking=non_blocking),
         )
 
     def __len__(self) -> int:
@@ -152,12 +153,16 @@ class Correspondence:
     def __post_init__(self) -> None:
         given = self.image_of_caption
         if given.ndim != 1 or given.dtype != np.int64:
-            raise ValueError(f"image_of_caption must be a vector of int64, got {given.dtype} of shape {given.shape}")
+            raise ValueError(
+                f"image_of_caption must be a vector of int64, got {given.dtype} of shape {given.shape}"
+            )
         if given.size and (given.min() < 0 or given.max() >= self.n_images):
-            raise ValueError(f"image_of_caption must lie in 0..{self.n_images - 1}, got {given.min()}..{given.max()}")
+            raise ValueError(
+                f"image_of_caption must lie in 0..{self.n_images - 1}, got {given.min()}..{given.max()}"
+            )
 
     def __len__(self) -> int:
-        return self.image_of_caption.shape[0]
+        return int(self.image_of_caption.shape[0])
 
 
 @dataclass(frozen=True)

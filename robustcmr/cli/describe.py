@@ -1,0 +1,189 @@
+"""``robustcmr list``, ``show``, ``validate`` and ``env``: what there is, and what it can be told."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from robustcmr.plugins import Registry
+
+KINDS = {"matchers": "matcher", "methods": "method", "data": "data", "configs": "config"}
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="matchers, methods, data or configs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print names and descriptions as JSON.")] = False,
+) -> None:
+    """List what can be chosen by name, with one line about each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from robustcmr.cli.output import print_json
+    from robustcmr.config.recipes import opening_comment, recipe_names, recipe_path
+    from robustcmr.errors import PluginError
+
+    kind = _kind(kind)
+    rows: dict[str, str] = {}
+    broken: list[str] = []
+    if kind == "configs":
+        rows = {name: opening_comment(recipe_path(name)).split("\n")[0] for name in recipe_names()}
+    else:
+        registry = _registry(kind)
+        for name in registry.names():
+            try:
+                rows[name] = _first_line(registry.load(name))
+            except PluginError as error:
+                broken.append(str(error))
+    if as_json:
+        print_json(rows)
+    else:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, line in rows.items():
+            table.add_row(name, line)
+        Console().print(table)
+    for message in broken:
+        sys.stderr.write(f"robustcmr: skipped: {message}\n")
+
+
+def show(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[KIND] NAME", help="Such as 'omit' or 'data scenes'.")
+    ],
+    split: Annotated[str, typer.Option(help="Split to show pictures of.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Pictures on the contact sheet.")] = 12,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Contact sheet to write, PNG.")
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
+) -> None:
+    """Describe a matcher, method, data set or recipe with all its options.
+
+    With 'data NAME' its captions are shown too, on a contact sheet of pictures where it has pictures.
+    """
+    from robustcmr.errors import ConfigError
+
+    if len(words) > 2:
+        raise ConfigError(f"show takes a name, or a kind and a name, got {' '.join(words)}")
+    name = words[-1]
+    kinds = [_kind(words[0])] if len(words) == 2 else [kind for kind in KINDS if name in _names(kind)]
+    if not kinds:
+        from robustcmr.plugins import did_you_mean
+
+        everything = sorted({known for kind in KINDS for known in _names(kind)})
+        raise ConfigError(
+            f"nothing is called '{name}'{did_you_mean(name, everything)} (see 'robustcmr list')"
+        )
+    for kind in kinds:
+        if kind == "configs":
+            from robustcmr.config.recipes import recipe_path
+
+            sys.stdout.write(recipe_path(name).read_text(encoding="utf-8"))
+        else:
+            _print_class(kind, name)
+    if len(words) == 2 and kinds == ["data"]:
+        _show_data(name, split, count, output, data_root)
+
+
+def validate(
+    config: Annotated[str, typer.Argument(help="A YAML recipe: a path, or the name of a shipped one.")],
+) -> None:
+    """Check a recipe without running it, and print it with every default filled in."""
+    from robustcmr.config.resolve import compose
+
+    resolved = compose(config, {}, [])
+    sys.stdout.write(resolved.to_yaml())
+    sys.stderr.write(
+        f"{config} is valid: {resolved.matcher.name} + {resolved.method.name} on {resolved.data.name}\n"
+    )
+
+
+def environment(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Show machine, versions and devices, as saved with every run."""
+    from robustcmr.cli.output import print_json
+    from robustcmr.environment import describe_environment
+
+    facts = describe_environment()
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {version or 'not installed'}" for name, version in value.items())
+        elif isinstance(value, list):
+            value = " ".join(str(item) for item in value) or "none"
+        sys.stdout.write(f"{key:14s} {value}\n")
+
+
+def _kind(given: str) -> str:
+    from robustcmr.errors import ConfigError
+    from robustcmr.plugins import did_you_mean
+
+    for plural, singular in {**KINDS, "datasets": "dataset"}.items():
+        if given in (plural, singular):
+            return "data" if plural == "datasets" else plural
+    raise ConfigError(f"unknown kind '{given}'{did_you_mean(given, KINDS)}, expected {', '.join(KINDS)}")
+
+
+def _registry(kind: str) -> Registry:
+    from robustcmr import plugins
+
+    return {"matchers": plugins.matchers, "methods": plugins.methods, "data": plugins.datasets}[kind]
+
+
+def _names(kind: str) -> list[str]:
+    from robustcmr.config.recipes import recipe_names
+
+    return recipe_names() if kind == "configs" else _registry(kind).names()
+
+
+def _first_line(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").split("\n")[0]
+
+
+def _print_class(kind: str, name: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from robustcmr.config.resolve import field_rows
+
+    cls: Any = _registry(kind).load(name)
+    section = KINDS[kind]
+    console = Console()
+    console.print(f"[bold]{section} {name}[/bold]  ({cls.__module__}.{cls.__qualname__})\n", highlight=False)
+    sys.stdout.write((inspect.getdoc(cls) or "") + "\n\n")
+    table = Table("option", "type", "default", "meaning")
+    for key, kind_of_value, default, description in field_rows(cls.Config):
+        table.add_row(f"{section}.{key}", kind_of_value, default, description)
+    console.print(table)
+
+
+def _show_data(name: str, split_name: str, count: int, output: Path | None, root: Path | None) -> None:
+    from robustcmr.config.resolve import resolve_component
+    from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
+
+    given: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": str(root)}
+    component = resolve_component("data", given)
+    split = component.cls(component.options).split(split_name)
+    images = range(min(count, split.n_images))
+    lines = {
+        image: [split.captions[row] for row in (split.image_of_caption == image).nonzero()[0]]
+        for image in images
+    }
+    if split.picture is None:
+        for image in images:
+            title = split.image_names[image] if split.image_names is not None else f"image {image}"
+            sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in lines[image]))
+        sys.stderr.write(f"{name} holds features without pictures, so there is no contact sheet\n")
+        return
+    from robustcmr.files import write_with
+
+    entries = [SheetEntry(split.picture(image), lines[image], f"{split_name} {image}") for image in images]
+    sheet = contact_sheet(entries)
+    path = output if output is not None else Path(f"{name}-{split_name}.png")
+    write_with(path, lambda file: sheet.save(file, format="PNG"))
+    sys.stdout.write(f"wrote {path}: {len(entries)} pictures of {name} {split_name} with their captions\n")

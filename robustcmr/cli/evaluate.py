@@ -1,0 +1,41 @@
+"""``robustcmr eval``: measure finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(  # the options describe themselves
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; several are measured as an ensemble.")],
+    split: Annotated[str, typer.Option(help="Split to measure.")] = "test",
+    fold5: Annotated[
+        bool, typer.Option("--fold5", help="Average over five consecutive fifths (COCO's 1K).")
+    ] = False,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the run's own by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")] = False,
+) -> None:
+    """Measure a split with the best checkpoint of a run, or with several runs as an ensemble."""
+    from rich.console import Console
+
+    from robustcmr.cli.output import print_json
+    from robustcmr.errors import ConfigError
+    from robustcmr.reporting.tables import recall_table
+    from robustcmr.run import evaluate as evaluate_runs
+
+    if checkpoint not in ("best", "last"):
+        raise ConfigError(f"--checkpoint is '{checkpoint}', expected best or last")
+    result = evaluate_runs(runs, split, 5 if fold5 else None, checkpoint, device)
+    if as_json:
+        print_json(result)
+        return
+    console = Console()
+    console.print(recall_table({f"{split} ({result['protocol_name']})": result["metrics"]}))
+    count = result["n_models"]
+    who = "one model" if count == 1 else f"ENSEMBLE of {count} models, scores averaged"
+    console.print(f"{who}: {', '.join(result['runs'])}", highlight=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""What the commands print: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from robustcmr.reporting.tables import recall_table
+from robustcmr.run_folder import RunFolder
+from robustcmr.training.interrupt import TrainingStopped
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Console]:
+    """Show notes on stderr while a run goes on, and say how to resume when it is stopped."""
+    console = Console(stderr=True)
+    logger = logging.getLogger("robustcmr")
+    handler = RichHandler(console=console, show_path=False, show_level=False, highlighter=None, markup=False)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield console
+    except TrainingStopped as stop:
+        sys.stderr.write(f"stopped and saved; go on with: robustcmr train --resume {folder}\n")
+        raise typer.Exit(128 + stop.signal_number) from None
+    except KeyboardInterrupt:
+        saved = RunFolder(folder).holds_run
+        sys.stderr.write(
+            f"stopped at once; go on from the last checkpoint with: robustcmr train --resume {folder}\n"
+            if saved
+            else "stopped before the run began; nothing was written\n"
+        )
+        raise typer.Exit(130) from None
+    finally:
+        logger.removeHandler(handler)
+
+
+def report_run(run: RunFolder, as_json: bool) -> None:
+    """Print the outcome of a finished run."""
+    results = run.read_results() or {}
+    if as_json:
+        print_json(results)
+        return
+    console = Console()
+    console.print(recall_table(results["splits"]))
+    for line in run_summary(results):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
+
+
+def run_summary(results: dict[str, Any]) -> list[str]:
+    """What a finished run was and what it took, in a few lines."""
+    noise = f"all {results['training_pairs']:,} pairs as they were written"
+    if results["noise_ratio_realised"] > 0:
+        asked = "" if results["noise_ratio"] is None else f"{results['noise_ratio']:.0%} asked for, "
+        noise = (
+            f"{results['noise_ratio_realised']:.1%} of {results['training_pairs']:,} pairs mismatched "
+            f"({asked}{results['protocol']} protocol, noise {results['noise_hash'][:12]})"
+        )
+    models = "one model" if results["n_models"] == 1 else f"ensemble of {results['n_models']} models"
+    memory = results["peak_memory_bytes"]["cpu"] / 2**30
+    return [
+        f"{results['matcher']} + {results['method']} on {results['data']}, {models}, "
+        f"seed {results['seed']}: {noise}",
+        f"epoch {results['best_epoch']} of {results['epochs']} was best on {results['selection_split']}; "
+        f"{results['seconds']:.0f} s, peak memory {memory:.1f} GiB, {results['parameters']:,} parameters",
+    ]
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

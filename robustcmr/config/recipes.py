@@ -1,0 +1,49 @@
+"""The recipes shipped with the package: finding them by name and describing them by their opening comment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustcmr.errors import ConfigError
+from robustcmr.plugins import did_you_mean
+
+
+def recipe_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+
+
+def recipe_path(given: str) -> Path:
+    """The file of a recipe given as a path or as the name of a shipped one.
+
+    Raises:
+        ConfigError: there is neither such a file nor such a recipe.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    shipped = recipe_folder() / f"{given.removesuffix('.yaml')}.yaml"
+    if "/" not in given and "\\" not in given and shipped.is_file():
+        return shipped
+    names = recipe_names()
+    raise ConfigError(
+        f"no configuration file {given} and no shipped recipe of that name{did_you_mean(path.stem, names)}"
+        f" (shipped: {', '.join(names)})"
+    )
+
+
+def opening_comment(path: Path) -> str:
+    """The comment lines a recipe starts with, without their marks."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""Caption files, identifier files, and captions as one flat table of word indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from robustcmr.data.tokens import tokenize
+from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.errors import DataError
+from robustcmr.types import IntArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def read_captions(path: Path) -> list[str]:
+    """Read a text file with one caption a line.
+
+    Args:
+        path: UTF-8 text; Windows line ends, a byte-order mark and a missing last line end are accepted.
+
+    Returns:
+        The captions without surrounding white space.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or has lines without a caption.
+    """
+    captions = [line.strip() for line in _read_lines(path)]
+    _refuse_empty(path, captions)
+    return captions
+
+
+def read_ids(path: Path) -> list[str]:
+    """Read a text file with one identifier a line.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or has empty lines.
+    """
+    names = [line.strip() for line in _read_lines(path)]
+    _refuse_empty(path, names, what="identifier")
+    return names
+
+
+def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
+    r"""Read a text file of ``identifier<TAB>caption`` lines, as CC152K has them.
+
+    Quotes are ordinary characters. A tab within a caption is written as ``\t`` and becomes a tab again.
+    A third column, such as the picture's address, is ignored; a fourth is an error.
+
+    Args:
+        path: UTF-8 text, as for ``read_captions``.
+
+    Returns:
+        The identifiers, and the captions without surrounding white space.
+
+    Raises:
+        DataError: the file is missing, empty or not UTF-8, or a line has no tab, too many, or no caption.
+    """
+    columns = [line.split("\t") for line in _read_lines(path)]
+    bare = [number for number, parts in enumerate(columns, 1) if len(parts) < 2]
+    if bare:
+        raise DataError(f"{path} has {_where(bare)} without a tab; expected identifier<TAB>caption")
+    wide = [number for number, parts in enumerate(columns, 1) if len(parts) > 3]
+    if wide:
+        raise DataError(
+            f"{path} has {_where(wide)} with more than three columns; write a tab within a caption as \\t"
+        )
+    captions = [parts[1].replace("\\t", "\t").strip() for parts in columns]
+    _refuse_empty(path, captions)
+    return [parts[0].strip() for parts in columns], captions
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Lines ended by a line feed only: what else Unicode calls a line end occurs within captions."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} is not UTF-8 text, see line {line}; convert it to UTF-8") from error
+    if not text:
+        raise DataError(f"{path} is empty; expected one entry a line")
+    return text.removesuffix("\n").split("\n")
+
+
+def _refuse_empty(path: Path, entries: Sequence[str], what: str = "caption") -> None:
+    empty = [number for number, entry in enumerate(entries, 1) if not entry]
+    if empty:
+        raise DataError(f"{path} has {_where(empty)} without {what}; every line needs one")
+
+
+def _where(lines: Sequence[int], most: int = 5) -> str:
+    """Say which lines, naming the first few and counting all."""
+    named = ", ".join(str(line) for line in lines[:most])
+    if len(lines) == 1:
+        return f"one line (line {named})"
+    return f"{len(lines)} lines (line {named}{', ...' if len(lines) > most else ''})"
+
+
+class TokenTable:
+    """Captions as word indices, all in one flat array.
+
+    Args:
+        tokens: (total,) int32 or int64, the captions one after another.
+        offsets: (n + 1,) int64, where each caption starts, and the total at the end; no caption is empty.
+        padding_index: index written where a caption is padded.
+    """
+
+    def __init__(
+        self, tokens: npt.NDArray[np.int32] | IntArray, offsets: IntArray, padding_index: int = 0
+    ) -> None:
+        lengths = np.diff(offsets)
+        if offsets.ndim != 1 or offsets.size < 1 or offsets[0] != 0 or offsets[-1] != tokens.size:
+            raise ValueError(f"offsets must run from 0 to the number of tokens, {tokens.size}")
+        if lengths.size and lengths.min() < 1:
+            raise ValueError("every caption needs at least one token")
+        self._tokens = tokens
+        self._offsets = offsets.astype(np.int64, copy=False)
+        self._lengths = lengths.astype(np.int64, copy=False)
+        self._padding_index = padding_index
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str], vocabulary: Vocabulary) -> TokenTable:
+        """Tokenise and encode captions, start and end marks included.
+
+        Args:
+            captions: n raw texts.
+            vocabulary: gives the indices; unknown words become its unknown word.
+        """
+        flat: list[int] = []
+        ends = [0]
+        for caption in captions:
+            flat.extend(vocabulary.encode_words(tokenize(caption)))
+            ends.append(len(flat))
+        return cls(np.array(flat, np.int32), np.array(ends, np.int64), vocabulary.padding_index)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def lengths(self) -> IntArray:
+        """(n,) int64, tokens a caption."""
+        return self._lengths
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest caption, 0 where there is none."""
+        return int(self._lengths.max(initial=0))
+
+    def padded(self, rows: IntArray) -> tuple[IntArray, BoolArray]:
+        """Some captions side by side, padded at the end to the longest of them.
+
+        Args:
+            rows: (k,) caption rows in 0..n-1, in any order, repeats allowed.
+
+        Returns:
+            Tokens (k, W) int64 and mask (k, W) bool, True where a token is real.
+
+        Raises:
+            IndexError: a row lies outside 0..n-1.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows must lie in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}")
+        lengths = self._lengths[rows]
+        place = np.arange(lengths.max(initial=0))
+        mask: BoolArray = place[None, :] < lengths[:, None]  # (k, W)
+        source = self._offsets[rows][:, None] + place[None, :]  # (k, W)
+        tokens = np.full(mask.shape, self._padding_index, dtype=np.int64)
+        tokens[mask] = self._tokens[source[mask]]
+        return tokens, mask

@@ -1,0 +1,132 @@
+"""Folders of built data in the user's cache: whole or absent, checked when opened, rebuilt when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from robustcmr.errors import UserError
+
+VARIABLE = "ROBUSTCMR_CACHE"
+MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished-"
+STALE_SECONDS = 24 * 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+def cache_root() -> Path:
+    """The folder all cached data goes to: ``$ROBUSTCMR_CACHE``, or ``robustcmr`` in the user's cache folder.
+
+    Raises:
+        UserError: the variable is not set and the user has no home folder.
+    """
+    given = os.environ.get(VARIABLE, "")
+    if given:
+        return Path(given)
+    name = "LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME"
+    base = Path(os.environ.get(name, ""))
+    if base.is_absolute():
+        return base / "robustcmr"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise UserError(
+            f"no home folder was found to keep built data in; "
+            f"point the environment variable {VARIABLE} at a folder"
+        ) from error
+    return (home / "AppData" / "Local" if os.name == "nt" else home / ".cache") / "robustcmr"
+
+
+def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Make sure a folder of built files is there and whole.
+
+    Two processes may build the same folder at once: each builds its own, the first to finish is kept.
+
+    Args:
+        folder: where the files shall be.
+        build: fills an empty folder with files; must give the same bytes each time.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    if is_whole(folder):
+        return folder
+    if folder.exists():
+        logger.warning("the cached data in %s is damaged; building it again", folder)
+    unfinished = folder.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+    try:
+        unfinished.mkdir(parents=True)
+        _sweep(folder.parent)
+        build(unfinished)
+        _write_manifest(unfinished)
+        _put(unfinished, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write built data to {folder.parent}: {error.strerror or error}; "
+            f"point the environment variable {VARIABLE} at a folder that can be written"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file named in a folder's manifest is there with its size and SHA-256."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return bool(listed) and all(
+            (folder / name).stat().st_size == size and _digest(folder / name) == digest
+            for name, (size, digest) in listed.items()
+        )
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_manifest(folder: Path) -> None:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    listed = {path.name: [path.stat().st_size, _digest(path)] for path in files}
+    (folder / MANIFEST).write_text(json.dumps(listed, indent=2), encoding="utf-8")
+
+
+def _put(unfinished: Path, folder: Path) -> None:
+    """Rename a finished folder to its place, unless another process has put a whole one there meanwhile."""
+    if folder.exists() and not is_whole(folder):
+        damaged = folder.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            folder.rename(damaged)
+        except FileNotFoundError:
+            pass  # another process was faster
+        else:
+            shutil.rmtree(damaged, ignore_errors=True)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not is_whole(folder):
+            raise
+
+
+def _sweep(parent: Path) -> None:
+    """Delete what builds that were killed long ago have left behind."""
+    for left in parent.glob(f"{UNFINISHED}*"):
+        try:
+            old = time.time() - left.stat().st_mtime > STALE_SECONDS
+        except OSError:
+            continue  # its owner has just finished
+        if old:
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,209 @@
+"""The embedded data set: small drawn scenes with captions, built on the spot and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import Field, model_validator
+
+from robustcmr.data.base import PairsData, PairsSplit
+from robustcmr.data.fingerprint import fingerprint
+from robustcmr.data.scenes.build import Recipe, build_split
+from robustcmr.data.scenes.cache import cache_root, cached_folder
+from robustcmr.data.scenes.grammar import CAPTIONS_PER_PICTURE, GrammarOptions
+from robustcmr.data.scenes.layout import LayoutOptions, Scene
+from robustcmr.data.scenes.records import meaning_from_json, scene_from_json
+from robustcmr.data.scenes.table import SceneTable
+from robustcmr.data.scenes.truth import Meaning
+from robustcmr.data.store import NpyFeatures
+from robustcmr.errors import DataError
+from robustcmr.options import Options
+from robustcmr.types import IntArray
+
+VERSION = 1
+"""Raised whenever the same options would give other bytes."""
+
+SPLITS = ("train", "dev", "test")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A split as it lies in the cache."""
+
+    split: PairsSplit
+    scenes: Sequence[Scene]
+    meanings: Sequence[Meaning]
+    table: SceneTable
+
+
+class Scenes(PairsData):
+    """Drawn scenes of a few coloured shapes, five captions each; no download, built in seconds.
+
+    Each picture has 12 regions of 436 numbers straight from its pixels, so a model has to learn to see.
+    Each caption names a part of the scene and keeps what it claims, so that one can ask what else it fits.
+
+    Args:
+        config: sizes, seed and difficulty.
+    """
+
+    class Config(Options):
+        """Sizes, seed and difficulty of the scenes."""
+
+        seed: int = Field(
+            0, ge=0, le=2**63 - 1, description="seed of everything: another seed, other pictures"
+        )
+        n_train: int = Field(1500, ge=1, le=1_000_000, description="pictures to train on, five captions each")
+        n_dev: int = Field(300, ge=1, le=1_000_000, description="pictures to choose the best epoch on")
+        n_test: int = Field(500, ge=1, le=1_000_000, description="pictures to test on")
+        min_objects: int = Field(3, ge=3, le=9, description="fewest objects in a picture")
+        max_objects: int = Field(7, ge=3, le=9, description="most objects in a picture")
+        repeats: float = Field(
+            0.45,
+            ge=0,
+            le=1,
+            description="probability that an object takes over the shape or colour of an earlier one",
+        )
+        occlusion: float = Field(
+            0.4, ge=0.05, le=0.5, description="largest share of an object that others may hide"
+        )
+        rotation: float = Field(
+            8.0, ge=0, le=20, description="largest turn of an object, in degrees either way"
+        )
+        pixel_noise: float = Field(
+            0.03,
+            ge=0,
+            le=0.5,
+            description="standard deviation of the pixel noise; 1 is the range from black to white",
+        )
+        box_jitter: float = Field(
+            0.08,
+            ge=0,
+            le=0.25,
+            description="largest shift of each side of an object's box, as a share of the box",
+        )
+        attribute_dropout: float = Field(
+            0.35, ge=0, le=1, description="probability of leaving out an attribute of a named object"
+        )
+        background_mentions: float = Field(
+            0.2, ge=0, le=1, description="probability of naming the background"
+        )
+        synonyms: bool = Field(
+            True, description="vary the words; false says the same thing always the same way"
+        )
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            if self.min_objects > self.max_objects:
+                raise ValueError(
+                    f"min_objects is {self.min_objects} but max_objects is {self.max_objects}; "
+                    "expected min_objects to be no larger"
+                )
+            return self
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._opened: dict[str, _Content] = {}
+
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``dev`` and ``test``."""
+        return SPLITS
+
+    def split(self, name: str) -> PairsSplit:
+        """Open a split, building the data set first where the cache does not have it.
+
+        Raises:
+            DataError: there is no such split.
+            UserError: the cache folder cannot be written.
+        """
+        return self._open(name).split
+
+    def fingerprint(self, split: str) -> str:
+        """16 hexadecimal digits that stand for a split's captions and features."""
+        opened = self._open(split).split
+        return fingerprint(opened.captions, opened.features)
+
+    def scenes(self, split: str) -> Sequence[Scene]:
+        """What each picture of a split shows."""
+        return self._open(split).scenes
+
+    def meanings(self, split: str) -> Sequence[Meaning]:
+        """What each caption of a split claims."""
+        return self._open(split).meanings
+
+    def caption_satisfied(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
+        """Which pictures a caption is true of, by the scenes themselves.
+
+        Args:
+            split: name of the split.
+            caption_row: row of the caption, 0..n_captions-1.
+            images: (k,) pictures to ask about.
+
+        Returns:
+            (k,) bool; True at the caption's own picture.
+        """
+        content = self._open(split)
+        return content.table.satisfies(content.meanings[caption_row], images)
+
+    def folder(self) -> Path:
+        """The folder in the cache, built where it is missing or damaged."""
+        options = self.config.model_dump(mode="json")
+        text = json.dumps(options, sort_keys=True)
+        key = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+        return cached_folder(cache_root() / "scenes" / f"v{VERSION}-{key}", self._build)
+
+    def _build(self, folder: Path) -> None:
+        sizes = (self.config.n_train, self.config.n_dev, self.config.n_test)
+        logger.info("drawing %d scenes; later runs find them in %s", sum(sizes), folder.parent)
+        for name, size in zip(SPLITS, sizes, strict=True):
+            build_split(folder, name, size, self._recipe(name))
+        (folder / "options.json").write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
+
+    def _recipe(self, name: str) -> Recipe:
+        c = self.config
+        return Recipe(
+            seed=c.seed,
+            stream=SPLITS.index(name),
+            layout=LayoutOptions(c.min_objects, c.max_objects, c.repeats, c.rotation, c.occlusion),
+            grammar=GrammarOptions(c.attribute_dropout, c.background_mentions, c.synonyms),
+            pixel_noise=c.pixel_noise,
+            box_jitter=c.box_jitter,
+        )
+
+    def _open(self, name: str) -> _Content:
+        if name not in SPLITS:
+            raise DataError(f"scenes has no split {name!r}; expected one of {', '.join(SPLITS)}")
+        if name not in self._opened:
+            self._opened[name] = self._read(self.folder(), name)
+        return self._opened[name]
+
+    def _read(self, folder: Path, name: str) -> _Content:
+        value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
+        split = PairsSplit(
+            name=name,
+            features=NpyFeatures(folder / f"{name}_ims.npy"),
+            captions=tuple(value["captions"]),
+            image_of_caption=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_PICTURE),
+            picture=partial(_picture, self._recipe(name), scenes),
+            image_names=tuple(f"{name}-{index:04d}" for index in range(len(scenes))),
+        )
+        meanings = tuple(meaning_from_json(meaning) for meaning in value["meanings"])
+        return _Content(split, scenes, meanings, SceneTable(scenes))
+
+
+def _picture(recipe: Recipe, scenes: Sequence[Scene], image: int) -> Image.Image:
+    if not 0 <= image < len(scenes):
+        raise IndexError(f"image must lie in 0..{len(scenes) - 1}, got {image}")
+    return recipe.picture(scenes[image], image)

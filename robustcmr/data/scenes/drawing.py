@@ -1,0 +1,106 @@
+"""From a scene to pixels, with Pillow: drawn larger, shrunk for smooth edges, then a little noise."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw
+
+from robustcmr.data.scenes.layout import SIDE, Scene, Thing
+from robustcmr.data.scenes.shapes import OUTLINES, placed
+from robustcmr.data.scenes.vocabulary import BACKGROUNDS, COLOURS, Rgb
+
+FACTOR = 3
+"""How many times larger than the picture the drawing board is."""
+
+TONE_JITTER = 10
+"""Largest shift of an object's or a background's tone, of 255."""
+
+
+def mix(first: Rgb, second: Rgb, share: float) -> Rgb:
+    """A tone between two, ``share`` of the way to the second."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def pattern_tone(tone: Rgb) -> Rgb:
+    """The second tone of a patterned object: much darker where it is light, much lighter where it is dark."""
+    luma = 0.299 * tone[0] + 0.587 * tone[1] + 0.114 * tone[2]
+    return mix(tone, (0, 0, 0), 0.62) if luma > 135 else mix(tone, (255, 255, 255), 0.72)
+
+
+@lru_cache(maxsize=1024)
+def pattern(texture: str, width: int) -> Image.Image:
+    """Where the second tone goes in a box of ``width`` pixels: an image of 0 and 255.
+
+    The pattern grows with the object, so that a small one shows as many stripes as a big one.
+    """
+    steps = (np.arange(width) + 0.5) / width
+    if texture == "striped":
+        marked = np.broadcast_to(((steps * 4.0 + 0.25) % 1.0 < 0.5)[:, None], (width, width))
+    elif texture == "checked":
+        cell = np.floor(steps * 4.0).astype(np.int64)
+        marked = (cell[:, None] + cell[None, :]) % 2 == 0
+    elif texture == "dotted":
+        wave = (steps * 3.0) % 1.0 - 0.5
+        marked = wave[:, None] ** 2 + wave[None, :] ** 2 < 0.3**2
+    else:
+        marked = np.zeros((width, width), dtype=np.bool_)
+    return Image.fromarray(np.where(marked, 255, 0).astype(np.uint8))
+
+
+def _shifted(rng: np.random.Generator, tone: Rgb) -> Rgb:
+    shift = rng.integers(-TONE_JITTER, TONE_JITTER + 1, size=3)
+    red, green, blue = (min(255, max(0, part + int(move))) for part, move in zip(tone, shift, strict=True))
+    return red, green, blue
+
+
+def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
+    scale = board.width
+    half = thing.half * scale
+    # A turned outline can reach beyond its upright box by a quarter at most.
+    reach = int(half * 1.25) + 2
+    left, top = int(thing.x * scale) - reach, int(thing.y * scale) - reach
+    outline = OUTLINES[thing.shape]
+    place = (thing.x * scale - left, thing.y * scale - top, half, thing.angle)
+    rim = placed(outline.rim, *place).ravel().tolist()
+    hole = None if outline.hole is None else placed(outline.hole, *place).ravel().tolist()
+    mask = Image.new("L", (2 * reach, 2 * reach))
+    pen = ImageDraw.Draw(mask)
+    pen.polygon(rim, fill=255)
+    if hole is not None:
+        pen.polygon(hole, fill=0)
+    stamp = Image.new("RGB", mask.size, tone)
+    if thing.texture != "plain":
+        width = max(1, round(2 * half))
+        marks = Image.new("L", mask.size)
+        marks.paste(pattern(thing.texture, width), (reach - width // 2, reach - width // 2))
+        stamp.paste(pattern_tone(tone), (0, 0), ImageChops.multiply(mask, marks))
+    pen = ImageDraw.Draw(stamp)
+    for edge in (rim, hole):
+        if edge is not None:
+            pen.line([*edge, *edge[:4]], fill=mix(tone, (0, 0, 0), 0.45), width=FACTOR, joint="curve")
+    board.paste(stamp, (left, top), mask)
+
+
+def draw_scene(scene: Scene, rng: np.random.Generator, noise: float, side: int = SIDE) -> Image.Image:
+    """Draw a scene.
+
+    Args:
+        scene: what to draw.
+        rng: source of the shifts of tone and of the noise; the same one gives the same picture.
+        noise: standard deviation of the pixel noise, 1 being the whole range from black to white.
+        side: width and height of the picture in pixels.
+
+    Returns:
+        An RGB image of (side, side) pixels.
+    """
+    ground = _shifted(rng, BACKGROUNDS[scene.background])
+    board = Image.new("RGB", (side * FACTOR, side * FACTOR), ground)
+    for thing in scene.things:
+        _draw_thing(board, thing, _shifted(rng, COLOURS[thing.colour]))
+    pixels = np.asarray(board.reduce(FACTOR), dtype=np.float32)
+    if noise > 0:
+        pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(255.0 * noise)
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))

@@ -1,0 +1,190 @@
+"""What stands where in a picture: sampling a scene, with some occlusion but never too much."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from robustcmr.data.scenes.shapes import OUTLINES, placed
+from robustcmr.data.scenes.vocabulary import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
+
+SIDE = 96
+"""Width and height of a picture in pixels."""
+
+TEXTURE_ODDS = (0.4, 0.2, 0.2, 0.2)
+SIZE_ODDS = (0.35, 0.35, 0.3)
+SIZE_JITTER = 0.08
+LEAST_CONTRAST = 90.0
+PLACE_TRIES = 40
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object.
+
+    Attributes:
+        shape: key of ``SHAPES``.
+        colour: key of ``COLOURS``.
+        size: key of ``SIZES``.
+        texture: one of ``TEXTURES``.
+        x: centre, 0 (left) to 1 (right).
+        y: centre, 0 (top) to 1 (bottom).
+        half: half the width, as a share of the picture's width.
+        angle: degrees, clockwise.
+    """
+
+    shape: str
+    colour: str
+    size: str
+    texture: str
+    x: float
+    y: float
+    half: float
+    angle: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture's content.
+
+    Attributes:
+        background: key of ``BACKGROUNDS``.
+        things: from the back to the front.
+        covers: (front, behind, share) for each pair that overlaps: indices into ``things``, and the share
+            of the smaller one's area that lies in the overlap.
+    """
+
+    background: str
+    things: tuple[Thing, ...]
+    covers: tuple[tuple[int, int, float], ...]
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How scenes are sampled.
+
+    Attributes:
+        min_objects: fewest objects.
+        max_objects: most objects.
+        repeats: probability that an object takes over the shape, the colour or both from an earlier one.
+        rotation: largest turn in degrees, either way.
+        occlusion: largest hidden share of an object.
+    """
+
+    min_objects: int
+    max_objects: int
+    repeats: float
+    rotation: float
+    occlusion: float
+
+
+def thing_mask(thing: Thing, side: int = SIDE) -> Mask:
+    """Pixels a thing covers when nothing stands before it, (side, side) bool."""
+    image = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(image)
+    outline = OUTLINES[thing.shape]
+    place = (thing.x * side, thing.y * side, thing.half * side, thing.angle)
+    pen.polygon(placed(outline.rim, *place).ravel().tolist(), fill=1)
+    if outline.hole is not None:
+        pen.polygon(placed(outline.hole, *place).ravel().tolist(), fill=0)
+    return np.asarray(image, dtype=np.bool_)
+
+
+def thing_box(thing: Thing) -> tuple[float, float, float, float]:
+    """Tight box (x0, y0, x1, y1) around a thing, as shares of the picture's width."""
+    rim = placed(OUTLINES[thing.shape].rim, thing.x, thing.y, thing.half, thing.angle)
+    (x0, y0), (x1, y1) = rim.min(axis=0), rim.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def contrast(colour: str, background: str) -> float:
+    """Distance of an object colour from a background in red, green and blue, 0 to about 441."""
+    return math.dist(COLOURS[colour], BACKGROUNDS[background])
+
+
+def draw_index(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
+    """One index, drawn with the given odds (summing to 1)."""
+    point, total = float(rng.random()), 0.0
+    for index, share in enumerate(odds):
+        total += share
+        if point < total:
+            return index
+    return len(odds) - 1
+
+
+def sample_scene(rng: np.random.Generator, options: LayoutOptions) -> Scene:
+    """Draw one scene.
+
+    Args:
+        rng: source of chance; the scene depends on nothing else.
+        options: how scenes are sampled.
+
+    Returns:
+        A scene with ``min_objects`` to ``max_objects`` things, each at least ``1 - occlusion`` visible.
+    """
+    while True:
+        background = list(BACKGROUNDS)[int(rng.integers(len(BACKGROUNDS)))]
+        count = int(rng.integers(options.min_objects, options.max_objects + 1))
+        scene = _fill(rng, options, background, count)
+        if scene is not None:
+            return scene
+
+
+def _fill(rng: np.random.Generator, options: LayoutOptions, background: str, count: int) -> Scene | None:
+    colours = [name for name in COLOURS if contrast(name, background) >= LEAST_CONTRAST]
+    things: list[Thing] = []
+    whole: list[Mask] = []
+    areas: list[int] = []
+    visible: list[Mask] = []
+    for _ in range(count):
+        look = _look(rng, options, colours, things)
+        for _ in range(PLACE_TRIES):
+            thing = _place(rng, options, look)
+            mask = thing_mask(thing)
+            remaining = [seen & ~mask for seen in visible]
+            least = 1.0 - options.occlusion
+            if all(int(seen.sum()) >= least * area for seen, area in zip(remaining, areas, strict=True)):
+                break
+        else:
+            return None
+        things.append(thing)
+        whole.append(mask)
+        areas.append(int(mask.sum()))
+        visible = [*remaining, mask]
+    covers = []
+    for front in range(count):
+        for behind in range(front):
+            shared = int((whole[front] & whole[behind]).sum())
+            if shared:
+                covers.append((front, behind, round(shared / min(areas[front], areas[behind]), 4)))
+    return Scene(background, tuple(things), tuple(covers))
+
+
+def _look(
+    rng: np.random.Generator, options: LayoutOptions, colours: list[str], earlier: list[Thing]
+) -> tuple[str, str, str, str]:
+    shape = SHAPES[int(rng.integers(len(SHAPES)))]
+    colour = colours[int(rng.integers(len(colours)))]
+    size = list(SIZES)[draw_index(rng, SIZE_ODDS)]
+    texture = TEXTURES[draw_index(rng, TEXTURE_ODDS)]
+    if earlier and float(rng.random()) < options.repeats:
+        model = earlier[int(rng.integers(len(earlier)))]
+        kind = draw_index(rng, (0.5, 0.3, 0.2))
+        shape = model.shape if kind in (0, 2) else shape
+        colour = model.colour if kind in (1, 2) else colour
+    return shape, colour, size, texture
+
+
+def _place(rng: np.random.Generator, options: LayoutOptions, look: tuple[str, str, str, str]) -> Thing:
+    shape, colour, size, texture = look
+    half = SIZES[size] * (1.0 + SIZE_JITTER * (2.0 * float(rng.random()) - 1.0))
+    free = 1.0 - 2.0 * half
+    x, y = (half + free * float(rng.random()) for _ in range(2))
+    angle = options.rotation * (2.0 * float(rng.random()) - 1.0)
+    return Thing(shape, colour, size, texture, round(x, 4), round(y, 4), round(half, 4), round(angle, 2))

@@ -1,0 +1,175 @@
+"""Words and their indices, in the JSON form the published vocabularies have."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustcmr.data.tokens import tokenize
+from robustcmr.errors import DataError
+from robustcmr.files import write_text
+from robustcmr.types import IntArray
+
+PADDING, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+SPECIAL_WORDS = (PADDING, START, END, UNKNOWN)
+
+
+class Vocabulary:
+    """A fixed list of words; the first four are padding, start, end and unknown.
+
+    Args:
+        words: all words by index, the four special ones first, each once.
+    """
+
+    padding_index = 0
+    start_index = 1
+    end_index = 2
+    unknown_index = 3
+
+    def __init__(self, words: Sequence[str]) -> None:
+        if tuple(words[:4]) != SPECIAL_WORDS:
+            raise ValueError(f"a vocabulary starts with {', '.join(SPECIAL_WORDS)}, got {tuple(words[:4])}")
+        self._words = tuple(words)
+        self._index = {word: index for index, word in enumerate(self._words)}
+        if len(self._index) != len(self._words):
+            raise ValueError("a vocabulary holds each word once")
+
+    @classmethod
+    def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
+        """Collect the words of some captions, the most frequent first and ties in alphabetical order.
+
+        Args:
+            captions: raw caption text, of the training split alone.
+            min_count: occurrences a word needs to be kept, at least 1.
+        """
+        if min_count < 1:
+            raise ValueError(f"min_count must be at least 1, got {min_count}")
+        counts = Counter(chain.from_iterable(tokenize(caption) for caption in captions))
+        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_WORDS]
+        return cls([*SPECIAL_WORDS, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read a vocabulary in the published form ``{"word2idx": ..., "idx2word": ..., "idx": ...}``.
+
+        Raises:
+            DataError: the file is missing, no JSON, lacks a part or a special word, or its parts disagree.
+        """
+        word2idx, idx2word, count = _read_parts(path)
+        _check_special_words(path, word2idx)
+        if sorted(word2idx.values()) != list(range(len(word2idx))):
+            raise DataError(
+                f"{path}: the indices of its {len(word2idx)} words are not 0..{len(word2idx) - 1}, each once"
+            )
+        wrong = [word for word, index in word2idx.items() if idx2word.get(str(index)) != word]
+        if wrong:
+            raise DataError(
+                f"{path}: idx2word disagrees with word2idx on {len(wrong)} of {len(word2idx)} words, "
+                f"such as {wrong[0]!r}; build the vocabulary anew"
+            )
+        if not len(idx2word) == count == len(word2idx):
+            raise DataError(
+                f"{path}: word2idx has {len(word2idx)} words, idx2word {len(idx2word)} and idx says {count}; "
+                "expected the same number three times"
+            )
+        return cls(sorted(word2idx, key=word2idx.__getitem__))
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary in the published form, atomically.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        parts = {
+            "word2idx": self._index,
+            "idx2word": {str(index): word for index, word in enumerate(self._words)},
+            "idx": len(self),
+        }
+        write_text(path, json.dumps(parts, ensure_ascii=False) + "\n")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words, by index."""
+        return self._words
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._words == other._words
+
+    def __hash__(self) -> int:
+        return hash(self._words)
+
+    def index(self, word: str) -> int:
+        """Index of a word, that of the unknown word where it is not known."""
+        return self._index.get(word, self.unknown_index)
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """Indices of words already split, between the start and the end mark."""
+        known, unknown = self._index, self.unknown_index
+        return [self.start_index, *(known.get(word, unknown) for word in words), self.end_index]
+
+    def encode(self, caption: str) -> IntArray:
+        """Indices of a caption's words.
+
+        Args:
+            caption: raw text.
+
+        Returns:
+            (words + 2,) int64: start mark, one index a word, end mark.
+        """
+        return np.array(self.encode_words(tokenize(caption)), dtype=np.int64)
+
+    def coverage(self, captions: Iterable[str]) -> float:
+        """Share of the words of some captions that are known, 0..1; 1 where there is no word."""
+        known = total = 0
+        for caption in captions:
+            words = tokenize(caption)
+            total += len(words)
+            known += sum(word in self._index for word in words)
+        return known / total if total else 1.0
+
+
+def _read_parts(path: Path) -> tuple[dict[str, int], Mapping[str, Any], Any]:
+    """The three parts of a vocabulary file, their types checked."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no vocabulary file {path}") from error
+    except OSError as error:
+        raise DataError(f"cannot read the vocabulary {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON file: {error}") from error
+    expected = 'expected {"word2idx": {...}, "idx2word": {...}, "idx": n}'
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds a JSON {type(document).__name__}; {expected}")
+    missing = [key for key in ("word2idx", "idx2word", "idx") if key not in document]
+    if missing:
+        raise DataError(f"{path} has no {' and no '.join(missing)}; {expected}")
+    word2idx, idx2word, count = (document[key] for key in ("word2idx", "idx2word", "idx"))
+    if not isinstance(word2idx, dict) or not isinstance(idx2word, dict):
+        raise DataError(f"{path}: word2idx and idx2word must be JSON objects; {expected}")
+    for word, index in word2idx.items():
+        if type(index) is not int:
+            raise DataError(f"{path}: the index of {word!r} is {index!r}; expected a whole number")
+    return word2idx, idx2word, count
+
+
+def _check_special_words(path: Path, word2idx: Mapping[str, int]) -> None:
+    expected = f"expected {', '.join(SPECIAL_WORDS)} at 0..3"
+    missing = [word for word in SPECIAL_WORDS if word not in word2idx]
+    if missing:
+        raise DataError(f"{path} has no {' and no '.join(missing)} word; {expected}")
+    for index, word in enumerate(SPECIAL_WORDS):
+        if word2idx[word] != index:
+            raise DataError(f"{path} has {word} at index {word2idx[word]}; {expected}")

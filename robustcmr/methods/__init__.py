@@ -1,0 +1,1 @@
+"""Published methods, one short file each, composed of the rooms below them."""

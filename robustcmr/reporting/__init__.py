@@ -1,0 +1,1 @@
+"""Tables and plots made from what runs have written; nothing here trains."""

@@ -1,0 +1,255 @@
+"""Pictures of a run: loss and recalls over its epochs. Drawn off screen; no display is ever needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from robustcmr.files import write_with
+
+_SIZE = (8.0, 4.5)  # inches
+_DPI = 120
+_INK = "#333333"
+_GREY = "#767676"
+_GRID = "#e4e4e4"
+_LABELS_AT = 1.03  # of the width of the axes
+_COLOURS = ("#0b4f8a", "#3d8bd0", "#8fbfe8", "#a63c06", "#e0752d", "#f2b488")  # three blues, three oranges
+_MARKERS = ("o", "s", "^", "o", "s", "^")
+
+RECALLS = {
+    "image to text R@1": "i2t_r1",
+    "image to text R@5": "i2t_r5",
+    "image to text R@10": "i2t_r10",
+    "text to image R@1": "t2i_r1",
+    "text to image R@5": "t2i_r5",
+    "text to image R@10": "t2i_r10",
+}
+"""Lines of the recall plot, by their key in the measures of an epoch."""
+
+
+def plot_loss(epochs: Sequence[int], losses: Sequence[float], path: Path) -> None:
+    """Draw the training loss over epochs into a PNG, written atomically.
+
+    Args:
+        epochs: one or more epochs, ascending.
+        losses: mean training loss of each.
+        path: the picture.
+
+    Raises:
+        ValueError: there are no epochs, or not as many losses.
+        UserError: the file cannot be written.
+    """
+    _check_lengths(epochs, {"loss": losses})
+    figure, axes = _canvas("Training loss", "loss, mean over the epoch's steps", epochs)
+    axes.plot(epochs, losses, color=_COLOURS[0], marker="o", markersize=_marker_size(epochs), linewidth=1.8)
+    axes.annotate(
+        f"{losses[-1]:.4g}",
+        (epochs[-1], losses[-1]),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        color=_INK,
+        annotation_clip=False,
+    )
+    figure.subplots_adjust(left=0.1, right=0.9, top=0.86, bottom=0.13)
+    _save(figure, path)
+
+
+def plot_recall(
+    epochs: Sequence[int],
+    series: Mapping[str, Sequence[float]],
+    best_epoch: int,
+    path: Path,
+    title: str = "Recall on the dev split",
+) -> None:
+    """Draw recalls over epochs into a PNG, written atomically, with the best epoch marked.
+
+    Args:
+        epochs: one or more epochs, ascending.
+        series: a line each, by name: a recall in percent, 0..100, for every epoch. The first three share one
+            hue and the next three another; at most six.
+        best_epoch: which of ``epochs`` to mark.
+        path: the picture.
+        title: what stands above it.
+
+    Raises:
+        ValueError: there are no epochs, a line has not one value an epoch, there are no lines or more than
+            six, or ``best_epoch`` is none of the epochs.
+        UserError: the file cannot be written.
+    """
+    _check_lengths(epochs, series)
+    if not 1 <= len(series) <= len(_COLOURS):
+        raise ValueError(f"got {len(series)} lines to draw; give between 1 and {len(_COLOURS)}")
+    if best_epoch not in epochs:
+        raise ValueError(f"the best epoch {best_epoch} is none of the epochs {list(epochs)}")
+    figure, axes = _canvas(title, "recall (%)", epochs)
+    axes.axvline(best_epoch, color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    place = list(epochs).index(best_epoch)
+    for (name, values), colour, marker in zip(series.items(), _COLOURS, _MARKERS, strict=False):
+        axes.plot(
+            epochs,
+            values,
+            color=colour,
+            marker=marker,
+            markersize=_marker_size(epochs),
+            linewidth=1.8,
+            label=name,
+        )
+        axes.plot(
+            best_epoch,
+            values[place],
+            color=colour,
+            marker=marker,
+            markersize=8,
+            markeredgecolor="white",
+            zorder=4,
+        )
+    low, high = axes.get_ylim()
+    low, high = max(-2.0, low), min(102.0, high)  # room for whole markers at 0 and 100
+    axes.set_ylim(low, high)
+    near_labels = best_epoch == epochs[-1] and len(epochs) > 1
+    _caption(axes, f"best epoch: {best_epoch}", best_epoch, "data", "right" if near_labels else "center")
+    _caption(axes, f"at epoch {best_epoch}:", _LABELS_AT, "axes fraction", "left")
+    _label_ends(axes, series, place, epochs[-1])
+    figure.subplots_adjust(left=0.09, right=0.735, top=0.86, bottom=0.13)
+    _save(figure, path)
+
+
+def draw_run_plots(rows: Sequence[Mapping[str, Any]], folder: Path, split: str = "dev") -> list[Path]:
+    """Draw what a run's metrics show: ``loss.png``, and ``dev_recall.png`` if a split was measured.
+
+    Args:
+        rows: one an epoch, as in ``metrics.jsonl``, with ``epoch``, ``loss`` and, where the epoch was
+            measured, the split's measures under its name.
+        folder: where the pictures go; made if missing.
+        split: the split that chooses the best epoch, the one of the largest ``rsum``.
+
+    Returns:
+        The pictures written; none for a run without epochs.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    if not rows:
+        return []
+    loss = folder / "loss.png"
+    plot_loss([row["epoch"] for row in rows], [row["loss"] for row in rows], loss)
+    measured = [row for row in rows if split in row]
+    if not measured:
+        return [loss]
+    best = max(measured, key=lambda row: float(row[split]["rsum"]))
+    recall = folder / f"{split}_recall.png"
+    plot_recall(
+        [row["epoch"] for row in measured],
+        {name: [row[split][key] for row in measured] for name, key in RECALLS.items()},
+        best["epoch"],
+        recall,
+        f"Recall on the {split} split; best rSum {best[split]['rsum']:.1f}",
+    )
+    return [loss, recall]
+
+
+def _check_lengths(epochs: Sequence[int], series: Mapping[str, Sequence[float]]) -> None:
+    if not epochs:
+        raise ValueError("there are no epochs to draw; give at least one")
+    for name, values in series.items():
+        if len(values) != len(epochs):
+            raise ValueError(f"{name} has {len(values)} values for {len(epochs)} epochs; give one an epoch")
+
+
+def _canvas(title: str, unit: str, epochs: Sequence[int]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", color=_INK, fontsize=13, pad=20)
+    axes.set_xlabel("epoch", color=_INK)
+    axes.set_ylabel(unit, color=_INK)
+    ticks = MaxNLocator(integer=True, nbins=12, steps=[1, 2, 5, 10]).tick_values(epochs[0], epochs[-1])
+    axes.set_xticks([tick for tick in ticks if epochs[0] <= tick <= epochs[-1]])
+    if len(epochs) == 1:
+        axes.set_xticks(epochs)
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(colors=_INK)
+    return figure, axes
+
+
+def _marker_size(epochs: Sequence[int]) -> float:
+    return 4.5 if len(epochs) <= 40 else 0.0  # dots would merge into a thick line
+
+
+def _caption(axes: Axes, text: str, x: float, unit: str, side: str) -> None:
+    """A small grey line of text just above the axes."""
+    axes.annotate(
+        text,
+        (x, 1.0),
+        xycoords=(unit, "axes fraction"),
+        xytext=(0, 5),
+        textcoords="offset points",
+        ha=side,
+        color=_GREY,
+        fontsize=9,
+        annotation_clip=False,
+    )
+
+
+def _label_ends(axes: Axes, series: Mapping[str, Sequence[float]], place: int, last: int) -> None:
+    """Name every line at its right end with its value at ``place``, moved apart where ends are close."""
+    low, high = axes.get_ylim()
+    heights = spread([values[-1] for values in series.values()], (high - low) * 0.055, low, high)
+    for (name, values), colour, height in zip(series.items(), _COLOURS, heights, strict=False):
+        axes.annotate(
+            f"{name}  {values[place]:.1f}",
+            (last, values[-1]),
+            xytext=(_LABELS_AT, height),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            color=_INK,
+            fontsize=9,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 1.0,
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": 4,
+            },
+        )
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move places apart until neighbours differ by ``gap``, in the same order and, if they fit, in limits.
+
+    Args:
+        values: where they would like to be.
+        gap: smallest distance, in the same unit.
+        low: lower limit.
+        high: upper limit.
+
+    Returns:
+        A place for each value.
+    """
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    places = [min(max(value, low), high) for value in values]
+    for before, after in pairwise(order):  # push upwards
+        places[after] = max(places[after], places[before] + gap)
+    ceiling = high
+    for i in reversed(order):  # and back below the upper limit
+        places[i] = min(places[i], ceiling)
+        ceiling = places[i] - gap
+    return places
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_with(path, lambda file: figure.savefig(file, format="png"))

@@ -1,0 +1,227 @@
+"""Whole jobs: start a run, go on with one, measure finished ones. The command line and Python users call these."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+import robustcmr
+from robustcmr.config.resolve import RunConfig, read_config, resolve
+from robustcmr.environment import describe_environment
+from robustcmr.errors import CheckpointError, ConfigError
+from robustcmr.files import write_json
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Method
+from robustcmr.reporting.plots import draw_run_plots
+from robustcmr.run_folder import RunFolder, unused_folder
+from robustcmr.tracks.base import Track
+from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.training.batches import check_batch_size
+from robustcmr.training.checkpoint import load_modules, recover
+from robustcmr.training.devices import build_accelerator, check_device
+from robustcmr.training.loop import Trainer
+from robustcmr.training.seeds import seed_everything
+
+logger = logging.getLogger("robustcmr")
+
+
+def train(
+    config: RunConfig, output: Path | None = None, overwrite: bool = False, console: Console | None = None
+) -> RunFolder:
+    """Train as configured, measure the test split once with the best epoch, and save everything.
+
+    Args:
+        config: the resolved configuration.
+        output: run folder; by default a new one under ``runs`` named after the configuration.
+        overwrite: replace a run that is already there.
+        console: where progress is drawn; stderr by default.
+
+    Returns:
+        The run folder, finished.
+
+    Raises:
+        UserError: something given does not fit; unless training had begun, nothing is written.
+        TrainingStopped: a signal asked to stop; the run is saved.
+    """
+    run = RunFolder(planned_folder(config, output))
+    run.check_free(overwrite)
+    check_device(config.settings.training.device, config.settings.training.precision)
+    track = PairsTrack.build(config)
+    _check_fits(config, track)
+    run.start(config.to_yaml(), describe_environment())
+    with _log_to(run.log):
+        track.save(run)
+        logger.info("run folder %s", run.path)
+        return _fit_and_finish(config, track, run, console)
+
+
+def resume(path: Path, console: Console | None = None) -> RunFolder:
+    """Go on with a run that was stopped, to the same numbers as if it had not been.
+
+    Args:
+        path: the run folder.
+        console: where progress is drawn; stderr by default.
+
+    Returns:
+        The run folder, finished. A run that had already finished is left as it is.
+
+    Raises:
+        UserError: there is no run, or its data or checkpoint do not fit.
+    """
+    run = RunFolder(path)
+    run.require()
+    if run.read_results() is not None:
+        return run
+    config = resolve(read_config(run.config))
+    check_device(config.settings.training.device, config.settings.training.precision)
+    track = PairsTrack.build(config, run)
+    _check_fits(config, track)
+    with _log_to(run.log):
+        track.save(run)
+        return _fit_and_finish(config, track, run, console)
+
+
+def evaluate(
+    paths: Sequence[Path],
+    split: str,
+    folds: int | None = None,
+    checkpoint: str = "best",
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Measure a split with one run, or with several as an ensemble whose scores are averaged.
+
+    Args:
+        paths: run folders; all must have been trained for the same data.
+        split: which split to measure.
+        folds: average over that many consecutive parts; None measures the whole split.
+        checkpoint: ``best`` or ``last``.
+        device: where to compute; each run's own setting when None.
+
+    Returns:
+        The measures with their provenance: ``runs``, ``n_models``, ``split``, ``data_fingerprint`` and so on.
+
+    Raises:
+        UserError: a run, its checkpoint or the split is missing, or the runs are of different data.
+    """
+    runs = [RunFolder(path) for path in paths]
+    members: list[tuple[Track, list[Matcher]]] = []
+    accelerator: Accelerator | None = None
+    for run in runs:
+        run.require()
+        config = resolve(read_config(run.config))
+        settings = config.settings
+        accelerator = build_accelerator(device or settings.training.device, settings.training.precision)
+        track = PairsTrack.build(config, run)
+        matchers = _build_matchers(config, track, accelerator)
+        folder = run.checkpoint(checkpoint)
+        recover(folder)
+        if not folder.exists():
+            raise CheckpointError(
+                f"{run.path} has no {checkpoint} checkpoint yet; train it further by --resume {run.path}"
+            )
+        load_modules(folder, {f"matcher_{i}": matcher for i, matcher in enumerate(matchers)})
+        members.append((track, matchers))
+    return PairsTrack.evaluate_ensemble(members, split, folds, [str(path) for path in paths], checkpoint)
+
+
+def planned_folder(config: RunConfig, output: Path | None) -> Path:
+    """The folder a new run will take: the one asked for, or a new one under ``runs`` that says what it is."""
+    return output if output is not None else unused_folder(Path("runs"), _folder_name(config))
+
+
+def _folder_name(config: RunConfig) -> str:
+    noise = config.settings.noise
+    kind = "file" if noise.file is not None else f"{noise.ratio:g}-{noise.protocol}"
+    parts = [config.data.name, config.matcher.name, config.method.name]
+    plain = [part.rpartition(":")[2] for part in parts]
+    return f"{'-'.join(plain)}-noise{kind}-seed{config.settings.seed}"
+
+
+def _check_fits(config: RunConfig, track: Track) -> None:
+    settings = config.settings
+    if settings.evaluation.select not in track.splits():
+        raise ConfigError(
+            f"evaluation.select is '{settings.evaluation.select}', but the data has only {', '.join(track.splits())}"
+        )
+    check_batch_size(settings.training.batch_size, len(track.training))
+
+
+def _build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:
+    count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
+    make: Callable[..., Matcher] = config.matcher.cls
+    return [accelerator.prepare(make(config.matcher.options, track.spec)) for _ in range(count)]
+
+
+def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Console | None) -> RunFolder:
+    settings = config.settings
+    accelerator = build_accelerator(settings.training.device, settings.training.precision)
+    seed_everything(settings.seed)
+    matchers = _build_matchers(config, track, accelerator)
+    make: Callable[..., Method] = config.method.cls
+    method = make(config.method.options, matchers, len(track.training))
+    for network in method.auxiliary.values():
+        network.to(accelerator.device)
+    trainer = Trainer(settings, track, matchers, method, accelerator, run, console or Console(stderr=True))
+    trainer.restore()
+    if trainer.global_step:
+        logger.info("resumed at epoch %d, step %d", trainer.epoch + 1, trainer.step + 1)
+    trainer.fit()
+    draw_run_plots(trainer.rows, run.plots)
+    best = run.checkpoint("best")
+    load_modules(best, trainer.modules)
+    measured = {}
+    for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
+        if split is None:
+            continue
+        if split not in track.splits():
+            logger.info("no %s split here, so the table has none", split)
+            continue
+        measured[split] = track.evaluate(matchers, split, accelerator.device)
+    write_json(run.results, _results(config, track, trainer, measured, accelerator.device))
+    return run
+
+
+def _results(
+    config: RunConfig, track: Track, trainer: Trainer, measured: dict[str, Any], device: torch.device
+) -> dict[str, Any]:
+    settings = config.settings
+    return {
+        "data": config.data.name,
+        "matcher": config.matcher.name,
+        "method": config.method.name,
+        "seed": settings.seed,
+        "n_models": len(trainer.matchers),
+        **track.provenance(),
+        "selection_split": settings.evaluation.select,
+        "best_epoch": None if trainer.best is None else trainer.best["epoch"],
+        "epochs": settings.training.epochs,
+        "splits": measured,
+        "parameters": sum(p.numel() for matcher in trainer.matchers for p in matcher.parameters()),
+        "device": str(device),
+        "precision": settings.training.precision,
+        "seconds": round(trainer.seconds, 1),
+        "peak_memory_bytes": trainer.peak_memory(),
+        "robustcmr_version": robustcmr.__version__,
+    }
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()

@@ -1,0 +1,116 @@
+"""From an epoch's plan to its batches: which pairs each step sees follows from seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from robustcmr.errors import ConfigError
+from robustcmr.training.seeds import generator_for
+from robustcmr.types import EpochPlan, IntArray, PairBatch
+
+_ORDER, _AUGMENTATION = 1, 2  # purposes of generators
+
+
+class TrainingData(Protocol):
+    """What the trainer asks of the training pairs."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        ...
+
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Read some pairs; with a generator they are augmented."""
+        ...
+
+
+def check_batch_size(batch_size: int, n_pairs: int) -> None:
+    """Refuse a batch larger than the data.
+
+    Raises:
+        ConfigError: there are fewer pairs than a batch holds.
+    """
+    if batch_size > n_pairs:
+        raise ConfigError(
+            f"training.batch_size is {batch_size} but there are only {n_pairs} training pairs; use {n_pairs} or fewer"
+        )
+
+
+def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
+    """The pair ids of every step of an epoch.
+
+    The longest stream sets the number of steps and leaves out its incomplete last batch; a shorter stream starts over
+    in a new order; a stream smaller than a batch gives all it has at every step; an empty one gives nothing.
+
+    Args:
+        plan: streams of pair ids.
+        batch_size: pairs a stream and step.
+        seed: the run's seed.
+        epoch: from 0.
+
+    Returns:
+        One mapping a step, stream name to (<= batch_size,) ids.
+    """
+    streams = {name: ids for name, ids in plan.streams.items() if len(ids)}
+    if not streams:
+        raise ValueError("the epoch plan has no pairs in any stream")
+    n_steps = max(max(len(ids) // batch_size, 1) for ids in streams.values())
+    steps: list[dict[str, IntArray]] = [{} for _ in range(n_steps)]
+    for position, name in enumerate(sorted(streams)):
+        generator = generator_for(seed, _ORDER, epoch, position)
+        ids = streams[name]
+        size = min(batch_size, len(ids))
+        order = np.empty(0, dtype=np.int64)
+        for step in steps:
+            if len(order) < size:
+                order = generator.permutation(ids)
+            step[name], order = order[:size], order[size:]
+    return steps
+
+
+class EpochBatches(Dataset[dict[str, PairBatch]]):
+    """The batches of one epoch by step number, the same whoever reads them.
+
+    Args:
+        data: the training pairs.
+        steps: pair ids by stream, one mapping a step.
+        seed: the run's seed.
+        epoch: from 0.
+    """
+
+    def __init__(self, data: TrainingData, steps: list[dict[str, IntArray]], seed: int, epoch: int) -> None:
+        self._data = data
+        self._steps = steps
+        self._seed = seed
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, step: int) -> dict[str, PairBatch]:
+        streams = sorted(self._steps[step].items())
+        return {
+            name: self._data.batch(ids, generator_for(self._seed, _AUGMENTATION, self._epoch, step, position))
+            for position, (name, ids) in enumerate(streams)
+        }
+
+    def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
+        """Batches from a step on, read ahead by ``workers`` processes."""
+        loader: DataLoader[Any] = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, len(self)),
+            num_workers=workers,
+            collate_fn=_as_is,
+            # the loader draws a seed; with a generator of its own the global one stays untouched
+            generator=torch.Generator(),
+        )
+        yield from loader
+
+
+def _as_is(item: Any) -> Any:
+    return item

@@ -1,0 +1,114 @@
+"""Checkpoints: weights as safetensors, everything else as a state file that holds no code.
+
+A checkpoint is a folder that is written under another name and then renamed, so there is always a whole one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from robustcmr.errors import CheckpointError
+from robustcmr.files import write_with
+
+_STATE = "state.pt"
+
+
+def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder atomically, replacing an older one.
+
+    Args:
+        folder: where it shall be.
+        modules: networks by name; each becomes ``NAME.safetensors``.
+        state: nested plain values and tensors.
+
+    Raises:
+        UserError: it cannot be written; the older checkpoint is untouched.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        for name, module in modules.items():
+            weights = {key: value.detach().contiguous().cpu() for key, value in module.state_dict().items()}
+            write_with(
+                fresh / f"{name}.safetensors", lambda file, w=weights: file.write(safetensors.torch.save(w))
+            )
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_with(fresh / _STATE, lambda file: file.write(buffer.getbuffer()))
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Put the older checkpoint back if a stop fell between the two renames of a newer one."""
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        os.replace(old, folder)
+
+
+def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Load the weights of every network from a checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, or of another architecture; the keys are named.
+    """
+    for name, module in modules.items():
+        path = folder / f"{name}.safetensors"
+        try:
+            weights = safetensors.torch.load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"cannot read the weights {path}: {error}; choose another checkpoint"
+            ) from error
+        difference = _difference(module.state_dict(), weights)
+        if difference:
+            raise CheckpointError(
+                f"the weights {path} are of another architecture than the configured matcher: {difference}"
+            )
+        module.load_state_dict(weights)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Load the state file of a checkpoint; only tensors and plain values are ever read.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    path = folder / _STATE
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged archive
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"cannot read the checkpoint state {path}: {reason}") from error
+    return state
+
+
+def _difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    shapes = [
+        f"{key} is {tuple(found[key].shape)} where {tuple(expected[key].shape)} was expected"
+        for key in sorted(expected.keys() & found.keys())
+        if expected[key].shape != found[key].shape
+    ]
+    parts = shapes[:3]
+    if missing:
+        parts.append(f"{len(missing)} missing such as {missing[0]}")
+    if extra:
+        parts.append(f"{len(extra)} unknown such as {extra[0]}")
+    return "; ".join(parts)

@@ -1,0 +1,66 @@
+"""Devices and precision, by way of accelerate."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from robustcmr.errors import DeviceError
+
+
+def check_device(device: str, precision: str) -> None:
+    """Refuse a device or precision this machine does not have.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        DeviceError: it is not available here.
+    """
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu or auto"
+        )
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device {device} was asked for, but there are {torch.cuda.device_count()} GPUs, from cuda:0"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(
+            "device mps was asked for, but torch sees no Apple GPU here; use --device cpu or auto"
+        )
+    on_cpu = kind == "cpu" or (
+        kind == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    )
+    if precision == "fp16" and on_cpu:
+        raise DeviceError("precision fp16 needs a GPU; use --precision bf16 or fp32 on the CPU")
+
+
+def build_accelerator(device: str, precision: str) -> Accelerator:
+    """An accelerator on the device asked for.
+
+    Raises:
+        DeviceError: device or precision is not available here.
+    """
+    check_device(device, precision)
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and number:
+        torch.cuda.set_device(int(number))
+    # accelerate keeps device and precision in a process-wide singleton; a second run may want others
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=kind == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """Largest memory held so far by this process (``cpu``) and, on a GPU, by torch there (``gpu``), in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device)
+    return peak

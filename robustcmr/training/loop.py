@@ -1,0 +1,273 @@
+"""The training loop: plan an epoch, take its steps, measure, keep the best, and be able to stop anywhere."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch import Tensor, nn
+
+from robustcmr.config.schema import Settings
+from robustcmr.errors import CheckpointError, TrainingDivergedError
+from robustcmr.files import write_json
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Method
+from robustcmr.run_folder import RunFolder
+from robustcmr.tracks.base import Track
+from robustcmr.training.batches import EpochBatches, step_ids
+from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
+from robustcmr.training.devices import peak_memory_bytes
+from robustcmr.training.interrupt import StopRequest, TrainingStopped
+from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
+from robustcmr.training.progress import TrainingProgress
+from robustcmr.training.scorer import TrainingSetScorer
+from robustcmr.training.seeds import capture_generators, restore_generators
+from robustcmr.types import EpochPlan, PairBatch
+
+logger = logging.getLogger("robustcmr")
+
+
+class Trainer:
+    """Trains the matchers of one method and keeps the run folder up to date.
+
+    Args:
+        settings: all settings of the run.
+        track: data and measures.
+        matchers: the method's matchers, on the accelerator's device.
+        method: built on those matchers.
+        accelerator: device and precision.
+        run: where checkpoints and metrics go.
+        console: where progress is drawn.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        track: Track,
+        matchers: Sequence[Matcher],
+        method: Method,
+        accelerator: Accelerator,
+        run: RunFolder,
+        console: Console,
+    ) -> None:
+        self.settings = settings
+        self.track = track
+        self.matchers = matchers
+        self.method = method
+        self.accelerator = accelerator
+        self.run = run
+        self.console = console
+        groups = method.parameter_groups()
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimiser = accelerator.prepare(build_optimiser(groups, settings.optim))
+        # position: the next step to take
+        self.epoch = 0
+        self.step = 0
+        self.global_step = 0
+        self.plan: EpochPlan | None = None
+        self.sums: dict[str, float] = {}
+        self.epoch_seconds = 0.0
+        self.seconds = 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+        self._clock = time.monotonic()
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights, by name."""
+        matchers = {
+            f"matcher_{i}": self.accelerator.unwrap_model(matcher) for i, matcher in enumerate(self.matchers)
+        }
+        return {**matchers, **self.method.auxiliary}
+
+    def fit(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            TrainingStopped: a signal asked to stop; everything is saved.
+            TrainingDivergedError: the loss is no finite number; the last checkpoint is kept.
+        """
+        self._clock = self._saved_at = time.monotonic()
+        with StopRequest() as stop, TrainingProgress(self.console, self.settings.training.epochs) as progress:
+            try:
+                while self.epoch < self.settings.training.epochs:
+                    self._train_epoch(stop, progress)
+                    self._close_epoch(stop, progress)
+            except TrainingStopped:
+                self.save()
+                raise
+
+    def save(self) -> None:
+        """Write the ``last`` checkpoint."""
+        self._tick()
+        state = {
+            "position": {"epoch": self.epoch, "step": self.step, "global_step": self.global_step},
+            "plan": None if self.plan is None else _plan_state(self.plan),
+            "sums": self.sums,
+            "epoch_seconds": self.epoch_seconds,
+            "seconds": self.seconds,
+            "rows": self.rows,
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            "method": self.method.state_dict(),
+            "generators": capture_generators(),
+        }
+        save_checkpoint(self.run.checkpoint("last"), self.modules, state)
+        self._saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Go back to the ``last`` checkpoint, or to the start if the run has none yet.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another architecture.
+        """
+        folder = self.run.checkpoint("last")
+        recover(folder)
+        recover(self.run.checkpoint("best"))
+        if not folder.exists():
+            return
+        state = load_state(folder)
+        load_modules(folder, self.modules)
+        try:
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.method.load_state_dict(state["method"])
+            position = state["position"]
+            self.epoch, self.step = position["epoch"], position["step"]
+            self.global_step = position["global_step"]
+            self.plan = None if state["plan"] is None else _plan_from_state(state["plan"])
+            self.sums, self.rows, self.best = state["sums"], state["rows"], state["best"]
+            self.epoch_seconds, self.seconds = state["epoch_seconds"], state["seconds"]
+            restore_generators(state["generators"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint {folder} does not fit this run: {error}") from error
+        self.run.write_metrics(self.rows)  # rows of epochs that ended after the checkpoint are measured again
+
+    def _train_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:
+        settings = self.settings
+        if self.plan is None:
+            progress.note("planning")
+            scorer = TrainingSetScorer(
+                self.track.training,
+                self.matchers,
+                settings.training.batch_size,
+                self.accelerator.device,
+                settings.seed,
+                self.epoch,
+                stop.raise_if_asked,
+            )
+            self.plan = self.method.plan_epoch(self.epoch, scorer)
+        steps = step_ids(self.plan, settings.training.batch_size, settings.seed, self.epoch)
+        batches = EpochBatches(self.track.training, steps, settings.seed, self.epoch)
+        for module in self.modules.values():
+            module.train()
+        progress.begin_epoch(self.epoch, len(steps), self.step)
+        for batch in batches.from_step(self.step, settings.training.workers):
+            started = time.monotonic()
+            loss, n_pairs = self._take_step(
+                {name: part.to(self.accelerator.device) for name, part in batch.items()}
+            )
+            self.step += 1
+            self.global_step += 1
+            progress.step(loss, n_pairs / max(time.monotonic() - started, 1e-9))
+            stop.raise_if_asked()
+            if time.monotonic() - self._saved_at > 60 * settings.training.checkpoint_minutes:
+                self.save()
+
+    def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
+        set_lr(self.optimiser, lr_factor(self.settings.optim, self.epoch, self.global_step))
+        result = self.method.training_step(batches)
+        loss = float(result.loss.detach())
+        if not math.isfinite(loss):
+            self._diverged(batches, loss)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(result.loss)
+        if self.settings.optim.clip is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.settings.optim.clip)
+        self.optimiser.step()
+        n_pairs = sum(len(batch) for batch in batches.values())
+        for name, value in {"loss": loss, "pairs": n_pairs, "steps": 1, **result.metrics}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        return loss, n_pairs
+
+    def _diverged(self, batches: Mapping[str, PairBatch], loss: float) -> None:
+        ids = {name: batch.pair_ids.tolist() for name, batch in batches.items()}
+        write_json(
+            self.run.diverged, {"epoch": self.epoch, "step": self.step, "loss": str(loss), "pair_ids": ids}
+        )
+        first = [pair for stream in ids.values() for pair in stream][:5]
+        raise TrainingDivergedError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}, on pairs {first} and others (all in "
+            f"{self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or check these pairs"
+        )
+
+    def _close_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:
+        settings = self.settings
+        if self.plan is None:
+            raise RuntimeError("an epoch cannot be closed before it was planned")
+        self.save()  # a stop during the measuring must not cost the epoch
+        progress.note(f"measuring {settings.evaluation.select}")
+        measured = self.track.evaluate(
+            self.matchers,
+            settings.evaluation.select,
+            self.accelerator.device,
+            after_block=stop.raise_if_asked,
+        )
+        self._tick()
+        steps = self.sums.pop("steps")
+        pairs = self.sums.pop("pairs")
+        means = {name: total / steps for name, total in self.sums.items()}
+        row = {
+            "epoch": self.epoch + 1,
+            **means,
+            "lr": lr_factor(settings.optim, self.epoch, self.global_step) * settings.optim.lr,
+            "steps": int(steps),
+            **self.plan.metrics,
+            settings.evaluation.select: measured,
+            "pairs_seen": int(pairs),
+            "seconds": round(self.epoch_seconds, 3),
+        }
+        score = self.track.selection_score(measured)
+        self.rows.append(row)
+        if self.best is None or score > self.best["score"]:
+            self.best = {"epoch": self.epoch + 1, "score": score}
+            save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": self.best})
+        logger.info(
+            "epoch %d/%d  loss %.4f  %s %.1f  best %.1f (epoch %d)  %.1f s",
+            *(self.epoch + 1, settings.training.epochs, means["loss"], settings.evaluation.select, score),
+            *(self.best["score"], self.best["epoch"], self.epoch_seconds),
+        )
+        self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
+        self.run.write_metrics(self.rows)
+        self.save()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.epoch_seconds += now - self._clock
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def peak_memory(self) -> dict[str, int]:
+        """Largest memory held so far, in bytes."""
+        return peak_memory_bytes(self.accelerator.device)
+
+
+def _plan_state(plan: EpochPlan) -> dict[str, Any]:
+    return {
+        "streams": {name: torch.from_numpy(ids) for name, ids in plan.streams.items()},
+        "metrics": dict(plan.metrics),
+    }
+
+
+def _plan_from_state(state: Mapping[str, Any]) -> EpochPlan:
+    streams: Mapping[str, Tensor] = state["streams"]
+    return EpochPlan({name: ids.numpy() for name, ids in streams.items()}, state["metrics"])

@@ -1,0 +1,72 @@
+"""Progress on stderr: a bar with rates and time left in a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class TrainingProgress:
+    """A bar over all steps of the run.
+
+    Args:
+        console: where to draw; nothing is drawn unless it is a terminal.
+        total_epochs: epochs of the run.
+    """
+
+    def __init__(self, console: Console, total_epochs: int) -> None:
+        self._total_epochs = total_epochs
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("training", total=None, note="")
+
+    def __enter__(self) -> TrainingProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin_epoch(self, epoch: int, steps: int, first: int) -> None:
+        """Say where the run stands.
+
+        Args:
+            epoch: from 0.
+            steps: steps an epoch.
+            first: first step to be taken in this epoch.
+        """
+        self._progress.update(
+            self._task,
+            description=f"epoch {epoch + 1}/{self._total_epochs}",
+            total=self._total_epochs * steps,
+            completed=epoch * steps + first,
+        )
+
+    def step(self, loss: float, pairs_per_second: float) -> None:
+        """One step done."""
+        self._progress.update(self._task, advance=1, note=f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s")
+
+    def note(self, text: str) -> None:
+        """Say what is going on besides steps."""
+        self._progress.update(self._task, note=text)

@@ -1,0 +1,70 @@
+"""Per-pair evidence over the training set, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustcmr.training.batches import TrainingData
+from robustcmr.training.seeds import generator_for
+from robustcmr.types import FloatArray, PairBatch
+
+_PURPOSE = 3
+
+
+class TrainingSetScorer:
+    """Scores shuffled batches of given pairs without augmentation and gathers one number a pair.
+
+    Args:
+        data: the training pairs.
+        matchers: the matchers of the run.
+        batch_size: pairs a batch; the last one is smaller but never a single pair.
+        device: where the matchers are.
+        seed: the run's seed.
+        epoch: from 0; another epoch shuffles in another way.
+        after_batch: called after each batch, such as to ask whether to stop.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        matchers: Sequence[nn.Module],
+        batch_size: int,
+        device: torch.device,
+        seed: int,
+        epoch: int,
+        after_batch: Callable[[], None] | None = None,
+    ) -> None:
+        self._data = data
+        self._matchers = matchers
+        self._batch_size = batch_size
+        self._device = device
+        self._keys = (seed, _PURPOSE, epoch)
+        self._after_batch = after_batch
+
+    def __call__(
+        self, evidence: Callable[[torch.Tensor, PairBatch], torch.Tensor], matcher: int = 0
+    ) -> FloatArray:
+        """See :class:`robustcmr.methods.base.Scorer`."""
+        n_pairs = len(self._data)
+        order = generator_for(*self._keys).permutation(n_pairs)
+        # as even as possible, so that no batch is left without negatives
+        parts = np.array_split(order, max(1, round(n_pairs / self._batch_size)))
+        gathered = np.empty(n_pairs, dtype=np.float32)
+        model = self._matchers[matcher]
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                for ids in parts:
+                    batch = self._data.batch(ids).to(self._device)
+                    values = evidence(model(batch.images, batch.texts).float(), batch)
+                    gathered[ids] = values.float().cpu().numpy()
+                    if self._after_batch is not None:
+                        self._after_batch()
+        finally:
+            model.train(was_training)
+        return gathered

@@ -1,0 +1,190 @@
+"""Transport scores of all pairs of two collections of fragment sets, in bounded memory."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from robustcmr.transport import tiles
+from robustcmr.transport.tiles import Problem
+
+_TILE_CELLS = 1 << 20  # 4 MiB of float32: the kernel of a tile stays in the cache
+_KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is computed again
+
+_log = logging.getLogger(__name__)
+
+
+def pair_scores(
+    left: Tensor,
+    right: Tensor,
+    left_weights: Tensor,
+    right_weights: Tensor,
+    *,
+    smoothing: float,
+    iterations: int,
+    corner: float | None = None,
+    tile_cells: int = _TILE_CELLS,
+    kept_bytes: int = _KEPT_BYTES,
+    compiled: bool = False,
+) -> Tensor:
+    """Entropic transport score of every left set with every right set.
+
+    For S = left @ right', K = exp(S / smoothing) and T times "scale the rows of K to the left weights, then the
+    columns to the right weights", the score is the sum of S * P over the plan P. Gradients flow through all
+    iterations; they are worked out by hand, so no iterate is stored. The work is cut into tiles of several sets on
+    either side; the tiling changes results by rounding only.
+
+    Args:
+        left: (N, R, D) fragments, float32, float64, float16 or bfloat16; of unit length where S is to be a cosine.
+        right: (M, W, D) fragments of the same type.
+        left_weights: (N, R) >= 0, summing to the mass of a plan; a fragment of weight 0 has no part in any score and
+            gets no gradient. A set whose weights are all 0 scores 0.
+        right_weights: (M, W) >= 0, of the same sum.
+        smoothing: lambda > 0, in units of similarity.
+        iterations: T >= 1.
+        corner: None, or the similarity of the last left fragment with the last right one, put in place of their
+            product. These two are then bins: the score is the similarity collected by all others over their mass.
+        tile_cells: cells (pairs x R x W) of a tile, at least one pair.
+        kept_bytes: most memory for similarities kept from the way forth to the way back.
+        compiled: let ``torch.compile`` fuse the work inside a tile. Where that does not work, a warning is logged
+            once and the eager code runs.
+
+    Returns:
+        (N, M) scores, float32, or float64 for float64 fragments.
+
+    References:
+        Cuturi, "Sinkhorn Distances", 2013; OMIT, arXiv 2603.14349.
+    """
+    wide = torch.promote_types(left.dtype, torch.float32)
+    a, left_empty = _without_empty(left_weights.to(wide))
+    b, right_empty = _without_empty(right_weights.to(wide))
+    problem = Problem(smoothing, iterations, corner, fused=compiled)
+    keep = torch.is_grad_enabled()
+    scores = _apply(left, right, a, b, problem, tile_cells, kept_bytes if keep else -1)
+    return scores.masked_fill(left_empty | right_empty.T, 0.0)
+
+
+def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights with sets that have none made uniform, and (N, 1) which sets those are."""
+    empty = (weights <= 0).all(-1, keepdim=True)
+    return weights.masked_fill(empty, 1.0 / weights.shape[-1]), empty
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _apply(*inputs: Any) -> Tensor:
+    """The scores with their own backward; an outer ``torch.compile`` leaves it alone."""
+    return cast(Tensor, _PairScores.apply(*inputs))  # type: ignore[no-untyped-call]
+
+
+class _PairScores(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: Problem, cells: int, budget: int
+    ) -> Tensor:
+        (n, R, _), (m, W, _) = left.shape, right.shape
+        scores = a.new_empty(n, m)
+        saved: list[Tensor | None] = []
+        run = _compiled(tiles.forward) if problem.fused else tiles.forward
+        for i, j in _tiling(n, m, R * W, cells):
+            Z = _similarities(problem, left[i], right[j])
+            tile, trace = run(problem, Z, *_spread(a[i], b[j]), budget >= 0)
+            scores[i, j] = tile.view(j.stop - j.start, i.stop - i.start).T
+            if budget >= 0:
+                kept = Z.numel() * Z.element_size() <= budget
+                budget -= Z.numel() * Z.element_size() if kept else 0
+                saved += [Z if kept else None, *trace]
+        ctx.save_for_backward(left, right, a, b, scores, *saved)
+        ctx.problem, ctx.cells = problem, cells
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        left, right, a, b, scores, *saved = ctx.saved_tensors
+        problem: Problem = ctx.problem
+        (n, R, D), (m, W, _) = left.shape, right.shape
+        left_bar, right_bar = torch.zeros_like(left, dtype=a.dtype), torch.zeros_like(right, dtype=a.dtype)
+        a_bar, b_bar = torch.zeros_like(a), torch.zeros_like(b)
+        run = _compiled(tiles.backward) if problem.fused else tiles.backward
+        width = 2 * problem.iterations + 3  # tensors saved a tile
+        for k, (i, j) in enumerate(_tiling(n, m, R * W, ctx.cells)):
+            t, s = i.stop - i.start, j.stop - j.start
+            Z, *trace = saved[k * width : (k + 1) * width]
+            K, Z_bar, tile_a, tile_b = run(
+                problem,
+                _similarities(problem, left[i], right[j]) if Z is None else Z,
+                *_spread(a[i], b[j]),
+                trace,
+                scores[i, j].T.flatten(),
+                gradient[i, j].T.flatten(),
+            )
+            a_bar[i] += tile_a.view(s, t, R).sum(0)
+            b_bar[j] += tile_b.view(s, t, W).sum(1)
+            # (s t, R, W) -> (t, R, s, W), the layout in which both products below are one matrix product each.
+            S_bar = Z_bar.new_empty(t, R, s, W)
+            torch.mul(*(x.view(s, t, R, W).permute(1, 2, 0, 3) for x in (K, Z_bar)), out=S_bar)
+            S_bar = S_bar.view(t * R, s * W).to(left.dtype)
+            _add_product(left_bar[i], S_bar, right[j], problem)
+            _add_product(right_bar[j], S_bar.T, left[i], problem)
+        return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar, None, None, None
+
+
+def _tiling(n: int, m: int, cells_of_pair: int, cells: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of left and right sets that cover all pairs."""
+    pairs = max(1, cells // cells_of_pair)
+    width = min(m, pairs)
+    height = min(n, max(1, pairs // width))
+    for i in range(0, n, height):
+        for j in range(0, m, width):
+            yield slice(i, min(i + height, n)), slice(j, min(j + width, m))
+
+
+def _similarities(problem: Problem, left: Tensor, right: Tensor) -> Tensor:
+    """Similarity over smoothing, (t, R, D), (s, W, D) -> (s t, R, W), at least float32."""
+    (t, R, D), (s, W, _) = left.shape, right.shape
+    every = left.reshape(1, t * R, D).expand(s, -1, -1)
+    out = left.new_empty(s, t * R, W)
+    Z = torch.baddbmm(out, every, right.transpose(1, 2), beta=0, alpha=1.0 / problem.smoothing, out=out)
+    Z = Z.view(s * t, R, W).to(torch.promote_types(Z.dtype, torch.float32))
+    if problem.corner is not None:
+        Z[:, -1, -1] = problem.corner / problem.smoothing
+    return Z
+
+
+def _spread(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of the pairs of a tile: (t, R), (s, W) -> (s t, R), (s t, W)."""
+    t, s = len(a), len(b)
+    return a.expand(s, -1, -1).flatten(0, 1), b.unsqueeze(1).expand(-1, t, -1).flatten(0, 1)
+
+
+def _add_product(total: Tensor, gradient: Tensor, other: Tensor, problem: Problem) -> None:
+    """Add gradient @ other over the smoothing: (x, L, D) += (x L, y) by (y, D)."""
+    flat, other = total.view(-1, total.shape[-1]), other.reshape(-1, other.shape[-1])
+    if flat.dtype == other.dtype:
+        flat.addmm_(gradient, other, alpha=1.0 / problem.smoothing)
+    else:
+        flat.add_(gradient @ other, alpha=1.0 / problem.smoothing)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled for any shape, or itself, with a warning, where compiling fails."""
+    fast = torch.compile(function, dynamic=True)
+    broken = False
+
+    def run(*inputs: Any) -> Any:
+        nonlocal broken
+        if not broken:
+            try:
+                return fast(*inputs)
+            except torch._dynamo.exc.BackendCompilerFailed as error:
+                broken = True
+                reason = str(error).strip().splitlines()[0]
+                _log.warning("torch.compile failed, so scoring runs uncompiled and slower: %s", reason)
+        return function(*inputs)
+
+    return run

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noise_injection import load_noise, make_mismatch, regular_truth, save_noise
+from noise_injection.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def refused(outcome: tuple[int, str, str], part: str) -> None:
+    code, out, err = outcome
+    assert code == 2
+    assert out == ""
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_make_describe_verify(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("make", "--captions", "100", "--ratio", "0.4", "--seed", "6", "-o", "n.npz")
+    assert (code, err) == (0, "")
+    index, record = make_mismatch(regular_truth(100, 5), 20, 0.4, "caption", 6)
+    kept = record.n_chosen - record.n_mismatched
+    assert kept > 0
+    for part in ("written to n.npz", record.index_sha256, f"40 captions, {kept} came back", "seed 6"):
+        assert part in out
+    loaded, saved = load_noise(tmp_path / "n.npz", regular_truth(100, 5), 20)
+    np.testing.assert_array_equal(loaded, index)
+    assert saved == record
+
+    code, out, err = run("describe", "n.npz")
+    assert (code, err) == (0, "")
+    assert "caption rows" in out
+    assert record.index_sha256 in out
+
+    code, out, err = run("verify", "n.npz")
+    assert (code, err) == (0, "")
+    assert "the same" in out
+
+
+def test_json(run: Run) -> None:
+    made = json.loads(
+        run(
+            *(
+                "make",
+                "--captions",
+                "40",
+                "--captions-per-image",
+                "2",
+                "--ratio",
+                "0.5",
+                "--protocol",
+                "image",
+            ),
+            *("--seed", "1", "--derange", "--data-fingerprint", "abc", "-o", "n.npz", "--json"),
+        )[1]
+    )
+    assert made["file"] == "n.npz"
+    assert made["record"]["data_fingerprint"] == "abc"
+    assert made["description"]["images_without_true_caption"] == 10
+    described = json.loads(run("describe", "n.npz", "--json")[1])
+    assert described == made
+    verified = json.loads(run("verify", "n.npz", "--json")[1])
+    assert verified["matches"] is True
+    assert verified["found_sha256"] == made["record"]["index_sha256"]
+    text = run("describe", "n.npz")[1]
+    assert "deranged" in text
+    assert "abc" in text
+
+
+def test_make_counts_a_caption_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "caps.txt").write_text("".join(f"caption {i}\n" for i in range(20)))
+    made = json.loads(
+        run("make", "--captions-file", "caps.txt", "--ratio", "0.5", "-o", "n.npy", "--json")[1]
+    )
+    assert (made["record"]["n_captions"], made["record"]["n_images"]) == (20, 4)
+    assert np.load(tmp_path / "n.npy").dtype == np.int64
+
+
+def test_truth_file(run: Run, tmp_path: Path) -> None:
+    truth = np.array([0, 0, 0, 1, 2, 2, 3, 3])
+    np.save(tmp_path / "t.npy", truth)
+    assert run("make", "--truth", "t.npy", "--ratio", "0.9", "--protocol", "image", "-o", "n.npz")[0] == 0
+    index, _ = make_mismatch(truth, 4, 0.9, "image", 0)
+    np.testing.assert_array_equal(load_noise(tmp_path / "n.npz", truth, 4)[0], index)
+    assert run("verify", "n.npz", "--truth", "t.npy")[0] == 0
+    refused(run("describe", "n.npz"), "with this data there are")
+    refused(
+        run("verify", "n.npz", "--captions-per-image", "4"),
+        "8 captions of 4 images and the data has 8 captions of 2",
+    )
+    refused(
+        run("describe", "n.npz", "--truth", "t.npy", "--captions-per-image", "2"),
+        "leave --captions-per-image out",
+    )
+    refused(run("describe", "n.npz", "--truth", "none.npy"), "there is no noise file none.npy")
+    np.save(tmp_path / "t.npy", truth[:7])
+    assert run("make", "--truth", "t.npy", "--ratio", "0.9", "--force", "-o", "n.npz")[0] == 0
+    refused(run("describe", "n.npz"), "not the same number each")
+
+
+def test_existing_file_is_kept_unless_forced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "n.npz").write_text("precious")
+    arguments = ("make", "--captions", "20", "--ratio", "0.4", "-o", "n.npz")
+    refused(run(*arguments), "already there")
+    assert (tmp_path / "n.npz").read_text() == "precious"
+    assert run(*arguments, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--captions", "20", "--ratio", "1", "-o", "n.npz"), "noise ratio is 1.0"),
+        (("--captions", "20", "--ratio", "nan", "-o", "n.npz"), "noise ratio is nan"),
+        (("--captions", "21", "--ratio", "0.4", "-o", "n.npz"), "21 captions do not divide"),
+        (("--captions", "0", "--ratio", "0.4", "-o", "n.npz"), "0 captions"),
+        (("--captions", "20", "--ratio", "0.4", "--seed", "-1", "-o", "n.npz"), "noise seed is -1"),
+        (("--captions", "20", "--ratio", "0.4", "-o", "n.txt"), "ends in .txt"),
+        (("--captions", "5", "--ratio", "0.4", "--derange", "-o", "n.npz"), "leave derange out"),
+        (("--captions-file", "none.txt", "--ratio", "0.4", "-o", "n.npz"), "there is no file none.txt"),
+    ],
+)
+def test_mistakes_in_make(run: Run, arguments: tuple[str, ...], part: str, tmp_path: Path) -> None:
+    refused(run("make", *arguments), part)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_argparse_finds(run: Run) -> None:
+    code, _, err = run("make", "--captions", "20", "--ratio", "0.4", "--protocol", "word", "-o", "n.npz")
+    assert code == 2
+    assert "caption" in err
+    assert "image" in err
+    assert run()[0] == 2
+    assert run("make", "--ratio", "0.4", "-o", "n.npz")[0] == 2
+    assert run("make", "--captions", "5", "--truth", "t.npy", "--ratio", "0.4", "-o", "n.npz")[0] == 2
+
+
+def test_help_and_prog(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["make", "--help"], prog="robustcmr noise")
+    assert "robustcmr noise make" in capsys.readouterr().out
+    assert main(["describe", "none.npz"], prog="robustcmr noise") == 2
+    assert capsys.readouterr().err.startswith("robustcmr noise describe: there is no noise file none.npz")
+
+
+def test_layouts_are_recognised_without_being_told(run: Run, tmp_path: Path) -> None:
+    index, record = make_mismatch(regular_truth(100, 5), 20, 0.5, "image", 3)
+    save_noise(tmp_path / "rows.npy", index, record)
+    np.save(tmp_path / "permutation.npy", index[::5])
+    for name, layout in (("rows.npy", "expanded image rows"), ("permutation.npy", "image permutation")):
+        found = json.loads(run("describe", name, "--json")[1])
+        assert found["description"]["layout"] == layout
+        assert found["description"]["index_sha256"] == record.index_sha256
+        assert found["record"]["source"] == name
+        assert "unknown" in run("describe", name)[1]
+        settings = ("--protocol", "image", "--ratio", "0.5")
+        assert run("verify", name, *settings, "--seed", "3")[0] == 0
+        code, out, err = run("verify", name, *settings, "--seed", "4")
+        assert (code, err) == (1, "")
+        assert "DIFFERENT" in out
+    found = json.loads(
+        run("describe", "permutation.npy", "--captions", "40", "--captions-per-image", "2", "--json")[1]
+    )
+    assert found["description"]["n_captions"] == 40
+    refused(run("describe", "rows.npy", "--captions", "50"), "100 entries; expected 50")
+
+
+def test_out_of_range_entry_is_named(run: Run, tmp_path: Path) -> None:
+    values = regular_truth(100, 5)
+    values[7] = 20
+    np.save(tmp_path / "n.npy", values)
+    refused(run("describe", "n.npy"), "from 0 to 20; expected image indices from 0 to 19")
+
+
+def test_verify_needs_settings_once(run: Run, tmp_path: Path) -> None:
+    index, record = make_mismatch(regular_truth(20, 5), 4, 0.5, "caption", 3)
+    save_noise(tmp_path / "n.npy", index, record)
+    refused(run("verify", "n.npy", "--ratio", "0.5"), "give --protocol and --seed")
+    save_noise(tmp_path / "n.npz", index, record)
+    refused(run("verify", "n.npz", "--ratio", "0.5"), "leave --ratio out")
+    refused(run("verify", "n.npz", "--derange"), "leave --derange out")
+    _, published = load_noise(tmp_path / "n.npy", regular_truth(20, 5), 4)
+    save_noise(tmp_path / "p.npz", index, published)  # a record that does not say how it was made
+    refused(run("verify", "p.npz"), "give --protocol and --ratio and --seed")
+    code, out, _ = run("verify", "p.npz", "--protocol", "caption", "--ratio", "0.5", "--seed", "3")
+    assert code == 0
+    assert "recorded" in out
+
+
+def test_verify_finds_an_altered_file(run: Run, tmp_path: Path) -> None:
+    index, record = make_mismatch(regular_truth(20, 5), 4, 0.5, "caption", 3)
+    altered = index.copy()
+    altered[[0, 19]] = altered[[19, 0]]
+    np.savez(tmp_path / "n.npz", index=altered, record=np.array(json.dumps(record.to_dict())))
+    assert run("verify", "n.npz")[0] == 1
+    refused(run("describe", "n.npz"), "altered")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[np.ndarray, list[str]]:
+    captions = [f'say "{i}"' for i in range(20)]
+    (tmp_path / "caps.txt").write_text("\n".join(captions) + "\n")
+    (tmp_path / "ids.txt").write_text("".join(f"{i}.jpg\n" for i in range(4)))
+    index, record = make_mismatch(regular_truth(20, 5), 4, 0.5, "caption", 3)
+    save_noise(tmp_path / "n.npz", index, record)
+    return index, captions
+
+
+def test_apply_writes_tables(run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]) -> None:
+    index, captions = data
+    code, out, err = run("apply", "n.npz", "--captions", "caps.txt", "--ids", "ids.txt", "-o", "pairs.tsv")
+    assert (code, err) == (0, "")
+    assert "written to pairs.tsv" in out
+    lines = (tmp_path / "pairs.tsv").read_text().splitlines()
+    assert lines[0] == "caption_row\timage\timage_name\tcaption"
+    assert lines[1:] == [f"{i}\t{index[i]}\t{index[i]}.jpg\t{captions[i]}" for i in range(20)]
+    assert run("apply", "n.npz", "--captions", "caps.txt", "--with-truth", "-o", "pairs.csv")[0] == 0
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["mismatched"]) for row in rows] == [int(index[i] != i // 5) for i in range(20)]
+    assert [row["caption"] for row in rows] == captions
+
+
+def test_apply_writes_the_published_layout(
+    run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]
+) -> None:
+    assert run("apply", "n.npz", "-o", "n.npy")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "n.npy"), data[0])
+    assert run("apply", "n.npz", "--captions", "caps.txt", "-o", "n.npy", "--force")[0] == 0
+    np.save(tmp_path / "p.npy", np.array([1, 0, 2, 3]))
+    assert run("apply", "p.npy", "-o", "rows.npy")[0] == 0
+    assert np.load(tmp_path / "rows.npy").tolist() == [1] * 5 + [0] * 5 + [2] * 5 + [3] * 5
+
+
+def test_mistakes_in_apply(run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]) -> None:
+    refused(run("apply", "n.npz", "-o", "pairs.tsv"), "give their file with --captions")
+    refused(run("apply", "n.npz", "-o", "pairs.txt"), "name the output .tsv, .csv or .npy")
+    refused(run("apply", "n.npz", "-o", "n.npy", "--ids", "ids.txt"), "leave --ids and --with-truth out")
+    (tmp_path / "pairs.tsv").write_text("precious")
+    refused(run("apply", "n.npz", "--captions", "caps.txt", "-o", "pairs.tsv"), "already there")
+    (tmp_path / "caps.txt").write_text("a\n" * 15)
+    refused(
+        run("apply", "n.npz", "--captions", "caps.txt", "-o", "p.tsv"), "data has 15 captions of 3 images"
+    )
+    (tmp_path / "caps.txt").write_text("a\n" * 20)
+    (tmp_path / "ids.txt").write_text("a\n" * 3)
+    refused(
+        run("apply", "n.npz", "--captions", "caps.txt", "--ids", "ids.txt", "-o", "p.tsv"),
+        "3 names; expected 4",
+    )
+    assert not (tmp_path / "p.tsv").exists()
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "noise_injection", "describe", str(tmp_path / "none.npy")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("python -m noise_injection describe: there is no noise file")

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noise_injection import (
+    NoiseError,
+    describe,
+    load_noise,
+    make_mismatch,
+    read_noise_file,
+    regular_truth,
+    save_noise,
+)
+from noise_injection.atomic import atomic_file
+
+TRUTH = regular_truth(40, 5)
+INDEX, RECORD = make_mismatch(TRUTH, 8, 0.5, "caption", 2, data_fingerprint="abc")
+
+
+def write_archive(path: Path, index: Any = INDEX, **changes: Any) -> Path:
+    text = json.dumps({**RECORD.to_dict(), **changes})
+    np.savez(path, index=index, record=np.array(text))
+    return path
+
+
+def test_npz_round_trip(tmp_path: Path) -> None:
+    save_noise(tmp_path / "new" / "n.npz", INDEX, RECORD)
+    index, record = load_noise(tmp_path / "new" / "n.npz", TRUTH, 8, "abc")
+    assert index.tobytes() == INDEX.tobytes()
+    assert record == RECORD
+
+
+def test_npz_is_the_same_bytes_each_time_and_needs_no_pickle(tmp_path: Path) -> None:
+    for name in "ab":
+        save_noise(tmp_path / f"{name}.npz", INDEX, RECORD)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["index", "record"]
+        assert json.loads(str(archive["record"]))["seed"] == 2
+
+
+def test_npy_is_the_published_layout(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npy", INDEX, RECORD)
+    plain = np.load(tmp_path / "n.npy", allow_pickle=False)
+    assert plain.dtype == np.dtype("<i8")
+    np.testing.assert_array_equal(plain, INDEX)
+    index, record = load_noise(tmp_path / "n.npy", TRUTH, 8, "xyz")
+    np.testing.assert_array_equal(index, INDEX)
+    assert (record.protocol, record.source, record.data_fingerprint) == ("caption", "n.npy", "xyz")
+    assert (record.ratio_asked, record.seed, record.derange, record.n_chosen) == (None, None, None, None)
+    assert (record.ratio_realised, record.index_sha256) == (RECORD.ratio_realised, RECORD.index_sha256)
+
+
+@pytest.mark.parametrize("dtype", ["<i8", ">i8", "<i4", "u2"])
+def test_any_whole_numbers_are_read(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "n.npy", INDEX.astype(dtype))
+    index, record = load_noise(tmp_path / "n.npy", TRUTH, 8)
+    assert index.dtype == np.int64
+    assert index.dtype.isnative
+    assert record.index_sha256 == RECORD.index_sha256
+
+
+def test_image_permutation_is_expanded(tmp_path: Path) -> None:
+    permutation = np.array([1, 0, 2, 3, 4, 5, 7, 6])
+    np.save(tmp_path / "p.npy", permutation)
+    index, record = load_noise(tmp_path / "p.npy", TRUTH, 8)
+    np.testing.assert_array_equal(index, np.repeat(permutation, 5))
+    assert (record.protocol, record.n_captions, record.ratio_realised) == ("image", 40, 0.5)
+
+
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    (tmp_path / "n.npz").rename(tmp_path / "n.npy")
+    assert load_noise(str(tmp_path / "n.npy"), TRUTH, 8)[1] == RECORD
+
+
+def test_fingerprint_is_filled_in_where_the_file_has_none(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, dataclasses.replace(RECORD, data_fingerprint=None))
+    assert load_noise(tmp_path / "n.npz", TRUTH, 8, "new")[1].data_fingerprint == "new"
+    assert load_noise(tmp_path / "n.npz", TRUTH, 8)[1].data_fingerprint is None
+
+
+def test_fingerprint_that_does_not_fit(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    with pytest.raises(NoiseError, match=r"fingerprint abc and this data has xyz"):
+        load_noise(tmp_path / "n.npz", TRUTH, 8, "xyz")
+
+
+def test_data_of_another_size(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    with pytest.raises(NoiseError, match="40 captions of 8 images and the data has 50 captions of 10 images"):
+        load_noise(tmp_path / "n.npz", regular_truth(50, 5), 10)
+
+
+def test_data_of_the_same_size_with_another_pairing(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    with pytest.raises(NoiseError, match="with this data there are"):
+        load_noise(tmp_path / "n.npz", TRUTH[::-1].copy(), 8)
+
+
+def test_altered_index(tmp_path: Path) -> None:
+    altered = INDEX.copy()
+    altered[[0, -1]] = altered[[-1, 0]]
+    with pytest.raises(NoiseError, match="altered"):
+        load_noise(write_archive(tmp_path / "n.npz", altered), TRUTH, 8)
+
+
+def test_out_of_range_index_with_fitting_hash(tmp_path: Path) -> None:
+    from noise_injection import index_sha256
+
+    wrong = INDEX + 1
+    path = write_archive(tmp_path / "n.npz", wrong, index_sha256=index_sha256(wrong))
+    with pytest.raises(NoiseError, match="from 1 to 8; expected image indices from 0 to 7"):
+        load_noise(path, TRUTH, 8)
+
+
+def test_record_of_a_later_version_or_with_nonsense(tmp_path: Path) -> None:
+    with pytest.raises(NoiseError, match=r"n\.npz cannot be used: the noise record has format 2"):
+        read_noise_file(write_archive(tmp_path / "n.npz", format=2))
+    with pytest.raises(NoiseError, match="seed"):
+        read_noise_file(write_archive(tmp_path / "n.npz", seed="one"))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (np.array("{"), "damaged"),
+        (np.array("[1]"), "without names"),
+        (np.array(5), "no text"),
+        (np.array(["{}"]), "no text"),
+        (np.array([{}], dtype=object), "pickled"),
+    ],
+)
+def test_record_that_is_none(tmp_path: Path, record: np.ndarray, message: str) -> None:
+    np.savez(tmp_path / "n.npz", index=INDEX, record=record)
+    with pytest.raises(NoiseError, match=message):
+        read_noise_file(tmp_path / "n.npz")
+
+
+def test_archive_with_other_keys(tmp_path: Path) -> None:
+    np.savez(tmp_path / "n.npz", image=INDEX, label=INDEX)
+    with pytest.raises(NoiseError, match="no index and no record, it holds image, label"):
+        load_noise(tmp_path / "n.npz", TRUTH, 8)
+    np.savez(tmp_path / "n.npz", index=INDEX)
+    with pytest.raises(NoiseError, match="has no record, it holds index"):
+        load_noise(tmp_path / "n.npz", TRUTH, 8)
+    np.savez(tmp_path / "n.npz")
+    with pytest.raises(NoiseError, match="it holds nothing"):
+        load_noise(tmp_path / "n.npz", TRUTH, 8)
+
+
+class Trap:
+    """Makes a file when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    import pickle
+
+    trap = np.empty(40, dtype=object)
+    trap[:] = [Trap(tmp_path / "sprung")] * 40
+    np.save(tmp_path / "n.npy", trap, allow_pickle=True)
+    with pytest.raises(NoiseError, match="pickled Python objects"):
+        load_noise(tmp_path / "n.npy", TRUTH, 8)
+    (tmp_path / "p.npy").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(NoiseError, match="not a NumPy file"):
+        load_noise(tmp_path / "p.npy", TRUTH, 8)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["n.npz", "n.npy"])
+def test_truncated_at_any_place(tmp_path: Path, name: str) -> None:
+    save_noise(tmp_path / name, INDEX, RECORD)
+    whole = (tmp_path / name).read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / name).write_bytes(whole[:length])
+        with pytest.raises(NoiseError, match=r"damaged or incomplete|not a NumPy file"):
+            load_noise(tmp_path / name, TRUTH, 8)
+
+
+def test_any_flipped_byte_of_an_archive_is_noticed_or_harmless(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    whole = (tmp_path / "n.npz").read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "n.npz").write_bytes(damaged)
+        try:
+            index, record = load_noise(tmp_path / "n.npz", TRUTH, 8)
+        except NoiseError:
+            refused += 1
+        else:  # a date or attribute of the archive: the content is whole
+            assert index.tobytes() == INDEX.tobytes()
+            assert record == RECORD
+    assert refused > len(whole) / 2
+
+
+@pytest.mark.parametrize(
+    "values", [INDEX.astype(np.float32), INDEX.reshape(8, 5), INDEX > 2, np.array(3), INDEX[:0]]
+)
+def test_wrong_kind_of_array(tmp_path: Path, values: np.ndarray) -> None:
+    np.save(tmp_path / "n.npy", values)
+    with pytest.raises(NoiseError, match=r"n\.npy (holds|has shape|is empty)"):
+        load_noise(tmp_path / "n.npy", TRUTH, 8)
+
+
+def test_wrong_length_and_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", INDEX[:-1])
+    with pytest.raises(NoiseError, match=r"n\.npy has 39 entries; expected 40 .* or 8"):
+        load_noise(tmp_path / "n.npy", TRUTH, 8)
+    np.save(tmp_path / "n.npy", INDEX - 1)
+    with pytest.raises(NoiseError, match="from -1 to 6"):
+        load_noise(tmp_path / "n.npy", TRUTH, 8)
+
+
+def test_labels_are_not_taken_for_noise(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.arange(40) % 3)
+    with pytest.raises(NoiseError, match="uses only 3 of 8 images"):
+        load_noise(tmp_path / "labels.npy", TRUTH, 8)
+    np.save(tmp_path / "labels.npy", np.arange(8) % 5)
+    with pytest.raises(NoiseError, match="no permutation of 0 to 7"):
+        load_noise(tmp_path / "labels.npy", TRUTH, 8)
+
+
+def test_ambiguous_layout(tmp_path: Path) -> None:
+    truth = np.array([1, 2, 0, 3])
+    np.save(tmp_path / "n.npy", np.array([1, 0, 2, 3]))
+    with pytest.raises(NoiseError, match="one a caption or one an image"):
+        load_noise(tmp_path / "n.npy", truth, 4)
+    np.save(tmp_path / "n.npy", np.arange(4))
+    assert load_noise(tmp_path / "n.npy", np.arange(4), 4)[1].protocol == "none"
+    index, record = make_mismatch(
+        truth, 4, 0.9, "caption", 0
+    )  # as many captions as images, but with a record
+    save_noise(tmp_path / "n.npz", index, record)
+    np.testing.assert_array_equal(load_noise(tmp_path / "n.npz", truth, 4)[0], index)
+    assert describe(index, truth, 4).index_sha256 == record.index_sha256
+
+
+def test_missing_file_folder_and_text(tmp_path: Path) -> None:
+    with pytest.raises(NoiseError, match="there is no noise file"):
+        load_noise(tmp_path / "none.npz", TRUTH, 8)
+    with pytest.raises(NoiseError, match="cannot read"):
+        load_noise(tmp_path, TRUTH, 8)
+    (tmp_path / "n.npy").write_text("1 2 3\n")
+    with pytest.raises(NoiseError, match="not a NumPy file"):
+        load_noise(tmp_path / "n.npy", TRUTH, 8)
+
+
+def test_save_refuses_what_does_not_belong_together(tmp_path: Path) -> None:
+    with pytest.raises(NoiseError, match="another index"):
+        save_noise(tmp_path / "n.npz", TRUTH, RECORD)
+    for name, ending in (("n.txt", ".txt"), ("n", "nothing")):
+        with pytest.raises(NoiseError, match=f"ends in {ending}"):
+            save_noise(tmp_path / name, INDEX, RECORD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "n.npz"
+    save_noise(path, INDEX, RECORD)
+    before = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(NoiseError, match="No space left"):
+        save_noise(path, INDEX, RECORD)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_leave_nothing_behind_either(tmp_path: Path) -> None:
+    def write_half() -> None:
+        with atomic_file(tmp_path / "x") as file:
+            file.write(b"half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoiseError, match="cannot write"):
+        save_noise(tmp_path / "file" / "n.npz", INDEX, RECORD)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are of POSIX")
+def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
+    save_noise(tmp_path / "n.npz", INDEX, RECORD)
+    (tmp_path / "ordinary").write_text("")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("n.npz", "ordinary")}
+    assert len(modes) == 1

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustcmr.errors import UserError
+from robustcmr.evaluation import ranking
+from robustcmr.evaluation.ranking import image_to_text_ranks, owner_index, text_to_image_ranks
+
+
+def sorted_ranks(scores: np.ndarray, owner: np.ndarray) -> tuple[list[int], list[int]]:
+    """Sort every query with its own answers behind all equals, and find the first of them."""
+    by_image = []
+    for image, row in enumerate(scores):
+        wrong_first = sorted(range(len(row)), key=lambda c: (-row[c], owner[c] == image))
+        # Own captions do not count against each other: the first own one has only wrong ones before it.
+        by_image.append(next(place for place, c in enumerate(wrong_first) if owner[c] == image))
+    by_caption = []
+    for caption, column in enumerate(scores.T):
+        wrong_first = sorted(range(len(column)), key=lambda i: (-column[i], i == owner[caption]))
+        by_caption.append(wrong_first.index(owner[caption]))
+    return by_image, by_caption
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    n_images = draw(st.integers(1, 6))
+    extra = draw(st.lists(st.integers(0, n_images - 1), max_size=8))
+    owner = np.array(draw(st.permutations(list(range(n_images)) + extra)), dtype=np.int64)
+    values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, np.inf])  # few values, so many ties
+    cells = draw(st.lists(values, min_size=n_images * len(owner), max_size=n_images * len(owner)))
+    return np.array(cells, dtype=np.float32).reshape(n_images, len(owner)), owner
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(problems(), st.sampled_from([1, 7, 1 << 20]))
+def test_ranks_equal_sorting_with_ties_and_any_block(
+    problem: tuple[np.ndarray, np.ndarray], cells: int
+) -> None:
+    scores, owner = problem
+    before = ranking._BLOCK_CELLS
+    ranking._BLOCK_CELLS = cells
+    try:
+        by_image = image_to_text_ranks(torch.from_numpy(scores), owner)
+        by_caption = text_to_image_ranks(torch.from_numpy(scores), torch.from_numpy(owner))
+    finally:
+        ranking._BLOCK_CELLS = before
+    expected_image, expected_caption = sorted_ranks(scores, owner)
+    assert by_image.tolist() == expected_image
+    assert by_caption.tolist() == expected_caption
+    assert by_image.dtype == by_caption.dtype == torch.int64
+
+
+def test_ranks_equal_sorting_on_a_larger_problem() -> None:
+    rng = np.random.default_rng(0)
+    owner = rng.permutation(np.concatenate([np.arange(60), rng.integers(0, 60, 240)]))
+    scores = rng.normal(size=(60, 300)).astype(np.float32)
+    expected_image, expected_caption = sorted_ranks(scores, owner)
+    assert image_to_text_ranks(torch.from_numpy(scores), owner).tolist() == expected_image
+    assert text_to_image_ranks(torch.from_numpy(scores), owner).tolist() == expected_caption
+
+
+def test_a_constant_scorer_is_ranked_last() -> None:
+    owner = np.arange(10, dtype=np.int64) // 2
+    scores = torch.full((5, 10), 0.3)
+    assert image_to_text_ranks(scores, owner).tolist() == [8] * 5
+    assert text_to_image_ranks(scores, owner).tolist() == [4] * 10
+
+
+def test_own_captions_do_not_count_against_each_other() -> None:
+    owner = np.array([0, 0, 0, 1], dtype=np.int64)
+    scores = torch.tensor([[0.9, 0.9, 0.1, 0.5], [0.0, 0.0, 0.0, 1.0]])
+    assert image_to_text_ranks(scores, owner).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types(dtype: torch.dtype) -> None:
+    scores = torch.eye(4, dtype=dtype)
+    assert image_to_text_ranks(scores, torch.arange(4)).tolist() == [0] * 4
+    assert text_to_image_ranks(scores, torch.arange(4)).tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 7), (2, 1)])
+@pytest.mark.parametrize("rank", [image_to_text_ranks, text_to_image_ranks])
+def test_nan_is_refused_wherever_it_is(
+    rank: object, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "_BLOCK_CELLS", 8)
+    scores = torch.rand(4, 8)
+    scores[place] = torch.nan
+    with pytest.raises(UserError, match="holds NaN"):
+        rank(scores, torch.arange(8) // 2)  # type: ignore[operator]
+
+
+def test_a_read_only_array_is_taken() -> None:
+    owner = np.arange(3, dtype=np.int64)
+    owner.setflags(write=False)
+    assert image_to_text_ranks(torch.eye(3), owner).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "message"),
+    [
+        (np.array([0, 2], dtype=np.int64), "image 1 has no caption"),
+        (np.array([0, 3], dtype=np.int64), r"must lie in 0..2, got 0..3"),
+        (np.array([-1, 0], dtype=np.int64), r"got -1..0"),
+        (np.array([0, 1], dtype=np.int32), "int32"),
+        (np.array([[0, 1]], dtype=np.int64), r"\(1, 2\)"),
+        (np.array([], dtype=np.int64), "empty"),
+    ],
+)
+def test_bad_pairings_are_refused(owner: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        owner_index(owner, 3)
+
+
+@pytest.mark.parametrize("rank", [image_to_text_ranks, text_to_image_ranks])
+def test_bad_scores_are_refused(rank: object) -> None:
+    owner = np.array([0, 1], dtype=np.int64)
+    with pytest.raises(ValueError, match="3 columns of scores for 2 captions"):
+        rank(torch.rand(2, 3), owner)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="float matrix"):
+        rank(torch.rand(2), owner)  # type: ignore[operator]
+    with pytest.raises(ValueError, match="float matrix"):
+        rank(torch.ones(2, 2, dtype=torch.int64), owner)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Whole jobs: start a run, go on with one, measure finished ones. The command line and Python users call these."""
+"""Whole jobs, for the command line and for Python: start a run, go on with one, measure finished ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robustcmr.methods.base import Method
 from robustcmr.reporting.plots import draw_run_plots
 from robustcmr.run_folder import RunFolder, unused_folder
 from robustcmr.tracks.base import Track
-from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.tracks.pairs import PairsTrack, evaluate_ensemble
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.devices import build_accelerator, check_device
@@ -110,15 +110,19 @@ def evaluate(
     Raises:
         UserError: a run, its checkpoint or the split is missing, or the runs are of different data.
     """
-    runs = [RunFolder(path) for path in paths]
-    members: list[tuple[Track, list[Matcher]]] = []
+    parts: list[tuple[PairsTrack, list[Matcher]]] = []
     accelerator: Accelerator | None = None
-    for run in runs:
+    for run in map(RunFolder, paths):
         run.require()
         config = resolve(read_config(run.config))
-        settings = config.settings
-        accelerator = build_accelerator(device or settings.training.device, settings.training.precision)
+        training = config.settings.training
+        if accelerator is None:  # all members compute where, and as exactly as, the first was set to
+            accelerator = build_accelerator(device or training.device, training.precision)
         track = PairsTrack.build(config, run)
+        if split not in track.splits():
+            raise ConfigError(
+                f"there is no {split} split here, the data has {', '.join(track.splits())}; use --split"
+            )
         matchers = _build_matchers(config, track, accelerator)
         folder = run.checkpoint(checkpoint)
         recover(folder)
@@ -127,8 +131,11 @@ def evaluate(
                 f"{run.path} has no {checkpoint} checkpoint yet; train it further by --resume {run.path}"
             )
         load_modules(folder, {f"matcher_{i}": matcher for i, matcher in enumerate(matchers)})
-        members.append((track, matchers))
-    return PairsTrack.evaluate_ensemble(members, split, folds, [str(path) for path in paths], checkpoint)
+        parts.append((track, matchers))
+    if accelerator is None:
+        raise ConfigError("no run folder was given; name at least one")
+    measured = evaluate_ensemble(parts, split, accelerator.device, folds)
+    return {"runs": [str(path) for path in paths], "checkpoint": checkpoint, **measured}
 
 
 def planned_folder(config: RunConfig, output: Path | None) -> Path:
@@ -148,7 +155,8 @@ def _check_fits(config: RunConfig, track: Track) -> None:
     settings = config.settings
     if settings.evaluation.select not in track.splits():
         raise ConfigError(
-            f"evaluation.select is '{settings.evaluation.select}', but the data has only {', '.join(track.splits())}"
+            f"evaluation.select is '{settings.evaluation.select}', "
+            f"but the data has only {', '.join(track.splits())}"
         )
     check_batch_size(settings.training.batch_size, len(track.training))
 
@@ -173,7 +181,7 @@ def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Co
     if trainer.global_step:
         logger.info("resumed at epoch %d, step %d", trainer.epoch + 1, trainer.step + 1)
     trainer.fit()
-    draw_run_plots(trainer.rows, run.plots)
+    draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
     best = run.checkpoint("best")
     load_modules(best, trainer.modules)
     measured = {}

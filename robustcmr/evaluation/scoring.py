@@ -176,6 +176,21 @@ def ensemble_scores(matrices: Sequence[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One model of an evaluation and what it reads; each model of an ensemble may read captions its own way.
+
+    Attributes:
+        matcher: any matcher, on the device of the evaluation.
+        image_batches: starts a pass over the images in order.
+        text_batches: starts a pass over the captions in order.
+    """
+
+    matcher: Matcher
+    image_batches: Callable[[], Iterable[ImageBatch]]
+    text_batches: Callable[[], Iterable[TextBatch]]
+
+
+@dataclass(frozen=True)
 class RetrievalResult:
     """How well one model, or an ensemble declared as such, retrieves on a split.
 
@@ -197,9 +212,7 @@ class RetrievalResult:
 
 
 def evaluate_split(
-    matchers: Sequence[Matcher],
-    image_batches: Callable[[], Iterable[ImageBatch]],
-    text_batches: Callable[[], Iterable[TextBatch]],
+    members: Sequence[Member],
     image_of_caption: IntArray | Tensor,
     device: torch.device,
     folds: int | None = None,
@@ -209,9 +222,7 @@ def evaluate_split(
     """Encode, score and measure a split with one matcher or the mean of several.
 
     Args:
-        matchers: at least one, all on ``device``; their scores are averaged.
-        image_batches: starts a pass over the images in order; called once a matcher.
-        text_batches: starts a pass over the captions in order; called once a matcher.
+        members: at least one, all on ``device``; their scores are averaged.
         image_of_caption: (n_captions,) int64, the image each caption was written for; none is without.
         device: where to encode and score.
         folds: into how many folds of consecutive images to cut; None ranks the whole split at once.
@@ -227,19 +238,19 @@ def evaluate_split(
             or captions than ``image_of_caption`` speaks of.
         PluginError: a matcher returns scores of the wrong shape.
     """
-    if not matchers:
+    if not members:
         raise ValueError("there is no matcher to evaluate; give at least one")
     n_images = int(image_of_caption.max()) + 1 if len(image_of_caption) else 0
     owner = owner_index(image_of_caption, n_images).cpu()
     slices = fold_slices(n_images, 1 if folds is None else folds)
     columns = [captions_of(owner, rows) for rows in slices]
     owners = [owner[ids] - rows.start for rows, ids in zip(slices, columns, strict=True)]
-    total = len(matchers) * sum((n_images // len(slices)) * len(ids) for ids in columns)
+    total = len(members) * sum((n_images // len(slices)) * len(ids) for ids in columns)
 
     sums: list[Tensor] = []
     by_model, done = [], 0
-    for matcher in matchers:
-        images, texts = encode_split(matcher, image_batches(), text_batches(), device)
+    for member in members:
+        images, texts = encode_split(member.matcher, member.image_batches(), member.text_batches(), device)
         if len(images) != n_images or len(texts) != len(owner):
             raise ValueError(
                 f"the batches hold {len(images)} images and {len(texts)} captions, "
@@ -249,7 +260,7 @@ def evaluate_split(
         for fold, (rows, ids) in enumerate(zip(slices, columns, strict=True)):
             report = None if progress is None else _shifted(progress, done, total)
             some_texts = texts if len(slices) == 1 else texts[ids.to(texts.mask.device)]
-            block = score_matrix(matcher, images[rows], some_texts, block_bytes, report)
+            block = score_matrix(member.matcher, images[rows], some_texts, block_bytes, report)
             done += block.numel()
             alone.append(retrieval_metrics(block, owners[fold]))
             if fold < len(sums):
@@ -258,14 +269,14 @@ def evaluate_split(
                 sums.append(block)
         by_model.append(mean_metrics(alone))
         del images, texts, some_texts  # free them before the next model encodes
-    if len(matchers) == 1:
+    if len(members) == 1:
         by_fold = alone
     else:
-        by_fold = [retrieval_metrics(s.div_(len(matchers)), own) for s, own in zip(sums, owners, strict=True)]
+        by_fold = [retrieval_metrics(s.div_(len(members)), own) for s, own in zip(sums, owners, strict=True)]
     return RetrievalResult(
         mean_metrics(by_fold),
         protocol_name(n_images, folds),
-        len(matchers),
+        len(members),
         folds,
         tuple(by_fold),
         tuple(by_model),

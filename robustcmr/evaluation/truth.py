@@ -22,7 +22,7 @@ class HiddenTruth:
 
     def is_mismatched(self, given: Correspondence) -> npt.NDArray[np.bool_]:
         """(N_captions,) bool, True where the given image is not the caption's own."""
-        return given.image_of_caption != self.image_of_caption
+        return np.not_equal(given.image_of_caption, self.image_of_caption)
 
     def mismatched_share(self, given: Correspondence) -> float:
         """Share of the given pairs that are wrong, in [0, 1]."""

@@ -1,6 +1,6 @@
 """The pairs track: the pairing itself is wrong for some captions, and recall is the measure.
 
-This is the one place where the truth and the noise meet. What leaves it towards training is the pairing as given.
+This is the one place where the truth and the noise meet. Training gets the pairing as given, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.store import first_non_finite
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
-from robustcmr.evaluation.scoring import evaluate_split
+from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.truth import HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
@@ -115,6 +115,11 @@ class PairsTrack(Track):
         truth = HiddenTruth(split.image_of_caption)
         return cls(data, vocabulary, training, spec, truth, noise, settings.evaluation)
 
+    @property
+    def block_bytes(self) -> int:
+        """Memory for one block of scores."""
+        return self._evaluation.block_mib * 2**20
+
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that can be measured."""
         return tuple(self.data.splits())
@@ -146,29 +151,77 @@ class PairsTrack(Track):
         after_block: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Retrieval both ways over a split; see :class:`Track`."""
-        opened = self.data.split(split)
-        captions = self._table(opened)
-        size = self._evaluation.batch_size
         result = evaluate_split(
-            matchers,
-            lambda: image_batches(opened.features, size),
-            lambda: text_batches(captions, size),
-            opened.image_of_caption,
+            self.members(matchers, split),
+            self.data.split(split).image_of_caption,
             device,
             folds,
-            self._evaluation.block_mib * 2**20,
-            None if after_block is None else lambda done, total: after_block(),
+            self.block_bytes,
+            None if after_block is None else lambda *_: after_block(),
         )
         return result.metrics.to_dict()
 
-    def _table(self, split: PairsSplit) -> TokenTable:
-        if split.name not in self._captions:
-            self._captions[split.name] = TokenTable.from_captions(split.captions, self.vocabulary)
-        return self._captions[split.name]
+    def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
+        """Matchers together with a split as this run's vocabulary reads it."""
+        opened = self.data.split(split)
+        if split not in self._captions:
+            self._captions[split] = TokenTable.from_captions(opened.captions, self.vocabulary)
+        captions, size = self._captions[split], self._evaluation.batch_size
+        return [
+            Member(
+                matcher,
+                lambda: image_batches(opened.features, size),
+                lambda: text_batches(captions, size),
+            )
+            for matcher in matchers
+        ]
 
     def selection_score(self, measured: dict[str, Any]) -> float:
         """The sum of the six recalls."""
         return float(measured["rsum"])
+
+
+def evaluate_ensemble(
+    parts: Sequence[tuple[PairsTrack, Sequence[Matcher]]],
+    split: str,
+    device: torch.device,
+    folds: int | None = None,
+) -> dict[str, Any]:
+    """Measure a split with the mean score of the matchers of several runs, as plain values.
+
+    Args:
+        parts: at least one run's track and matchers.
+        split: which split; every run must read the same one.
+        device: where the matchers are.
+        folds: measure that many consecutive parts and average; None measures the whole.
+
+    Raises:
+        DataError: there is no such split, or the runs were trained for other data.
+    """
+    first = parts[0][0]
+    fingerprints = [track.data.fingerprint(split) for track, _ in parts]
+    if len(set(fingerprints)) > 1:
+        raise DataError(
+            f"these runs are of different data: their {split} splits have the fingerprints "
+            f"{', '.join(dict.fromkeys(fingerprints))}; an ensemble needs runs of the same data"
+        )
+    result = evaluate_split(
+        [member for track, matchers in parts for member in track.members(matchers, split)],
+        first.data.split(split).image_of_caption,
+        device,
+        folds,
+        first.block_bytes,
+    )
+    return {
+        "split": split,
+        "protocol_name": result.protocol,
+        "folds": folds,
+        "n_models": result.n_models,
+        "data_fingerprint": fingerprints[0],
+        "metrics": result.metrics.to_dict(),
+        "by_model": [metrics.to_dict() for metrics in result.by_model],
+        "by_fold": [metrics.to_dict() for metrics in result.by_fold],
+    }
 
 
 FIRST_WORD = 4  # the marks <pad> <start> <end> <unk> come before the words
@@ -201,6 +254,7 @@ def _refuse_non_finite(split: PairsSplit) -> None:
     if found:
         places = ", ".join(f"image {image} ({regions} regions)" for image, regions in found[:3])
         raise DataError(
-            f"the {split.name} features hold NaN or infinite numbers in at least {len(found)} images: {places}; "
+            f"the {split.name} features hold NaN or infinite numbers in at least {len(found)} images: "
+            f"{places}; "
             "run 'robustcmr data check' for all of them and repair the file"
         )

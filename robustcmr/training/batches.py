@@ -36,15 +36,16 @@ def check_batch_size(batch_size: int, n_pairs: int) -> None:
     """
     if batch_size > n_pairs:
         raise ConfigError(
-            f"training.batch_size is {batch_size} but there are only {n_pairs} training pairs; use {n_pairs} or fewer"
+            f"training.batch_size is {batch_size} "
+            f"but there are only {n_pairs} training pairs; use {n_pairs} or fewer"
         )
 
 
 def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
     """The pair ids of every step of an epoch.
 
-    The longest stream sets the number of steps and leaves out its incomplete last batch; a shorter stream starts over
-    in a new order; a stream smaller than a batch gives all it has at every step; an empty one gives nothing.
+    The longest stream sets the number of steps and leaves out its incomplete last batch. A shorter stream starts
+    over in a new order; one smaller than a batch gives all it has at every step; an empty one gives nothing.
 
     Args:
         plan: streams of pair ids.

@@ -6,7 +6,6 @@ A checkpoint is a folder that is written under another name and then renamed, so
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from robustcmr.errors import CheckpointError
-from robustcmr.files import write_with
+from robustcmr.files import atomic_file
 
 _STATE = "state.pt"
 
@@ -39,19 +38,17 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
     try:
         for name, module in modules.items():
             weights = {key: value.detach().contiguous().cpu() for key, value in module.state_dict().items()}
-            write_with(
-                fresh / f"{name}.safetensors", lambda file, w=weights: file.write(safetensors.torch.save(w))
-            )
+            _write_bytes(fresh / f"{name}.safetensors", safetensors.torch.save(weights))
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        write_with(fresh / _STATE, lambda file: file.write(buffer.getbuffer()))
+        _write_bytes(fresh / _STATE, buffer.getbuffer())
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+        folder.replace(old)
+    fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -59,7 +56,7 @@ def recover(folder: Path) -> None:
     """Put the older checkpoint back if a stop fell between the two renames of a newer one."""
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():
-        os.replace(old, folder)
+        old.replace(folder)
 
 
 def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
@@ -97,6 +94,11 @@ def load_state(folder: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint state {path}: {reason}") from error
     return state
+
+
+def _write_bytes(path: Path, content: bytes | memoryview) -> None:
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def _difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:

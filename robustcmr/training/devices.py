@@ -58,7 +58,7 @@ def build_accelerator(device: str, precision: str) -> Accelerator:
 
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:
-    """Largest memory held so far by this process (``cpu``) and, on a GPU, by torch there (``gpu``), in bytes."""
+    """Largest memory held so far, in bytes: by this process (``cpu``) and by torch on a GPU (``gpu``)."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":

@@ -50,8 +50,11 @@ def build_optimiser(groups: Sequence[dict[str, Any]], settings: OptimSettings) -
         settings: the ``optim`` section.
     """
     prepared = [{**group, "base_lr": group.get("lr", settings.lr)} for group in groups if group["params"]]
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.name]
-    return kind(prepared, lr=settings.lr, weight_decay=settings.weight_decay)
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    optimiser: torch.optim.Optimizer = kinds[settings.name](
+        prepared, lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    return optimiser
 
 
 def lr_factor(settings: OptimSettings, epoch: int, global_step: int) -> float:

@@ -1,4 +1,4 @@
-"""Sources of chance: every one follows from the run's seed, the epoch and the step, or is saved in checkpoints."""
+"""Sources of chance: each follows from the run's seed, the epoch and the step, or is saved in checkpoints."""
 
 from __future__ import annotations
 

@@ -160,7 +160,9 @@ def test_truth_is_left_alone() -> None:
     np.testing.assert_array_equal(truth, np.arange(100) // 5)
 
 
-@pytest.mark.parametrize("ratio", [1, 1.0, -0.1, math.nan, math.inf, -math.inf, True, "0.4", None, [0.4]])
+@pytest.mark.parametrize(
+    "ratio", [1, 1.0, -0.1, math.nan, math.inf, -math.inf, True, False, "0.4", None, [0.4]]
+)
 def test_bad_ratio(ratio: object) -> None:
     with pytest.raises(NoiseError, match="noise ratio"):
         make_mismatch(regular_truth(10, 5), 2, ratio, "caption", 0)  # type: ignore[arg-type]

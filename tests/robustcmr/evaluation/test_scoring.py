@@ -10,6 +10,7 @@ from robustcmr.errors import PluginError, UserError
 from robustcmr.evaluation.blocks import WORKING_COPIES
 from robustcmr.evaluation.recall import retrieval_metrics
 from robustcmr.evaluation.scoring import (
+    Member,
     encode_split,
     ensemble_scores,
     evaluate_split,
@@ -186,9 +187,8 @@ def test_ensemble_is_the_mean_and_leaves_its_parts() -> None:
 
 
 def run(matchers: list[Any], split: Any, **options: Any) -> Any:
-    return evaluate_split(
-        matchers, split.image_batches, split.text_batches, split.image_of_caption, CPU, **options
-    )
+    members = [Member(matcher, split.image_batches, split.text_batches) for matcher in matchers]
+    return evaluate_split(members, split.image_of_caption, CPU, **options)
 
 
 def test_one_model_on_the_whole_split(toy: Any, make_split: Any) -> None:
@@ -243,10 +243,10 @@ def test_evaluating_nothing_or_the_wrong_split_is_refused(toy: Any, make_split: 
     with pytest.raises(UserError, match="6 images cannot be cut into 4 folds"):
         run([toy()], split, folds=4)
     with pytest.raises(ValueError, match="empty"):
-        evaluate_split([toy()], split.image_batches, split.text_batches, np.zeros(0, np.int64), CPU)
+        evaluate_split([Member(toy(), split.image_batches, split.text_batches)], np.zeros(0, np.int64), CPU)
     other = np.arange(8, dtype=np.int64) // 2
     with pytest.raises(ValueError, match="6 images and 12 captions, but image_of_caption speaks of 4 and 8"):
-        evaluate_split([toy()], split.image_batches, split.text_batches, other, CPU)
+        evaluate_split([Member(toy(), split.image_batches, split.text_batches)], other, CPU)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,4 +1,4 @@
-"""The errors a user can cause: each carries one sentence saying what was given, what was expected and what to do."""
+"""The errors a user can cause, each with one sentence: what was given, what was expected and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of every typed options class: of matchers, methods, data sets and of the run configuration itself."""
+"""The base of every typed options class: of matchers, methods, data sets and the run configuration."""
 
 from __future__ import annotations
 
@@ -17,4 +17,9 @@ class Options(BaseModel):
     @classmethod
     def _absolute(cls, value: Any) -> Any:
         # a saved configuration must mean the same files from any folder
-        return value.expanduser().absolute() if isinstance(value, Path) else value
+        if not isinstance(value, Path):
+            return value
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError(f"no home folder is known for '{value}', expected a path without ~") from error

@@ -1,7 +1,7 @@
 """Finding matchers, methods and data sets by name; built-ins come through the same door as third parties.
 
-A class is found by entry point (``robustcmr.matchers``, ``robustcmr.methods``, ``robustcmr.datasets``), by the
-``register`` decorator, or directly as ``package.module:Class``.
+A class is found by entry point (``robustcmr.matchers``, ``robustcmr.methods``, ``robustcmr.datasets``), by
+the ``register`` decorator, or directly as ``package.module:Class``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from robustcmr.errors import PluginError
+from robustcmr.options import Options
 
 C = TypeVar("C", bound=type)
 
@@ -65,16 +66,18 @@ class Registry:
         """The class called ``name``, or at ``package.module:Class``.
 
         Raises:
-            PluginError: the name is unknown (with the nearest known ones) or offered twice, its module cannot be
-                imported (with the reason), or it is not a class of this kind.
+            PluginError: the name is unknown (with the nearest known ones) or offered twice, its module cannot
+                be imported (with the reason), or it is not a complete class of this kind.
         """
-        if name in self._registered:
-            return self._registered[name]
         places = self._places()
         if ":" not in name and name not in places:
             known = ", ".join(sorted(places)) or "none; is robustcmr installed?"
             raise PluginError(f"unknown {self.kind} '{name}'{did_you_mean(name, places)} (known: {known})")
-        cls = self._import(name, places.get(name, name))
+        cls = self._registered.get(name) or self._import(name, places.get(name, name))
+        self._check(name, cls)
+        return cls
+
+    def _check(self, name: str, cls: type) -> None:
         base = self._import(self._base, self._base)
         if not issubclass(cls, base):
             raise PluginError(
@@ -85,11 +88,16 @@ class Registry:
             raise PluginError(
                 f"{self.kind} '{name}' leaves out {', '.join(missing)}; {self._base} asks for it"
             )
-        if "Config" not in {attribute for parent in cls.__mro__ for attribute in vars(parent)}:
+        config = getattr(cls, "Config", None)
+        if not (isinstance(config, type) and issubclass(config, Options)):
             raise PluginError(
-                f"{self.kind} '{name}' has no Config class; give it one derived from robustcmr.options"
+                f"{self.kind} '{name}' has no Config class; "
+                "give it one derived from robustcmr.options.Options"
             )
-        return cls
+        if "name" in config.model_fields:
+            raise PluginError(
+                f"{self.kind} '{name}' has an option called 'name', which chooses the {self.kind}; rename it"
+            )
 
     def _places(self) -> dict[str, str]:
         places = {name: f"{cls.__module__}:{cls.__qualname__}" for name, cls in self._registered.items()}
@@ -97,7 +105,8 @@ class Registry:
             taken = places.setdefault(point.name, point.value)
             if taken != point.value:
                 raise PluginError(
-                    f"{self.kind} '{point.name}' is offered twice, by {taken} and {point.value}; uninstall or rename one"
+                    f"{self.kind} '{point.name}' is offered twice, by {taken} and {point.value}; "
+                    "uninstall or rename one of them"
                 )
         return places
 

@@ -220,9 +220,16 @@ def _results(
     }
 
 
+class _LogFile(logging.FileHandler):
+    """A log file whose own failure, such as a full disk, is left to be told by what must be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
+        """Say nothing."""
+
+
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     level = logger.level

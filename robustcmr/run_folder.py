@@ -75,14 +75,15 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run was started here."""
-        return self.config.is_file()
+        """Whether a run was started here; a ``config.yaml`` alone may be anything."""
+        return self.config.is_file() and self.environment.is_file()
 
     def check_free(self, overwrite: bool) -> None:
         """Refuse a folder that cannot take a new run.
 
         Raises:
-            RunFolderError: it holds a run and may not be overwritten, or it is something else than a run folder.
+            RunFolderError: it holds a run and may not be overwritten, or it is something else than a run
+                folder.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(
@@ -90,8 +91,8 @@ class RunFolder:
             )
         if self.holds_run and not overwrite:
             raise RunFolderError(
-                f"{self.path} already holds a run; go on with it by --resume {self.path}, replace it by --overwrite, "
-                "or choose another --output"
+                f"{self.path} already holds a run; go on with it by --resume {self.path}, replace it by "
+                "--overwrite, or choose another --output"
             )
         if self.path.is_dir() and not self.holds_run and any(self.path.iterdir()):
             raise RunFolderError(
@@ -99,11 +100,30 @@ class RunFolder:
             )
 
     def start(self, config: str, environment: Mapping[str, Any]) -> None:
-        """Make the folder and write how the run was asked for, removing an older run."""
+        """Make the folder and write how the run was asked for, removing an older run.
+
+        Raises:
+            RunFolderError: the older run cannot be removed.
+            UserError: the folder cannot be written.
+        """
         if self.holds_run:
-            shutil.rmtree(self.path)
+            self._clear()
         write_json(self.environment, environment)
         write_text(self.config, config)  # last: a folder with a configuration holds a run
+
+    def _clear(self) -> None:
+        try:
+            self.config.unlink()  # first: what is left half removed holds no run
+            for path in self.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot remove the older run in {self.path}: {error.strerror or error}; "
+                "choose another --output"
+            ) from error
 
     def require(self) -> None:
         """Refuse a folder without a run.
@@ -113,7 +133,8 @@ class RunFolder:
         """
         if not self.holds_run:
             raise RunFolderError(
-                f"{self.path} holds no run (no {CONFIG}); expected a folder made by 'robustcmr train'"
+                f"{self.path} holds no run (no {CONFIG} with an environment.json); expected a folder made by "
+                "'robustcmr train'"
             )
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:

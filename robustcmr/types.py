@@ -1,6 +1,7 @@
 """The records that pass between rooms.
 
-Letters in shapes: N items, B batch, R regions, W words, L fragments (R or W), F feature width, D embedding width.
+Letters in shapes: N items, B batch, R regions, W words, L fragments (R or W), F feature width,
+D embedding width.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class PairBatch:
         images: B images.
         texts: B captions.
         pair_ids: (B,) int64, the caption row in the training set.
-        same_image: (B, B) bool, True where the image given to pair i is the one given to pair j; its diagonal is True.
-            Such cells are no negatives.
+        same_image: (B, B) bool, True where the image given to pair i is the one given to pair j; its
+            diagonal is True. Such cells are no negatives.
     """
 
     images: ImageBatch
@@ -191,8 +192,8 @@ class EpochPlan:
     """Which pairs an epoch visits: one batch a stream is drawn at each step.
 
     Attributes:
-        streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each (n,) int64.
-            The longest stream sets the number of steps; shorter ones start over with a new order.
+        streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each
+            (n,) int64. The longest stream sets the number of steps; shorter ones start over with a new order.
         metrics: what the planning found out, for the log.
     """
 

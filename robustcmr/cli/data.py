@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from robustcmr.data.base import PairsData
     from robustcmr.data.check import DataReport
+
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a file or another program."""
 
 
 def check(
@@ -27,8 +32,10 @@ def check(
     from robustcmr.config.resolve import resolve_component
     from robustcmr.data.check import check_data, open_folder
 
-    opened = open_folder(folder)
-    if data is not None:
+    opened: PairsData
+    if data is None:
+        opened = open_folder(folder)
+    else:
         component = resolve_component("data", {"name": data, "root": str(folder)})
         opened = component.cls(component.options)
     report = check_data(opened, vocabulary=vocabulary)
@@ -42,6 +49,7 @@ def check(
 
 def _print_report(report: DataReport) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
@@ -73,14 +81,13 @@ def _print_report(report: DataReport) -> None:
             if captions.known_share is not None:
                 row[9] += f", {captions.known_share:.1%} known"
         row[10] = split.fingerprint or "?"
-        table.add_row(*row)
-    console = Console()
+        table.add_row(*map(escape, row))
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     console.print(table)
     for split in report.splits:
         if split.captions is not None and split.captions.duplicates:
-            console.print(
-                f"{split.name}: {split.captions.duplicates:,} captions repeat an earlier one", highlight=False
-            )
+            repeated = f"{split.captions.duplicates:,} captions repeat an earlier one"
+            console.print(f"{split.name}: {repeated}", highlight=False, markup=False, soft_wrap=True)
     for kind, sentences in (("warning", report.warnings), ("PROBLEM", report.problems)):
         for sentence in sentences:
             console.print(f"{kind}: {sentence}", highlight=False, markup=False, soft_wrap=True)

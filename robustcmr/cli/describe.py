@@ -20,9 +20,6 @@ def list_names(
     as_json: Annotated[bool, typer.Option("--json", help="Print names and descriptions as JSON.")] = False,
 ) -> None:
     """List what can be chosen by name, with one line about each."""
-    from rich.console import Console
-    from rich.table import Table
-
     from robustcmr.cli.output import print_json
     from robustcmr.config.recipes import opening_comment, recipe_names, recipe_path
     from robustcmr.errors import PluginError
@@ -42,10 +39,7 @@ def list_names(
     if as_json:
         print_json(rows)
     else:
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        for name, line in rows.items():
-            table.add_row(name, line)
-        Console().print(table)
+        _print_rows(rows)
     for message in broken:
         sys.stderr.write(f"robustcmr: skipped: {message}\n")
 
@@ -141,6 +135,21 @@ def _names(kind: str) -> list[str]:
     return recipe_names() if kind == "configs" else _registry(kind).names()
 
 
+def _print_rows(rows: dict[str, str]) -> None:
+    if not sys.stdout.isatty():  # one line each, for other programs
+        width = max((len(name) for name in rows), default=0)
+        sys.stdout.write("".join(f"{name:{width}s}  {line}\n" for name, line in rows.items()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, line in rows.items():
+        table.add_row(Text(name), Text(line))
+    Console().print(table)
+
+
 def _first_line(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n")[0]
 
@@ -148,24 +157,37 @@ def _first_line(cls: type) -> str:
 def _print_class(kind: str, name: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from robustcmr.config.resolve import field_rows
+    from robustcmr.config.fields import field_rows
 
     cls: Any = _registry(kind).load(name)
     section = KINDS[kind]
-    console = Console()
-    console.print(f"[bold]{section} {name}[/bold]  ({cls.__module__}.{cls.__qualname__})\n", highlight=False)
+    sys.stdout.write(f"{section} {name}  ({cls.__module__}.{cls.__qualname__})\n\n")
     sys.stdout.write((inspect.getdoc(cls) or "") + "\n\n")
-    table = Table("option", "type", "default", "meaning")
-    for key, kind_of_value, default, description in field_rows(cls.Config):
-        table.add_row(f"{section}.{key}", kind_of_value, default, description)
-    console.print(table)
+    rows = field_rows(cls.Config, f"{section}.")
+    if not rows:
+        sys.stdout.write("no options\n")
+        return
+    table = Table()
+    # what must be typed is never cut
+    table.add_column("option", no_wrap=True, min_width=max(len(row[0]) for row in rows))
+    for heading in ("type", "default", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
 def _show_data(name: str, split_name: str, count: int, output: Path | None, root: Path | None) -> None:
     from robustcmr.config.resolve import resolve_component
     from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
 
+    loaded: Any = _registry("data").load(name)
+    options = loaded.Config.model_fields
+    if root is None and "root" in options and options["root"].is_required():
+        sys.stderr.write(f"name the folder of {name} with --data-root to see its captions\n")
+        return
     given: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": str(root)}
     component = resolve_component("data", given)
     split = component.cls(component.options).split(split_name)

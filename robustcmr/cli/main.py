@@ -52,5 +52,12 @@ def run() -> None:
     except UserError as error:
         sys.stderr.write(f"robustcmr: {error}\n")
         sys.exit(2)
+    except ValueError as error:
+        from noise_injection.errors import NoiseError
+
+        if not isinstance(error, NoiseError):
+            raise
+        sys.stderr.write(f"robustcmr: {error}\n")
+        sys.exit(2)
     except BrokenPipeError:  # the reader of our output has gone, such as `head`
         sys.exit(0)

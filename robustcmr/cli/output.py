@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 from robustcmr.reporting.tables import recall_table
@@ -24,8 +25,7 @@ def running(folder: Path) -> Iterator[Console]:
     """Show notes on stderr while a run goes on, and say how to resume when it is stopped."""
     console = Console(stderr=True)
     logger = logging.getLogger("robustcmr")
-    handler = RichHandler(console=console, show_path=False, show_level=False, highlighter=None, markup=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler = _log_handler(console)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -43,6 +43,18 @@ def running(folder: Path) -> Iterator[Console]:
         raise typer.Exit(130) from None
     finally:
         logger.removeHandler(handler)
+
+
+def _log_handler(console: Console) -> logging.Handler:
+    handler: logging.Handler
+    if console.is_terminal:  # drawn together with the progress bar
+        handler = RichHandler(
+            console=console, show_path=False, show_level=False, highlighter=NullHighlighter(), markup=False
+        )
+    else:
+        handler = logging.StreamHandler(sys.stderr)  # lines as long as they are
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
 
 
 def report_run(run: RunFolder, as_json: bool) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from robustcmr import plugins
+from robustcmr.config.fields import section_class
+from robustcmr.config.problems import listing, sentences
 from robustcmr.config.recipes import recipe_path
-from robustcmr.config.schema import Settings
+from robustcmr.config.schema import NoiseOptions, Settings
 from robustcmr.errors import ConfigError, PluginError
 from robustcmr.options import Options
 
@@ -25,6 +27,10 @@ COMPONENTS: Mapping[str, tuple[plugins.Registry, str]] = MappingProxyType(
         "method": (plugins.methods, "hinge"),
     }
 )
+
+
+# the other sections; ``seed`` is none
+SECTIONS = frozenset(name for name, info in Settings.model_fields.items() if section_class(info.annotation))
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,16 @@ def resolve(tree: Mapping[str, Any]) -> RunConfig:
         component = _resolve_component(section, tree.get(section, {}), problems)
         if component is not None:
             components[section] = component
-    rest = {key: value for key, value in tree.items() if key not in COMPONENTS}
+    rest = {
+        key: value
+        for key, value in tree.items()
+        if key not in COMPONENTS and not (value is None and key in SECTIONS)  # a section may be left empty
+    }
     settings = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
     if settings is not None:
-        problems.extend(_contradictions(settings, tree))
+        problems.extend(_contradictions(settings.noise))
     if problems or settings is None:
-        raise ConfigError(_listing(problems))
+        raise ConfigError(listing(problems))
     return RunConfig(settings=settings, **components)
 
 
@@ -106,7 +116,7 @@ def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
     problems: list[str] = []
     component = _resolve_component(section, given, problems)
     if component is None:
-        raise ConfigError(_listing(problems))
+        raise ConfigError(listing(problems))
     return component
 
 
@@ -115,33 +125,51 @@ def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[st
 
     Args:
         recipe: path or name of a recipe; None starts from the defaults.
-        flags: values by dotted key. A flag that chooses another plug-in drops the recipe's options of the old one.
+        flags: values by dotted key. A flag that chooses another plug-in drops the recipe's options of the
+            old one.
         overrides: ``key.key=value`` each.
 
     Raises:
-        ConfigError: the recipe cannot be read, or the result does not fit the schema; all problems are listed.
+        ConfigError: the recipe cannot be read, or the result does not fit the schema; all problems are
+            listed.
     """
     tree = {} if recipe is None else read_config(recipe_path(recipe))
-    for section in COMPONENTS:
+    for section, (_, default) in COMPONENTS.items():
         name, given = flags.get(f"{section}.name"), tree.get(section)
-        if name is not None and isinstance(given, Mapping) and given.get("name") != name:
+        if name is not None and isinstance(given, Mapping) and given.get("name", default) != name:
             tree[section] = {}
     for key, value in flags.items():
         _set_value(tree, key, value)
     return resolve(apply_overrides(tree, overrides))
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain YAML, but a key given twice is an error in place of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = f"the key '{key.value}' is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read a YAML recipe.
 
     Raises:
-        ConfigError: the file is missing, not YAML, or not a mapping.
+        ConfigError: the file is missing, not YAML, gives a key twice, or is not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a safe loader
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no date such as 2024-13-01
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}, column {place.column + 1}" if place is not None else ""
         raise ConfigError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
@@ -193,9 +221,9 @@ def parse_value(raw: str) -> Any:
     """A command-line value read as YAML, with ``1e-4`` taken as a number."""
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
         return raw
-    if isinstance(value, str):
+    if isinstance(value, str) and value == raw.strip() and any(letter.isdigit() for letter in value):
         try:
             return float(value)  # YAML 1.1 wants a dot in 1.0e-4, people do not
         except ValueError:
@@ -203,47 +231,10 @@ def parse_value(raw: str) -> Any:
     return value
 
 
-def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """(key, type, default, description) of every field, for help pages."""
-    rows: list[tuple[str, str, str, str]] = []
-    for name, info in options.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            rows.extend(field_rows(annotation, f"{prefix}{name}."))
-            continue
-        kind = (
-            " | ".join(str(v) for v in get_args(annotation))
-            if _is_literal(annotation)
-            else _type_name(annotation)
-        )
-        default = "required" if info.is_required() else yaml_scalar(info.default)
-        rows.append((prefix + name, kind, default, info.description or ""))
-    return rows
-
-
-def yaml_scalar(value: Any) -> str:
-    """A default as it would be written in a recipe."""
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, tuple):
-        value = list(value)
-    return yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
-
-
-def _is_literal(annotation: Any) -> bool:
-    return getattr(annotation, "__origin__", None).__class__.__name__ == "_LiteralSpecialForm" or (
-        str(annotation).startswith("typing.Literal")
-    )
-
-
-def _type_name(annotation: Any) -> str:
-    return (
-        annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    )
-
-
 def _resolve_component(section: str, given: Any, problems: list[str]) -> Component | None:
     registry, default = COMPONENTS[section]
+    if given is None:
+        given = {}  # a section may be left empty
     if isinstance(given, str):
         given = {"name": given}
     if not isinstance(given, Mapping):
@@ -274,57 +265,19 @@ def _validate(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        for item in error.errors():
-            problems.append(_sentence(model, item, prefix, extra_keys))
+        problems.extend(sentences(model, error, prefix, extra_keys))
         return None
 
 
-def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: tuple[str, ...]) -> str:
-    location = [str(part) for part in item["loc"]]
-    path = prefix + ".".join(location)
-    if item["type"] == "extra_forbidden":
-        siblings = _fields_at(model, location[:-1])
-        known = [*siblings, *extra_keys] if len(location) == 1 else siblings
-        parent = prefix + "".join(part + "." for part in location[:-1])
-        suggestion = plugins.did_you_mean(location[-1], known)
-        hint = (
-            suggestion.replace("'", f"'{parent}", 1)
-            if suggestion
-            else f" (known: {', '.join(sorted(known))})"
-        )
-        return f"{path}: unknown key{hint}"
-    if item["type"] == "missing":
-        return f"{path}: missing, set it with --set {path}=VALUE" + (
-            " or --data-root DIR" if path == "data.root" else ""
-        )
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower() + message[1:]}, got {item['input']!r}"
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    for part in location:
-        info = model.model_fields.get(part)
-        if info is None or not (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
-            return []
-        model = info.annotation
-    return list(model.model_fields)
-
-
-def _contradictions(settings: Settings, tree: Mapping[str, Any]) -> list[str]:
-    noise = tree.get("noise", {})
-    if settings.noise.file is not None and isinstance(noise, Mapping):
-        both = [key for key in ("ratio", "derange") if noise.get(key)]
-        if both:
-            return [f"noise.file: a noise file decides the noise, so noise.{both[0]} cannot be given with it"]
-    return []
-
-
-def _listing(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return f"{len(problems)} problems in the configuration:\n" + "\n".join(
-        f"  {problem}" for problem in problems
-    )
+def _contradictions(noise: NoiseOptions) -> list[str]:
+    if noise.file is None:
+        return []
+    unset = NoiseOptions()
+    return [
+        f"noise.{key}: a noise file decides the noise, so leave noise.{key} out or noise.file"
+        for key in ("ratio", "protocol", "seed", "derange")
+        if getattr(noise, key) != getattr(unset, key)
+    ]
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:

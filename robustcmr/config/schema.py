@@ -88,7 +88,8 @@ class EvaluationOptions(Options):
     select: str = Field("dev", description="split whose rSum chooses the best epoch")
     test: str | None = Field(
         "test",
-        description="split measured once at the end with the best epoch; skipped, and said so, if it has no files",
+        description="split measured once at the end with the best epoch; skipped, and said so, if it has no "
+        "files",
     )
     batch_size: int = Field(256, ge=1, description="images or captions encoded at once")
     block_mib: int = Field(256, ge=1, description="memory for one block of scores, MiB")

@@ -1,4 +1,4 @@
-"""The training pairs as a method may see them: features, words and the pairing as given; the truth is not here."""
+"""The training pairs as a method may see them: features, words and the pairing as given; no truth."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class TrainingPairs:
         if not np.isfinite(features).all():
             bad = np.unique(given[~np.isfinite(features).all(axis=(1, 2))])
             raise DataError(
-                f"features of {len(bad)} images in this batch hold NaN or infinite numbers (first: image {bad[0]}); "
-                "run 'robustcmr data check' on the folder and repair them"
+                f"features of {len(bad)} images in this batch hold NaN or infinite numbers "
+                f"(first: image {bad[0]}); run 'robustcmr data check' on the folder and repair them"
             )
         mask = np.ones(features.shape[:2], dtype=np.bool_)
         tokens, token_mask = self.captions.padded(pair_ids)

@@ -54,8 +54,9 @@ def robust_cross_entropy_loss(
 ) -> Tensor:
     """Cross entropy plus reverse cross entropy, halved: the warm-up loss of L2RM.
 
-    With p the matching probabilities and I the identity, CE_i = -log p_ii and RCE_i = -sum_j p_ij log(I_ij + floor).
-    RCE is bounded by -log(floor), which tempers the pull of pairs that are wrong.
+    With p the matching probabilities and I the identity, CE_i = -log p_ii and
+    RCE_i = -sum_j p_ij log(I_ij + floor). RCE is bounded by -log(floor), which tempers the pull of pairs that
+    are wrong.
 
     Args:
         scores: (B, B) float, pairs on the diagonal.

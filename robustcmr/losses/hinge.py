@@ -11,8 +11,9 @@ from robustcmr.losses.checks import check_square
 def hinge_loss(scores: Tensor, margin: float, hardest: bool, same_image: Tensor | None = None) -> Tensor:
     """Hinge of every pair against the other captions and the other images of the batch.
 
-    With s the scores, pair i costs ``[margin - s_ii + s_ij]+`` for captions j and ``[margin - s_ii + s_ji]+`` for
-    images j, summed over all negatives j, or only the hardest of each direction.
+    With s the scores, pair i costs ``[margin - s_ii + s_ij]+`` for captions j and
+    ``[margin - s_ii + s_ji]+`` for images j, summed over all negatives j, or only the hardest of each
+    direction.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.

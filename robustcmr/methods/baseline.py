@@ -22,7 +22,7 @@ class BaselineOptions(Options):
     reduction: Literal["sum", "mean"] = Field("mean", description="how the pairs of a batch are added up")
     mask_same_image: bool = Field(
         True,
-        description="captions given to the same image are no negatives of each other; released code has false",
+        description="captions given to the same image are no negatives of each other; false in released code",
     )
 
 
@@ -70,9 +70,12 @@ class Baseline(Method):
 
 
 class Hinge(Baseline):
-    """Triplet hinge with all negatives at first, then the hardest of the batch (Faghri et al., VSE++, BMVC 2018).
+    """Triplet hinge with all negatives at first, then the hardest of the batch.
 
     Departure: captions given to the same image are not used as negatives unless ``mask_same_image`` is false.
+
+    References:
+        Faghri et al., VSE++, BMVC 2018.
     """
 
     Config: ClassVar[type[Options]] = HingeOptions
@@ -85,7 +88,11 @@ class Hinge(Baseline):
 
 
 class InfoNCE(Baseline):
-    """Symmetric cross entropy of the pair among the batch (van den Oord et al., 2018; Radford et al., 2021)."""
+    """Symmetric cross entropy of the pair among the batch.
+
+    References:
+        van den Oord et al., 2018; Radford et al., CLIP, 2021.
+    """
 
     Config: ClassVar[type[Options]] = InfoNCEOptions
     config: InfoNCEOptions
@@ -96,7 +103,11 @@ class InfoNCE(Baseline):
 
 
 class RobustCrossEntropy(Baseline):
-    """Cross entropy plus reverse cross entropy, the warm-up loss of L2RM (Han et al., CVPR 2024)."""
+    """Cross entropy plus reverse cross entropy, the warm-up loss of L2RM.
+
+    References:
+        Han et al., L2RM, CVPR 2024.
+    """
 
     Config: ClassVar[type[Options]] = RobustCrossEntropyOptions
     config: RobustCrossEntropyOptions

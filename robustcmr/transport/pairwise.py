@@ -13,7 +13,7 @@ from torch import Tensor
 from robustcmr.transport import tiles
 from robustcmr.transport.tiles import Problem
 
-_TILE_CELLS = 1 << 20  # 4 MiB of float32: the kernel of a tile stays in the cache
+_TILE_CELLS = 1 << 21  # 8 MiB of float32: the kernel of a tile stays in the cache
 _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is computed again
 
 _log = logging.getLogger(__name__)
@@ -114,20 +114,18 @@ class _PairScores(torch.autograd.Function):
         for k, (i, j) in enumerate(_tiling(n, m, R * W, ctx.cells)):
             t, s = i.stop - i.start, j.stop - j.start
             Z, *trace = saved[k * width : (k + 1) * width]
-            K, Z_bar, tile_a, tile_b = run(
+            Z_bar, tile_a, tile_b = run(
                 problem,
                 _similarities(problem, left[i], right[j]) if Z is None else Z,
                 *_spread(a[i], b[j]),
                 trace,
                 scores[i, j].T.flatten(),
                 gradient[i, j].T.flatten(),
+                t,
             )
             a_bar[i] += tile_a.view(s, t, R).sum(0)
             b_bar[j] += tile_b.view(s, t, W).sum(1)
-            # (s t, R, W) -> (t, R, s, W), the layout in which both products below are one matrix product each.
-            S_bar = Z_bar.new_empty(t, R, s, W)
-            torch.mul(*(x.view(s, t, R, W).permute(1, 2, 0, 3) for x in (K, Z_bar)), out=S_bar)
-            S_bar = S_bar.view(t * R, s * W).to(left.dtype)
+            S_bar = Z_bar.view(t * R, s * W).to(left.dtype)
             _add_product(left_bar[i], S_bar, right[j], problem)
             _add_product(right_bar[j], S_bar.T, left[i], problem)
         return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar, None, None, None

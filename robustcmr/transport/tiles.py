@@ -144,8 +144,15 @@ def forward(problem: Problem, Z: Tensor, a: Tensor, b: Tensor, trace: bool) -> t
 
 
 def backward(
-    problem: Problem, Z: Tensor, a: Tensor, b: Tensor, saved: Sequence[Tensor], scores: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    problem: Problem,
+    Z: Tensor,
+    a: Tensor,
+    b: Tensor,
+    saved: Sequence[Tensor],
+    scores: Tensor,
+    gradient: Tensor,
+    n_left: int,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one tile.
 
     Args:
@@ -156,10 +163,11 @@ def backward(
         saved: the tensors of the trace, from ``forward``.
         scores: (B,) from ``forward``.
         gradient: (B,) of the loss by the scores.
+        n_left: t, such that pair ``j * t + i`` is left set i with right set j, of s = B / t.
 
     Returns:
-        Two factors (B, R, W) whose product, cell by cell, is the gradient by Z; the gradients by a (B, R) and by
-        b (B, W), zero where a weight is zero.
+        The gradients by Z, as (t, R, s, W) so that the products with the fragments are one matrix product each, and
+        by a (B, R) and b (B, W); zero where a weight is zero.
     """
     K, v_start = _kernel(problem, Z, a, b)
     trace = Trace.of(saved)
@@ -195,7 +203,10 @@ def backward(
     Z_bar = _outer_products(problem, Z, g * u, v, left, right)
     if problem.corner is not None:
         Z_bar[:, -1, -1] = 0.0
-    return K, Z_bar, a_bar, b_bar
+    factors = [x.unflatten(0, (-1, n_left)).permute(1, 2, 0, 3) for x in (K, Z_bar)]
+    if problem.fused:
+        return (factors[0] * factors[1]).contiguous(), a_bar, b_bar
+    return torch.mul(*factors, out=Z.new_empty(factors[0].shape)), a_bar, b_bar
 
 
 def _outer_products(

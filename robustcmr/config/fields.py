@@ -1,0 +1,130 @@
+"""Options in words: what each field takes, for help pages and for messages about bad values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+WORDS = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    Path: ("a path", "paths"),
+}
+"""What the simple types are called, one of them and several."""
+
+
+def section_class(annotation: Any) -> type[BaseModel] | None:
+    """The options class of a field that is a section of its own; None for any other field."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """(key, type, default, description) of every field, for help pages.
+
+    Args:
+        options: the class of the options; its sections are followed.
+        prefix: what stands before every key, such as ``matcher.``.
+    """
+    rows: list[tuple[str, str, str, str]] = []
+    for name, info in options.model_fields.items():
+        section = section_class(info.annotation)
+        if section is not None:
+            rows.extend(field_rows(section, f"{prefix}{name}."))
+            continue
+        default = (
+            "required" if info.is_required() else yaml_scalar(info.get_default(call_default_factory=True))
+        )
+        rows.append((prefix + name, type_name(info.annotation), default, info.description or ""))
+    return rows
+
+
+def yaml_scalar(value: Any) -> str:
+    """A value as it would be written in a recipe."""
+    plain = to_jsonable_python(value, fallback=str)
+    return yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True).replace("\n...", "").strip()
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader of help pages would write it, such as ``float | null`` or ``caption | image``."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(str(choice) for choice in get_args(annotation))
+    if origin in (Union, UnionType):
+        return " | ".join(type_name(part) for part in get_args(annotation))
+    if annotation in (None, NoneType):
+        return "null"
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+def expectation(info: FieldInfo) -> str | None:
+    """What a field takes, such as ``a number in [0, 1)``; None for types that have no short name."""
+    if section_class(info.annotation) is not None:
+        return "a section of options"
+    kinds = [_kind(part, info.metadata) for part in _parts(info.annotation)]
+    return None if None in kinds else " or ".join(kind for kind in kinds if kind is not None)
+
+
+def choices(annotation: Any) -> list[str]:
+    """The texts a field can be chosen from; empty where it is no choice."""
+    return [
+        choice
+        for part in _parts(annotation)
+        if get_origin(part) is Literal
+        for choice in get_args(part)
+        if isinstance(choice, str)
+    ]
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _kind(annotation: Any, limits: Sequence[Any]) -> str | None:
+    if annotation is NoneType:
+        return "null"
+    if get_origin(annotation) is Literal:
+        *others, last = (str(choice) for choice in get_args(annotation))
+        return f"{', '.join(others)} or {last}" if others else last
+    if get_origin(annotation) in (tuple, list):
+        elements = {part for part in get_args(annotation) if part is not Ellipsis}
+        several = WORDS.get(elements.pop()) if len(elements) == 1 else None
+        return None if several is None else f"a list of {several[1]}"
+    words = WORDS.get(annotation)
+    if words is None:
+        return None
+    return words[0] + (_range(limits) if annotation in (int, float) else "")
+
+
+def _range(limits: Sequence[Any]) -> str:
+    """`` in [0, 1)``, `` of at least 1``, `` above 0`` and the like, or an empty text."""
+    found = {
+        name: getattr(limit, name)
+        for limit in limits
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(limit, name, None) is not None
+    }
+    low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
+    if low is not None and high is not None:
+        return (
+            f" in {'[' if 'ge' in found else '('}{_plain(low)}, {_plain(high)}{']' if 'le' in found else ')'}"
+        )
+    if low is not None:
+        return f" of at least {_plain(low)}" if "ge" in found else f" above {_plain(low)}"
+    if high is not None:
+        return f" of at most {_plain(high)}" if "le" in found else f" below {_plain(high)}"
+    return ""
+
+
+def _plain(limit: float) -> str:
+    return f"{int(limit)}" if limit == int(limit) else f"{limit:g}"

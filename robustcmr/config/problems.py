@@ -1,0 +1,75 @@
+"""Problems of a configuration as sentences: the full key, what was given, what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from robustcmr.config.fields import choices, expectation, section_class
+from robustcmr.plugins import did_you_mean
+
+
+def sentences(
+    model: type[BaseModel], error: ValidationError, prefix: str, extra_keys: Sequence[str]
+) -> list[str]:
+    """One sentence for each thing that is wrong.
+
+    Args:
+        model: the options class that refused.
+        error: what it refused.
+        prefix: what stands before every key, such as ``matcher.``.
+        extra_keys: keys known besides the fields of ``model``.
+    """
+    found = [_sentence(model, item, prefix, extra_keys) for item in error.errors()]
+    return list(dict.fromkeys(found))  # each part of a union complains by itself
+
+
+def listing(problems: Sequence[str]) -> str:
+    """All problems as one message; a single one stands alone."""
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  ".join([f"{len(problems)} problems in the configuration:", *problems])
+
+
+def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequence[str]) -> str:
+    location = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(model, location, prefix, extra_keys)
+    info, depth = _field(model, location)
+    path = (prefix + ".".join(location[:depth])).rstrip(".")
+    if item["type"] == "missing":
+        flag = " or --data-root DIR" if path == "data.root" else ""
+        return f"{path}: missing, set it with --set {path}=VALUE{flag}"
+    if item["type"] == "value_error":  # a validator's own sentence
+        return f"{path}: {item['ctx']['error']}"
+    given = f"got {item['input']!r}" + (" in it" if depth < len(location) else "")
+    expected = None if info is None else expectation(info)
+    if info is None or expected is None:
+        return f"{path}: {given}, {item['msg'][0].lower()}{item['msg'][1:]}"
+    near = did_you_mean(item["input"], choices(info.annotation)) if isinstance(item["input"], str) else ""
+    return f"{path}: {given}, expected {expected}{near}"
+
+
+def _unknown_key(model: type[BaseModel], location: list[str], prefix: str, extra_keys: Sequence[str]) -> str:
+    section = model
+    for part in location[:-1]:
+        section = section_class(section.model_fields[part].annotation) or section
+    known = [*section.model_fields, *(extra_keys if len(location) == 1 else ())]
+    parent = prefix + "".join(f"{part}." for part in location[:-1])
+    hint = did_you_mean(location[-1], known).replace("'", f"'{parent}", 1)
+    return f"{parent}{location[-1]}: unknown key" + (hint or f" (known: {', '.join(sorted(known))})")
+
+
+def _field(model: type[BaseModel], location: Sequence[str]) -> tuple[FieldInfo | None, int]:
+    """The innermost field on the way to a place, and how many parts of the way lead to it."""
+    info: FieldInfo | None = None
+    section: type[BaseModel] | None = model
+    for depth, part in enumerate(location):
+        if section is None or part not in section.model_fields:
+            return info, depth
+        info = section.model_fields[part]
+        section = section_class(info.annotation)
+    return info, len(location)

@@ -1,0 +1,89 @@
+"""Shared by all tests: an offline, quiet environment and a tiny data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["ACCELERATE_DISABLE_RICH"] = "1"
+
+
+def write_folder(
+    root: Path,
+    sizes: dict[str, int] | None = None,
+    regions: int = 3,
+    width: int = 8,
+    captions_per_image: int = 5,
+    seed: int = 0,
+) -> Path:
+    """A folder of precomputed features whose captions say which prototype each region shows."""
+    rng = np.random.default_rng(seed)
+    words = [f"thing{i}" for i in range(12)]
+    prototypes = rng.normal(size=(len(words), width))
+    root.mkdir(parents=True, exist_ok=True)
+    for split, n in (sizes or {"train": 40, "dev": 12, "test": 10}).items():
+        shown = np.array([rng.choice(len(words), regions, replace=False) for _ in range(n)])
+        features = prototypes[shown] + 0.1 * rng.normal(size=(n, regions, width))
+        np.save(root / f"{split}_ims.npy", features.astype(np.float32))
+        lines = []
+        for row in shown:
+            for _ in range(captions_per_image):
+                named = rng.permutation(row)[: rng.integers(2, regions + 1)]
+                lines.append("a picture of " + " and ".join(words[i] for i in named))
+        (root / f"{split}_caps.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """A fresh folder: train 40, dev 12 and test 10 images of 3 regions, 5 captions each."""
+    return write_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def make_folder() -> Any:
+    """The function that writes such folders."""
+    return write_folder
+
+
+@pytest.fixture
+def tiny_tree(data_folder: Path) -> dict[str, Any]:
+    """A configuration that trains in about a second."""
+    return {
+        "data": {"name": "precomp", "root": str(data_folder)},
+        "matcher": {"name": "omit", "dim": 16, "word_dim": 8, "region_hidden": 8},
+        "method": {"name": "hinge"},
+        "noise": {"ratio": 0.4},
+        "training": {"epochs": 3, "batch_size": 16, "device": "cpu"},
+        "optim": {"lr": 0.003},
+    }
+
+
+def comparable(run: Path) -> dict[str, Any]:
+    """What two equal runs must share: weights, metrics and results without times and memory."""
+    import safetensors.numpy
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k not in ("seconds", "peak_memory_bytes")}
+        return value
+
+    weights = {
+        f"{path.parent.name}/{path.name}/{key}": array.tobytes()
+        for path in sorted((run / "checkpoints").glob("*/*.safetensors"))
+        for key, array in safetensors.numpy.load_file(path).items()
+    }
+    rows = [strip(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {"weights": weights, "rows": rows, "results": strip(json.loads((run / "results.json").read_text()))}
+
+
+@pytest.fixture
+def comparable_run() -> Any:
+    """The function that reads what two equal runs must share."""
+    return comparable

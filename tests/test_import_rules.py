@@ -1,0 +1,97 @@
+"""Rooms import only what they may: read from the source, lazy imports included."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+UPPER = {"methods", "training", "tracks", "cli", "sweeps", "reporting", "config", "plugins", "run", "run_folder"}
+FORBIDDEN = {
+    "transport": UPPER | {"matchers", "data", "evaluation", "correction", "selection", "losses"},
+    "losses": UPPER | {"matchers", "data", "evaluation", "correction"},
+    "selection": UPPER | {"matchers", "data", "evaluation", "correction"},
+    "matchers": UPPER | {"data", "evaluation", "correction", "selection", "losses"},
+    "correction": UPPER | {"matchers", "data", "evaluation"},
+    "methods": (UPPER - {"methods"}) | {"data", "evaluation"},
+    "evaluation": UPPER | {"data"},
+    "reporting": {"methods", "training", "matchers", "tracks", "cli"},
+    "data": UPPER | {"matchers", "evaluation", "correction", "selection", "losses", "transport"},
+    "training": {"cli", "sweeps", "reporting", "plugins", "run"},
+    "tracks": {"cli", "sweeps", "reporting", "methods", "run"},
+    "config": {"cli", "training", "tracks", "run"},
+}
+TRUTH = "robustcmr.evaluation.truth"
+
+
+def imported(source: str) -> set[str]:
+    """Full dotted names of everything a module imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def violations(room: str, source: str) -> list[str]:
+    found = []
+    for name in sorted(imported(source)):
+        parts = name.split(".")
+        if parts[0] == "robustcmr" and len(parts) > 1:
+            if parts[1] in FORBIDDEN.get(room, set()):
+                found.append(name)
+            # the loop may know what a method is, but none by name
+            if room == "training" and parts[1] == "methods" and not name.startswith("robustcmr.methods.base."):
+                found.append(name)
+        if name.startswith(TRUTH) and room not in {"evaluation", "tracks"}:
+            found.append(name)
+        if room in {"transport", "losses", "selection", "matchers", "correction", "methods", "training"} and (
+            parts[0] == "noise_injection"
+        ):
+            found.append(name)
+        if room == "noise_injection" and parts[0] not in {"numpy", "noise_injection", *sys.stdlib_module_names}:
+            found.append(name)
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    paths = [("noise_injection", path) for path in (ROOT / "noise_injection").rglob("*.py")]
+    for path in (ROOT / "robustcmr").rglob("*.py"):
+        parts = path.relative_to(ROOT / "robustcmr").parts
+        paths.append((parts[0] if len(parts) > 1 else "", path))
+    return paths
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: str(getattr(value, "name", value)))
+def test_room_imports_only_what_it_may(room: str, path: Path) -> None:
+    assert violations(room, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("transport", "from robustcmr.config.schema import Settings"),
+        ("losses", "def f():\n    from robustcmr.methods.base import Method"),
+        ("matchers", "import robustcmr.training.loop"),
+        ("methods", "from robustcmr.training.loop import Trainer"),
+        ("training", "from robustcmr.methods.baseline import Hinge"),
+        ("methods", "from robustcmr.evaluation.truth import HiddenTruth"),
+        ("methods", "from noise_injection import NoiseRecord"),
+        ("noise_injection", "import torch"),
+        ("noise_injection", "from robustcmr.types import Fragments"),
+    ],
+)
+def test_the_rule_catches(room: str, source: str) -> None:
+    assert violations(room, source)
+
+
+def test_the_rooms_are_there() -> None:
+    """A renamed room must not fall out of the rule unseen."""
+    rooms = {room for room, _ in modules()}
+    assert {"transport", "losses", "matchers", "methods", "training", "evaluation", "data", "tracks"} <= rooms

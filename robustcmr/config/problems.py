@@ -36,7 +36,7 @@ def listing(problems: Sequence[str]) -> str:
 
 def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequence[str]) -> str:
     location = [str(part) for part in item["loc"]]
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "invalid_key"):  # a key that is no text is never known
         return _unknown_key(model, location, prefix, extra_keys)
     info, depth = _field(model, location)
     path = (prefix + ".".join(location[:depth])).rstrip(".")
@@ -45,7 +45,8 @@ def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequen
         return f"{path}: missing, set it with --set {path}=VALUE{flag}"
     if item["type"] == "value_error":  # a validator's own sentence
         return f"{path}: {item['ctx']['error']}"
-    given = f"got {item['input']!r}" + (" in it" if depth < len(location) else "")
+    within = any(isinstance(part, int) for part in item["loc"][depth:])  # an element, not a part of a union
+    given = f"got {item['input']!r}" + (" in it" if within else "")
     expected = None if info is None else expectation(info)
     if info is None or expected is None:
         return f"{path}: {given}, {item['msg'][0].lower()}{item['msg'][1:]}"

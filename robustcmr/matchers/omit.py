@@ -21,16 +21,22 @@ class OmitConfig(Options):
 
     dim: int = Field(256, ge=1, description="Width of a fragment; the paper has 1024.")
     word_dim: int = Field(300, ge=1, description="Width of a word embedding.")
-    region_hidden: int = Field(128, ge=1, description="Hidden width of the region network; the paper has 512.")
+    region_hidden: int = Field(
+        128, ge=1, description="Hidden width of the region network; the paper has 512."
+    )
     smoothing: float = Field(0.05, gt=0, description="Lambda, the entropic smoothing of the transport.")
     iterations: int = Field(3, ge=1, description="T, scalings of rows and columns.")
     partial: Literal["none", "bins", "mass"] = Field(
         "none",
-        description="What may stay unmatched: nothing, what prefers the whole other side, or a fixed share of the mass.",
+        description="What stays unmatched: nothing, what resembles the other side as a whole, or a share.",
     )
-    bin_mass: float = Field(0.2, gt=0, lt=1, description="Share of each side's mass that its bin takes (bins).")
+    bin_mass: float = Field(
+        0.2, gt=0, lt=1, description="Share of each side's mass that its bin takes (bins)."
+    )
     bin_similarity: float = Field(
-        -10.0, le=1, description="Similarity of the two bins; far below -1 forbids mass between them (bins, mass)."
+        -10.0,
+        le=1,
+        description="Similarity of the two bins; far below -1 forbids mass between them (bins, mass).",
     )
     mass: float = Field(0.8, gt=0, lt=1, description="Share of the mass that is transported (mass).")
     marginals: Literal["uniform", "norm"] = Field(
@@ -41,17 +47,24 @@ class OmitConfig(Options):
 class Omit(Matcher):
     """Regions and words matched by entropic optimal transport of cost 1 - cos.
 
-    The score of a pair is the similarity that its plan collects, ``sum(S * P)``. After T iterations the columns (words) are met
-    exactly and the rows (regions) nearly. Three variants:
+    The score of a pair is the similarity that its plan collects, ``sum(S * P)``. After T iterations the
+    columns (words) are met exactly and the rows (regions) nearly. Three variants:
 
     - ``none``: all mass is matched; the released formula.
-    - ``bins``: each side has a bin beside its fragments, holding ``bin_mass`` of its mass, that stands for the whole: a region
-      closer to the caption as a whole than to any word goes to the bin. The score is the similarity collected between fragments
-      over the mass between fragments, which is ``1 - 2 bin_mass + P[bin, bin]``: with a bin similarity that is not prohibitive
-      it is no constant.
-    - ``mass``: a share ``mass`` is transported between fragments, the rest goes to a bin of similarity 0 to all fragments.
+    - ``bins``: each side has a bin beside its fragments that stands for the whole and holds ``bin_mass`` of
+      its mass; a region closer to the caption as a whole than to any word goes to the caption's bin. The
+      score is the similarity collected between fragments over the mass between fragments. At convergence
+      that mass is ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass may flow
+      between them, no fragment is ever left unmatched.
+    - ``mass``: the share ``mass`` is transported between fragments; what is left of either side goes to a
+      bin whose similarity to every fragment is 0. The share is reached as T grows.
 
-    Departures: the pooling of the wholes (mean), the bins' mass and their similarity are not published; they are options here.
+    Departures: the pooling of the wholes (mean), the mass of the bins and their similarity are not
+        published, and
+    are options here. ``mass`` and the marginals by length are not in the paper.
+
+    Attributes:
+        compiled: let ``torch.compile`` fuse the transport; set by whoever decides about compiling.
 
     References:
         OMIT, arXiv 2603.14349.
@@ -62,6 +75,7 @@ class Omit(Matcher):
     def __init__(self, config: OmitConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config = config
+        self.compiled = False
         self.regions = RegionEncoder(spec.feature_width, config.dim, config.region_hidden)
         self.words = BiGRU(spec.vocabulary_size, spec.padding_index, config.word_dim, config.dim)
 
@@ -79,21 +93,34 @@ class Omit(Matcher):
         """Similarity of every image with every caption, (N_images, N_texts); larger is closer."""
         left, left_weights = self._side(images)
         right, right_weights = self._side(texts)
-        return pair_scores(
-            left,
-            right,
+        kind = torch.promote_types(left.dtype, right.dtype)
+        if torch.is_autocast_enabled(left.device.type):
+            kind = torch.get_autocast_dtype(left.device.type)
+        scores: Tensor = pair_scores(
+            left.to(kind),
+            right.to(kind),
             left_weights,
             right_weights,
             smoothing=self.config.smoothing,
             iterations=self.config.iterations,
             corner=None if self.config.partial == "none" else self.config.bin_similarity,
+            compiled=self.compiled,
         )
+        return scores
 
     def plan(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Transport plan of image i with caption i, (N, R, W), the bins left out."""
+        """Transport plan of image i with caption i.
+
+        Args:
+            images: N images.
+            texts: N captions.
+
+        Returns:
+            (N, R, W) mass moved between regions and words; bins are left out.
+        """
         left, left_weights = self._side(images)
         right, right_weights = self._side(texts)
-        similarity = left @ right.transpose(1, 2)  # (N, R, W), or (N, R + 1, W + 1) with bins
+        similarity = torch.einsum("nrd,nwd->nrw", left, right)  # with bins one row and one column more
         if self.config.partial != "none":
             similarity[:, -1, -1] = self.config.bin_similarity
         plan = sinkhorn_plan(
@@ -106,15 +133,15 @@ class Omit(Matcher):
         return plan if self.config.partial == "none" else plan[:, :-1, :-1]
 
     def _side(self, side: Fragments) -> tuple[Tensor, Tensor]:
-        """Unit fragments (N, L, D) and their weights (N, L); a bin is appended in the partial variants."""
-        features = side.features
-        weights = side.mask.to(torch.promote_types(features.dtype, torch.float32))
+        """Unit fragments (N, L, D) and their weights (N, L), at least float32; with bins L is one more."""
+        features = side.features.to(torch.promote_types(side.features.dtype, torch.float32))
+        weights = side.mask.to(features.dtype)
         if self.config.marginals == "norm":
-            weights = weights * torch.linalg.vector_norm(features.to(weights.dtype), dim=-1)
+            weights = weights * torch.linalg.vector_norm(features, dim=-1)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         if self.config.partial == "bins":
             pooled = masked_mean(features, side.mask) if side.pooled is None else side.pooled
-            features = torch.cat([features, pooled.unsqueeze(1)], 1)
+            features = torch.cat([features, pooled.unsqueeze(1).to(features.dtype)], 1)
             kept = 1.0 - self.config.bin_mass
             weights = F.pad(weights * kept, (0, 1), value=self.config.bin_mass)
         elif self.config.partial == "mass":

@@ -44,8 +44,8 @@ def check_batch_size(batch_size: int, n_pairs: int) -> None:
 def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
     """The pair ids of every step of an epoch.
 
-    The longest stream sets the number of steps and leaves out its incomplete last batch. A shorter stream starts
-    over in a new order; one smaller than a batch gives all it has at every step; an empty one gives nothing.
+    The longest stream sets the number of steps and leaves out its incomplete last batch. A shorter stream
+    starts over in a new order; one smaller than a batch gives all it has at every step; an empty one nothing.
 
     Args:
         plan: streams of pair ids.

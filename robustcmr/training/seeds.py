@@ -19,7 +19,8 @@ def seed_everything(seed: int) -> None:
 
 def generator_for(*keys: int) -> np.random.Generator:
     """An independent generator for a place in the run, such as (seed, purpose, epoch, step)."""
-    return np.random.default_rng(np.random.SeedSequence(keys))
+    # a seed sequence takes no notice of zeros at its end, hence the length
+    return np.random.default_rng(np.random.SeedSequence((len(keys), *keys)))
 
 
 def capture_generators() -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
+from torch.autograd.function import once_differentiable
 
 from robustcmr.transport import tiles
 from robustcmr.transport.tiles import Problem
@@ -19,6 +21,7 @@ _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is
 _log = logging.getLogger(__name__)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def pair_scores(
     left: Tensor,
     right: Tensor,
@@ -34,25 +37,29 @@ def pair_scores(
 ) -> Tensor:
     """Entropic transport score of every left set with every right set.
 
-    For S = left @ right', K = exp(S / smoothing) and T times "scale the rows of K to the left weights, then the
-    columns to the right weights", the score is the sum of S * P over the plan P. Gradients flow through all
-    iterations; they are worked out by hand, so no iterate is stored. The work is cut into tiles of several sets on
-    either side; the tiling changes results by rounding only.
+    For S = left @ right', K = exp(S / smoothing) and T times "scale the rows of K to the left weights, then
+    the columns to the right weights", the score is the sum of S * P over the plan P. Gradients flow through
+    all iterations; they are worked out by hand, so no iterate is stored. The work is cut into tiles of
+    several sets on either side; the tiling changes results by rounding only. Products of fragments run in
+    the fragments' type, all else in float32 or wider; autocast has no say. An outer ``torch.compile``
+    leaves this function alone.
 
     Args:
-        left: (N, R, D) fragments, float32, float64, float16 or bfloat16; of unit length where S is to be a cosine.
+        left: (N, R, D) fragments, float32, float64, float16 or bfloat16; S must lie within -1..1, so they
+            are of unit length, or zero.
         right: (M, W, D) fragments of the same type.
-        left_weights: (N, R) >= 0, summing to the mass of a plan; a fragment of weight 0 has no part in any score and
-            gets no gradient. A set whose weights are all 0 scores 0.
+        left_weights: (N, R) >= 0, summing to the mass of a plan; a fragment of weight 0 has no part in any
+            score and gets no gradient. A set whose weights are all 0 scores 0.
         right_weights: (M, W) >= 0, of the same sum.
         smoothing: lambda > 0, in units of similarity.
         iterations: T >= 1.
-        corner: None, or the similarity of the last left fragment with the last right one, put in place of their
-            product. These two are then bins: the score is the similarity collected by all others over their mass.
-        tile_cells: cells (pairs x R x W) of a tile, at least one pair.
+        corner: None, or the similarity of the last left fragment with the last right one, put in place of
+            their product. These two are then bins: the score is what all others collect over the mass among
+            them.
+        tile_cells: cells (pairs x R x W) of a tile; a tile has at least one pair.
         kept_bytes: most memory for similarities kept from the way forth to the way back.
-        compiled: let ``torch.compile`` fuse the work inside a tile. Where that does not work, a warning is logged
-            once and the eager code runs.
+        compiled: let ``torch.compile`` fuse the work inside a tile. Where that does not work, a warning is
+            logged once and the eager code runs.
 
     Returns:
         (N, M) scores, float32, or float64 for float64 fragments.
@@ -64,9 +71,11 @@ def pair_scores(
     a, left_empty = _without_empty(left_weights.to(wide))
     b, right_empty = _without_empty(right_weights.to(wide))
     problem = Problem(smoothing, iterations, corner, fused=compiled)
-    keep = torch.is_grad_enabled()
-    scores = _apply(left, right, a, b, problem, tile_cells, kept_bytes if keep else -1)
-    return scores.masked_fill(left_empty | right_empty.T, 0.0)
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
+    inputs = left, right, a, b, problem, tile_cells, kept_bytes if trained else None
+    with torch.autocast(left.device.type, enabled=False):
+        scores = _PairScores.apply(*inputs)  # type: ignore[no-untyped-call]
+    return cast(Tensor, scores).masked_fill(left_empty | right_empty.T, 0.0)
 
 
 def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,26 +84,26 @@ def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:
     return weights.masked_fill(empty, 1.0 / weights.shape[-1]), empty
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _apply(*inputs: Any) -> Tensor:
-    """The scores with their own backward; an outer ``torch.compile`` leaves it alone."""
-    return cast(Tensor, _PairScores.apply(*inputs))  # type: ignore[no-untyped-call]
-
-
 class _PairScores(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: Problem, cells: int, budget: int
+        ctx: Any,
+        left: Tensor,
+        right: Tensor,
+        a: Tensor,
+        b: Tensor,
+        problem: Problem,
+        cells: int,
+        budget: int | None,
     ) -> Tensor:
         (n, R, _), (m, W, _) = left.shape, right.shape
         scores = a.new_empty(n, m)
         saved: list[Tensor | None] = []
-        run = _compiled(tiles.forward) if problem.fused else tiles.forward
         for i, j in _tiling(n, m, R * W, cells):
             Z = _similarities(problem, left[i], right[j])
-            tile, trace = run(problem, Z, *_spread(a[i], b[j]), budget >= 0)
+            tile, trace = _run(tiles.forward, problem, Z, *_spread(a[i], b[j]), budget is not None)
             scores[i, j] = tile.view(j.stop - j.start, i.stop - i.start).T
-            if budget >= 0:
+            if budget is not None:
                 kept = Z.numel() * Z.element_size() <= budget
                 budget -= Z.numel() * Z.element_size() if kept else 0
                 saved += [Z if kept else None, *trace]
@@ -103,18 +112,24 @@ class _PairScores(torch.autograd.Function):
         return scores
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(gradient.device.type, enabled=False):
+            return _PairScores._gradients(ctx, gradient)
+
+    @staticmethod
+    def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         left, right, a, b, scores, *saved = ctx.saved_tensors
         problem: Problem = ctx.problem
-        (n, R, D), (m, W, _) = left.shape, right.shape
+        (n, R, _), (m, W, _) = left.shape, right.shape
         left_bar, right_bar = torch.zeros_like(left, dtype=a.dtype), torch.zeros_like(right, dtype=a.dtype)
         a_bar, b_bar = torch.zeros_like(a), torch.zeros_like(b)
-        run = _compiled(tiles.backward) if problem.fused else tiles.backward
         width = 2 * problem.iterations + 3  # tensors saved a tile
         for k, (i, j) in enumerate(_tiling(n, m, R * W, ctx.cells)):
             t, s = i.stop - i.start, j.stop - j.start
             Z, *trace = saved[k * width : (k + 1) * width]
-            Z_bar, tile_a, tile_b = run(
+            Z_bar, tile_a, tile_b = _run(
+                tiles.backward,
                 problem,
                 _similarities(problem, left[i], right[j]) if Z is None else Z,
                 *_spread(a[i], b[j]),
@@ -168,21 +183,24 @@ def _add_product(total: Tensor, gradient: Tensor, other: Tensor, problem: Proble
         flat.add_(gradient @ other, alpha=1.0 / problem.smoothing)
 
 
-@functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled for any shape, or itself, with a warning, where compiling fails."""
-    fast = torch.compile(function, dynamic=True)
-    broken = False
+class _Compiler:
+    """Runs tile functions through ``torch.compile`` until that fails once; from then on as they are."""
 
-    def run(*inputs: Any) -> Any:
-        nonlocal broken
-        if not broken:
+    def __init__(self) -> None:
+        self.broken = False
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def __call__(self, function: Callable[..., Any], problem: Problem, *inputs: Any) -> Any:
+        if problem.fused and not self.broken:
+            if function not in self._compiled:
+                self._compiled[function] = torch.compile(function, dynamic=True)
             try:
-                return fast(*inputs)
-            except torch._dynamo.exc.BackendCompilerFailed as error:
-                broken = True
+                return self._compiled[function](problem, *inputs)
+            except BackendCompilerFailed as error:
+                self.broken = True
                 reason = str(error).strip().splitlines()[0]
                 _log.warning("torch.compile failed, so scoring runs uncompiled and slower: %s", reason)
-        return function(*inputs)
+        return function(replace(problem, fused=False), *inputs)
 
-    return run
+
+_run = _Compiler()

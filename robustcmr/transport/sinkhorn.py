@@ -37,5 +37,5 @@ def sinkhorn_plan(
 
 
 def _step(target: Tensor, current: Tensor) -> Tensor:
-    """target - current, and 0 where a row or column has no cell left."""
+    """Difference target - current, and 0 where a row or column has no cell left."""
     return torch.where(current > -math.inf, target - current, 0.0)

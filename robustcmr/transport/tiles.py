@@ -2,8 +2,9 @@
 
 A tile holds B pairs. Z is the similarity divided by the smoothing and K = exp(Z) the kernel, both (B, R, W).
 The kernel never changes: T times u = a / (K v) and v = b / (K'u), so the plan is diag(u) K diag(v) and an
-iteration costs two matrix-vector products that only read. Going back, every iteration adds two outer products of
-vectors to the gradient of K, so that gradient is one product of thin matrices, (B, R, 2T + 1) by (B, 2T + 1, W).
+iteration costs two matrix-vector products that only read. Going back, every iteration adds two outer products
+of vectors to the gradient by K, so that gradient is one product of thin matrices, (B, R, 2T + 1) by
+(B, 2T + 1, W).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Problem:
     Attributes:
         smoothing: lambda, the entropic smoothing, > 0, in units of similarity.
         iterations: T, at least 1.
-        corner: similarity of the last row with the last column, which are then bins that the score leaves out;
-            None where there are no bins.
-        fused: write products as multiply and sum, for a compiler to fuse, instead of batched matrix products.
+        corner: similarity of the last row with the last column, which are then bins that the score leaves
+            out; None where there are no bins.
+        fused: write products as multiply and sum, for a compiler to fuse, not as batched matrix products.
     """
 
     smoothing: float
@@ -69,9 +70,10 @@ def _without_bin(problem: Problem, vector: Tensor) -> Tensor:
 def _kernel(problem: Problem, Z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The kernel, (B, R, W), and the first column scaling, (B, W).
 
-    With little smoothing exp(Z) leaves the range of float32. Then every row and column is divided by its largest
-    valid entry: the row factor vanishes in the first scaling of rows, and the column factor is given back in the
-    first column scaling, so nothing changes. Each valid row and column keeps an entry of 1, so no sum vanishes.
+    With little smoothing exp(Z) leaves the range of float32. Then every row and column is divided by its
+    largest valid entry: the row factor vanishes in the first scaling of rows, and the column factor is given
+    back in the first column scaling, so nothing changes. Each valid row and column keeps an entry of 1, so no
+    sum vanishes, and no floor under the exponent is needed.
     """
     present = (b > 0).to(Z.dtype)
     if not problem.shifted:
@@ -166,8 +168,8 @@ def backward(
         n_left: t, such that pair ``j * t + i`` is left set i with right set j, of s = B / t.
 
     Returns:
-        The gradients by Z, as (t, R, s, W) so that the products with the fragments are one matrix product each, and
-        by a (B, R) and b (B, W); zero where a weight is zero.
+        The gradients by Z, as (t, R, s, W) so that the products with the fragments are one matrix product
+        each, and by a (B, R) and b (B, W); zero where a weight is zero.
     """
     K, v_start = _kernel(problem, Z, a, b)
     trace = Trace.of(saved)
@@ -203,7 +205,7 @@ def backward(
     Z_bar = _outer_products(problem, Z, g * u, v, left, right)
     if problem.corner is not None:
         Z_bar[:, -1, -1] = 0.0
-    factors = [x.unflatten(0, (-1, n_left)).permute(1, 2, 0, 3) for x in (K, Z_bar)]
+    factors = [x.view(-1, n_left, *x.shape[1:]).permute(1, 2, 0, 3) for x in (K, Z_bar)]
     if problem.fused:
         return (factors[0] * factors[1]).contiguous(), a_bar, b_bar
     return torch.mul(*factors, out=Z.new_empty(factors[0].shape)), a_bar, b_bar

@@ -29,7 +29,14 @@ class BiGRU(nn.Module):
             self.embedding.weight[padding_index].zero_()
 
     def forward(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into fragments (N, W, D), not normalised, zero where padded, and their mean (N, D)."""
+        """Encode N captions.
+
+        Args:
+            texts: N captions of at most W words.
+
+        Returns:
+            Fragments (N, W, D), not normalised and zero where padded, and their mean (N, D).
+        """
         n, longest = texts.tokens.shape
         lengths = texts.mask.sum(1).cpu()
         words = self.embedding(texts.tokens)  # (N, W, word_dim)

@@ -26,13 +26,23 @@ class RegionEncoder(nn.Module):
         super().__init__()
         self.linear = nn.Linear(feature_width, dim)
         self.network = nn.Sequential(
-            nn.Linear(feature_width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim)
+            nn.Linear(feature_width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, dim),
         )
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, images: ImageBatch) -> Fragments:
-        """Encode N images into fragments (N, R, D), not normalised, zero where padded, and their mean (N, D)."""
+        """Encode N images.
+
+        Args:
+            images: N images of at most R regions.
+
+        Returns:
+            Fragments (N, R, D), not normalised and zero where padded, and their mean (N, D).
+        """
         mask = images.mask
         regions = images.features[mask]  # (V, F), the V real regions of the batch
         encoded = self.linear(regions) + self.network(regions)  # (V, D)

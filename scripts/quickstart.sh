@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# A fresh machine to first results: virtual environment, install, then the main job on the embedded data.
+#   bash scripts/quickstart.sh [arguments of `robustcmr train`]      default: --noise 0.4
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+environment="${ROBUSTCMR_VENV:-.venv}"
+if [ ! -x "$environment/bin/python" ]; then
+  "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    { echo "robustcmr needs Python 3.11 or newer; set PYTHON to one" >&2; exit 2; }
+  "${PYTHON:-python3}" -m venv "$environment"
+fi
+"$environment/bin/python" -m pip install --quiet --constraint constraints.txt --editable .
+
+if [ "$#" -eq 0 ]; then set -- --noise 0.4; fi
+exec "$environment/bin/robustcmr" train "$@"

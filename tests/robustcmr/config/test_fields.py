@@ -1,0 +1,68 @@
+"""Options in words."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from robustcmr.config.fields import choices, expectation, field_rows, type_name, yaml_scalar
+from robustcmr.config.schema import Settings
+from robustcmr.options import Options
+
+
+class Inside(Options):
+    size: int = Field(3, description="how large")
+
+
+class Example(Options):
+    root: Path = Field(description="where")
+    inside: Inside = Inside()
+    mode: Literal["a", "b"] | None = "a"
+    steps: tuple[int, ...] = (1, 2)
+    made: list[str] = Field(default_factory=lambda: ["x"])
+    folder: Path | None = Path("/data")
+
+
+def test_rows_follow_sections_and_show_defaults():
+    assert field_rows(Example, "data.") == [
+        ("data.root", "Path", "required", "where"),
+        ("data.inside.size", "int", "3", "how large"),
+        ("data.mode", "a | b | null", "a", ""),
+        ("data.steps", "tuple[int, ...]", "[1, 2]", ""),
+        ("data.made", "list[str]", "[x]", ""),
+        ("data.folder", "Path | null", "/data", ""),
+    ]
+
+
+def test_every_setting_is_described():
+    rows = field_rows(Settings)
+    assert len(rows) > 20
+    for key, kind, default, description in rows:
+        assert description, f"{key} has no description"
+        assert kind
+        assert default
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (True, "true"), (1e-7, "1.0e-07"), ("off", "'off'"), ((), "[]"), (Path("/a"), "/a")],
+)
+def test_scalars_as_in_a_recipe(value, text):
+    assert yaml_scalar(value) == text
+
+
+def test_names_of_types():
+    assert type_name(float | None) == "float | null"
+    assert type_name(Literal["x"]) == "x"
+    assert type_name(dict[str, int]) == "dict[str, int]"
+
+
+def test_expectations_name_choices_and_sections():
+    fields = Example.model_fields
+    assert expectation(fields["inside"]) == "a section of options"
+    assert expectation(fields["mode"]) == "a or b or null"
+    assert expectation(fields["steps"]) == "a list of whole numbers"
+    assert expectation(fields["made"]) == "a list of texts"
+    assert choices(fields["mode"].annotation) == ["a", "b"]
+    assert choices(fields["steps"].annotation) == []

@@ -1,0 +1,151 @@
+"""Batches of given pairs: the images are those given, right or wrong, and nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from robustcmr.data.augmentation import Augmentation
+from robustcmr.data.captions import TokenTable
+from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
+from robustcmr.errors import DataError
+from robustcmr.types import Correspondence
+
+N_IMAGES, N_CAPTIONS, REGIONS, WIDTH = 6, 18, 4, 5
+
+
+class Memory:
+    def __init__(self, array):
+        self.array = array
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    def take(self, images):
+        return self.array[images]
+
+
+@pytest.fixture
+def features():
+    """Every number tells its image: image i holds numbers from 100 i + 1."""
+    numbers = np.arange(1, REGIONS * WIDTH + 1, dtype=np.float32).reshape(1, REGIONS, WIDTH)
+    return numbers + 100 * np.arange(N_IMAGES, dtype=np.float32)[:, None, None]
+
+
+@pytest.fixture
+def table():
+    """Caption c has 1 + c % 4 words between its marks; its words tell the caption."""
+    rows = [[1, *([10 + c] * (1 + c % 4)), 2] for c in range(N_CAPTIONS)]
+    flat = np.array([token for row in rows for token in row], dtype=np.int64)
+    return TokenTable(flat, np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
+
+
+@pytest.fixture
+def pairs(features, table):
+    given = np.random.default_rng(0).integers(0, N_IMAGES, N_CAPTIONS)
+    return TrainingPairs(Memory(features), table, Correspondence(given.astype(np.int64), N_IMAGES), None)
+
+
+def augmented(pairs, regions=0.5, words=0.5):
+    return dataclasses.replace(pairs, augmentation=Augmentation(regions, words, 3, 4, 100))
+
+
+def test_images_are_the_given_ones(pairs, features):
+    ids = np.array([17, 3, 3, 0, 9])
+    batch = pairs.batch(ids)
+    assert len(pairs) == N_CAPTIONS
+    assert len(batch) == 5
+    assert batch.pair_ids.tolist() == ids.tolist()
+    for row, pair in enumerate(ids):
+        image = pairs.correspondence.image_of_caption[pair]
+        assert np.array_equal(batch.images.features[row].numpy(), features[image])
+    assert batch.images.mask.all()
+    assert batch.images.mask.shape == (5, REGIONS)
+
+
+def test_captions_are_those_of_the_rows(pairs):
+    ids = np.array([2, 0, 7])
+    texts = pairs.batch(ids).texts
+    assert texts.tokens.shape == texts.mask.shape == (3, 6)
+    for row, pair in enumerate(ids):
+        words = texts.tokens[row][texts.mask[row]].tolist()
+        assert words == [1, *([10 + pair] * (1 + pair % 4)), 2]
+        assert not texts.tokens[row][~texts.mask[row]].any()
+
+
+def test_another_correspondence_gives_other_images_and_the_same_captions(pairs, features):
+    given = (pairs.correspondence.image_of_caption + 1) % N_IMAGES
+    other = dataclasses.replace(pairs, correspondence=Correspondence(given, N_IMAGES))
+    ids = np.arange(N_CAPTIONS)
+    assert torch.equal(other.batch(ids).texts.tokens, pairs.batch(ids).texts.tokens)
+    assert np.array_equal(other.batch(ids).images.features.numpy(), features[given])
+
+
+def test_same_image_tells_which_pairs_share_their_given_image(pairs):
+    ids = np.array([5, 1, 16, 11, 5])
+    same = pairs.batch(ids).same_image
+    given = pairs.correspondence.image_of_caption[ids]
+    assert same.dtype == torch.bool
+    for i in range(5):
+        for j in range(5):
+            assert bool(same[i, j]) == (given[i] == given[j])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused_naming_an_image(pairs, features, bad):
+    image = int(pairs.correspondence.image_of_caption[4])
+    features[image, 2, 1] = bad
+    with pytest.raises(DataError) as caught:
+        pairs.batch(np.arange(N_CAPTIONS))
+    assert f"features of 1 images in this batch hold NaN or infinite numbers (first: image {image}); " in str(
+        caught.value
+    )
+    assert "robustcmr data check" in str(caught.value)
+
+
+def test_augmentation_needs_a_generator(pairs):
+    ids = np.arange(N_CAPTIONS)
+    plain, still = pairs.batch(ids), augmented(pairs).batch(ids)
+    assert torch.equal(plain.images.features, still.images.features)
+    assert torch.equal(plain.texts.tokens, still.texts.tokens)
+    unaugmented = pairs.batch(ids, np.random.default_rng(0))
+    assert torch.equal(plain.images.features, unaugmented.images.features)
+
+
+def test_dropped_regions_are_zero_and_masked_and_the_store_is_untouched(pairs, features):
+    before = features.copy()
+    batch = augmented(pairs).batch(np.arange(N_CAPTIONS), np.random.default_rng(1))
+    mask, given = batch.images.mask, pairs.correspondence.image_of_caption
+    assert 0 < mask.sum() < mask.numel()
+    assert mask.any(dim=1).all()
+    assert not batch.images.features[~mask].any()
+    assert np.array_equal(batch.images.features[mask].numpy(), before[given][mask.numpy()])
+    assert np.array_equal(features, before)
+    assert batch.texts.mask.sum() < pairs.batch(np.arange(N_CAPTIONS)).texts.mask.sum()
+
+
+def test_the_same_seed_hides_the_same(pairs):
+    ids = np.arange(N_CAPTIONS)
+    first, second, other = (augmented(pairs).batch(ids, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first.images.mask, second.images.mask)
+    assert torch.equal(first.texts.tokens, second.texts.tokens)
+    assert not torch.equal(first.images.mask, other.images.mask)
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 50])
+def test_all_images_in_order(features, size):
+    batches = list(image_batches(Memory(features), size))
+    assert all(len(batch) <= size for batch in batches)
+    assert np.array_equal(torch.cat([batch.features for batch in batches]).numpy(), features)
+    assert all(batch.mask.all() and batch.mask.shape == batch.features.shape[:2] for batch in batches)
+
+
+@pytest.mark.parametrize("size", [1, 5, 18, 50])
+def test_all_captions_in_order(table, size):
+    found = []
+    for batch in text_batches(table, size):
+        assert len(batch) <= size
+        found += [row[mask].tolist() for row, mask in zip(batch.tokens, batch.mask, strict=True)]
+    assert found == [[1, *([10 + c] * (1 + c % 4)), 2] for c in range(N_CAPTIONS)]

@@ -1,0 +1,72 @@
+"""What every method inherits."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustcmr.methods.base import Method
+from robustcmr.options import Options
+from robustcmr.types import StepResult
+
+
+class Small(Method):
+    Config = Options
+
+    def training_step(self, batches):
+        return StepResult(torch.zeros(()))
+
+
+class WithNetwork(Small):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.network = nn.Linear(2, 2)
+
+    @property
+    def auxiliary(self):
+        return {"cost": self.network}
+
+
+def no_scorer(evidence, matcher=0):
+    raise AssertionError("a baseline asks for no evidence")
+
+
+def test_a_method_needs_a_step():
+    class Half(Method):
+        Config = Options
+
+    with pytest.raises(TypeError, match="training_step"):
+        Half(Options(), [], 3)
+
+
+@pytest.mark.parametrize("n_pairs", [1, 1000])
+def test_an_epoch_covers_every_pair_once(n_pairs):
+    plan = Small(Options(), [], n_pairs).plan_epoch(0, no_scorer)
+    (ids,) = plan.streams.values()
+    assert list(plan.streams) == ["all"]
+    assert ids.dtype == np.int64
+    assert sorted(ids.tolist()) == list(range(n_pairs))
+
+
+def test_every_trainable_parameter_is_in_one_group():
+    frozen = nn.Linear(3, 1)
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    matchers = [nn.Linear(4, 1), nn.Sequential(nn.Linear(1, 1), frozen)]
+    method = WithNetwork(Options(), matchers, 5)
+    grouped = [p for group in method.parameter_groups() for p in group["params"]]
+    expected = [
+        *matchers[0].parameters(),
+        *matchers[1][0].parameters(),
+        *method.network.parameters(),
+    ]
+    assert [id(p) for p in grouped] == [id(p) for p in expected]
+    assert Small(Options(), matchers, 5).auxiliary == {}
+
+
+def test_the_epoch_survives_a_stop():
+    method = Small(Options(), [], 5)
+    method.plan_epoch(7, no_scorer)
+    again = Small(Options(), [], 5)
+    again.load_state_dict(method.state_dict())
+    assert again.epoch == 7

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustcmr.config.resolve import resolve
+from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.errors import DataError
+from robustcmr.evaluation.recall import retrieval_metrics
+from robustcmr.run_folder import RunFolder
+from robustcmr.tracks.pairs import PairsTrack, evaluate_ensemble
+
+CPU = torch.device("cpu")
+
+
+def build(tree: dict[str, Any]) -> tuple[PairsTrack, list[Any]]:
+    config = resolve(tree)
+    track = PairsTrack.build(config)
+    matchers = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        matchers.append(config.matcher.cls(config.matcher.options, track.spec))
+    return track, matchers
+
+
+def scores(track: PairsTrack, matcher: Any, split: str) -> torch.Tensor:
+    """All pairs at once, straight from the arrays."""
+    opened = track.data.split(split)
+    from robustcmr.data.captions import TokenTable
+    from robustcmr.data.pairs import image_batches, text_batches
+
+    images = next(image_batches(opened.features, 10_000))
+    texts = next(text_batches(TokenTable.from_captions(opened.captions, track.vocabulary), 10_000))
+    matcher.eval()
+    with torch.no_grad():
+        return matcher(images, texts)
+
+
+def test_spec_says_what_the_data_is(tiny_tree: dict[str, Any]) -> None:
+    track, _ = build(tiny_tree)
+    captions = track.data.split("train").captions
+    words = {word for caption in captions for word in caption.split()}
+    assert (track.spec.feature_width, track.spec.n_regions) == (8, 3)
+    assert track.spec.vocabulary_size == len(words) + 4
+    assert track.spec.longest_caption == max(len(caption.split()) for caption in captions) + 2
+
+
+def test_evaluation_equals_a_direct_one(tiny_tree: dict[str, Any]) -> None:
+    track, (matcher, _) = build({**tiny_tree, "evaluation": {"batch_size": 5, "block_mib": 1}})
+    measured = track.evaluate([matcher], "dev", CPU)
+    direct = retrieval_metrics(scores(track, matcher, "dev"), np.arange(60) // 5)
+    assert measured == pytest.approx(direct.to_dict())
+    assert track.selection_score(measured) == pytest.approx(direct.rsum)
+
+
+def test_ensemble_averages_scores_and_says_so(tiny_tree: dict[str, Any]) -> None:
+    track, (a, b) = build(tiny_tree)
+    result = evaluate_ensemble([(track, [a]), (track, [b])], "test", CPU)
+    mean = (scores(track, a, "test") + scores(track, b, "test")) / 2
+    assert result["metrics"] == pytest.approx(retrieval_metrics(mean, np.arange(50) // 5).to_dict())
+    assert result["n_models"] == 2
+    assert len(result["by_model"]) == 2
+
+
+def test_members_may_have_vocabularies_of_their_own(tiny_tree: dict[str, Any]) -> None:
+    one, (a, _) = build(tiny_tree)
+    other, (_, b) = build({**tiny_tree, "text": {"min_count": 60}})
+    assert len(other.vocabulary) < len(one.vocabulary)
+    result = evaluate_ensemble([(one, [a]), (other, [b])], "test", CPU)
+    mean = (scores(one, a, "test") + scores(other, b, "test")) / 2
+    assert result["metrics"] == pytest.approx(retrieval_metrics(mean, np.arange(50) // 5).to_dict())
+
+
+def test_folds_are_measured_apart(tiny_tree: dict[str, Any]) -> None:
+    track, (matcher, _) = build(tiny_tree)
+    result = evaluate_ensemble([(track, [matcher])], "test", CPU, folds=5)
+    whole = scores(track, matcher, "test")
+    folds = [retrieval_metrics(whole[i : i + 2, 5 * i : 5 * i + 10], np.arange(10) // 5) for i in range(0, 10, 2)]
+    assert [fold["rsum"] for fold in result["by_fold"]] == pytest.approx([fold.rsum for fold in folds])
+    assert result["metrics"]["rsum"] == pytest.approx(np.mean([fold.rsum for fold in folds]))
+
+
+def test_saved_noise_and_vocabulary_are_used_again(
+    tiny_tree: dict[str, Any], tmp_path: Path, data_folder: Path
+) -> None:
+    track, _ = build(tiny_tree)
+    run = RunFolder(tmp_path / "run")
+    track.save(run)
+    changed = resolve({**tiny_tree, "noise": {"ratio": 0.1}, "text": {"min_count": 60}})
+    again = PairsTrack.build(changed, run)
+    assert again.noise == track.noise
+    assert again.vocabulary == track.vocabulary
+    np.testing.assert_array_equal(
+        again.training.correspondence.image_of_caption, track.training.correspondence.image_of_caption
+    )
+
+
+def test_given_vocabulary_is_used(tiny_tree: dict[str, Any], tmp_path: Path) -> None:
+    vocabulary = Vocabulary.build(["a picture"])
+    vocabulary.save(tmp_path / "v.json")
+    track, _ = build({**tiny_tree, "text": {"vocabulary": str(tmp_path / "v.json")}})
+    assert track.spec.vocabulary_size == 6
+
+
+def test_noise_options_reach_the_noise(tiny_tree: dict[str, Any], tmp_path: Path) -> None:
+    noise = {"ratio": 0.5, "protocol": "image", "seed": 9, "derange": True}
+    track, _ = build({**tiny_tree, "noise": noise})
+    given = track.training.correspondence.image_of_caption.reshape(40, 5)
+    assert (given == given[:, :1]).all()  # an image's captions moved together
+    assert track.provenance()["noise_ratio_realised"] == 0.5
+    record = track.provenance()["noise"]
+    assert (record["protocol"], record["seed"], record["derange"]) == ("image", 9, True)
+    np.save(tmp_path / "published.npy", track.training.correspondence.image_of_caption)
+    other, _ = build({**tiny_tree, "noise": {"file": str(tmp_path / "published.npy")}})
+    assert other.noise.index_sha256 == track.noise.index_sha256
+    assert other.noise.protocol == "image"
+
+
+def test_impossible_noise_is_told(tiny_tree: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        build({**tiny_tree, "noise": {"ratio": 0.026, "protocol": "image", "derange": True}})  # a single image

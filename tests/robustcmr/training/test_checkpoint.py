@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustcmr.errors import CheckpointError, UserError
+from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
+
+
+def network(width: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, 2), nn.BatchNorm1d(2))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    a, b = network(), network()
+    state = {"n": 3, "nested": {"t": torch.arange(4), "text": "é", "none": None}, "list": [1.5, (2, 3)]}
+    save_checkpoint(tmp_path / "last", {"net": a}, state)
+    load_modules(tmp_path / "last", {"net": b})
+    for key, value in a.state_dict().items():
+        assert torch.equal(b.state_dict()[key], value)
+    loaded = load_state(tmp_path / "last")
+    assert torch.equal(loaded["nested"].pop("t"), torch.arange(4))
+    assert loaded == {"n": 3, "nested": {"text": "é", "none": None}, "list": [1.5, (2, 3)]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
+
+
+def test_a_failed_save_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path / "last", {"net": network()}, {"n": 1})
+    calls = []
+
+    def full(_: int) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        save_checkpoint(tmp_path / "last", {"net": network()}, {"n": 2})
+    assert load_state(tmp_path / "last") == {"n": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
+
+
+def test_recover_after_a_stop_between_the_renames(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last", {}, {"n": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.old")
+    recover(tmp_path / "last")
+    assert load_state(tmp_path / "last") == {"n": 1}
+    save_checkpoint(tmp_path / ".last.old", {}, {"n": 0})
+    recover(tmp_path / "last")  # nothing to mend: the newer one stays
+    assert load_state(tmp_path / "last") == {"n": 1}
+
+
+def test_another_architecture_is_named(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last", {"net": network(3)}, {})
+    with pytest.raises(CheckpointError, match=r"0.weight is \(2, 3\) where \(2, 5\) was expected"):
+        load_modules(tmp_path / "last", {"net": network(5)})
+    with pytest.raises(CheckpointError, match=r"1 missing such as bias"):
+        load_modules(tmp_path / "last", {"net": nn.ParameterDict({"bias": torch.ones(1)})})
+    with pytest.raises(CheckpointError, match="cannot read the weights"):
+        load_modules(tmp_path / "last", {"other": network()})
+
+
+def test_a_state_with_code_is_never_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (Path(tmp_path / "sprung"),))  # type: ignore[return-value]
+
+    (tmp_path / "last").mkdir()
+    with (tmp_path / "last" / "state.pt").open("wb") as file:
+        pickle.dump(Trap(), file)
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_state(tmp_path / "last")
+    torch.save(Trap(), tmp_path / "last" / "state.pt")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_state(tmp_path / "last")
+    assert not (tmp_path / "sprung").exists()

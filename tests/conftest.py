@@ -80,7 +80,11 @@ def comparable(run: Path) -> dict[str, Any]:
         for key, array in safetensors.numpy.load_file(path).items()
     }
     rows = [strip(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {"weights": weights, "rows": rows, "results": strip(json.loads((run / "results.json").read_text()))}
+    return {
+        "weights": weights,
+        "rows": rows,
+        "results": strip(json.loads((run / "results.json").read_text())),
+    }
 
 
 @pytest.fixture

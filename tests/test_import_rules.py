@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-UPPER = {"methods", "training", "tracks", "cli", "sweeps", "reporting", "config", "plugins", "run", "run_folder"}
+UPPER = {
+    "methods",
+    "training",
+    "tracks",
+    "cli",
+    "sweeps",
+    "reporting",
+    "config",
+    "plugins",
+    "run",
+    "run_folder",
+}
 FORBIDDEN = {
     "transport": UPPER | {"matchers", "data", "evaluation", "correction", "selection", "losses"},
     "losses": UPPER | {"matchers", "data", "evaluation", "correction"},
@@ -47,7 +58,11 @@ def violations(room: str, source: str) -> list[str]:
             if parts[1] in FORBIDDEN.get(room, set()):
                 found.append(name)
             # the loop may know what a method is, but none by name
-            if room == "training" and parts[1] == "methods" and not name.startswith("robustcmr.methods.base."):
+            if (
+                room == "training"
+                and parts[1] == "methods"
+                and not name.startswith("robustcmr.methods.base.")
+            ):
                 found.append(name)
         if name.startswith(TRUTH) and room not in {"evaluation", "tracks"}:
             found.append(name)
@@ -55,7 +70,11 @@ def violations(room: str, source: str) -> list[str]:
             parts[0] == "noise_injection"
         ):
             found.append(name)
-        if room == "noise_injection" and parts[0] not in {"numpy", "noise_injection", *sys.stdlib_module_names}:
+        if room == "noise_injection" and parts[0] not in {
+            "numpy",
+            "noise_injection",
+            *sys.stdlib_module_names,
+        }:
             found.append(name)
     return found
 

@@ -120,7 +120,9 @@ def _kind(given: str) -> str:
     for plural, singular in {**KINDS, "datasets": "dataset"}.items():
         if given in (plural, singular):
             return "data" if plural == "datasets" else plural
-    raise ConfigError(f"unknown kind '{given}'{did_you_mean(given, KINDS)}, expected {', '.join(KINDS)}")
+    *others, last = KINDS
+    expected = f"{', '.join(others)} or {last}"
+    raise ConfigError(f"unknown kind '{given}', expected {expected}{did_you_mean(given, KINDS)}")
 
 
 def _registry(kind: str) -> Registry:

@@ -59,9 +59,9 @@ class Omit(Matcher):
     - ``mass``: the share ``mass`` is transported between fragments; what is left of either side goes to a
       bin whose similarity to every fragment is 0. The share is reached as T grows.
 
-    Departures: the pooling of the wholes (mean), the mass of the bins and their similarity are not
-        published, and
-    are options here. ``mass`` and the marginals by length are not in the paper.
+    Departures: what the wholes are (the mean of the fragments), the mass of the bins and their similarity
+    are not published; ours are stated here and in the options. ``mass`` and the marginals by length are not
+    in the released code.
 
     Attributes:
         compiled: let ``torch.compile`` fuse the transport; set by whoever decides about compiling.

@@ -1,1 +1,1 @@
-"""Tracks, what a kind of data needs around the one trainer: building it, measuring a split, keeping the truth."""
+"""Tracks: what a kind of data needs around the one trainer, from building it to keeping the truth."""

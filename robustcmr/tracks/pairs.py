@@ -1,6 +1,6 @@
 """The pairs track: the pairing itself is wrong for some captions, and recall is the measure.
 
-This is the one place where the truth and the noise meet. Training gets the pairing as given, and nothing else.
+This is the one place where truth and noise meet. Training gets the pairing as given, and nothing else.
 """
 
 from __future__ import annotations

@@ -206,8 +206,9 @@ class Trainer:
         )
         first = [pair for stream in ids.values() for pair in stream][:5]
         raise TrainingDivergedError(
-            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}, on pairs {first} and others "
-            f"(all in {self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or check these pairs"
+            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}, on pairs {first} and "
+            f"others (all in {self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or "
+            "check these pairs"
         )
 
     def _close_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:

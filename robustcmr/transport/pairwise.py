@@ -198,7 +198,7 @@ class _Compiler:
                 return self._compiled[function](problem, *inputs)
             except BackendCompilerFailed as error:
                 self.broken = True
-                reason = str(error).strip().splitlines()[0]
+                reason = " ".join(str(error).split())[:200]
                 _log.warning("torch.compile failed, so scoring runs uncompiled and slower: %s", reason)
         return function(replace(problem, fused=False), *inputs)
 

@@ -197,7 +197,9 @@ def test_resume_of_nothing_and_with_other_options(invoke: Invoke, tmp_path: Path
     assert "--resume" in error
 
 
-def test_checkpoint_of_another_architecture(invoke: Invoke, tiny_tree: dict[str, Any], tmp_path: Path) -> None:
+def test_checkpoint_of_another_architecture(
+    invoke: Invoke, tiny_tree: dict[str, Any], tmp_path: Path
+) -> None:
     run = train(resolve(tiny_tree), tmp_path / "run")
     run.config.write_text(run.config.read_text().replace("dim: 16", "dim: 24"))
     code, error = invoke("eval", run.path)
@@ -274,7 +276,9 @@ def test_full_disk(recipe: Path, tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr
     assert not [path for path in output.rglob("*") if path.suffix == ".tmp" or path.name.endswith(".new")]
     again = subprocess.run(
-        [sys.executable, "-m", "robustcmr", "train", "--resume", str(output)], check=False, capture_output=True
+        [sys.executable, "-m", "robustcmr", "train", "--resume", str(output)],
+        check=False,
+        capture_output=True,
     )
     assert again.returncode == 0  # with room again, the run goes on
 
@@ -284,7 +288,9 @@ def test_eval_of_runs_of_different_data(
 ) -> None:
     first = train(resolve(tiny_tree), tmp_path / "first")
     other = make_folder(tmp_path / "other", seed=1)
-    second = train(resolve({**tiny_tree, "data": {"name": "precomp", "root": str(other)}}), tmp_path / "second")
+    second = train(
+        resolve({**tiny_tree, "data": {"name": "precomp", "root": str(other)}}), tmp_path / "second"
+    )
     code, error = invoke("eval", first.path, second.path)
     assert code == 2
     assert "different data" in error

@@ -62,7 +62,11 @@ def test_signal_mid_epoch(
 
 
 def test_stop_while_measuring(
-    whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any, monkeypatch: pytest.MonkeyPatch
+    whole: Any,
+    tiny_tree: dict[str, Any],
+    tmp_path: Path,
+    comparable_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from robustcmr.tracks.pairs import PairsTrack
 
@@ -99,7 +103,10 @@ def test_killed_without_warning(
     for attempt, steps in enumerate((3, 17)):
         command = begin if attempt == 0 else ["train", "--resume", str(out)]
         process = subprocess.Popen(
-            [sys.executable, "-c", slow, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", slow, *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             _wait_for_steps(out, steps, process)
@@ -128,13 +135,15 @@ def _wait_for_steps(out: Path, steps: int, process: subprocess.Popen[str]) -> No
         try:
             if load_state(out / "checkpoints" / "last")["position"]["global_step"] >= steps:
                 return
-        except Exception:  # noqa: S110  # between two renames, or not there yet
+        except Exception:  # between two renames, or not there yet
             pass
         time.sleep(0.05)
     raise AssertionError(f"no checkpoint after step {steps} within half a minute")
 
 
-def test_stop_between_the_two_renames(whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any) -> None:
+def test_stop_between_the_two_renames(
+    whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any
+) -> None:
     out = tmp_path / "run"
     train(resolve(tiny_tree), out)
     (out / "results.json").unlink()
@@ -151,7 +160,9 @@ def test_resume_of_a_finished_run_changes_nothing(tiny_tree: dict[str, Any], tmp
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
 
-def test_workers_change_nothing(whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any) -> None:
+def test_workers_change_nothing(
+    whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any
+) -> None:
     tree = {**tiny_tree, "training": {**tiny_tree["training"], "workers": 2}}
     assert comparable_run(train(resolve(tree), tmp_path / "workers").path)["weights"] == whole["weights"]
 

@@ -113,7 +113,10 @@ def test_the_look_sees_leaks(noisy: dict[str, Any]) -> None:
     assert "PairsTrack" in leaks([lambda: track], truth)
     assert "the true pairing" in leaks({"a": (torch.from_numpy(truth),)}, truth)
     assert "the noise ratio" in leaks(track.noise, truth)
-    assert leaks(types.SimpleNamespace(inner=HiddenTruth(truth)), truth) == ["HiddenTruth", "the true pairing"]
+    assert leaks(types.SimpleNamespace(inner=HiddenTruth(truth)), truth) == [
+        "HiddenTruth",
+        "the true pairing",
+    ]
 
 
 def test_given_pairs_are_the_noisy_ones(noisy: dict[str, Any]) -> None:

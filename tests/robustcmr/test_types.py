@@ -88,9 +88,7 @@ def test_a_correspondence_knows_its_length():
 
 @pytest.mark.parametrize("bad", [[0, 3], [-1, 0]])
 def test_a_correspondence_refuses_images_that_are_not_there(bad):
-    with pytest.raises(
-        ValueError, match=rf"must lie in 0\.\.2, got {min(bad)}\.\.{max(bad)}"
-    ):
+    with pytest.raises(ValueError, match=rf"must lie in 0\.\.2, got {min(bad)}\.\.{max(bad)}"):
         Correspondence(np.array(bad, dtype=np.int64), n_images=3)
 
 

@@ -17,9 +17,7 @@ SHIPPED = sorted(recipe_folder().glob("*"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_recipes_are_valid_and_open_with_their_command(path):
     assert path.suffix == ".yaml"
-    command = next(
-        line for line in opening_comment(path).splitlines() if line.startswith("robustcmr train ")
-    )
+    command = next(line for line in opening_comment(path).splitlines() if line.startswith("robustcmr train "))
     words = shlex.split(command, comments=True)[2:]
     assert words[words.index("--config") + 1] in (path.stem, f"configs/{path.name}")
     # the command's options are understood, by the very parser that will read them
@@ -41,7 +39,9 @@ def shipped(tmp_path, monkeypatch):
     """Two recipes that stand for the shipped ones."""
     folder = tmp_path / "shipped"
     folder.mkdir()
-    (folder / "scenes_omit.yaml").write_text("# Scenes with OMIT\n#   robustcmr train\n\n# not this\nseed: 3\n")
+    (folder / "scenes_omit.yaml").write_text(
+        "# Scenes with OMIT\n#   robustcmr train\n\n# not this\nseed: 3\n"
+    )
     (folder / "f30k_omit.yaml").write_text("seed: 4\n")
     monkeypatch.setattr(recipes, "recipe_folder", lambda: folder)
     monkeypatch.chdir(tmp_path)

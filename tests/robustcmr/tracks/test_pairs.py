@@ -79,7 +79,9 @@ def test_folds_are_measured_apart(tiny_tree: dict[str, Any]) -> None:
     track, (matcher, _) = build(tiny_tree)
     result = evaluate_ensemble([(track, [matcher])], "test", CPU, folds=5)
     whole = scores(track, matcher, "test")
-    folds = [retrieval_metrics(whole[i : i + 2, 5 * i : 5 * i + 10], np.arange(10) // 5) for i in range(0, 10, 2)]
+    folds = [
+        retrieval_metrics(whole[i : i + 2, 5 * i : 5 * i + 10], np.arange(10) // 5) for i in range(0, 10, 2)
+    ]
     assert [fold["rsum"] for fold in result["by_fold"]] == pytest.approx([fold.rsum for fold in folds])
     assert result["metrics"]["rsum"] == pytest.approx(np.mean([fold.rsum for fold in folds]))
 
@@ -122,4 +124,6 @@ def test_noise_options_reach_the_noise(tiny_tree: dict[str, Any], tmp_path: Path
 
 def test_impossible_noise_is_told(tiny_tree: dict[str, Any]) -> None:
     with pytest.raises(DataError):
-        build({**tiny_tree, "noise": {"ratio": 0.026, "protocol": "image", "derange": True}})  # a single image
+        build(
+            {**tiny_tree, "noise": {"ratio": 0.026, "protocol": "image", "derange": True}}
+        )  # a single image

@@ -30,7 +30,9 @@ class Pairs:
         mask = torch.ones(len(pair_ids), 1, dtype=torch.bool)
         tokens = torch.ones(len(pair_ids), 1, dtype=torch.int64)
         same = torch.eye(len(pair_ids), dtype=torch.bool)
-        return PairBatch(ImageBatch(features, mask), TextBatch(tokens, mask), torch.from_numpy(pair_ids), same)
+        return PairBatch(
+            ImageBatch(features, mask), TextBatch(tokens, mask), torch.from_numpy(pair_ids), same
+        )
 
 
 def test_every_pair_at_most_once_and_only_the_last_batch_left_out() -> None:

@@ -1,0 +1,64 @@
+"""``robustcmr eval``: what it asks for and how it shows the answer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustcmr import run as jobs
+
+MEASURES = {f"{way}_{key}": 12.5 for way in ("i2t", "t2i") for key in ("r1", "r5", "r10")} | {"rsum": 75.0}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the job was asked to do, in place of doing it."""
+    calls = []
+
+    def evaluate(paths, split, folds, checkpoint, device):
+        calls.append((paths, split, folds, checkpoint, device))
+        return {
+            "runs": [str(path) for path in paths],
+            "n_models": len(paths),
+            "split": split,
+            "protocol_name": "five folds" if folds else "whole split",
+            "metrics": MEASURES,
+        }
+
+    monkeypatch.setattr(jobs, "evaluate", evaluate)
+    return calls
+
+
+def test_one_run(robustcmr, asked):
+    outcome = robustcmr("eval", "runs/a")
+    assert asked == [([Path("runs/a")], "test", None, "best", None)]
+    assert outcome.code == 0
+    assert "test (whole split)" in outcome.out
+    assert "75.0" in outcome.out
+    assert outcome.out.endswith("one model: runs/a\n")
+
+
+def test_an_ensemble_is_said_aloud(robustcmr, asked):
+    outcome = robustcmr(
+        *("eval", "runs/a", "runs/b", "--split", "testall", "--fold5"),
+        *("--checkpoint", "last", "--device", "cpu"),
+    )
+    assert asked == [([Path("runs/a"), Path("runs/b")], "testall", 5, "last", "cpu")]
+    assert "testall (five folds)" in outcome.out
+    assert outcome.out.endswith("ENSEMBLE of 2 models, scores averaged: runs/a, runs/b\n")
+
+
+def test_as_json(robustcmr, asked):
+    assert json.loads(robustcmr("eval", "runs/a", "--json").out)["metrics"] == MEASURES
+
+
+def test_an_unknown_checkpoint(robustcmr, asked):
+    outcome = robustcmr("eval", "runs/a", "--checkpoint", "middle")
+    assert (outcome.code, asked) == (2, [])
+    assert outcome.err == "robustcmr: --checkpoint is 'middle', expected best or last\n"
+
+
+def test_a_folder_without_a_run(robustcmr, tmp_path):
+    outcome = robustcmr("eval", tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"robustcmr: {tmp_path} holds no run")

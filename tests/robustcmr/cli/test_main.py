@@ -1,0 +1,188 @@
+"""The command as a whole: help, suggestions, exit codes, and one sentence for every mistake."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import robustcmr as package
+from noise_injection import NoiseError
+from robustcmr.cli import main
+from robustcmr.errors import UserError
+
+COMMANDS = ("train", "eval", "noise", "list", "show", "validate", "env", "data")
+
+
+def real(*words):
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "robustcmr", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_version(robustcmr):
+    outcome = robustcmr("--version")
+    assert (outcome.code, outcome.out) == (0, f"robustcmr {package.__version__}\n")
+
+
+def test_help_names_every_command():
+    result = CliRunner().invoke(main.app, ["--help"])
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.output
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "noise"])
+def test_every_command_has_help(command):
+    result = CliRunner().invoke(main.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [(["trian"], "train"), (["data", "chek"], "check"), (["vaildate"], "validate")],
+)
+def test_unknown_commands_are_answered_with_the_nearest(robustcmr, words, suggestion):
+    outcome = robustcmr(*words)
+    assert outcome.code == 2
+    assert f"Did you mean '{suggestion}'?" in outcome.err
+
+
+def test_unknown_options(robustcmr):
+    outcome = robustcmr("train", "--epoch", "3")
+    assert outcome.code == 2
+    assert "No such option" in outcome.err
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from robustcmr.cli.main import run\n"
+        "sys.argv = ['robustcmr', '--help']\n"
+        "try:\n"
+        "    run()\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'torch', 'numpy', 'accelerate', 'matplotlib', 'PIL', 'pydantic', 'nltk', 'transformers'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_the_real_command_tells_a_mistake_in_one_sentence():
+    done = real("train", "--noise", "1.5")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "robustcmr: noise.ratio: got 1.5, expected a number in [0, 1)\n"
+
+
+def test_the_real_command_lists_all_mistakes():
+    done = real("train", "--noise", "nan", "--matcher", "omitt", "--set", "optim.lrr=3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "robustcmr: 3 problems in the configuration:",
+        "  matcher.name: unknown matcher 'omitt'; did you mean 'omit'? (known: omit)",
+        "  noise.ratio: got nan, expected a number in [0, 1)",
+        "  optim.lrr: unknown key; did you mean 'optim.lr'?",
+    ]
+
+
+@pytest.mark.parametrize("error", [UserError("one sentence"), NoiseError("one sentence")])
+def test_mistakes_of_the_user_are_told_without_a_traceback(robustcmr, monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+    outcome = robustcmr()
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", "robustcmr: one sentence\n")
+
+
+def test_mistakes_of_ours_are_not_hidden(robustcmr, monkeypatch):
+    def fail():
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        robustcmr()
+
+
+def test_a_reader_that_has_gone_is_no_mistake(robustcmr, monkeypatch):
+    def fail():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(main, "app", fail)
+    assert (robustcmr().code, robustcmr().err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "there is no noise file"),
+        (np.zeros(7, dtype=np.int64), "7"),
+        (np.zeros((2, 2)), "noise"),
+        ("damaged", "noise"),
+    ],
+)
+def test_a_bad_noise_file_is_one_sentence(robustcmr, tmp_path, data_folder, content, sentence):
+    path = tmp_path / "index.npy"
+    if isinstance(content, str):
+        path.write_text(content)
+    elif content is not None:
+        np.save(path, content)
+    run = tmp_path / "run"
+    outcome = robustcmr(
+        *("train", "--data", "precomp", "--data-root", data_folder),
+        *("--noise-file", path, "--output", run, "--device", "cpu"),
+    )
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("robustcmr: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert sentence in outcome.err
+    assert str(path) in outcome.err
+    assert not run.exists()
+
+
+# the noise command
+
+
+@pytest.fixture
+def noise_file(tmp_path):
+    path = tmp_path / "noise.npz"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "noise_injection", "make", "--captions", "50", "--ratio", "0.4"),
+            *("--seed", "3", "--output", path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+def test_noise_is_the_standalone_program(robustcmr, noise_file, extra):
+    alone = subprocess.run(
+        [sys.executable, "-m", "noise_injection", "describe", noise_file, *extra],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    outcome = robustcmr("noise", "describe", noise_file, *extra)
+    assert (outcome.code, outcome.out) == (0, alone.stdout)
+    assert "0.4" in outcome.out
+
+
+def test_noise_keeps_its_exit_codes_and_its_own_help(robustcmr, noise_file, tmp_path):
+    assert robustcmr("noise", "verify", noise_file).code == 0
+    missing = robustcmr("noise", "describe", tmp_path / "gone.npy")
+    assert missing.code == 2
+    assert missing.err.startswith("robustcmr noise describe: there is no noise file")
+    help_page = robustcmr("noise", "--help")
+    assert help_page.code == 0
+    assert "make|describe|verify|apply" in help_page.out
+    assert robustcmr("noise").code == 2

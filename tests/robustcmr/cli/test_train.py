@@ -1,0 +1,134 @@
+"""``robustcmr train``: from flags to a configuration; what training does is tested elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustcmr import run as jobs
+from robustcmr.config.resolve import resolve
+from robustcmr.run_folder import RunFolder
+
+RESULTS = {"rsum": 3}
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What the jobs were asked to do, in place of doing it."""
+    calls = {}
+
+    def finished():
+        run = RunFolder(tmp_path / "run")
+        run.start("seed: 0\n", {})
+        run.results.write_text(json.dumps(RESULTS))
+        return run
+
+    def train(config, output, overwrite, console):
+        calls.update(config=config, output=output, overwrite=overwrite, console=console)
+        return finished()
+
+    def resume(path, console):
+        calls.update(resumed=path, console=console)
+        return finished()
+
+    monkeypatch.setattr(jobs, "train", train)
+    monkeypatch.setattr(jobs, "resume", resume)
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def test_without_options_the_defaults_go_to_a_new_folder(robustcmr, asked):
+    outcome = robustcmr("train", "--json")
+    assert (outcome.code, json.loads(outcome.out)) == (0, RESULTS)
+    assert asked["config"] == resolve({})
+    assert asked["output"] == Path("runs/scenes-omit-hinge-noise0-caption-seed0")
+    assert asked["overwrite"] is False
+    assert asked["console"].stderr
+
+
+def test_every_flag_reaches_its_key(robustcmr, asked, tmp_path):
+    outcome = robustcmr(
+        *("train", "--json", "--noise", "0.4", "--noise-protocol", "image", "--noise-seed", "5"),
+        *("--data", "precomp", "--data-root", "data", "--matcher", "omit", "--method", "infonce"),
+        *("--seed", "3", "--epochs", "2", "--batch-size", "16", "--device", "cpu", "--precision", "bf16"),
+        *("--set", "optim.lr=1e-4", "--set", "matcher.dim=64", "--output", "here", "--overwrite"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert asked["config"] == resolve(
+        {
+            "seed": 3,
+            "data": {"name": "precomp", "root": tmp_path / "data"},
+            "noise": {"ratio": 0.4, "protocol": "image", "seed": 5},
+            "matcher": {"name": "omit", "dim": 64},
+            "method": "infonce",
+            "optim": {"lr": 1e-4},
+            "training": {"epochs": 2, "batch_size": 16, "device": "cpu", "precision": "bf16"},
+        }
+    )
+    assert (asked["output"], asked["overwrite"]) == (Path("here"), True)
+
+
+def test_a_zero_flag_is_given_all_the_same(robustcmr, asked, tmp_path):
+    """``--noise 0`` and ``--seed 0`` win over a recipe, though they are false in Python's eyes."""
+    (tmp_path / "own.yaml").write_text("seed: 4\nnoise: {ratio: 0.4, seed: 7}\ntraining: {epochs: 3}\n")
+    robustcmr("train", "--json", "--config", "own.yaml", "--noise", "0", "--seed", "0", "--noise-seed", "0")
+    settings = asked["config"].settings
+    assert (settings.seed, settings.noise.ratio, settings.noise.seed) == (0, 0.0, 0)
+    assert settings.training.epochs == 3
+
+
+def test_a_noise_file_and_a_ratio_exclude_each_other(robustcmr, asked):
+    assert robustcmr("train", "--json", "--noise-file", "n.npy").code == 0
+    assert asked["config"].settings.noise.file == Path.cwd() / "n.npy"
+    outcome = robustcmr("train", "--noise-file", "n.npy", "--noise", "0.2")
+    assert outcome.code == 2
+    assert "noise.ratio: a noise file decides the noise" in outcome.err
+
+
+def test_resuming(robustcmr, asked):
+    outcome = robustcmr("train", "--resume", "runs/old", "--json")
+    assert (outcome.code, json.loads(outcome.out)) == (0, RESULTS)
+    assert asked["resumed"] == Path("runs/old")
+    assert "config" not in asked
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--noise", "0"],
+        ["--seed", "0"],
+        ["--config", "x"],
+        ["--set", "a=1"],
+        ["--output", "x"],
+        ["--overwrite"],
+    ],
+)
+def test_resuming_takes_no_other_option(robustcmr, asked, extra):
+    outcome = robustcmr("train", "--resume", "runs/old", *extra)
+    assert outcome.code == 2
+    assert "--resume goes on with a run as it was configured and takes no other options" in outcome.err
+    assert asked == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "0"], "training.epochs: got 0, expected a whole number of at least 1"),
+        (["--batch-size", "1"], "training.batch_size: got 1, expected a whole number of at least 2"),
+        (["--precision", "fp8"], "training.precision: got 'fp8', expected fp32, bf16 or fp16"),
+        (["--device", "gpu"], "training.device: unknown device 'gpu', expected auto, cpu"),
+        (["--seed", "-1"], "seed: got -1, expected a whole number in [0, 4294967296)"),
+        (["--noise-protocol", "images"], "noise.protocol: got 'images', expected caption or image; did you"),
+        (["--method", "hing"], "method.name: unknown method 'hing'; did you mean 'hinge'?"),
+        (["--data", "f30k"], "data.root: missing, set it with --set data.root=VALUE or --data-root DIR"),
+        (["--set", "optim.lr"], "cannot read the override 'optim.lr', expected KEY=VALUE"),
+        (["--config", "nothing_here"], "no configuration file nothing_here and no shipped recipe"),
+        (["--matcher", "no.such.module:X"], "matcher.name: matcher 'no.such.module:X' cannot be loaded"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_is_started(robustcmr, asked, words, message):
+    outcome = robustcmr("train", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"robustcmr: {message}")
+    assert len(outcome.err.splitlines()) == 1
+    assert asked == {}

@@ -1,0 +1,72 @@
+"""The encoders item by item, without padding, as the truth."""
+
+import pytest
+import torch
+
+from robustcmr.matchers.encoders import BiGRU, RegionEncoder, masked_mean
+from robustcmr.types import ImageBatch, TextBatch
+
+
+def test_masked_mean():
+    features = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [float("inf"), 9.0]], [[5.0, 5.0]] * 3])
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    assert masked_mean(features, mask).tolist() == [[2.0, 3.0], [0.0, 0.0]]
+
+
+def test_regions_are_encoded_one_by_one():
+    torch.manual_seed(0)
+    encoder = RegionEncoder(feature_width=6, dim=4, hidden=5)
+    images = ImageBatch(torch.randn(7, 3, 6), torch.rand(7, 3) < 0.6)
+    images.mask[:, 0] = True
+    encoder.train()(images)
+    encoder.eval()
+    found = encoder(images)
+    norm = encoder.network[1]
+    for i in range(7):
+        kept = []
+        for r in range(3):
+            x = images.features[i, r]
+            if not images.mask[i, r]:
+                assert (found.features[i, r] == 0).all()
+                continue
+            hidden = encoder.network[0].weight @ x
+            hidden = (hidden - norm.running_mean) / (
+                norm.running_var + norm.eps
+            ).sqrt() * norm.weight + norm.bias
+            last = encoder.network[3]
+            expected = encoder.linear.weight @ x + encoder.linear.bias
+            expected = expected + last.weight @ hidden.clamp(min=0) + last.bias
+            assert torch.allclose(found.features[i, r], expected, atol=1e-5)
+            kept.append(expected)
+        assert torch.allclose(found.pooled[i], torch.stack(kept).mean(0), atol=1e-5)
+    assert torch.equal(found.mask, images.mask)
+
+
+def test_batch_statistics_see_real_regions_only():
+    encoder = RegionEncoder(feature_width=6, dim=4, hidden=5).train()
+    images = ImageBatch(torch.randn(4, 3, 6), torch.tensor([[True, True, False]] * 4))
+    images.features[:, 2] = 1e6
+    encoder(images)
+    hidden = images.features[:, :2].reshape(8, 6) @ encoder.network[0].weight.T
+    assert torch.allclose(encoder.network[1].running_mean, 0.1 * hidden.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 3, 5], [2, 4, 4, 1], [1, 1, 1, 1]])
+def test_captions_are_read_one_by_one(lengths):
+    torch.manual_seed(0)
+    encoder = BiGRU(vocabulary_size=20, padding_index=0, word_dim=3, dim=4)
+    mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
+    tokens = torch.randint(1, 20, (4, 5)) * mask
+    found = encoder(TextBatch(tokens, mask))
+    for i, length in enumerate(lengths):
+        states = encoder.gru(encoder.embedding(tokens[i : i + 1, :length]))[0][0]
+        expected = (states[:, :4] + states[:, 4:]) / 2
+        assert torch.allclose(found.features[i, :length], expected, atol=1e-6)
+        assert (found.features[i, length:] == 0).all()
+        assert torch.allclose(found.pooled[i], expected.mean(0), atol=1e-6)
+
+
+def test_the_padding_word_stays_zero():
+    encoder = BiGRU(vocabulary_size=20, padding_index=4, word_dim=3, dim=4)
+    assert (encoder.embedding.weight[4] == 0).all()
+    assert (encoder.embedding.weight[[3, 5]] != 0).all()

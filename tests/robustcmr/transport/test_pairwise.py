@@ -1,0 +1,288 @@
+"""The pairwise scores against a slow loop, autograd, symmetries and edge cases."""
+
+import logging
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from robustcmr.transport import pair_scores, tiles
+from robustcmr.transport.pairwise import _Compiler, _tiling
+from robustcmr.transport.tiles import Problem
+
+CORNERS = [None, -10.0, 0.3]
+
+
+def sets(n=4, m=3, R=5, W=4, D=6, seed=0, dtype=torch.float64, bins=False):
+    """Unit fragments and weights; the second left and the last right set have fragments of no weight."""
+    generator = torch.Generator().manual_seed(seed)
+    left = normalize(torch.randn(n, R, D, dtype=torch.float64, generator=generator), dim=-1)
+    right = normalize(torch.randn(m, W, D, dtype=torch.float64, generator=generator), dim=-1)
+    a = torch.rand(n, R, dtype=torch.float64, generator=generator) + 0.1
+    b = torch.rand(m, W, dtype=torch.float64, generator=generator) + 0.1
+    if n > 1 and R > 3:
+        a[1, 1:3] = 0.0
+    if m > 1 and W > 2:
+        b[-1, 0] = 0.0
+    if bins:
+        a[:, -1], b[:, -1] = 0.25 * a[:, :-1].sum(1), 0.25 * b[:, :-1].sum(1)
+    a, b = a / a.sum(1, keepdim=True), b / b.sum(1, keepdim=True)
+    return tuple(x.to(dtype) for x in (left, right, a, b))
+
+
+def slow(left, right, a, b, smoothing, iterations, corner=None):
+    """The released formula in plain Python floats, pair by pair, on the fragments that have weight."""
+    scores = torch.zeros(len(left), len(right), dtype=torch.float64)
+    for i in range(len(left)):
+        for j in range(len(right)):
+            rows = [r for r in range(a.shape[1]) if a[i, r] > 0]
+            columns = [w for w in range(b.shape[1]) if b[j, w] > 0]
+            S = [[float(left[i, r] @ right[j, w]) for w in columns] for r in rows]
+            if corner is not None:
+                S[-1][-1] = corner
+            P = [[math.exp(-(1 - s) / smoothing) for s in line] for line in S]
+            total = math.fsum(map(math.fsum, P))
+            P = [[p / total for p in line] for line in P]
+            for _ in range(iterations):
+                for k, r in enumerate(rows):
+                    have = math.fsum(P[k])
+                    P[k] = [p * float(a[i, r]) / have for p in P[k]]
+                for k, w in enumerate(columns):
+                    have = math.fsum(line[k] for line in P)
+                    for line in P:
+                        line[k] *= float(b[j, w]) / have
+            inner = slice(None) if corner is None else slice(-1)
+            S, P = [line[inner] for line in S[inner]], [line[inner] for line in P[inner]]
+            collected = math.fsum(s * p for x, y in zip(S, P, strict=True) for s, p in zip(x, y, strict=True))
+            mass = 1.0 if corner is None else math.fsum(map(math.fsum, P))
+            scores[i, j] = collected / mass
+    return scores
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("iterations", [1, 3, 8])
+def test_equals_the_released_formula(corner, iterations):
+    data = sets(bins=corner is not None)
+    expected = slow(*data, 0.05, iterations, corner)
+    exact = pair_scores(*data, smoothing=0.05, iterations=iterations, corner=corner)
+    assert exact.dtype == torch.float64
+    assert (exact - expected).abs().max() < 1e-12
+    single = pair_scores(*(x.float() for x in data), smoothing=0.05, iterations=iterations, corner=corner)
+    assert single.dtype == torch.float32
+    assert (single - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("smoothing", [0.02, 0.01])
+def test_little_smoothing_stays_finite_and_right_in_single_precision(smoothing, corner):
+    left, right, a, b = sets(n=5, m=6, D=4, bins=corner is not None)
+    left[0] = -right[0, :1]  # all regions of one image opposite to a word: exp(-2 / 0.01) is 0 in float32
+    expected = slow(left, right, a, b, smoothing, 3, corner)
+    data = [x.float().requires_grad_() for x in (left, right, a, b)]
+    scores = pair_scores(*data, smoothing=smoothing, iterations=3, corner=corner)
+    assert (scores - expected).abs().max() < 1e-5
+    scores.square().sum().backward()
+    assert all(x.grad.isfinite().all() for x in data)
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("smoothing", [0.3, 0.04])  # plain and shifted kernels
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+def test_gradients_by_everything(smoothing, corner, kept_bytes):
+    left, right, a, b = sets(n=2, m=3, R=4, W=3, D=3, bins=corner is not None)
+    a, b = a.clamp(min=0.05), b.clamp(min=0.05)  # at exactly 0 the gradient is 0 by definition, not by limit
+
+    def scores(*inputs):
+        return pair_scores(
+            *inputs, smoothing=smoothing, iterations=3, corner=corner, tile_cells=24, kept_bytes=kept_bytes
+        )
+
+    assert torch.autograd.gradcheck(scores, tuple(x.requires_grad_() for x in (left, right, a, b)))
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("smoothing", [0.05, 0.01])
+def test_fragments_without_weight_have_no_part(smoothing, corner):
+    left, right, a, b = sets(bins=corner is not None)
+    options = {"smoothing": smoothing, "iterations": 3, "corner": corner}
+    inputs = [x.clone().requires_grad_() for x in (left, right, a, b)]
+    before = pair_scores(*inputs, **options)
+    (before * torch.arange(12).reshape(4, 3)).sum().backward()
+    assert (inputs[0].grad[1, 1:3] == 0).all()
+    assert (inputs[1].grad[-1, 0] == 0).all()
+    assert (inputs[2].grad[1, 1:3] == 0).all()
+    assert (inputs[3].grad[-1, 0] == 0).all()
+    assert (inputs[0].grad[0] != 0).any(1).all()
+    moved_left, moved_right = left.clone(), right.clone()
+    moved_left[1, 1:3], moved_right[-1, 0] = right[0, 0], left[0, 0]
+    after = pair_scores(moved_left, moved_right, a, b, **options)
+    assert (after - before).abs().max() < 1e-12
+
+
+def test_a_set_without_weights_scores_zero_and_gets_no_gradient():
+    left, right, a, b = sets()
+    a[2], b[0] = 0.0, 0.0
+    inputs = [x.requires_grad_() for x in (left, right, a, b)]
+    scores = pair_scores(*inputs, smoothing=0.05, iterations=3)
+    scores.sum().backward()
+    assert (scores[2] == 0).all()
+    assert (scores[:, 0] == 0).all()
+    assert (scores[:2, 1:] != 0).all()
+    assert (left.grad[2] == 0).all()
+    assert all(x.grad.isfinite().all() for x in inputs)
+    only_bins = pair_scores(
+        left, right, torch.eye(5)[-1:].expand(4, -1).double(), b, smoothing=0.05, iterations=3, corner=-10.0
+    )
+    assert only_bins.isfinite().all()
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("tile_cells", [1, 45, 120])
+@pytest.mark.parametrize("kept_bytes", [0, 200, 1 << 20])
+def test_tiles_change_nothing(tile_cells, kept_bytes, corner):
+    def run(**options):
+        inputs = [x.requires_grad_() for x in sets(n=7, m=5, bins=corner is not None)]
+        scores = pair_scores(*inputs, smoothing=0.05, iterations=3, corner=corner, **options)
+        (scores * torch.linspace(-1, 1, 35).reshape(7, 5)).sum().backward()
+        return [scores, *(x.grad for x in inputs)]
+
+    for whole, cut in zip(run(), run(tile_cells=tile_cells, kept_bytes=kept_bytes), strict=True):
+        assert (whole - cut).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "cells"), [(7, 5, 1), (7, 5, 300), (1, 1, 100), (3, 1000, 4000), (5, 4, 1 << 20)]
+)
+def test_tiling_covers_every_pair_once(n, m, cells):
+    seen = torch.zeros(n, m)
+    for i, j in _tiling(n, m, 20, cells):
+        seen[i, j] += 1
+        assert seen[i, j].numel() * 20 <= max(cells, 20)
+    assert (seen == 1).all()
+
+
+def test_equivariant_to_orders():
+    left, right, a, b = sets()
+    base = pair_scores(left, right, a, b, smoothing=0.05, iterations=3)
+    x, y, r, w = (torch.randperm(k, generator=torch.Generator().manual_seed(k)) for k in (4, 3, 5, 4))
+    moved = pair_scores(left[x][:, r], right[y][:, w], a[x][:, r], b[y][:, w], smoothing=0.05, iterations=3)
+    assert (moved - base[x][:, y]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (1, 3, 7, 1, 2), (3, 1, 1, 5, 3), (2, 2, 13, 17, 5)])
+def test_odd_sizes(shape):
+    data = sets(*shape)
+    scores = pair_scores(*data, smoothing=0.05, iterations=3)
+    assert scores.shape == shape[:2]
+    assert (scores - slow(*data, 0.05, 3)).abs().max() < 1e-12
+
+
+def test_many_iterations_reach_the_converged_plan():
+    ot = pytest.importorskip("ot")
+    left, right, a, b = sets()
+    scores = pair_scores(left, right, a, b, smoothing=0.1, iterations=500)
+    for i in range(4):
+        for j in range(3):
+            rows, columns = a[i] > 0, b[j] > 0
+            S = (left[i, rows] @ right[j, columns].T).numpy()
+            plan = ot.sinkhorn(
+                a[i, rows].numpy(), b[j, columns].numpy(), 1 - S, 0.1, stopThr=1e-12, numItermax=5000
+            )
+            assert scores[i, j].item() == pytest.approx((S * plan).sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close(dtype):
+    data = sets(R=12, W=9, D=64)
+    exact = pair_scores(*data, smoothing=0.05, iterations=3)
+    inputs = [x.to(dtype).requires_grad_() for x in data[:2]]
+    scores = pair_scores(*inputs, *(x.float() for x in data[2:]), smoothing=0.05, iterations=3)
+    assert scores.dtype == torch.float32
+    assert (scores - exact).abs().max() < 0.01
+    scores.sum().backward()
+    full = [x.clone().requires_grad_() for x in data[:2]]
+    pair_scores(*full, *data[2:], smoothing=0.05, iterations=3).sum().backward()
+    for half, other in zip(inputs, full, strict=True):
+        assert half.grad.dtype == dtype
+        assert (half.grad - other.grad).norm() < 0.05 * other.grad.norm()
+
+
+def test_autocast_does_not_lower_the_precision():
+    data = [x.float().requires_grad_() for x in sets()]
+    expected = torch.autograd.grad(pair_scores(*data, smoothing=0.05, iterations=3).sum(), data)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(pair_scores(*data, smoothing=0.05, iterations=3).sum(), data)
+    assert all(torch.equal(x, y) for x, y in zip(expected, found, strict=True))
+
+
+def test_the_way_back_can_be_walked_twice():
+    data = [x.requires_grad_() for x in sets()]
+    scores = pair_scores(*data, smoothing=0.05, iterations=3).sum()
+    first = torch.autograd.grad(scores, data, retain_graph=True)
+    second = torch.autograd.grad(scores, data)
+    assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
+
+
+def test_nothing_is_kept_without_gradients():
+    data = sets()
+    scores = pair_scores(*data, smoothing=0.05, iterations=3)
+    assert not scores.requires_grad
+    Z = torch.zeros(2, 5, 4, dtype=torch.float64)
+    assert tiles.forward(Problem(0.05, 3), Z, data[2][:2], data[3][:2], False)[1] == []
+
+
+def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(monkeypatch, caplog):
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def refuse(*inputs):
+        raise BackendCompilerFailed(refuse, RuntimeError("no compiler here"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: refuse)
+    monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
+    data = [x.requires_grad_() for x in sets()]
+    with caplog.at_level(logging.WARNING):
+        scores = pair_scores(*data, smoothing=0.05, iterations=3, compiled=True)
+        scores.sum().backward()
+    assert torch.equal(scores, pair_scores(*data, smoothing=0.05, iterations=3))
+    assert len(caplog.records) == 1
+    assert "no compiler here" in caplog.text
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("smoothing", [0.05, 0.01])
+def test_the_form_for_the_compiler_is_equal(monkeypatch, corner, smoothing):
+    def run(compiled):
+        inputs = [x.requires_grad_() for x in sets(bins=corner is not None)]
+        scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, corner=corner, compiled=compiled)
+        scores.square().sum().backward()
+        return [scores, *(x.grad for x in inputs)]
+
+    expected = run(False)
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: calls.append(function) or function)
+    monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
+    for one, other in zip(expected, run(True), strict=True):
+        assert (one - other).abs().max() < 1e-12
+    assert calls == [tiles.forward, tiles.backward]
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager(caplog):
+    def run(seed, n, compiled):
+        inputs = [x.requires_grad_() for x in sets(n=n, seed=seed, bins=True)]
+        scores = pair_scores(*inputs, smoothing=0.05, iterations=3, corner=-10.0, compiled=compiled)
+        scores.square().sum().backward()
+        return [scores, *(x.grad for x in inputs)]
+
+    for n in (4, 6):
+        for one, other in zip(run(n, n, False), run(n, n, True), strict=True):
+            assert (one - other).abs().max() < 1e-12
+    if "torch.compile failed" in caplog.text:
+        pytest.skip("no compiler on this machine")
+
+
+def test_an_outer_compile_leaves_it_alone():
+    data = sets()
+    outer = torch.compile(lambda *x: pair_scores(*x, smoothing=0.05, iterations=3) + 1, backend="eager")
+    assert torch.equal(outer(*data), pair_scores(*data, smoothing=0.05, iterations=3) + 1)

@@ -15,6 +15,8 @@ from robustcmr.data.base import FeatureStore
 from robustcmr.errors import DataError
 from robustcmr.types import FloatArray, IntArray
 
+RELEASE_BYTES = 256 * 2**20  # read through one map before it is opened anew
+
 
 class NpyFeatures:
     """Features of all images of a split, kept on disk as one array and read row by row.
@@ -43,7 +45,7 @@ class NpyFeatures:
                 f"{self._path} has {self._rows} rows, which is no multiple of {repeats}; "
                 f"expected every image to be stored {repeats} times"
             )
-        self._map = self._open()
+        self._map, self._mapped_bytes = self._open(), 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,7 +91,12 @@ class NpyFeatures:
             raise IndexError(f"images must lie in 0..{self.shape[0] - 1}, got {wanted.min()}..{wanted.max()}")
         # every row is read once and in file order; then they are put back into the order asked for
         rows, position = np.unique(wanted, return_inverse=True)
-        read = _to_float32(self._map[rows * self._repeats])
+        raw = self._map[rows * self._repeats]  # a copy
+        self._mapped_bytes += raw.nbytes
+        if self._mapped_bytes > RELEASE_BYTES:
+            # pages read through a map count as this process's memory until the map is closed
+            self._map, self._mapped_bytes = self._open(), 0
+        read = _to_float32(raw)
         if np.array_equal(rows, wanted):
             return read
         return read[position.reshape(-1)]

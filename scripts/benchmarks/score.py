@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import resource
+import gc
 import statistics
 import subprocess
 import sys
@@ -177,6 +177,7 @@ def peak_memory(options: argparse.Namespace) -> float:
     name, direction = options.child
     inputs, upstream = make_inputs(options)
     forward_backward(VARIANTS[name], inputs, upstream)
+    gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = resident()
@@ -188,8 +189,12 @@ def peak_memory(options: argparse.Namespace) -> float:
 
 
 def resident() -> float:
-    """Peak resident memory of this process since the last reset, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    """Peak resident memory of this process since the last reset, MiB.
+
+    ``getrusage`` would not do: it starts from the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
 
 
 def print_table(rows: list[dict[str, object]]) -> None:

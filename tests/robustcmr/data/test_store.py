@@ -262,7 +262,7 @@ def test_memory_stays_bounded_whatever_the_size_of_the_file(tmp_path):
         for first in range(0, store.shape[0], 64):  # a whole epoch of batches
             store.take(np.arange(first, min(first + 64, store.shape[0])))
             taken = max(taken, me.memory_info().rss)
-        peak = 0
+        store, peak = NpyFeatures(Path(sys.argv[1])), 0
         for first, block in iterate_blocks(store, chunk_rows=64):
             peak = max(peak, me.memory_info().rss)
             if first > 1400:  # 400 MiB

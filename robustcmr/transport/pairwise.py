@@ -72,7 +72,7 @@ def pair_scores(
     b, right_empty = _without_empty(right_weights.to(wide))
     problem = Problem(smoothing, iterations, corner, fused=compiled)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
-    inputs = left, right, a, b, problem, tile_cells, kept_bytes if trained else None
+    inputs = left.contiguous(), right.contiguous(), a, b, problem, tile_cells, kept_bytes if trained else None
     with torch.autocast(left.device.type, enabled=False):
         scores = _PairScores.apply(*inputs)  # type: ignore[no-untyped-call]
     return cast(Tensor, scores).masked_fill(left_empty | right_empty.T, 0.0)

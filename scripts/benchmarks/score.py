@@ -57,6 +57,8 @@ VARIANTS: dict[str, Score] = {"released": released, "eager": eager, "compiled": 
 def main() -> None:
     """Measure, print a table and write the CSV."""
     options = parse()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     if options.child is not None:
         print(peak_memory(options))
         return
@@ -128,6 +130,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--compile", action="store_true", help="also measure with torch.compile")
     parser.add_argument("--repeats", type=int, default=9, help="turns; medians over them are reported")
+    parser.add_argument("--threads", type=int, help="processor threads; by default as many as torch takes")
     parser.add_argument("--output", type=Path, default=RESULTS / "score.csv")
     parser.add_argument("--child", nargs=2, metavar=("VARIANT", "DIRECTION"), help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -76,13 +76,13 @@ class Scenes(PairsData):
             description="probability that an object takes over the shape or colour of an earlier one",
         )
         occlusion: float = Field(
-            0.4, ge=0.05, le=0.5, description="largest share of an object that others may hide"
+            0.3, ge=0.05, le=0.5, description="largest share of an object that others may hide"
         )
         rotation: float = Field(
             8.0, ge=0, le=20, description="largest turn of an object, in degrees either way"
         )
         pixel_noise: float = Field(
-            0.03,
+            0.02,
             ge=0,
             le=0.5,
             description="standard deviation of the pixel noise; 1 is the range from black to white",
@@ -94,7 +94,7 @@ class Scenes(PairsData):
             description="largest shift of each side of an object's box, as a share of the box",
         )
         attribute_dropout: float = Field(
-            0.35, ge=0, le=1, description="probability of leaving out an attribute of a named object"
+            0.2, ge=0, le=1, description="probability of leaving out an attribute of a named object"
         )
         background_mentions: float = Field(
             0.2, ge=0, le=1, description="probability of naming the background"

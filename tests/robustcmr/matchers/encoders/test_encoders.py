@@ -59,8 +59,10 @@ def test_captions_are_read_one_by_one(lengths):
     tokens = torch.randint(1, 20, (4, 5)) * mask
     found = encoder(TextBatch(tokens, mask))
     for i, length in enumerate(lengths):
-        states = encoder.gru(encoder.embedding(tokens[i : i + 1, :length]))[0][0]
-        expected = (states[:, :4] + states[:, 4:]) / 2
+        words = encoder.embedding(tokens[i : i + 1, :length])
+        forth = encoder.reader(words)[0][0]
+        back = encoder.reverse_reader(words.flip(1))[0][0].flip(0)
+        expected = (forth + back) / 2
         assert torch.allclose(found.features[i, :length], expected, atol=1e-6)
         assert (found.features[i, length:] == 0).all()
         assert torch.allclose(found.pooled[i], expected.mean(0), atol=1e-6)

@@ -49,10 +49,10 @@ class OptimOptions(Options):
     """The optimiser and its schedule."""
 
     name: Literal["adamw", "adam"] = Field("adamw", description="optimiser")
-    lr: float = Field(5e-4, gt=0.0, description="learning rate")
+    lr: float = Field(2e-3, gt=0.0, description="learning rate")
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay")
     milestones: tuple[int, ...] = Field(
-        (), description="epochs (from 0) at which the learning rate is multiplied by decay"
+        (8,), description="epochs (from 0) at which the learning rate is multiplied by decay"
     )
     decay: float = Field(0.1, gt=0.0, le=1.0, description="factor at each milestone")
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate grows linearly from 0")

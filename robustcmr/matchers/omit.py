@@ -19,8 +19,8 @@ from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
 class OmitConfig(Options):
     """Options of the OMIT matcher."""
 
-    dim: int = Field(256, ge=1, description="Width of a fragment; the paper has 1024.")
-    word_dim: int = Field(300, ge=1, description="Width of a word embedding.")
+    dim: int = Field(128, ge=1, description="Width of a fragment; the paper has 1024.")
+    word_dim: int = Field(128, ge=1, description="Width of a word embedding.")
     region_hidden: int = Field(
         128, ge=1, description="Hidden width of the region network; the paper has 512."
     )

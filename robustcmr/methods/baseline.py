@@ -34,7 +34,7 @@ class HingeOptions(BaselineOptions):
     negatives: Literal["hardest", "all"] = Field(
         "hardest", description="which negatives count after the switch"
     )
-    switch_epoch: int = Field(1, ge=0, description="all negatives count before this epoch (from 0)")
+    switch_epoch: int = Field(8, ge=0, description="all negatives count before this epoch (from 0)")
 
 
 class InfoNCEOptions(BaselineOptions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from robustcmr.transport import tiles
 from robustcmr.transport.tiles import Problem
 
-_TILE_CELLS = 1 << 21  # 8 MiB of float32: the kernel of a tile stays in the cache
+_TILE_CELLS = 1 << 21  # 8 MiB of float32: small enough for caches, large enough to keep calls few
 _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is computed again
 
 _log = logging.getLogger(__name__)
@@ -147,13 +148,18 @@ class _PairScores(torch.autograd.Function):
 
 
 def _tiling(n: int, m: int, cells_of_pair: int, cells: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of left and right sets that cover all pairs."""
+    """Blocks of left and right sets that cover all pairs, square and of equal size where possible."""
     pairs = max(1, cells // cells_of_pair)
-    width = min(m, pairs)
-    height = min(n, max(1, pairs // width))
+    width = _even(m, max(math.isqrt(pairs), pairs // n))
+    height = _even(n, pairs // width)
     for i in range(0, n, height):
         for j in range(0, m, width):
             yield slice(i, min(i + height, n)), slice(j, min(j + width, m))
+
+
+def _even(length: int, most: int) -> int:
+    """Size of the blocks, at most ``most``, that cut a length into the fewest and most equal parts."""
+    return -(-length // -(-length // most))
 
 
 def _similarities(problem: Problem, left: Tensor, right: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from robustcmr.options import Options
-from robustcmr.types import FloatArray, IntArray
+from robustcmr.types import FloatArray, IntArray, PairBatch
 
 
 class FeatureStore(Protocol):
@@ -70,3 +72,15 @@ class PairsData(ABC):
     @abstractmethod
     def fingerprint(self, split: str) -> str:
         """A short hash of a split's captions and features, the same on every machine."""
+
+
+class TrainingData(Protocol):
+    """The training pairs as the trainer asks for them."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        ...
+
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Read some pairs; with a generator they are augmented."""
+        ...

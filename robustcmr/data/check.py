@@ -14,7 +14,8 @@ import numpy.typing as npt
 from robustcmr.data import cc152k, precomp
 from robustcmr.data.base import FeatureStore, PairsData, PairsSplit
 from robustcmr.data.cc152k import CC152K
-from robustcmr.data.precomp import DamagedSplitError, Precomputed, listing
+from robustcmr.data.folder import FEATURES_SUFFIX, DamagedSplitError, FeatureFolder, attempt, listing
+from robustcmr.data.precomp import Precomputed
 from robustcmr.data.store import NpyFeatures, find_non_finite, iterate_blocks
 from robustcmr.data.tokens import tokenize
 from robustcmr.data.vocabulary import Vocabulary
@@ -139,9 +140,9 @@ def check_data(
     warnings: list[str] = []
     words = None
     if vocabulary is not None:
-        words = precomp.attempt(problems, lambda: Vocabulary.load(vocabulary))
+        words = attempt(problems, lambda: Vocabulary.load(vocabulary))
     names = data.splits()
-    if isinstance(data, Precomputed | CC152K):
+    if isinstance(data, FeatureFolder):
         problems.extend(data.folder_problems())
     if "train" not in names:
         problems.append(
@@ -149,7 +150,7 @@ def check_data(
         )
     reports = tuple(_check_split(data, name, words, sample_images, problems, warnings) for name in names)
     if expected is None:
-        expected = data.published_images if isinstance(data, Precomputed | CC152K) else {}
+        expected = data.published_images if isinstance(data, FeatureFolder) else {}
     warnings.extend(_unusual_sizes(reports, expected))
     return DataReport(reports, tuple(problems), tuple(warnings), None if words is None else len(words))
 
@@ -194,10 +195,10 @@ def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K
         )
     if suffixes == [cc152k.CAPTIONS_SUFFIX]:
         return CC152K(CC152K.Config(root=root))
-    if suffixes or any(root.glob(f"*{precomp.FEATURES_SUFFIX}")):
+    if suffixes or any(root.glob(f"*{FEATURES_SUFFIX}")):
         return Precomputed(Precomputed.Config(root=root, captions_per_image=captions_per_image))
     raise DataError(
-        f"{root} is of no known layout, it has {listing(root)}; expected {{split}}{precomp.FEATURES_SUFFIX} "
+        f"{root} is of no known layout, it has {listing(root)}; expected {{split}}{FEATURES_SUFFIX} "
         f"with {{split}}{precomp.CAPTIONS_SUFFIX} or {{split}}{cc152k.CAPTIONS_SUFFIX}"
     )
 
@@ -234,7 +235,7 @@ def _features_alone(
     data: PairsData, name: str, sample: int | None, problems: list[str]
 ) -> FeatureReport | None:
     """Look at the features of a split that does not open, so that no second problem stays hidden."""
-    if not isinstance(data, Precomputed | CC152K):
+    if not isinstance(data, FeatureFolder):
         return None
     try:
         report = scan_features(NpyFeatures(data.features_path(name)), sample)

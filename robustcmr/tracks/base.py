@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from robustcmr.data.base import TrainingData
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
-from robustcmr.training.batches import TrainingData
 from robustcmr.types import DataSpec
 
 

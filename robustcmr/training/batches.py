@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from robustcmr.data.base import TrainingData
 from robustcmr.errors import ConfigError
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import EpochPlan, IntArray, PairBatch
 
 _ORDER, _AUGMENTATION = 1, 2  # purposes of generators
-
-
-class TrainingData(Protocol):
-    """What the trainer asks of the training pairs."""
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        ...
-
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Read some pairs; with a generator they are augmented."""
-        ...
 
 
 def check_batch_size(batch_size: int, n_pairs: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustcmr.training.batches import TrainingData
+from robustcmr.data.base import TrainingData
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, PairBatch
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustcmr.data.cc152k import CC152K
-from robustcmr.data.precomp import DamagedSplitError
+from robustcmr.data.folder import DamagedSplitError
 from robustcmr.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

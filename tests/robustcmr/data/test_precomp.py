@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from robustcmr.data.base import PairsData
-from robustcmr.data.precomp import Coco, DamagedSplitError, Flickr8K, Flickr30K, Precomputed
+from robustcmr.data.folder import DamagedSplitError
+from robustcmr.data.precomp import Coco, Flickr8K, Flickr30K, Precomputed
 from robustcmr.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -42,6 +42,9 @@ class OmitConfig(Options):
     marginals: Literal["uniform", "norm"] = Field(
         "uniform", description="Weight of a fragment: the same for all, or its length before normalisation."
     )
+    compile: bool = Field(
+        False, description="Let torch.compile fuse the transport; pays off in long runs, needs a C++ compiler."
+    )
 
 
 class Omit(Matcher):
@@ -63,9 +66,6 @@ class Omit(Matcher):
     are not published; ours are stated here and in the options. ``mass`` and the marginals by length are not
     in the released code.
 
-    Attributes:
-        compiled: let ``torch.compile`` fuse the transport; set by whoever decides about compiling.
-
     References:
         OMIT, arXiv 2603.14349.
     """
@@ -75,7 +75,6 @@ class Omit(Matcher):
     def __init__(self, config: OmitConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config = config
-        self.compiled = False
         self.regions = RegionEncoder(spec.feature_width, config.dim, config.region_hidden)
         self.words = BiGRU(spec.vocabulary_size, spec.padding_index, config.word_dim, config.dim)
 
@@ -104,7 +103,7 @@ class Omit(Matcher):
             smoothing=self.config.smoothing,
             iterations=self.config.iterations,
             corner=None if self.config.partial == "none" else self.config.bin_similarity,
-            compiled=self.compiled,
+            compiled=self.config.compile,
         )
         return scores
 

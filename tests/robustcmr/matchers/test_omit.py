@@ -217,17 +217,14 @@ def test_autocast_stays_close():
     assert (rough - exact).abs().max() > 0
 
 
-def test_compiled_is_passed_on(monkeypatch):
+@pytest.mark.parametrize("wanted", [False, True])
+def test_compile_is_passed_on(wanted, monkeypatch):
     seen = {}
-    model = matcher()
     monkeypatch.setattr(
         "robustcmr.matchers.omit.pair_scores", lambda *x, **options: seen.update(options) or torch.zeros(1)
     )
-    model(*batch())
-    assert seen["compiled"] is False
-    model.compiled = True
-    model(*batch())
-    assert seen["compiled"] is True
+    matcher(compile=wanted)(*batch())
+    assert seen["compiled"] is wanted
 
 
 @pytest.mark.parametrize(

@@ -286,3 +286,21 @@ def test_an_outer_compile_leaves_it_alone():
     data = sets()
     outer = torch.compile(lambda *x: pair_scores(*x, smoothing=0.05, iterations=3) + 1, backend="eager")
     assert torch.equal(outer(*data), pair_scores(*data, smoothing=0.05, iterations=3) + 1)
+
+
+def test_fragments_may_be_views_in_any_layout():
+    left, right, a, b = sets()
+
+    def gradients(x, y):
+        x, y = x.requires_grad_(), y.requires_grad_()
+        scores = pair_scores(x, y, a, b, smoothing=0.1, iterations=2)
+        return scores, torch.autograd.grad(scores.square().sum(), (x, y))
+
+    def permuted(x):
+        return x.transpose(0, 1).contiguous().transpose(0, 1).detach()
+
+    scores, expected = gradients(left.clone(), right.clone())
+    again, found = gradients(permuted(left), permuted(right))
+    assert not permuted(left).is_contiguous()
+    assert torch.allclose(scores, again)
+    assert all(torch.allclose(x, y) for x, y in zip(expected, found, strict=True))

@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that help is quick.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -47,6 +48,9 @@ def _main(
 
 def run() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    # Threads that spin while they wait stall each other on a machine shared with anything else. Read by torch's
+    # thread pool when torch is imported, which happens later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except UserError as error:

@@ -78,12 +78,12 @@ def _kernel(problem: Problem, Z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, 
     present = (b > 0).to(Z.dtype)
     if not problem.shifted:
         return torch.exp(Z), present
+    rows, columns = (a > 0).unsqueeze(-1), (b > 0).unsqueeze(-2)
     lowest = torch.finfo(Z.dtype).min
-    row = torch.where((b > 0).unsqueeze(-2), Z, lowest).amax(-1, keepdim=True)
-    shifted = Z - row
-    column = torch.where((a > 0).unsqueeze(-1), shifted, lowest).amax(-2, keepdim=True)
-    # Valid cells are at most 0 already; padded ones could overflow and then spoil their zero weight.
-    K = torch.exp((shifted - column).clamp(max=0.0))
+    shifted = Z - torch.where(columns, Z, lowest).amax(-1, keepdim=True)
+    column = torch.where(rows, shifted, lowest).amax(-2, keepdim=True)
+    # Padded cells could overflow, or vanish all along a row, and then spoil their zero weight.
+    K = torch.exp(torch.where(rows & columns, shifted - column, 0.0))
     return K, present * torch.exp(column.squeeze(-2).clamp(max=0.0))
 
 

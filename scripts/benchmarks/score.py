@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# On a shared machine, threads that spin at barriers while another program holds a core cost more than all the work.
+# Threads that spin at barriers while another program holds a core cost more than all the work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch

@@ -224,6 +224,27 @@ def test_the_way_back_can_be_walked_twice():
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
 
+def test_padding_far_more_similar_than_all_else_does_not_overflow():
+    one, other = [1.0, 0.0], [-1.0, 0.0]
+    left, right = torch.tensor([[one, other]]), torch.tensor([[one, other]])
+    inputs = [x.requires_grad_() for x in (left, right, torch.tensor([[1.0, 0.0]]), torch.full((1, 2), 0.5))]
+    scores = pair_scores(*inputs, smoothing=0.005, iterations=3)  # exp(400) in the row of no weight
+    scores.sum().backward()
+    assert scores.item() == pytest.approx(0.0)
+    assert all(x.grad.isfinite().all() for x in inputs)
+
+
+def test_similarities_are_kept_up_to_the_limit():
+    def kept(limit):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+            pair_scores(*(x.requires_grad_() for x in sets()), smoothing=0.05, iterations=3, kept_bytes=limit)
+        return sum(sizes)
+
+    similarities = 4 * 3 * 5 * 4
+    assert kept(8 * similarities) - kept(8 * similarities - 1) == similarities
+
+
 def test_nothing_is_kept_without_gradients():
     data = sets()
     scores = pair_scores(*data, smoothing=0.05, iterations=3)

@@ -2,8 +2,8 @@
 
     python scripts/scenes_baselines.py --jobs 2
 
-Finished runs are kept, so that it can be stopped and started again. Writes a CSV with one row a run and prints
-mean and standard deviation over seeds.
+Finished runs are kept, so that it can be stopped and started again. Writes a CSV with one row a run, and
+prints mean and standard deviation over seeds.
 """
 
 from __future__ import annotations

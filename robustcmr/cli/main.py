@@ -48,8 +48,8 @@ def _main(
 
 def run() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
-    # Threads that spin while they wait stall each other on a machine shared with anything else. Read by torch's
-    # thread pool when torch is imported, which happens later.
+    # Threads that spin while they wait stall each other on a machine shared with anything else. The thread
+    # pool of torch reads this when torch is imported, which happens later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()

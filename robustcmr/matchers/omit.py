@@ -43,7 +43,7 @@ class OmitConfig(Options):
         "uniform", description="Weight of a fragment: the same for all, or its length before normalisation."
     )
     compile: bool = Field(
-        False, description="Let torch.compile fuse the transport; pays off in long runs, needs a C++ compiler."
+        False, description="Let torch.compile fuse the transport; for long runs, needs a C++ compiler."
     )
 
 

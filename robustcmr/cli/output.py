@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from rich.logging import RichHandler
 from robustcmr.reporting.tables import recall_table
 from robustcmr.run_folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
+
+RANKS_WIDTH = 92  # columns a table with ranks takes, names of the rows included
 
 
 @contextmanager
@@ -64,10 +66,15 @@ def report_run(run: RunFolder, as_json: bool) -> None:
         print_json(results)
         return
     console = Console()
-    console.print(recall_table(results["splits"]))
+    print_recalls(console, results["splits"])
     for line in run_summary(results):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
+
+
+def print_recalls(console: Console, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Print recalls by row, with median and mean ranks where the terminal is wide enough."""
+    console.print(recall_table(results, ranks=console.width >= RANKS_WIDTH))
 
 
 def run_summary(results: dict[str, Any]) -> list[str]:

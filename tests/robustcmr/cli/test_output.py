@@ -120,3 +120,12 @@ def test_the_summary_says_ensembles_and_clean_pairs_aloud():
     assert first.endswith("ensemble of 2 models, seed 3: all 7,500 pairs as they were written")
     first, _ = run_summary({**RESULTS, "noise_ratio": None})
     assert "(caption protocol" in first
+
+
+@pytest.mark.parametrize(("width", "ranks"), [(120, True), (80, False)])
+def test_ranks_are_shown_where_there_is_room(width, ranks):
+    measured = {f"{way}_{key}": 1.0 for way in ("i2t", "t2i") for key in RANKED} | {"rsum": 6.0}
+    out = StringIO()
+    print_recalls(Console(file=out, width=width), {"testall (5-fold 1K)": measured})
+    assert ("MedR" in out.getvalue()) is ranks
+    assert "5-fold" in out.getvalue()

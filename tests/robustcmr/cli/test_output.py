@@ -4,14 +4,17 @@ import json
 import logging
 import re
 import sys
+from io import StringIO
 
 import pytest
 import typer
+from rich.console import Console
 
-from robustcmr.cli.output import report_run, run_summary, running
+from robustcmr.cli.output import print_recalls, report_run, run_summary, running
 from robustcmr.run_folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
+RANKED = ("r1", "r5", "r10", "median_rank", "mean_rank")
 RESULTS = {
     "data": "scenes",
     "matcher": "omit",

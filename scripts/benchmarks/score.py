@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Threads that spin at barriers while another program holds a core cost more than all the work.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Threads that spin long at barriers while another program holds a core cost more than all the work.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
 from common import RESULTS, machine_description, write_rows

@@ -40,6 +40,12 @@ def write_folder(
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests build is kept out of the user's cache."""
+    os.environ["ROBUSTCMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def data_folder(tmp_path: Path) -> Path:
     """A fresh folder: train 40, dev 12 and test 10 images of 3 regions, 5 captions each."""

@@ -20,7 +20,7 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.store import first_non_finite
-from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.truth import HiddenTruth
@@ -98,9 +98,10 @@ class PairsTrack(Track):
             Augmentation(
                 settings.augmentation.drop_regions,
                 settings.augmentation.corrupt_words,
-                vocabulary.unknown_index,
-                FIRST_WORD,
-                len(vocabulary),
+                padding_index=vocabulary.padding_index,
+                unknown_index=vocabulary.unknown_index,
+                first_word=len(SPECIAL_WORDS),
+                vocabulary_size=len(vocabulary),
             ),
         )
         _, n_regions, width = split.features.shape
@@ -222,9 +223,6 @@ def evaluate_ensemble(
         "by_model": [metrics.to_dict() for metrics in result.by_model],
         "by_fold": [metrics.to_dict() for metrics in result.by_fold],
     }
-
-
-FIRST_WORD = 4  # the marks <pad> <start> <end> <unk> come before the words
 
 
 def _inject(

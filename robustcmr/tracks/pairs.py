@@ -248,11 +248,10 @@ def _load(path: Path, split: PairsSplit, fingerprint: str) -> tuple[IntArray, No
 
 
 def _refuse_non_finite(split: PairsSplit) -> None:
-    found = first_non_finite(split.features)
+    found = first_non_finite(split.features, limit=split.n_images)
     if found:
         places = ", ".join(f"image {image} ({regions} regions)" for image, regions in found[:3])
         raise DataError(
-            f"the {split.name} features hold NaN or infinite numbers in at least {len(found)} images: "
-            f"{places}; "
-            "run 'robustcmr data check' for all of them and repair the file"
+            f"the {split.name} features hold NaN or infinite numbers in {len(found)} of {split.n_images} images, "
+            f"first {places}; repair the file, 'robustcmr data check' lists more"
         )

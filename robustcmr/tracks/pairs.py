@@ -252,6 +252,6 @@ def _refuse_non_finite(split: PairsSplit) -> None:
     if found:
         places = ", ".join(f"image {image} ({regions} regions)" for image, regions in found[:3])
         raise DataError(
-            f"the {split.name} features hold NaN or infinite numbers in {len(found)} of {split.n_images} images, "
-            f"first {places}; repair the file, 'robustcmr data check' lists more"
+            f"the {split.name} features hold NaN or infinite numbers in {len(found)} of {split.n_images} "
+            f"images, first {places}; repair the file, 'robustcmr data check' lists more"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -14,7 +15,8 @@ from robustcmr.types import TransportPlan
 
 ABSENT = -1e30  # logarithm of no mass: exp() gives exactly 0, and unlike -inf it keeps gradients finite
 _ROUND = 10  # iterations between two looks at the error
-_COOLING = 4.0  # factor between two values of epsilon on the way down to the one asked for
+_WARM = 2  # iterations at each epsilon on the way down to the one asked for
+_COOLING = 10.0  # factor between two values of epsilon on the way down to the one asked for
 _REACH = 40.0  # farthest a scaling may go from the kernel's, so that exp() stays in the range of float32
 
 _STRAY = 10.0  # how far scalings may stay from the kernel's before it is worked out anew
@@ -34,7 +36,7 @@ class Side:
     weights: Tensor
     present: Tensor
 
-    @property
+    @cached_property
     def log_weights(self) -> Tensor:
         """(..., n) logarithms, 0 where absent."""
         return torch.where(self.present, self.weights, 1.0).log()
@@ -118,11 +120,19 @@ def solve(
             "epsilon and tolerance must be positive and max_iterations at least 1, "
             f"got {epsilon}, {tolerance} and {max_iterations}"
         )
-    rows, columns = _widened(rows), _widened(columns)
     with torch.no_grad():
         state, base, iterations, stretch = _descend(
-            rule, cost, rows, columns, allowed, log_reference, epsilon, tolerance, max_iterations
+            rule,
+            cost,
+            _widened(rows),
+            _widened(columns),
+            allowed,
+            log_reference,
+            epsilon,
+            tolerance,
+            max_iterations,
         )
+    rows, columns = _widened(rows), _widened(columns)  # anew: their logarithms are kept, here with a graph
     with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
         K = base.log_plan(_log_kernel(cost, allowed, log_reference, epsilon)).exp()
         if torch.is_grad_enabled():
@@ -162,7 +172,7 @@ def _descend(
     done, start, previous = 0, 0, epsilon
     for current in _epsilons(cost, epsilon):
         last = current == epsilon
-        if not last and done + _ROUND >= max_iterations:
+        if not last and done + _WARM >= max_iterations:
             continue
         if done:  # potentials in units of cost stay; the logarithms are those over epsilon
             grow = previous / current
@@ -171,7 +181,7 @@ def _descend(
         Z = _log_kernel(cost, allowed, log_reference, current)
         K: Tensor | None = None  # None: the next iteration must work in logarithms
         while done < max_iterations:
-            count = min(_ROUND, max_iterations - done)
+            count = min(_ROUND if last else _WARM, max_iterations - done)
             for _ in range(count):
                 if K is None:
                     base = state = _log_iteration(rule, Z, rows, columns, state, current)
@@ -209,7 +219,8 @@ def _log_kernel(cost: Tensor, allowed: Tensor, log_reference: Tensor | None, eps
 
 def _widened(side: Side) -> Side:
     """Vectors in float64, where the device has it: rounding of large logarithms would show in the sums."""
-    return side if side.weights.device.type == "mps" else Side(side.weights.double(), side.present)
+    narrow = side.weights.device.type == "mps"
+    return Side(side.weights if narrow else side.weights.double(), side.present)
 
 
 def _log_iteration(rule: Rule, Z: Tensor, rows: Side, columns: Side, state: State, epsilon: float) -> State:

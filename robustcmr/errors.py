@@ -33,3 +33,7 @@ class DeviceError(UserError):
 
 class TrainingDivergedError(UserError):
     """The loss stopped being a finite number."""
+
+
+class InfeasibleTransportError(UserError):
+    """A transport problem has no solution: a side is empty, or more mass is asked for than fits."""

@@ -212,3 +212,27 @@ class StepResult:
 
     loss: Tensor
     metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TransportPlan:
+    """Outcome of a transport problem, or of a batch of them.
+
+    Attributes:
+        plan: (..., n, m) >= 0, mass moved from each row to each column.
+        row_marginal: (..., n), sums of the rows of the plan.
+        column_marginal: (..., m), sums of its columns.
+        mass: (...), sum of the plan.
+        iterations: scalings of rows and columns done; 0 for an exact solver.
+        marginal_error: (...), by how much the sums of rows and columns miss what the problem asks of them, in
+            all and relative to the mass.
+        converged: (...) bool, whether that error is within the tolerance.
+    """
+
+    plan: Tensor
+    row_marginal: Tensor
+    column_marginal: Tensor
+    mass: Tensor
+    iterations: int
+    marginal_error: Tensor
+    converged: Tensor

@@ -1,6 +1,19 @@
-"""Entropic optimal transport as pure tensor functions: problem in, plan or score out."""
+"""Optimal transport as pure tensor functions: problem in, plan or score out."""
 
+from robustcmr.transport.balanced import balanced_plan
+from robustcmr.transport.exact import exact_plan
 from robustcmr.transport.pairwise import pair_scores
+from robustcmr.transport.partial import partial_plan
+from robustcmr.transport.problems import feasible_mass
 from robustcmr.transport.sinkhorn import sinkhorn_plan
+from robustcmr.transport.unbalanced import unbalanced_plan
 
-__all__ = ["pair_scores", "sinkhorn_plan"]
+__all__ = [
+    "balanced_plan",
+    "exact_plan",
+    "feasible_mass",
+    "pair_scores",
+    "partial_plan",
+    "sinkhorn_plan",
+    "unbalanced_plan",
+]

@@ -1,0 +1,389 @@
+"""Balanced, partial, unbalanced and exact plans against POT, a slow loop, closed forms and symmetries."""
+
+import logging
+
+import numpy as np
+import ot
+import pytest
+import torch
+
+from robustcmr.errors import InfeasibleTransportError, UserError
+from robustcmr.transport import balanced_plan, exact_plan, feasible_mass, partial_plan, unbalanced_plan
+from robustcmr.transport.scaling import _epsilons
+
+TIGHT = {"tolerance": 1e-11, "max_iterations": 20_000}
+
+
+def problem(n=7, m=5, batch=3, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    C = torch.rand(batch, n, m, generator=generator, dtype=torch.float64)
+    r = torch.rand(batch, n, generator=generator, dtype=torch.float64) + 0.1
+    c = torch.rand(batch, m, generator=generator, dtype=torch.float64) + 0.1
+    return C.to(dtype), (r / r.sum(-1, keepdim=True)).to(dtype), (c / c.sum(-1, keepdim=True)).to(dtype)
+
+
+def plain(kind, C, r, c, **options):
+    """One solver by name, at values that suit the tests."""
+    options = {"epsilon": 0.05, **options}
+    if kind == "balanced":
+        return balanced_plan(C, r, c, **options)
+    if kind == "partial":
+        return partial_plan(C, r, c, options.pop("mass", 0.6), allowed=options.pop("mask", None), **options)
+    return unbalanced_plan(C, r, c, penalty=0.4, **options)
+
+
+def numpy(*tensors):
+    return [x.detach().numpy() for x in tensors]
+
+
+def slow_partial(C, r, c, mass, epsilon, sweeps=20_000):
+    """Alternating projections with the corrections of Dykstra, cell by cell arrays, in float64."""
+    P = np.exp(-C / epsilon)
+    corrections = [np.ones_like(P) for _ in range(3)]
+
+    def project(k, Q):
+        if k == 0:
+            return Q * np.minimum(1, r / Q.sum(1))[:, None]
+        if k == 1:
+            return Q * np.minimum(1, c / Q.sum(0))
+        return Q * (mass / Q.sum())
+
+    for _ in range(sweeps):
+        before = P
+        for k in range(3):
+            Q = P * corrections[k]
+            P = project(k, Q)
+            corrections[k] = Q / P
+        if np.abs(P - before).max() < 1e-15:
+            break
+    return P
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 0.05])
+def test_balanced_agrees_with_pot(epsilon):
+    C, r, c = problem()
+    plan = balanced_plan(C, r, c, epsilon=epsilon, **TIGHT)
+    for i in range(3):
+        expected = ot.sinkhorn(
+            *numpy(r[i], c[i], C[i]), epsilon, method="sinkhorn_log", stopThr=1e-13, numItermax=50_000
+        )
+        assert np.abs(plan.plan[i].numpy() - expected).max() < 1e-10
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 0.05, 0.02])
+@pytest.mark.parametrize("mass", [0.05, 0.6, 0.9])
+def test_partial_agrees_with_pot_and_the_slow_loop(epsilon, mass):
+    C, r, c = problem()
+    plan = partial_plan(C, r, c, mass, epsilon=epsilon, **TIGHT)
+    for i in range(3):
+        arrays = numpy(r[i], c[i], C[i])
+        expected = ot.partial.entropic_partial_wasserstein(
+            *arrays, epsilon, m=mass, numItermax=5_000, stopThr=1e-14, method="sinkhorn_log"
+        )
+        assert np.abs(plan.plan[i].numpy() - expected).max() < 1e-9
+        slow = slow_partial(arrays[2], arrays[0], arrays[1], mass, epsilon)
+        assert np.abs(plan.plan[i].numpy() - slow).max() < 1e-9
+
+
+@pytest.mark.parametrize(("epsilon", "penalty"), [(0.1, 0.5), (0.05, 2.0)])
+def test_unbalanced_agrees_with_pot(epsilon, penalty):
+    C, r, c = problem()
+    r = 1.7 * r
+    plan = unbalanced_plan(C, r, c, epsilon=epsilon, penalty=penalty, **TIGHT)
+    for i in range(3):
+        expected = ot.unbalanced.sinkhorn_unbalanced(
+            *numpy(r[i], c[i], C[i]), epsilon, penalty, reg_type="kl", stopThr=1e-14, numItermax=50_000
+        )
+        assert np.abs(plan.plan[i].numpy() - expected).max() < 1e-9
+
+
+def test_unbalanced_of_one_cell_has_a_closed_form():
+    one = torch.ones(1, dtype=torch.float64)
+    plan = unbalanced_plan(0.7 * one[None], 2 * one, 3 * one, epsilon=0.1, penalty=0.4, **TIGHT)
+    # C + epsilon log(p / 6) + penalty (log(p / 2) + log(p / 3)) = 0
+    expected = 6 ** ((0.1 + 0.4) / 0.9) * np.exp(-0.7 / 0.9)
+    assert float(plan.mass) == pytest.approx(expected, rel=1e-9)
+
+
+def test_partial_becomes_exact_as_the_entropy_vanishes():
+    C, r, c = problem(n=6, m=6)
+    mask = ~torch.eye(6, dtype=torch.bool)
+    for options in ({"allowed": None}, {"allowed": mask}):
+        exact = exact_plan(C, r, c, mass=0.5, **options)
+        costs = [
+            (C * partial_plan(C, r, c, 0.5, epsilon=e, tolerance=1e-7, **options).plan).sum((-2, -1))
+            for e in (0.1, 0.01, 0.002)
+        ]
+        gaps = [float((cost - (C * exact.plan).sum((-2, -1))).max()) for cost in costs]
+        assert gaps[0] > gaps[1] > gaps[2] > -1e-6
+        assert gaps[2] < 1e-3
+
+
+def test_exact_agrees_with_pot():
+    C, r, c = problem()
+    partial, balanced = exact_plan(C, r, c, mass=0.4), exact_plan(C, r, c)
+    for i in range(3):
+        arrays = numpy(r[i], c[i], C[i])
+        cost = (C[i] * partial.plan[i]).sum()
+        assert float(cost) == pytest.approx(ot.partial.partial_wasserstein2(*arrays, m=0.4), abs=1e-9)
+        assert float((C[i] * balanced.plan[i]).sum()) == pytest.approx(ot.emd2(*arrays), abs=1e-9)
+    assert partial.converged.all()
+    assert balanced.converged.all()
+    assert partial.iterations == 0
+    assert (partial.mass - 0.4).abs().max() < 1e-9
+
+
+def test_exact_masked_agrees_with_a_linear_program():
+    from scipy.optimize import linprog
+
+    C, r, c = problem(batch=1, n=5, m=5)
+    mask = torch.rand(5, 5, generator=torch.Generator().manual_seed(1)) > 0.4
+    limits = np.concatenate([np.kron(np.eye(5), np.ones(5)), np.kron(np.ones(5), np.eye(5))])
+    bounds = [(0, None if ok else 0) for ok in mask.flatten().tolist()]
+    answer = linprog(
+        C.flatten().numpy(), limits, np.concatenate([r[0], c[0]]), np.ones((1, 25)), [0.3], bounds=bounds
+    )
+    plan = exact_plan(C, r, c, mass=0.3, allowed=mask)
+    assert float((C * plan.plan).sum()) == pytest.approx(answer.fun, abs=1e-9)
+    assert (plan.plan[0][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_mass_and_record(dtype):
+    C, r, c = problem(dtype=dtype)
+    plan = balanced_plan(C, r, c, epsilon=0.05)
+    assert plan.plan.dtype == dtype
+    assert plan.converged.all()
+    assert plan.marginal_error.shape == plan.mass.shape == (3,)
+    assert ((plan.plan.sum(-1) - r).abs().sum(-1) <= 2e-6).all()
+    assert ((plan.plan.sum(-2) - c).abs().sum(-1) <= 2e-6).all()
+    torch.testing.assert_close(plan.row_marginal, plan.plan.sum(-1))
+    torch.testing.assert_close(plan.column_marginal, plan.plan.sum(-2))
+    masses = torch.tensor([0.2, 0.5, 0.95], dtype=dtype)
+    plan = partial_plan(C, r, c, masses, epsilon=0.05)
+    assert ((plan.mass - masses).abs() < 2e-6).all()
+    assert (plan.row_marginal <= r + 2e-6).all()
+    assert (plan.column_marginal <= c + 2e-6).all()
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_batch_equals_loop(kind):
+    C, r, c = problem()
+    options = {"mass": torch.tensor([0.2, 0.5, 0.9])} if kind == "partial" else {}
+    together = plain(
+        kind,
+        C.view(3, 1, 7, 5),
+        r.view(3, 1, 7),
+        c.view(3, 1, 5),
+        **TIGHT,
+        **{key: value.view(3, 1) for key, value in options.items()},
+    )
+    assert together.mass.shape == (3, 1)
+    for i in range(3):
+        alone = plain(kind, C[i], r[i], c[i], **TIGHT, **{key: value[i] for key, value in options.items()})
+        assert alone.mass.shape == ()
+        assert (together.plan[i, 0] - alone.plan).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_padding_masks_and_weights_of_zero(kind):
+    C, r, c = problem()
+    small = plain(kind, C, r, c, **TIGHT)
+    padded = torch.full((3, 9, 8), torch.nan, dtype=torch.float64)
+    padded[:, 1:8, :5] = C
+    big = plain(
+        kind,
+        padded,
+        torch.nn.functional.pad(r, (1, 1)),
+        torch.nn.functional.pad(c, (0, 3)),
+        **TIGHT,
+    )
+    assert (big.plan[:, 1:8, :5] - small.plan).abs().max() < 1e-9
+    outside = torch.ones(9, 8, dtype=torch.bool)
+    outside[1:8, :5] = False
+    assert (big.plan[:, outside] == 0).all()
+    mask = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(2)) > 0.15
+    forbidden = plain(kind, C, r, c, mask=mask, **TIGHT)
+    assert (forbidden.plan[~mask] == 0).all()
+    costly = plain(kind, torch.where(mask, C, 30.0), r, c, **TIGHT)
+    assert (forbidden.plan - costly.plan).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_order_and_sides_do_not_matter(kind):
+    C, r, c = problem()
+    generator = torch.Generator().manual_seed(3)
+    i, j = torch.randperm(7, generator=generator), torch.randperm(5, generator=generator)
+    plan = plain(kind, C, r, c, **TIGHT).plan
+    shuffled = plain(kind, C[:, i][:, :, j], r[:, i], c[:, j], **TIGHT).plan
+    assert (shuffled - plan[:, i][:, :, j]).abs().max() < 1e-9
+    turned = plain(kind, C.mT, c, r, **TIGHT).plan
+    assert (turned.mT - plan).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial"])
+def test_a_constant_on_all_costs_changes_nothing(kind):
+    C, r, c = problem(dtype=torch.float32)
+    C = (C * 64).round() / 64  # so that float32 holds the moved costs exactly
+    plan, moved = plain(kind, C, r, c), plain(kind, C + 4096, r, c)
+    assert (plan.plan - moved.plan).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_float32_stays_true_at_small_epsilon(kind, scale):
+    C, r, c = problem(n=12, m=9, batch=2)
+    # thousands of epsilons between the cheapest and the dearest cell: a bare kernel would be all zeros
+    options = {"epsilon": 1e-3 * scale}
+    if kind == "unbalanced":
+        options["epsilon"] = 1e-3
+        scale = 1.0
+    wide = plain(kind, scale * C, r, c, tolerance=1e-7, max_iterations=20_000, **options)
+    narrow = plain(kind, scale * C.float(), r.float(), c.float(), tolerance=1e-5, **options)
+    assert wide.converged.all()
+    assert narrow.converged.all()
+    assert narrow.plan.dtype == torch.float32
+    assert narrow.plan.isfinite().all()
+    cost = [float((C * x.plan).sum()) for x in (wide, narrow)]
+    assert cost[1] == pytest.approx(cost[0], rel=1e-3)
+    assert (narrow.plan - wide.plan).abs().max() < 2e-3
+
+
+def test_costs_are_approached_step_by_step():
+    C = torch.tensor([0.0, 1.0])
+    steps = _epsilons(C, 0.001)
+    assert steps[-1] == 0.001
+    assert steps[0] >= 1
+    assert steps == sorted(steps, reverse=True)
+    assert _epsilons(C, 0.2) == [0.2]
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_gradients(kind):
+    C, r, c = problem(n=4, m=3, batch=2)
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    mask[1, 2] = False
+    logits = [x.log().requires_grad_() for x in (r, c)]
+    C = C.requires_grad_()
+
+    def plan(C, a, b):
+        r, c = a.softmax(-1), b.softmax(-1)
+        return plain(kind, C, r, c, epsilon=0.2, mask=mask, tolerance=1e-12, differentiable=True).plan
+
+    assert torch.autograd.gradcheck(plan, (C, *logits), eps=1e-6, atol=1e-5)
+    detached = plain(kind, C, r, c, epsilon=0.2)
+    assert not detached.plan.requires_grad
+    assert not detached.marginal_error.requires_grad
+
+
+def test_gradient_by_the_mass():
+    C, r, c = problem(n=4, m=3, batch=1)
+    mass = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    plan = partial_plan(C, r, c, mass, epsilon=0.2, tolerance=1e-12, differentiable=True)
+    (slope,) = torch.autograd.grad(plan.mass.sum(), mass)
+    assert float(slope) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_the_whole_mass_of_the_smaller_side():
+    C, r, c = problem()
+    r = 0.5 * r
+    plan = partial_plan(C, r, c, 0.5, epsilon=0.1, **TIGHT)
+    assert (plan.row_marginal - r).abs().max() < 1e-9
+    full = partial_plan(C.float(), r.float(), 0.5 * c.float(), 0.5, epsilon=0.1)
+    assert (full.plan - balanced_plan(C, r, 0.5 * c, epsilon=0.1).plan).abs().max() < 1e-5
+
+
+def test_not_converged_warns_once(caplog):
+    C, r, c = problem()
+    with caplog.at_level(logging.WARNING):
+        plan = balanced_plan(C, r, c, epsilon=0.01, max_iterations=7)
+    assert plan.iterations == 7
+    assert not plan.converged.all()
+    assert float(plan.marginal_error.max()) > 1e-6
+    assert len(caplog.records) == 1
+    assert "did not converge in 7 iterations" in caplog.text
+    assert partial_plan(C, r, c, 0.3, epsilon=0.01, max_iterations=1).plan.isfinite().all()
+
+
+def test_one_infeasible_mass_among_many_is_named():
+    C, r, c = problem()
+    mask = torch.ones(3, 7, 5, dtype=torch.bool)
+    mask[1, :, 1:] = False  # only the first column of problem 1
+    bound = float(c[1, 0])
+    for solve in (
+        lambda: partial_plan(C, r, c, 0.6, epsilon=0.1, allowed=mask),
+        lambda: exact_plan(C, r, c, mass=0.6, allowed=mask),
+        lambda: balanced_plan(C, r, c, epsilon=0.1, mask=mask),
+        lambda: exact_plan(C, r, c, allowed=mask),
+    ):
+        with pytest.raises(InfeasibleTransportError, match=f"problem 1 .* at most {bound:.6g}"):
+            solve()
+
+
+def test_infeasible_beyond_the_cheap_test():
+    # Rows 0 and 1 share column 0; each row alone, and each column alone, could carry enough.
+    C, w = torch.rand(3, 3, generator=torch.Generator().manual_seed(0)), torch.ones(3)
+    mask = torch.tensor([[True, False, False], [True, False, False], [True, True, True]])
+    assert float(feasible_mass(w, w, mask)) == pytest.approx(2.0)
+    for solve in (
+        lambda: partial_plan(C, w, w, 2.5, epsilon=0.1, allowed=mask, max_iterations=500),
+        lambda: balanced_plan(C, w, w, epsilon=0.1, mask=mask, max_iterations=500),
+        lambda: exact_plan(C, w, w, mass=2.5, allowed=mask),
+        lambda: exact_plan(C, w, w, allowed=mask),
+    ):
+        with pytest.raises(InfeasibleTransportError, match="at most 2 pass"):
+            solve()
+    assert partial_plan(C, w, w, 1.9, epsilon=0.1, allowed=mask).converged.all()
+
+
+def test_feasible_mass_agrees_with_a_linear_program():
+    from scipy.optimize import linprog
+
+    _, r, c = problem(batch=4)
+    generator = torch.Generator().manual_seed(5)
+    limits = np.concatenate([np.kron(np.eye(7), np.ones(5)), np.kron(np.ones(7), np.eye(5))])
+    for i in range(4):
+        mask = torch.rand(7, 5, generator=generator) > 0.7
+        bounds = [(0, None if ok else 0) for ok in mask.flatten().tolist()]
+        most = -linprog(-np.ones(35), limits, np.concatenate([r[i], c[i]]), bounds=bounds).fun
+        assert float(feasible_mass(r[i], c[i], mask)) == pytest.approx(most, abs=1e-9)
+
+
+def test_empty_sides():
+    with pytest.raises(InfeasibleTransportError, match="empty side"):
+        balanced_plan(torch.ones(0, 3), torch.ones(0), torch.ones(3), epsilon=0.1)
+    C, r, c = problem()
+    r[1] = 0
+    for kind in ("balanced", "partial", "unbalanced"):
+        with pytest.raises(InfeasibleTransportError, match="all zero"):
+            plain(kind, C, r, c)
+    assert issubclass(InfeasibleTransportError, UserError)
+
+
+def test_bad_input():
+    C, r, c = problem()
+    with pytest.raises(InfeasibleTransportError, match="equal sums"):
+        balanced_plan(C, 2 * r, c, epsilon=0.1)
+    with pytest.raises(ValueError, match="7 x 5 needs"):
+        balanced_plan(C, c, r, epsilon=0.1)
+    with pytest.raises(ValueError, match="must be bool"):
+        balanced_plan(C, r, c, epsilon=0.1, mask=torch.ones(7, 5))
+    with pytest.raises(ValueError, match="not negative"):
+        balanced_plan(C, -r, -c, epsilon=0.1)
+    with pytest.raises(ValueError, match="finite"):
+        balanced_plan(C * torch.nan, r, c, epsilon=0.1)
+    with pytest.raises(ValueError, match="positive"):
+        balanced_plan(C, r, c, epsilon=0.0)
+    for mass in (0.0, -1.0, torch.nan):
+        with pytest.raises(ValueError, match="mass to move"):
+            partial_plan(C, r, c, mass, epsilon=0.1)
+    with pytest.raises(ValueError, match="penalty"):
+        unbalanced_plan(C, r, c, epsilon=0.1, penalty=torch.inf)
+
+
+def test_half_precision_is_widened():
+    C, r, c = problem()
+    for dtype in (torch.float16, torch.bfloat16):
+        plan = balanced_plan(C.to(dtype), r.to(dtype), c.to(dtype), epsilon=0.1)
+        assert plan.plan.dtype == torch.float32
+        assert plan.converged.all()

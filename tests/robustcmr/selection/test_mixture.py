@@ -61,6 +61,12 @@ def test_never_rises_and_is_the_plain_one_up_to_the_turn(name):
         np.testing.assert_allclose(held, free, atol=1e-12)
 
 
+def test_rounding_raises_nothing():
+    """Nearly equal components: the log ratio moves by less than it is rounded."""
+    mixture = beta((2.0, 12.0), (2.0 + 1e-12, 12.0 - 1e-12))
+    assert (np.diff(low_posterior(mixture, np.linspace(0.1, 0.9, 20_000))) <= 0).all()
+
+
 def test_in_any_order():
     mixture = MIXTURES["beta, narrow low"]
     order = np.random.default_rng(0).permutation(len(GRID))

@@ -49,7 +49,7 @@ def _main(
 def run() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
     # Threads that spin long while they wait stall each other on a machine shared with anything else; threads
-    # that sleep at once are slow to wake. The pool of torch reads this when torch is imported, which is later.
+    # that sleep at once are slow to wake. The pool of torch reads this when torch is imported, later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:

@@ -26,6 +26,7 @@ class Augmentation:
     Attributes:
         drop_regions: chance that a region is left out, in [0, 1).
         corrupt_words: chance that a word is corrupted, in [0, 1).
+        padding_index: word that fills the places that deletion frees at the end.
         unknown_index: word that stands for a masked one.
         first_word: smallest index of a true word; smaller ones are marks and never changed.
         vocabulary_size: random replacements are drawn from first_word to here.
@@ -33,6 +34,7 @@ class Augmentation:
 
     drop_regions: float
     corrupt_words: float
+    padding_index: int
     unknown_index: int
     first_word: int
     vocabulary_size: int
@@ -61,7 +63,6 @@ def corrupt_words(
     tokens: IntArray,
     mask: BoolArray,
     options: Augmentation,
-    padding_index: int,
     generator: np.random.Generator,
 ) -> tuple[IntArray, BoolArray]:
     """Mask, replace or delete words at random; start and end marks stay.
@@ -70,7 +71,6 @@ def corrupt_words(
         tokens: (N, W) int64.
         mask: (N, W) bool, True where a word is real.
         options: the rate and the indices needed.
-        padding_index: what fills the places that deletion frees at the end.
         generator: source of chance.
 
     Returns:
@@ -89,4 +89,4 @@ def corrupt_words(
     kept = mask & ~deleted
     order = np.argsort(~kept, axis=1, kind="stable")  # kept words first, in their order
     kept = np.take_along_axis(kept, order, axis=1)
-    return np.where(kept, np.take_along_axis(changed, order, axis=1), padding_index), kept
+    return np.where(kept, np.take_along_axis(changed, order, axis=1), options.padding_index), kept

@@ -60,7 +60,7 @@ class TrainingPairs:
         if generator is not None and self.augmentation is not None:
             mask = drop_regions(mask, self.augmentation.drop_regions, generator)
             features[~mask] = 0.0
-            tokens, token_mask = corrupt_words(tokens, token_mask, self.augmentation, 0, generator)
+            tokens, token_mask = corrupt_words(tokens, token_mask, self.augmentation, generator)
         return PairBatch(
             ImageBatch(torch.from_numpy(features), torch.from_numpy(mask)),
             TextBatch(torch.from_numpy(tokens), torch.from_numpy(token_mask)),

@@ -20,7 +20,7 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.store import first_non_finite
-from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.truth import HiddenTruth
@@ -98,9 +98,10 @@ class PairsTrack(Track):
             Augmentation(
                 settings.augmentation.drop_regions,
                 settings.augmentation.corrupt_words,
-                vocabulary.unknown_index,
-                FIRST_WORD,
-                len(vocabulary),
+                padding_index=vocabulary.padding_index,
+                unknown_index=vocabulary.unknown_index,
+                first_word=len(SPECIAL_WORDS),
+                vocabulary_size=len(vocabulary),
             ),
         )
         _, n_regions, width = split.features.shape
@@ -224,9 +225,6 @@ def evaluate_ensemble(
     }
 
 
-FIRST_WORD = 4  # the marks <pad> <start> <end> <unk> come before the words
-
-
 def _inject(
     options: NoiseOptions, seed: int, split: PairsSplit, fingerprint: str
 ) -> tuple[IntArray, NoiseRecord]:
@@ -250,11 +248,10 @@ def _load(path: Path, split: PairsSplit, fingerprint: str) -> tuple[IntArray, No
 
 
 def _refuse_non_finite(split: PairsSplit) -> None:
-    found = first_non_finite(split.features)
+    found = first_non_finite(split.features, limit=split.n_images)
     if found:
         places = ", ".join(f"image {image} ({regions} regions)" for image, regions in found[:3])
         raise DataError(
-            f"the {split.name} features hold NaN or infinite numbers in at least {len(found)} images: "
-            f"{places}; "
-            "run 'robustcmr data check' for all of them and repair the file"
+            f"the {split.name} features hold NaN or infinite numbers in {len(found)} of {split.n_images} "
+            f"images, first {places}; repair the file, 'robustcmr data check' lists more"
         )

@@ -102,7 +102,7 @@ def test_features_that_are_not_finite(value: float, refused: Any, data_folder: P
     np.save(data_folder / "train_ims.npy", features)
     error = refused()
     assert "image 7 (1 regions)" in error
-    assert "2 images" in error
+    assert "2 of 40 images" in error
 
 
 def test_empty_caption(refused: Any, data_folder: Path) -> None:

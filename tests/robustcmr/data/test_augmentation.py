@@ -14,7 +14,12 @@ def rng(seed=0):
 
 def options(corrupt=0.2, size=1000):
     return Augmentation(
-        drop_regions=0.2, corrupt_words=corrupt, unknown_index=UNK, first_word=4, vocabulary_size=size
+        drop_regions=0.2,
+        corrupt_words=corrupt,
+        padding_index=PAD,
+        unknown_index=UNK,
+        first_word=4,
+        vocabulary_size=size,
     )
 
 
@@ -58,7 +63,7 @@ def test_words_are_corrupted_at_the_rate_and_in_the_proportions():
     tokens = np.empty((n, words + 2), dtype=np.int64)
     tokens[:, 0], tokens[:, -1] = START, END
     tokens[:, 1:-1] = 4 + np.arange(words)  # the words 4..43; replacements are drawn from 4..100,003
-    out, mask = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.3, 100_004), PAD, rng(4))
+    out, mask = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.3, 100_004), rng(4))
     total = n * words
     unknown = ((out == UNK) & mask).sum() / total
     deleted = (~mask).sum() / total
@@ -71,13 +76,13 @@ def test_words_are_corrupted_at_the_rate_and_in_the_proportions():
 
 def test_replacements_cover_the_words_and_no_mark():
     tokens, mask = captions(5000, 12, size=10)
-    out, kept = corrupt_words(tokens, mask, options(0.9, size=10), PAD, rng(5))
+    out, kept = corrupt_words(tokens, mask, options(0.9, size=10), rng(5))
     assert set(np.unique(out[kept])) == {START, END, UNK, *range(4, 10)}
 
 
 def test_marks_stay_and_captions_remain_captions():
     tokens, mask = captions(3000, 9)
-    out, kept = corrupt_words(tokens, mask, options(0.95), PAD, rng(6))
+    out, kept = corrupt_words(tokens, mask, options(0.95), rng(6))
     lengths = kept.sum(axis=1)
     assert (out[:, 0] == START).all()
     assert (out[np.arange(len(out)), lengths - 1] == END).all()
@@ -89,7 +94,7 @@ def test_marks_stay_and_captions_remain_captions():
 
 def test_kept_words_move_together_in_their_order_and_the_rest_is_padding():
     tokens, mask = captions(500, 15)
-    out, kept = corrupt_words(tokens, mask, options(0.5, size=10**9), PAD, rng(7))
+    out, kept = corrupt_words(tokens, mask, options(0.5, size=10**9), rng(7))
     # the mask is a run of True followed by False only
     assert np.array_equal(np.sort(~kept, axis=1), ~kept)
     assert (out[~kept] == PAD).all()
@@ -105,13 +110,13 @@ def test_kept_words_move_together_in_their_order_and_the_rest_is_padding():
 
 def test_unknown_words_may_be_deleted_too():
     tokens = np.array([[START, *[UNK] * 200, END]])
-    _, kept = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.5), PAD, rng(8))
+    _, kept = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.5), rng(8))
     assert kept.sum() < 202
 
 
 def test_rate_zero_changes_nothing():
     tokens, mask = captions(50, 8)
-    out, kept = corrupt_words(tokens, mask, options(0.0), PAD, rng())
+    out, kept = corrupt_words(tokens, mask, options(0.0), rng())
     assert np.array_equal(out, tokens)
     assert np.array_equal(kept, mask)
 
@@ -119,9 +124,9 @@ def test_rate_zero_changes_nothing():
 def test_the_input_is_left_alone_and_the_same_seed_gives_the_same():
     tokens, mask = captions(50, 8)
     before = tokens.copy(), mask.copy()
-    first = corrupt_words(tokens, mask, options(0.5), PAD, rng(9))
-    second = corrupt_words(tokens, mask, options(0.5), PAD, rng(9))
-    other = corrupt_words(tokens, mask, options(0.5), PAD, rng(10))
+    first = corrupt_words(tokens, mask, options(0.5), rng(9))
+    second = corrupt_words(tokens, mask, options(0.5), rng(9))
+    other = corrupt_words(tokens, mask, options(0.5), rng(10))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], other[0])
     assert np.array_equal(tokens, before[0])
@@ -133,5 +138,5 @@ def test_the_input_is_left_alone_and_the_same_seed_gives_the_same():
 
 def test_a_vocabulary_without_words():
     tokens = np.array([[START, UNK, UNK, END]])
-    out, _ = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.9, size=4), PAD, rng())
+    out, _ = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.9, size=4), rng())
     assert out.shape == tokens.shape

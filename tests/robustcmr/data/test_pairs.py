@@ -49,7 +49,7 @@ def pairs(features, table):
 
 
 def augmented(pairs, regions=0.5, words=0.5):
-    return dataclasses.replace(pairs, augmentation=Augmentation(regions, words, 3, 4, 100))
+    return dataclasses.replace(pairs, augmentation=Augmentation(regions, words, 0, 3, 4, 100))
 
 
 def test_images_are_the_given_ones(pairs, features):

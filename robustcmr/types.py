@@ -188,6 +188,31 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+class Division:
+    """Which pairs are believed clean.
+
+    Attributes:
+        clean_probability: (N,) float64 in [0, 1], never rising with the evidence; 1 where not ``bimodal``.
+        threshold: clean means a probability above it.
+        is_clean: (N,) bool.
+        evidence: (N,) float64, what spoke against each pair.
+        bimodal: whether the evidence falls into two groups at all; if not, every pair counts as clean.
+        reason: one sentence, why it does or does not.
+        noise_rate: estimated share of the upper group, or None where not ``bimodal``.
+        noise_interval: its 95% interval, or None where not ``bimodal``.
+    """
+
+    clean_probability: npt.NDArray[np.float64]
+    threshold: float
+    is_clean: npt.NDArray[np.bool_]
+    evidence: npt.NDArray[np.float64]
+    bimodal: bool
+    reason: str
+    noise_rate: float | None
+    noise_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class EpochPlan:
     """Which pairs an epoch visits: one batch a stream is drawn at each step.
 

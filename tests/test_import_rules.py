@@ -113,4 +113,5 @@ def test_the_rule_catches(room: str, source: str) -> None:
 def test_the_rooms_are_there() -> None:
     """A renamed room must not fall out of the rule unseen."""
     rooms = {room for room, _ in modules()}
-    assert {"transport", "losses", "matchers", "methods", "training", "evaluation", "data", "tracks"} <= rooms
+    known = {"transport", "losses", "selection", "matchers", "methods"}
+    assert known | {"training", "evaluation", "data", "tracks"} <= rooms

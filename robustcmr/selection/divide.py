@@ -1,0 +1,112 @@
+"""Evidence in, division into clean and noisy pairs out; or the finding that there is nothing to divide."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
+from robustcmr.selection.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
+from robustcmr.selection.mixture import Mixture, low_posterior
+from robustcmr.selection.noise_rate import noise_rate
+from robustcmr.selection.normalise import Values, check_evidence, robust_min_max
+from robustcmr.types import Division
+
+# Set on simulated data: see the tests for what is told apart at these values and what is not.
+LEAST_GAIN, LEAST_GAIN_PER_VALUE = 10.0, 0.005
+"""How much BIC must fall from one component to two: in all, and per value, as no model fits exactly."""
+LEAST_SEPARATION = 2.0
+"""Least distance of the two means, in units of the root mean square of the two spreads."""
+LEAST_PAIRS = 20
+"""Fewer pairs are never divided."""
+
+
+def separation(mixture: Mixture) -> float:
+    """Ashman's D: distance of the means over the root mean square of the two standard deviations.
+
+    Args:
+        mixture: the fitted mixture.
+
+    Returns:
+        D >= 0; two equally spread normal groups of equal size show two peaks above 2.
+
+    References:
+        Ashman, Bird and Zepf, 1994.
+    """
+    return float((mixture.means[1] - mixture.means[0]) / math.sqrt(mixture.variances.mean()))
+
+
+def divide(
+    evidence: npt.ArrayLike, model: Literal["beta", "gaussian"] = "beta", threshold: float = 0.5
+) -> Division:
+    """Divide pairs by what speaks against them, where the evidence falls into two groups.
+
+    The evidence is scaled to 0..1, one component and two are fitted, and the two are believed only where they
+    are clearly likelier (BIC) and lie clearly apart. Otherwise no pair is called noisy. Clean is whatever
+    belongs to the low component with a probability above the threshold.
+
+    Told apart are groups, not causes: flat evidence passes for two normal groups, and a heap of equal values
+    beside a broad rest for two groups of either shape. Two groups that overlap too much count as one.
+
+    Args:
+        evidence: (N,) finite, high where a pair looks wrong, in any unit.
+        model: shape of the components.
+        threshold: least probability of being clean, in (0, 1).
+
+    Returns:
+        The division, in the order of the evidence.
+
+    Raises:
+        ValueError: ``evidence`` is empty or no vector, the model is unknown or the threshold out of range.
+        TrainingDivergedError: a value is NaN or infinite.
+
+    References:
+        Arazo et al., ICML 2019 (Beta); Li et al., DivideMix, ICLR 2020 (normal); Han et al., L2RM, CVPR 2024.
+        Departures: Beta shapes at maximum likelihood, a posterior that never rises with the evidence, and
+        the question whether there are two groups.
+    """
+    if model not in ("beta", "gaussian"):
+        raise ValueError(f"unknown mixture model {model!r}, expected 'beta' or 'gaussian'")
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+    given = check_evidence(evidence)
+    values = robust_min_max(given)
+    if not values.any():
+        return _all_clean(given, threshold, "all pairs have the same evidence")
+    n = len(values)
+    if n < LEAST_PAIRS:
+        reason = f"{n} pairs are too few to tell one group from two (needed {LEAST_PAIRS})"
+        return _all_clean(given, threshold, reason)
+    mixture: Mixture
+    if model == "beta":
+        mixture, single = fit_beta_mixture(values), fit_beta(values)[2]
+    else:
+        mixture, single = fit_gaussian_mixture(values), fit_gaussian(values)[2]
+    gain = 2 * (mixture.log_likelihood - single) - (mixture.n_parameters - 2) * math.log(n)
+    apart = separation(mixture)
+    found = f"BIC gains {gain:.0f} by a second component, and the two lie {apart:.1f} spreads apart"
+    needed = max(LEAST_GAIN, LEAST_GAIN_PER_VALUE * n)
+    if gain < needed or apart < LEAST_SEPARATION:
+        return _all_clean(
+            given, threshold, f"one group: {found} (needed {needed:.0f} and {LEAST_SEPARATION:g})"
+        )
+    probability = low_posterior(mixture, values)
+    rate = noise_rate(mixture, values)
+    return Division(
+        probability,
+        threshold,
+        probability > threshold,
+        given,
+        True,
+        f"two groups: {found}",
+        rate.rate,
+        (rate.low, rate.high),
+    )
+
+
+def _all_clean(evidence: Values, threshold: float, reason: str) -> Division:
+    n = len(evidence)
+    return Division(np.ones(n), threshold, np.ones(n, dtype=bool), evidence, False, reason, None, None)

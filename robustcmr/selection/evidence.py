@@ -1,0 +1,42 @@
+"""What speaks against a given pair: one number a pair, low where image and caption fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustcmr.losses.checks import check_square
+from robustcmr.losses.hinge import hinge_loss
+
+
+def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None) -> Tensor:
+    """Hinge of every pair, averaged over the negatives of its batch in both directions.
+
+    The mean over negatives, unlike their sum, means the same in a smaller batch and for a pair whose image
+    comes more than once. To be gathered over a training set, pass
+    ``lambda scores, batch: batch_hinge(scores, 0.2, batch.same_image)`` to the scorer.
+
+    Args:
+        scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
+        margin: wanted distance between the pair and a negative, in units of the score.
+        same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
+
+    Returns:
+        (B,) mean hinge against captions plus mean hinge against images.
+
+    Raises:
+        ValueError: a shape does not fit, or a pair has no negative in the batch.
+
+    References:
+        Han et al., L2RM, CVPR 2024, section 3.2.
+    """
+    check_square(scores, same_image)
+    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    excluded = itself if same_image is None else same_image | itself
+    n_negatives = (~excluded).sum(dim=1)  # (B,)
+    if bool((n_negatives == 0).any()):
+        raise ValueError(
+            f"{int((n_negatives == 0).sum())} of {len(scores)} pairs have no negative in their batch,"
+            " expected another image beside each; use a larger batch"
+        )
+    return hinge_loss(scores, margin, hardest=False, same_image=same_image) / n_negatives

@@ -1,0 +1,64 @@
+"""Evidence on a common scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from robustcmr.errors import TrainingDivergedError
+
+Values = npt.NDArray[np.float64]
+
+_TAIL = 0.01
+
+
+def check_evidence(evidence: npt.ArrayLike) -> Values:
+    """The evidence as a vector of float64.
+
+    Raises:
+        ValueError: it is empty or not a vector of real numbers.
+        TrainingDivergedError: a value is NaN or infinite.
+    """
+    given = np.asarray(evidence)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
+        raise ValueError(
+            f"evidence must be a vector of at least one real number, got {given.dtype} of shape {given.shape}"
+        )
+    values = given.astype(np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise TrainingDivergedError(
+            f"the evidence of {bad} of {len(values)} pairs is not a finite number, so they cannot be divided;"
+            " lower the learning rate or train in float32"
+        )
+    return values
+
+
+def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:
+    """Shift and scale to 0..1 by the least and greatest value, but let no lone outlier set the scale.
+
+    With q the middle 98% of the values, nothing further from q than ``reach`` times its width counts for the
+    scale; such outliers end at 0 or 1. Without outliers this is the ordinary min-max.
+
+    Args:
+        evidence: (N,) finite.
+        reach: how far beyond the middle 98% a value may lie, in widths of it, >= 0.
+
+    Returns:
+        (N,) float64 in [0, 1]; all 0 where all values are the same.
+
+    Raises:
+        ValueError: ``evidence`` is empty or no vector.
+        TrainingDivergedError: a value is NaN or infinite.
+    """
+    values = check_evidence(evidence)
+    values = values / max(1.0, float(np.abs(values).max()))  # so that no difference overflows
+    low, high = np.quantile(values, (_TAIL, 1 - _TAIL))
+    width = high - low
+    if width > 0:
+        low, high = max(values.min(), low - reach * width), min(values.max(), high + reach * width)
+    else:
+        low, high = values.min(), values.max()
+    if not high > low:
+        return np.zeros_like(values)
+    return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.0), dtype=np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustcmr.errors import PluginError
 from robustcmr.evaluation.blocks import caption_blocks, fragment_lengths, image_blocks, longest_first, trimmed
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def evaluation_mode(matcher: Matcher) -> Iterator[None]:
+def evaluation_mode(matcher: nn.Module) -> Iterator[None]:
     """Switch a matcher to evaluation mode for a while; every submodule gets back the mode it was in."""
     modes = [(module, module.training) for module in matcher.modules()]
     matcher.eval()

@@ -129,7 +129,7 @@ class PairsTrack(Track):
         """Data fingerprint and everything about the noise."""
         return {
             "track": "pairs",
-            "data_fingerprint": self.data.fingerprint("train"),
+            "data_fingerprint": self.noise.data_fingerprint,
             "training_pairs": len(self.training),
             "protocol": self.noise.protocol,
             "noise_ratio": self.noise.ratio_asked,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from robustcmr.data.base import TrainingData
+from robustcmr.evaluation.scoring import evaluation_mode
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, PairBatch
 
@@ -55,16 +56,11 @@ class TrainingSetScorer:
         parts = np.array_split(order, max(1, round(n_pairs / self._batch_size)))
         gathered = np.empty(n_pairs, dtype=np.float32)
         model = self._matchers[matcher]
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.inference_mode():
-                for ids in parts:
-                    batch = self._data.batch(ids).to(self._device)
-                    values = evidence(model(batch.images, batch.texts).float(), batch)
-                    gathered[ids] = values.float().cpu().numpy()
-                    if self._after_batch is not None:
-                        self._after_batch()
-        finally:
-            model.train(was_training)
+        with evaluation_mode(model), torch.inference_mode():
+            for ids in parts:
+                batch = self._data.batch(ids).to(self._device)
+                values = evidence(model(batch.images, batch.texts).float(), batch)
+                gathered[ids] = values.float().cpu().numpy()
+                if self._after_batch is not None:
+                    self._after_batch()
         return gathered

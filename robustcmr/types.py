@@ -188,6 +188,21 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+class FittedDensity:
+    """The two groups a division found, as curves over the evidence.
+
+    Attributes:
+        evidence: (K,) float64, ascending, in the unit of the evidence.
+        clean: (K,) density of the group with the lower evidence times its share.
+        noisy: (K,) the same of the other group; both together integrate to about 1.
+    """
+
+    evidence: npt.NDArray[np.float64]
+    clean: npt.NDArray[np.float64]
+    noisy: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Division:
     """Which pairs are believed clean.
 
@@ -200,6 +215,7 @@ class Division:
         reason: one sentence, why it does or does not.
         noise_rate: estimated share of the upper group, or None where not ``bimodal``.
         noise_interval: its 95% interval, or None where not ``bimodal``.
+        density: the fitted groups, to be drawn, or None where not ``bimodal``.
     """
 
     clean_probability: npt.NDArray[np.float64]
@@ -210,6 +226,26 @@ class Division:
     reason: str
     noise_rate: float | None
     noise_interval: tuple[float, float] | None
+    density: FittedDensity | None = None
+
+
+@dataclass(frozen=True)
+class Rematch:
+    """What a method rematched in one batch: mass moved from given images to suspected captions.
+
+    Attributes:
+        image_pairs: (n,) int64, the pairs whose given images are the rows.
+        caption_pairs: (m,) int64, the pairs whose captions are the columns.
+        plan: (n, m) >= 0, detached, mass moved.
+        scores: (n, m) detached similarity, larger is closer.
+        allowed: (n, m) bool, cells that might carry mass.
+    """
+
+    image_pairs: Tensor
+    caption_pairs: Tensor
+    plan: Tensor
+    scores: Tensor
+    allowed: Tensor
 
 
 @dataclass(frozen=True)
@@ -220,10 +256,12 @@ class EpochPlan:
         streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each
             (n,) int64. The longest stream sets the number of steps; shorter ones start over with a new order.
         metrics: what the planning found out, for the log.
+        division: which pairs the method believes clean, or None where it has not asked.
     """
 
     streams: Mapping[str, IntArray]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    division: Division | None = None
 
 
 @dataclass(frozen=True)
@@ -233,10 +271,12 @@ class StepResult:
     Attributes:
         loss: scalar to minimise, with its graph.
         metrics: what to average over the epoch and log; detached scalars.
+        rematch: what was rematched in this step, or None where nothing was.
     """
 
     loss: Tensor
     metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+    rematch: Rematch | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from robustcmr.errors import CheckpointError, ConfigError
 from robustcmr.files import write_json
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
+from robustcmr.reporting.evidence_plot import plot_evidence
+from robustcmr.reporting.pairs_table import write_pairs
 from robustcmr.reporting.plots import draw_run_plots
 from robustcmr.run_folder import RunFolder, unused_folder
 from robustcmr.tracks.base import Track
@@ -173,7 +175,7 @@ def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Co
     seed_everything(settings.seed)
     matchers = _build_matchers(config, track, accelerator)
     make: Callable[..., Method] = config.method.cls
-    method = make(config.method.options, matchers, len(track.training))
+    method = make(config.method.options, matchers, len(track.training), settings.training.batch_size)
     for network in method.auxiliary.values():
         network.to(accelerator.device)
     trainer = Trainer(settings, track, matchers, method, accelerator, run, console or Console(stderr=True))
@@ -184,6 +186,7 @@ def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Co
     draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
     best = run.checkpoint("best")
     load_modules(best, trainer.modules)
+    believed = _report_pairs(track, trainer, method, run)
     measured = {}
     for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
         if split is None:
@@ -192,8 +195,25 @@ def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Co
             logger.info("no %s split here, so the table has none", split)
             continue
         measured[split] = track.evaluate(matchers, split, accelerator.device)
-    write_json(run.results, _results(config, track, trainer, measured, accelerator.device))
+    write_json(run.results, {**_results(config, track, trainer, measured, accelerator.device), **believed})
     return run
+
+
+def _report_pairs(track: Track, trainer: Trainer, method: Method, run: RunFolder) -> dict[str, Any]:
+    """What the method believes of the training pairs with its best epoch, held against the truth."""
+    scorer = trainer.scorer(trainer.settings.training.epochs)
+    division = method.believe(scorer)
+    if division is None:
+        return {}
+    matcher = trainer.matchers[0]
+    scores = scorer(lambda scores, _: scores.diagonal(), matcher)
+    table = track.pairs_table(division, matcher, scores, trainer.accelerator.device)
+    if table is not None:
+        write_pairs(run.pairs, table)
+    plot_evidence(division, run.plots / "evidence.png", track.mismatched())
+    best = trainer.best_row
+    judged = {"division": track.diagnose(division), "rematch": best.get("rematch", {})}
+    return {"beliefs": {"reason": division.reason, **{k: v for k, v in judged.items() if v}}}
 
 
 def _results(

@@ -55,6 +55,16 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
+    def pairs(self) -> Path:
+        """What the method came to believe of every training pair, CSV; only of methods that divide them."""
+        return self.path / "pairs.csv"
+
+    @property
+    def suspects(self) -> Path:
+        """Contact sheet of the worst suspects, PNG; made on request."""
+        return self.path / "suspects.png"
+
+    @property
     def plots(self) -> Path:
         """Folder of pictures."""
         return self.path / "plots"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
-from robustcmr.reporting.tables import recall_table
+from robustcmr.reporting.tables import division_table, recall_table, rematch_table
 from robustcmr.run_folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -67,6 +67,7 @@ def report_run(run: RunFolder, as_json: bool) -> None:
         return
     console = Console()
     print_recalls(console, results["splits"])
+    print_beliefs(console, results.get("beliefs", {}))
     for line in run_summary(results):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
@@ -75,6 +76,14 @@ def report_run(run: RunFolder, as_json: bool) -> None:
 def print_recalls(console: Console, results: Mapping[str, Mapping[str, float]]) -> None:
     """Print recalls by row, with median and mean ranks where the terminal is wide enough."""
     console.print(recall_table(results, ranks=console.width >= RANKS_WIDTH))
+
+
+def print_beliefs(console: Console, beliefs: Mapping[str, Any]) -> None:
+    """Print how a method's division and rematching agree with the truth, as far as that is known."""
+    if "division" in beliefs:
+        console.print(division_table({"training pairs": beliefs["division"]}))
+    if "rematch" in beliefs:
+        console.print(rematch_table({"best epoch": beliefs["rematch"]}))
 
 
 def run_summary(results: dict[str, Any]) -> list[str]:

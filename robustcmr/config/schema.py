@@ -92,6 +92,11 @@ class EvaluationOptions(Options):
         "files",
     )
     batch_size: int = Field(256, ge=1, description="images or captions encoded at once")
+    rematch_images: int = Field(
+        2000,
+        ge=2,
+        description="images of the training set that pairs.csv may suggest; more are sampled down to so many",
+    )
     block_mib: int = Field(256, ge=1, description="memory for one block of scores, MiB")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from robustcmr.options import Options
 from robustcmr.types import FloatArray, IntArray, PairBatch
@@ -37,6 +38,8 @@ class PairsSplit:
         image_of_caption: (n_captions,) int64, the image each caption was written for.
         picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None where only features exist.
         image_names: file name or key of each image; None where unknown.
+        trusted: whether the pairing as written is known to be right; where it is not, nothing is diagnosed
+            against it.
     """
 
     name: str
@@ -45,6 +48,7 @@ class PairsSplit:
     image_of_caption: IntArray
     picture: Callable[[int], Any] | None = None
     image_names: Sequence[str] | None = None
+    trusted: bool = True
 
     @property
     def n_images(self) -> int:
@@ -72,6 +76,23 @@ class PairsData(ABC):
     @abstractmethod
     def fingerprint(self, split: str) -> str:
         """A short hash of a split's captions and features, the same on every machine."""
+
+    def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
+        """Which images a caption is true of; only its own, unless a data set knows more.
+
+        Args:
+            split: name of the split.
+            caption_row: row of the caption, 0..n_captions-1.
+            images: (k,) images to ask about.
+
+        Returns:
+            (k,) bool; True at the image the caption was written for.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        own = self.split(split).image_of_caption[caption_row]
+        return np.asarray(images == own, dtype=np.bool_)
 
 
 class TrainingData(Protocol):

@@ -20,6 +20,8 @@ CAPTIONS_SUFFIX = "_caps.tsv"
 class CC152K(FeatureFolder):
     """A folder with ``{split}_ims.npy`` and ``{split}_caps.tsv`` (identifier, tab, caption) for each split.
 
+    Its training pairs come from the web as they are and are not trusted: some are wrong, nobody knows which.
+
     Args:
         config: where the folder is.
 
@@ -49,4 +51,5 @@ class CC152K(FeatureFolder):
             counts = f"{features.path} has {features.rows} rows for {len(captions)} captions"
             raise DamagedSplitError([f"{counts}; expected one row a caption"])
         each_its_own = np.arange(len(captions), dtype=np.int64)
-        return PairsSplit(name, features, captions, each_its_own, image_names=ids)
+        trusted = name != "train"
+        return PairsSplit(name, features, captions, each_its_own, image_names=ids, trusted=trusted)

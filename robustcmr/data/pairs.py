@@ -69,11 +69,13 @@ class TrainingPairs:
         )
 
 
-def image_batches(features: FeatureStore, batch_size: int) -> Iterator[ImageBatch]:
-    """All images in order, in batches."""
-    n = features.shape[0]
-    for start in range(0, n, batch_size):
-        block = features.take(np.arange(start, min(start + batch_size, n), dtype=np.int64))
+def image_batches(
+    features: FeatureStore, batch_size: int, images: IntArray | None = None
+) -> Iterator[ImageBatch]:
+    """All images in order, or those asked for, in batches."""
+    chosen = np.arange(features.shape[0], dtype=np.int64) if images is None else images
+    for start in range(0, len(chosen), batch_size):
+        block = features.take(chosen[start : start + batch_size])
         yield ImageBatch(torch.from_numpy(block), torch.ones(block.shape[:2], dtype=torch.bool))
 
 

@@ -27,22 +27,28 @@ class Precomputed(FeatureFolder):
     captions; the number of rows tells. The identifiers may be one an image or one a caption.
 
     Args:
-        config: where the folder is and how many captions each image has.
+        config: where the folder is, how many captions each image has and whether the pairs are trusted.
 
     Raises:
         DataError: there is no such folder, or it has no file of this layout.
     """
 
     class Config(Options):
-        """Where the folder is and how many captions each image has."""
+        """Where the folder is, how many captions each image has and whether the pairs are trusted."""
 
         root: Path = Field(description="folder with {split}_ims.npy and {split}_caps.txt")
         captions_per_image: int = Field(5, ge=1, description="captions of each image, one after another")
+        trusted: bool = Field(
+            True,
+            description="whether the training pairs are known to be right as written; set false for pairs "
+            "harvested from the web, so that nothing is judged against them",
+        )
 
     captions_suffix = CAPTIONS_SUFFIX
 
     def __init__(self, config: Config) -> None:
         self._captions_per_image = config.captions_per_image
+        self._trusted = config.trusted
         super().__init__(config.root)
 
     @property
@@ -66,7 +72,8 @@ class Precomputed(FeatureFolder):
         if problems or features is None or captions is None:
             raise DamagedSplitError(problems)
         image_of_caption = np.arange(len(captions), dtype=np.int64) // each
-        return PairsSplit(name, features, captions, image_of_caption, image_names=ids)
+        trusted = self._trusted or name != "train"
+        return PairsSplit(name, features, captions, image_of_caption, image_names=ids, trusted=trusted)
 
 
 class Flickr8K(Precomputed):

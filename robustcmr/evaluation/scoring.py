@@ -59,12 +59,31 @@ def encode_split(
     Raises:
         ValueError: there are no images or no captions.
     """
+    return (
+        encode_images(matcher, image_batches, device, keep_on),
+        encode_texts(matcher, text_batches, device, keep_on),
+    )
+
+
+def encode_images(
+    matcher: Matcher, batches: Iterable[ImageBatch], device: torch.device, keep_on: torch.device | None = None
+) -> Fragments:
+    """Encode images in evaluation mode and without gradients; see :func:`encode_split`."""
     kept = device if keep_on is None else keep_on
     with evaluation_mode(matcher), torch.inference_mode():
-        image_parts = [matcher.encode_images(batch.to(device)).to(kept) for batch in image_batches]
-        text_parts = [matcher.encode_texts(batch.to(device)).to(kept) for batch in text_batches]
+        parts = [matcher.encode_images(batch.to(device)).to(kept) for batch in batches]
     # Joined outside inference mode, so that the result may be used by code that records gradients.
-    return _joined(image_parts, "images"), _joined(text_parts, "captions")
+    return _joined(parts, "images")
+
+
+def encode_texts(
+    matcher: Matcher, batches: Iterable[TextBatch], device: torch.device, keep_on: torch.device | None = None
+) -> Fragments:
+    """Encode captions in evaluation mode and without gradients; see :func:`encode_split`."""
+    kept = device if keep_on is None else keep_on
+    with evaluation_mode(matcher), torch.inference_mode():
+        parts = [matcher.encode_texts(batch.to(device)).to(kept) for batch in batches]
+    return _joined(parts, "captions")
 
 
 def _joined(parts: list[Fragments], what: str) -> Fragments:

@@ -11,43 +11,45 @@ from torch import Tensor, nn
 
 from robustcmr.matchers.base import Matcher
 from robustcmr.options import Options
-from robustcmr.types import EpochPlan, FloatArray, PairBatch, StepResult
+from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
 
 Evidence = Callable[[Tensor, PairBatch], Tensor]
 
 
 class Scorer(Protocol):
-    """Runs over the training set in evaluation mode and gathers one number a pair."""
+    """Runs over the training set in evaluation mode and gathers what is said of each pair."""
 
-    def __call__(self, evidence: Evidence, matcher: int = 0) -> FloatArray:
-        """Apply ``evidence(scores (B, B), batch) -> (B,)`` to shuffled batches.
+    def __call__(self, evidence: Evidence, matcher: Matcher) -> FloatArray:
+        """Apply ``evidence(scores (B, B), batch) -> (B,) or (B, K)`` to shuffled batches.
 
         Args:
             evidence: what to compute from the score matrix of a batch of given pairs.
-            matcher: which of the method's matchers scores.
+            matcher: what scores; one of the method's matchers, or a copy of one.
 
         Returns:
-            (N,) float32 in the order of pair ids.
+            (N,) or (N, K) float32 in the order of pair ids.
         """
         ...
 
 
 class Method(ABC):
-    """A way of training matchers, built as ``cls(config: cls.Config, matchers, n_pairs)``.
+    """A way of training matchers, built as ``cls(config: cls.Config, matchers, n_pairs, batch_size)``.
 
     Args:
         config: the method's own options.
         matchers: ``n_matchers`` matchers, ready to be called.
         n_pairs: number of given training pairs N.
+        batch_size: largest number of pairs B of a batch.
     """
 
     Config: ClassVar[type[Options]]
     n_matchers: ClassVar[int] = 1
 
-    def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int) -> None:
+    def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         self.config = config
         self.matchers = tuple(matchers)
         self.n_pairs = n_pairs
+        self.batch_size = batch_size
         self.epoch = 0
 
     @property
@@ -70,6 +72,11 @@ class Method(ABC):
         del scorer
         self.epoch = epoch
         return EpochPlan({"all": np.arange(self.n_pairs, dtype=np.int64)})
+
+    def believe(self, scorer: Scorer) -> Division | None:
+        """Which pairs the method believes clean with the matchers as they are; None if it holds no belief."""
+        del scorer
+        return None
 
     @abstractmethod
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:

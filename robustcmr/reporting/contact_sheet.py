@@ -25,28 +25,32 @@ HANG = 12
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """One picture of a sheet.
+    """One picture of a sheet, or two to be compared.
 
     Attributes:
         picture: any size and mode; shown as RGB, shrunk or enlarged to fit.
         lines: captions, each wrapped by itself.
         label: a short heading over the captions; empty for none.
+        beside: a second picture at the right of the first, both then half as wide; None for none.
+        names: what stands under each picture, at most one a picture; empty for nothing.
     """
 
     picture: Image.Image
     lines: Sequence[str]
     label: str = ""
+    beside: Image.Image | None = None
+    names: Sequence[str] = ()
 
 
 def contact_sheet(
     entries: Sequence[SheetEntry], columns: int = 4, width: int = 300, font_size: int = 14, title: str = ""
 ) -> Image.Image:
-    """Lay out pictures in rows, each over its captions.
+    """Lay out pictures in rows, each, or each two, over their captions.
 
     Args:
         entries: the pictures, row by row; at least one.
         columns: pictures a row, at least 1; fewer where there are fewer entries.
-        width: width of a picture on the sheet in pixels, at least 64.
+        width: width of a picture, or of two side by side, on the sheet in pixels, at least 64.
         font_size: height of the caption letters in pixels, at least 6.
         title: a heading over the whole sheet; empty for none.
 
@@ -87,9 +91,7 @@ def contact_sheet(
 
 
 def _card(entry: SheetEntry, width: int, font: Font, bold: Font, font_size: int) -> Image.Image:
-    picture = entry.picture.convert("RGB")
-    height = max(1, round(width * picture.height / picture.width))
-    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    top = _pictures(entry, width, font, font_size)
     # (text, indent, font, colour, gap above)
     written: list[tuple[str, int, Font, tuple[int, int, int], int]] = []
     if entry.label:
@@ -102,15 +104,39 @@ def _card(entry: SheetEntry, width: int, font: Font, bold: Font, font_size: int)
         )
     step = round(font_size * LINE_SPACING)
     text_height = sum(step + gap + (2 if used is bold else 0) for _, _, used, _, gap in written)
-    card = Image.new("RGB", (width + 2 * PADDING, height + text_height + 3 * PADDING), CARD)
-    card.paste(picture, (PADDING, PADDING))
+    card = Image.new("RGB", (width + 2 * PADDING, top.height + text_height + 3 * PADDING), CARD)
+    card.paste(top, (PADDING, PADDING))
     pen = ImageDraw.Draw(card)
-    y = height + 2 * PADDING
+    y = top.height + 2 * PADDING
     for text, indent, used, colour, gap in written:
         y += gap
         pen.text((PADDING + indent, y), text, fill=colour, font=used)
         y += step + (2 if used is bold else 0)
     return card
+
+
+def _pictures(entry: SheetEntry, width: int, font: Font, font_size: int) -> Image.Image:
+    """The picture of a card, or both of them side by side, with their names underneath."""
+    shown = [entry.picture] if entry.beside is None else [entry.picture, entry.beside]
+    each = (width - PADDING * (len(shown) - 1)) // len(shown)
+    sized = [
+        picture.convert("RGB").resize(
+            (each, max(1, round(each * picture.height / picture.width))), Image.Resampling.LANCZOS
+        )
+        for picture in shown
+    ]
+    names = [wrap(name, font, each) if name else [] for name in entry.names]
+    step = round(font_size * LINE_SPACING)
+    bottom = max(picture.height for picture in sized)
+    lowest = max(map(len, names), default=0)
+    area = Image.new("RGB", (width, bottom + step * lowest + (6 if lowest else 0)), CARD)
+    pen = ImageDraw.Draw(area)
+    for place, picture in enumerate(sized):
+        area.paste(picture, (place * (each + PADDING), 0))
+    for place, lines in enumerate(names):
+        for index, line in enumerate(lines):
+            pen.text((place * (each + PADDING), bottom + 2 + index * step), line, fill=FAINT, font=font)
+    return area
 
 
 def wrap(text: str, font: Font, width: int, hang: int = 0) -> list[str]:

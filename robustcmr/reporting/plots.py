@@ -16,7 +16,7 @@ from robustcmr.files import write_with
 
 _SIZE = (8.0, 4.5)  # inches
 _DPI = 120
-_INK = "#333333"
+INK = "#333333"
 _GREY = "#767676"
 _GRID = "#e4e4e4"
 _LABELS_AT = 1.03  # of the width of the axes
@@ -55,7 +55,7 @@ def plot_loss(epochs: Sequence[int], losses: Sequence[float], path: Path) -> Non
         xytext=(8, 0),
         textcoords="offset points",
         va="center",
-        color=_INK,
+        color=INK,
         annotation_clip=False,
     )
     figure.subplots_adjust(left=0.1, right=0.9, top=0.86, bottom=0.13)
@@ -115,8 +115,8 @@ def plot_recall(
     low, high = max(-2.0, low), min(102.0, high)  # room for whole markers at 0 and 100
     axes.set_ylim(low, high)
     near_labels = best_epoch == epochs[-1] and len(epochs) > 1
-    _caption(axes, f"best epoch: {best_epoch}", best_epoch, "data", "right" if near_labels else "center")
-    _caption(axes, f"at epoch {best_epoch}:", _LABELS_AT, "axes fraction", "left")
+    caption_above(axes, f"best epoch: {best_epoch}", best_epoch, "data", "right" if near_labels else "center")
+    caption_above(axes, f"at epoch {best_epoch}:", _LABELS_AT, "axes fraction", "left")
     _label_ends(axes, series, place, epochs[-1])
     figure.subplots_adjust(left=0.09, right=0.735, top=0.86, bottom=0.13)
     _save(figure, path)
@@ -164,23 +164,38 @@ def _check_lengths(epochs: Sequence[int], series: Mapping[str, Sequence[float]])
             raise ValueError(f"{name} has {len(values)} values for {len(epochs)} epochs; give one an epoch")
 
 
-def _canvas(title: str, unit: str, epochs: Sequence[int]) -> tuple[Figure, Axes]:
+def blank_axes(title: str, across: str, up: str) -> tuple[Figure, Axes]:
+    """A figure with empty axes in the style of all plots.
+
+    Args:
+        title: what stands above.
+        across: what the horizontal axis shows, with its unit.
+        up: what the vertical axis shows.
+
+    Returns:
+        The figure, to be drawn off screen, and its axes.
+    """
     figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", color=_INK, fontsize=13, pad=20)
-    axes.set_xlabel("epoch", color=_INK)
-    axes.set_ylabel(unit, color=_INK)
+    axes.set_title(title, loc="left", color=INK, fontsize=13, pad=20)
+    axes.set_xlabel(across, color=INK)
+    axes.set_ylabel(up, color=INK)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(colors=INK)
+    return figure, axes
+
+
+def _canvas(title: str, unit: str, epochs: Sequence[int]) -> tuple[Figure, Axes]:
+    figure, axes = blank_axes(title, "epoch", unit)
     ticks = MaxNLocator(integer=True, nbins=12, steps=[1, 2, 5, 10]).tick_values(epochs[0], epochs[-1])
     axes.set_xticks([tick for tick in ticks if epochs[0] <= tick <= epochs[-1]])
     if len(epochs) == 1:
         axes.set_xticks(epochs)
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK)
     return figure, axes
 
 
@@ -188,8 +203,16 @@ def _marker_size(epochs: Sequence[int]) -> float:
     return 4.5 if len(epochs) <= 40 else 0.0  # dots would merge into a thick line
 
 
-def _caption(axes: Axes, text: str, x: float, unit: str, side: str) -> None:
-    """A small grey line of text just above the axes."""
+def caption_above(axes: Axes, text: str, x: float, unit: str, side: str) -> None:
+    """Write a small grey line of text just above the axes.
+
+    Args:
+        axes: the axes.
+        text: the line.
+        x: where it stands.
+        unit: of ``x``: ``data`` or ``axes fraction``.
+        side: which side of the text stands there: ``left``, ``center`` or ``right``.
+    """
     axes.annotate(
         text,
         (x, 1.0),
@@ -214,7 +237,7 @@ def _label_ends(axes: Axes, series: Mapping[str, Sequence[float]], place: int, l
             xytext=(_LABELS_AT, height),
             textcoords=("axes fraction", "data"),
             va="center",
-            color=_INK,
+            color=INK,
             fontsize=9,
             annotation_clip=False,
             arrowprops={

@@ -15,6 +15,29 @@ _RECALLS = {"R@1": "r1", "R@5": "r5", "R@10": "r10"}
 _RANKS = {"MedR": "median_rank", "MeanR": "mean_rank"}
 _WIDTH = 5  # "100.0"
 
+_DIVISION = {
+    "AUROC": "auroc",
+    "AP": "average_precision",
+    "prec.": "precision",
+    "recall": "recall",
+    "F1": "f1",
+    "acc.": "accuracy",
+    "ECE": "calibration_error",
+    "susp.": "suspected",
+    "noise": "noise_rate",
+    "95% int.": "noise_rate_interval",
+    "true": "noise_rate_true",
+}
+_REMATCH = {
+    "plan": "plan",
+    "chance": "chance",
+    "row max": "row_max",
+    "same mass": "row_max_same_mass",
+    "column max": "column_max",
+    "reachable": "reachable",
+    "mass": "mass",
+}
+
 
 def recall_table(
     results: Mapping[str, Mapping[str, float]],
@@ -54,6 +77,70 @@ def recall_table(
         ]
         table.add_row(Text(name), *cells, Text(_number(name, measures, "rsum", _WIDTH)))
     return table
+
+
+def division_table(
+    results: Mapping[str, Mapping[str, float]],
+    title: str | None = None,
+    rows: str = "",
+) -> Table:
+    """How well divisions agree with the truth, one a row, in percent.
+
+    Args:
+        results: measures by name of the row, keyed as in ``DivisionDiagnosis.to_dict``; shares in 0..1. What
+            a row lacks stays empty there, and a column that all rows lack is left out.
+        title: what stands above.
+        rows: what the rows are, such as ``epoch``.
+
+    Returns:
+        A table of a name and up to eleven columns, among them the share of suspected pairs, and the noise
+        rate as estimated, with its 95% interval, and as it is.
+    """
+    return _percentages(results, _DIVISION, title, rows)
+
+
+def rematch_table(
+    results: Mapping[str, Mapping[str, float]],
+    title: str | None = None,
+    rows: str = "",
+) -> Table:
+    """How well methods rematch, beside simpler rules, one a row, in percent.
+
+    Args:
+        results: measures by name of the row, keyed as in ``RematchQuality.to_dict``; shares in 0..1. What a
+            row lacks stays empty there, and a column that all rows lack is left out.
+        title: what stands above.
+        rows: what the rows are, such as ``epoch``.
+
+    Returns:
+        A table of a name and up to seven measures.
+    """
+    return _percentages(results, _REMATCH, title, rows)
+
+
+def _percentages(
+    results: Mapping[str, Mapping[str, float]], columns: Mapping[str, str], title: str | None, rows: str
+) -> Table:
+    cells = {
+        name: [_percentage(measures, key) for measures in results.values()] for name, key in columns.items()
+    }
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column(Text(rows), overflow="fold")  # the only column that gives way
+    shown = [name for name, column in cells.items() if any(column)]
+    for name in shown:
+        width = max(_WIDTH, len(name), *map(len, cells[name]))
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
+    for place, name in enumerate(results):
+        table.add_row(Text(name), *(Text(cells[column][place]) for column in shown))
+    return table
+
+
+def _percentage(measures: Mapping[str, float], key: str) -> str:
+    """A share in percent, or both ends of an interval; "" where it is not there."""
+    keys = (
+        [f"{key.removesuffix('_interval')}_{end}" for end in ("low", "high")] if "interval" in key else [key]
+    )
+    return "–".join(f"{100 * measures[k]:.1f}" for k in keys) if all(k in measures for k in keys) else ""
 
 
 def _width(key: str) -> int:

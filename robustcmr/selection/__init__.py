@@ -1,6 +1,6 @@
 """Who is clean? Per-pair evidence in, posterior out; no gradient step."""
 
-from robustcmr.selection.divide import divide
-from robustcmr.selection.evidence import batch_hinge
+from robustcmr.selection.divide import divide, divide_by_reference
+from robustcmr.selection.evidence import batch_cross_entropy, batch_hinge
 
-__all__ = ["batch_hinge", "divide"]
+__all__ = ["batch_cross_entropy", "batch_hinge", "divide", "divide_by_reference"]

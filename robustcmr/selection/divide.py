@@ -8,11 +8,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from robustcmr.selection.anchored_mixture import SHIFT, fit_anchored_mixture
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
+from robustcmr.selection.density import fitted_density
 from robustcmr.selection.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
 from robustcmr.selection.mixture import Mixture, low_posterior
 from robustcmr.selection.noise_rate import noise_rate
-from robustcmr.selection.normalise import Values, check_evidence, robust_min_max
+from robustcmr.selection.normalise import Values, check_evidence, robust_min_max, robust_range
 from robustcmr.types import Division
 
 # Set on simulated data: see the tests for what is told apart at these values and what is not.
@@ -22,6 +24,8 @@ LEAST_SEPARATION = 2.0
 """Least distance of the two means, in units of the root mean square of the two spreads."""
 LEAST_PAIRS = 20
 """Fewer pairs are never divided."""
+LEAST_SHARE = 0.02
+"""Least estimated share of either group for a division by a reference."""
 
 
 def separation(mixture: Mixture) -> float:
@@ -40,7 +44,10 @@ def separation(mixture: Mixture) -> float:
 
 
 def divide(
-    evidence: npt.ArrayLike, model: Literal["beta", "gaussian"] = "beta", threshold: float = 0.5
+    evidence: npt.ArrayLike,
+    model: Literal["beta", "gaussian"] = "beta",
+    threshold: float = 0.5,
+    always: bool = False,
 ) -> Division:
     """Divide pairs by what speaks against them, where the evidence falls into two groups.
 
@@ -55,6 +62,7 @@ def divide(
         evidence: (N,) finite, high where a pair looks wrong, in any unit.
         model: shape of the components.
         threshold: least probability of being clean, in (0, 1).
+        always: divide even where the two groups are not believed, as released code does.
 
     Returns:
         The division, in the order of the evidence.
@@ -89,12 +97,13 @@ def divide(
     apart = separation(mixture)
     found = f"BIC gains {gain:.0f} by a second component, and the two lie {apart:.1f} spreads apart"
     needed = max(LEAST_GAIN, LEAST_GAIN_PER_VALUE * n)
-    if gain < needed or apart < LEAST_SEPARATION:
+    if not always and (gain < needed or apart < LEAST_SEPARATION):
         return _all_clean(
             given, threshold, f"one group: {found} (needed {needed:.0f} and {LEAST_SEPARATION:g})"
         )
     probability = low_posterior(mixture, values)
     rate = noise_rate(mixture, values)
+    lowest, highest = robust_range(given)
     return Division(
         probability,
         threshold,
@@ -104,6 +113,68 @@ def divide(
         f"two groups: {found}",
         rate.rate,
         (rate.low, rate.high),
+        fitted_density(
+            mixture,
+            given,
+            lambda x: ((x - lowest) / (highest - lowest)).clip(0, 1),
+            lambda x: np.where((x < lowest) | (x > highest), 0.0, 1 / (highest - lowest)),
+        ),
+    )
+
+
+def divide_by_reference(
+    evidence: npt.ArrayLike, reference: npt.ArrayLike, threshold: float = 0.5
+) -> Division:
+    """Divide pairs by how much their evidence resembles that of pairs mismatched on purpose.
+
+    Works on log(1 + evidence), where the evidence of mismatched pairs is nearly normal. The noisy group is
+    known from the reference; only the clean one and the shares are fitted. Where the noisy share cannot be
+    told from none, or the clean one from none, nothing is divided and every pair counts as clean.
+
+    Args:
+        evidence: (N,) finite and >= 0, high where a pair looks wrong, such as cross entropies.
+        reference: (M,) the same of pairs mismatched on purpose.
+        threshold: least probability of being clean, in (0, 1).
+
+    Returns:
+        The division, in the order of the evidence. Its interval holds the sampling error and what shifting
+        the reference between none and twice ``SHIFT`` does to the estimate.
+
+    Raises:
+        ValueError: ``evidence`` is no vector, negative, or the threshold out of range.
+        TrainingDivergedError: a value is NaN or infinite.
+
+    References:
+        Han et al., L2RM, CVPR 2024, divide by a mixture of which both parts are fitted; this one is ours.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+    given, known = check_evidence(evidence), check_evidence(reference)
+    if given.min() < 0 or known.min() < 0:
+        raise ValueError("evidence to be divided by a reference must not be negative, got some that is")
+    if len(given) < LEAST_PAIRS:
+        reason = f"{len(given)} pairs are too few to tell one group from two (needed {LEAST_PAIRS})"
+        return _all_clean(given, threshold, reason)
+    values, known = np.log1p(given), np.log1p(known)
+    if not known.std() > 0:
+        return _all_clean(given, threshold, "mismatched pairs all have the same evidence")
+    fits = [fit_anchored_mixture(values, known, shift) for shift in (0.0, SHIFT, 2 * SHIFT)]
+    rates = [noise_rate(mixture, values) for mixture in fits]
+    mixture, low, high = fits[1], min(rate.low for rate in rates), max(rate.high for rate in rates)
+    found = f"between {low:.1%} and {high:.1%} of the pairs look like pairs mismatched on purpose"
+    if rates[1].rate < LEAST_SHARE or low < LEAST_SHARE / 10 or rates[1].rate > 1 - LEAST_SHARE:
+        return _all_clean(given, threshold, f"one group: {found}")
+    probability = low_posterior(mixture, values)
+    return Division(
+        probability,
+        threshold,
+        probability > threshold,
+        given,
+        True,
+        f"two groups: {found}",
+        rates[1].rate,
+        (low, high),
+        fitted_density(mixture, given, np.log1p, lambda x: 1 / (1 + x)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What speaks against a given pair: one number a pair, low where image and caption fit."""
+"""What speaks against a given pair, low where image and caption fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.losses.checks import check_square
+from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.hinge import hinge_loss
 
 
@@ -40,3 +41,34 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
             " expected another image beside each; use a larger batch"
         )
     return hinge_loss(scores, margin, hardest=False, same_image=same_image) / n_negatives
+
+
+def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
+    """Evidence of the given pairs of a batch, and of as many pairs mismatched on purpose.
+
+    A given pair costs the cross entropy of picking it among the batch, both directions averaged. Caption i is
+    mismatched with the image of pair i + 1, and that pair costs what it would if it had been given: among the
+    same candidates, without what image and caption were really given.
+
+    Args:
+        scores: (B, B) float, row = image, column = caption; pairs on the diagonal; B >= 2.
+        temperature: tau > 0, in units of the score.
+        same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
+
+    Returns:
+        (B, 2), the given pair's and the mismatched pair's; the latter is NaN where both images are the same.
+
+    Raises:
+        ValueError: a shape does not fit.
+    """
+    given = infonce_loss(scores, temperature, same_image)
+    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    excluded = itself if same_image is None else same_image | itself
+    logits = scores / temperature
+    others = logits.masked_fill(excluded, -torch.inf)
+    among_captions, among_images = others.logsumexp(dim=1), others.logsumexp(dim=0)
+    captions = torch.arange(len(scores), device=scores.device)
+    images = captions.roll(-1)
+    mismatched = 0.5 * (among_captions[images] + among_images) - logits[images, captions]
+    mismatched = mismatched.masked_fill(excluded[images, captions], torch.nan)
+    return torch.stack([given, mismatched], dim=1)

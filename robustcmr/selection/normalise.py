@@ -34,6 +34,20 @@ def check_evidence(evidence: npt.ArrayLike) -> Values:
     return values
 
 
+def robust_range(values: Values, reach: float = 1.0) -> tuple[float, float]:
+    """What :func:`robust_min_max` takes to 0 and to 1; both the same where all values are.
+
+    Args:
+        values: (N,) finite.
+        reach: how far beyond the middle 98% a value may lie, in widths of it, >= 0.
+    """
+    low, high = np.quantile(values, (_TAIL, 1 - _TAIL))
+    width = high - low
+    if width > 0:
+        return float(max(values.min(), low - reach * width)), float(min(values.max(), high + reach * width))
+    return float(values.min()), float(values.max())
+
+
 def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:
     """Shift and scale to 0..1 by the least and greatest value, but let no lone outlier set the scale.
 
@@ -53,12 +67,7 @@ def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:
     """
     values = check_evidence(evidence)
     values = values / max(1.0, float(np.abs(values).max()))  # so that no difference overflows
-    low, high = np.quantile(values, (_TAIL, 1 - _TAIL))
-    width = high - low
-    if width > 0:
-        low, high = max(values.min(), low - reach * width), min(values.max(), high + reach * width)
-    else:
-        low, high = values.min(), values.max()
+    low, high = robust_range(values, reach)
     if not high > low:
         return np.zeros_like(values)
     return np.asarray(np.clip((values - low) / (high - low), 0.0, 1.0), dtype=np.float64)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from robustcmr.data.base import TrainingData
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
-from robustcmr.types import DataSpec
+from robustcmr.types import DataSpec, Division, FloatArray, PairsTable, Rematch
 
 
 class Track(ABC):
@@ -55,6 +57,49 @@ class Track(ABC):
             folds: measure that many consecutive parts and average; None measures the whole.
             after_block: called now and then, such as to ask whether to stop.
         """
+
+    def diagnose(self, division: Division) -> dict[str, float]:
+        """Hold a division against the hidden truth; empty where the truth is not known.
+
+        Args:
+            division: which training pairs a method believes clean.
+        """
+        del division
+        return {}
+
+    def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
+        """What is right in a rematching, as sums to add up by key; empty where the truth is not known."""
+        del rematch
+        return {}
+
+    def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Shares from added sums of :meth:`judge_rematch`; empty where nothing was judged."""
+        del sums
+        return {}
+
+    def mismatched(self) -> npt.NDArray[np.bool_] | None:
+        """(N,) which training pairs are wrong, for reports alone; None where the truth is not known."""
+        return None
+
+    def pairs_table(
+        self,
+        division: Division,
+        matcher: Matcher,
+        scores: FloatArray,
+        device: torch.device,
+        after_block: Callable[[], None] | None = None,
+    ) -> PairsTable | None:
+        """What is believed of every training pair; None where pairs are not what is judged.
+
+        Args:
+            division: which training pairs are believed clean.
+            matcher: what to suggest other images by.
+            scores: (N,) that matcher's score of each given pair.
+            device: where the matcher is.
+            after_block: called now and then, such as to ask whether to stop.
+        """
+        del division, matcher, scores, device, after_block
+        return None
 
     @abstractmethod
     def selection_score(self, measured: dict[str, Any]) -> float:

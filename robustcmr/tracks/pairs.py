@@ -5,11 +5,15 @@ This is the one place where truth and noise meet. Training gets the pairing as g
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from noise_injection import NoiseError, NoiseRecord, load_noise, make_mismatch, save_noise
@@ -22,12 +26,15 @@ from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.store import first_non_finite
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError
+from robustcmr.evaluation.diagnosis import diagnose_division
+from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
-from robustcmr.evaluation.truth import HiddenTruth
+from robustcmr.evaluation.suggestions import best_other_images
+from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Track
-from robustcmr.types import Correspondence, DataSpec, IntArray
+from robustcmr.types import Correspondence, DataSpec, Division, FloatArray, IntArray, PairsTable, Rematch
 
 logger = logging.getLogger("robustcmr")
 
@@ -62,6 +69,7 @@ class PairsTrack(Track):
         self._truth = truth
         self.noise = noise
         self._evaluation = evaluation
+        self._fitting = FittingCells(training.correspondence, partial(data.fits, "train"))
         self._captions: dict[str, TokenTable] = {}
 
     @classmethod
@@ -161,6 +169,72 @@ class PairsTrack(Track):
             None if after_block is None else lambda *_: after_block(),
         )
         return result.metrics.to_dict()
+
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether the pairing as written is right, so that beliefs about it can be judged."""
+        return self.data.split("train").trusted
+
+    def diagnose(self, division: Division) -> dict[str, float]:
+        """Detection, calibration and noise rate of a division; see :class:`Track`."""
+        mismatched = self.mismatched()
+        if mismatched is None:
+            return {}
+        return diagnose_division(division, mismatched).to_dict()
+
+    def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
+        """Sums of :class:`RematchQuality`; see :class:`Track`."""
+        if not self.truth_is_known:
+            return {}
+        return dataclasses.asdict(judge_rematch(rematch, self._fitting(rematch)))
+
+    def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Shares of the rematched mass that are right; see :class:`Track`."""
+        return RematchQuality(**sums).to_dict()
+
+    def mismatched(self) -> npt.NDArray[np.bool_] | None:
+        """(N,) which training pairs are wrong, for reports alone; None where the truth is not known."""
+        return self._truth.is_mismatched(self.training.correspondence) if self.truth_is_known else None
+
+    def pairs_table(
+        self,
+        division: Division,
+        matcher: Matcher,
+        scores: FloatArray,
+        device: torch.device,
+        after_block: Callable[[], None] | None = None,
+    ) -> PairsTable:
+        """Beliefs, and for every caption the best other image of the training set; see :class:`Track`."""
+        split, given = self.data.split("train"), self.training.correspondence.image_of_caption
+        most, size = self._evaluation.rematch_images, self._evaluation.batch_size
+        candidates = np.arange(split.n_images, dtype=np.int64)
+        if split.n_images > most:
+            logger.info("pairs.csv suggests from %d of %d training images", most, split.n_images)
+            candidates = np.sort(np.random.default_rng(0).choice(candidates, most, replace=False))
+        found = best_other_images(
+            matcher,
+            candidates,
+            image_batches(split.features, size, candidates),
+            text_batches(self.training.captions, size),
+            given,
+            device,
+            self.block_bytes,
+            after_block,
+        )
+        names = split.image_names
+        return PairsTable(
+            pair=np.arange(len(given), dtype=np.int64),
+            caption=split.captions,
+            image=given,
+            image_name=[names[i] if names is not None else "" for i in given],
+            evidence=division.evidence,
+            clean_probability=division.clean_probability,
+            is_clean=division.is_clean,
+            rematch=found.image,
+            rematch_name=[names[i] if names is not None and i >= 0 else "" for i in found.image],
+            score=scores.astype(np.float64),
+            rematch_score=found.score.astype(np.float64),
+        )
 
     def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
         """Matchers together with a split as this run's vocabulary reads it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
 from robustcmr.training.progress import TrainingProgress
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.training.seeds import capture_generators, restore_generators
-from robustcmr.types import EpochPlan, PairBatch
+from robustcmr.types import EpochPlan, PairBatch, Rematch
 
 logger = logging.getLogger("robustcmr")
 
@@ -72,6 +73,8 @@ class Trainer:
         self.global_step = 0
         self.plan: EpochPlan | None = None
         self.sums: dict[str, float] = {}
+        self.rematch_sums: dict[str, float] = {}
+        self.diagnosis: dict[str, float] = {}
         self.epoch_seconds = 0.0
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
@@ -86,6 +89,12 @@ class Trainer:
             f"matcher_{i}": self.accelerator.unwrap_model(matcher) for i, matcher in enumerate(self.matchers)
         }
         return {**matchers, **self.method.auxiliary}
+
+    @property
+    def best_row(self) -> dict[str, Any]:
+        """The metrics of the best epoch so far; empty before the first has ended."""
+        best = None if self.best is None else self.best["epoch"]
+        return next((row for row in self.rows if row["epoch"] == best), {})
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -111,6 +120,8 @@ class Trainer:
             "position": {"epoch": self.epoch, "step": self.step, "global_step": self.global_step},
             "plan": None if self.plan is None else _plan_state(self.plan),
             "sums": self.sums,
+            "rematch_sums": self.rematch_sums,
+            "diagnosis": self.diagnosis,
             "epoch_seconds": self.epoch_seconds,
             "seconds": self.seconds,
             "rows": self.rows,
@@ -146,6 +157,7 @@ class Trainer:
             self.global_step = position["global_step"]
             self.plan = None if state["plan"] is None else _plan_from_state(state["plan"])
             self.sums, self.rows, self.best = state["sums"], state["rows"], state["best"]
+            self.rematch_sums, self.diagnosis = state["rematch_sums"], state["diagnosis"]
             self.epoch_seconds, self.seconds = state["epoch_seconds"], state["seconds"]
             restore_generators(state["generators"])
         except (KeyError, ValueError, TypeError) as error:
@@ -156,16 +168,8 @@ class Trainer:
         settings = self.settings
         if self.plan is None:
             progress.note("planning")
-            scorer = TrainingSetScorer(
-                self.track.training,
-                self.matchers,
-                settings.training.batch_size,
-                self.accelerator.device,
-                settings.seed,
-                self.epoch,
-                stop.raise_if_asked,
-            )
-            self.plan = self.method.plan_epoch(self.epoch, scorer)
+            scorer = self.scorer(self.epoch, stop.raise_if_asked)
+            self.plan = self._judged(self.method.plan_epoch(self.epoch, scorer))
         steps = step_ids(self.plan, settings.training.batch_size, settings.seed, self.epoch)
         batches = EpochBatches(self.track.training, steps, settings.seed, self.epoch)
         for module in self.modules.values():
@@ -183,6 +187,32 @@ class Trainer:
             if time.monotonic() - self._saved_at > 60 * settings.training.checkpoint_minutes:
                 self.save()
 
+    def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
+        """What gives a method evidence over the training set.
+
+        Args:
+            epoch: from 0; another epoch shuffles in another way.
+            after_batch: called now and then, such as to ask whether to stop.
+        """
+        return TrainingSetScorer(
+            self.track.training,
+            self.settings.training.batch_size,
+            self.accelerator.device,
+            self.settings.seed,
+            epoch,
+            after_batch,
+        )
+
+    def _judged(self, plan: EpochPlan) -> EpochPlan:
+        """Have what a new plan believes judged, and the plan without it; training never sees the verdict."""
+        self.diagnosis = {} if plan.division is None else self.track.diagnose(plan.division)
+        self.rematch_sums = {}
+        return replace(plan, division=None)
+
+    def _judge(self, rematch: Rematch) -> None:
+        for name, value in self.track.judge_rematch(rematch).items():
+            self.rematch_sums[name] = self.rematch_sums.get(name, 0.0) + value
+
     def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
         set_lr(self.optimiser, lr_factor(self.settings.optim, self.epoch, self.global_step))
         result = self.method.training_step(batches)
@@ -194,6 +224,8 @@ class Trainer:
         if self.settings.optim.clip is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.settings.optim.clip)
         self.optimiser.step()
+        if result.rematch is not None:
+            self._judge(result.rematch)
         n_pairs = sum(len(batch) for batch in batches.values())
         for name, value in {"loss": loss, "pairs": n_pairs, "steps": 1, **result.metrics}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
@@ -233,6 +265,8 @@ class Trainer:
             "lr": lr_factor(settings.optim, self.epoch, self.global_step) * settings.optim.lr,
             "steps": int(steps),
             **self.plan.metrics,
+            **({"division": self.diagnosis} if self.diagnosis else {}),
+            **({"rematch": self.track.rematch_quality(self.rematch_sums)} if self.rematch_sums else {}),
             settings.evaluation.select: measured,
             "pairs_seen": int(pairs),
             "seconds": round(self.epoch_seconds, 3),

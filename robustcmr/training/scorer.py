@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from robustcmr.data.base import TrainingData
 from robustcmr.evaluation.scoring import evaluation_mode
+from robustcmr.matchers.base import Matcher
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, PairBatch
 
@@ -21,7 +22,6 @@ class TrainingSetScorer:
 
     Args:
         data: the training pairs.
-        matchers: the matchers of the run.
         batch_size: pairs a batch; the last one is smaller but never a single pair.
         device: where the matchers are.
         seed: the run's seed.
@@ -32,7 +32,6 @@ class TrainingSetScorer:
     def __init__(
         self,
         data: TrainingData,
-        matchers: Sequence[nn.Module],
         batch_size: int,
         device: torch.device,
         seed: int,
@@ -40,26 +39,24 @@ class TrainingSetScorer:
         after_batch: Callable[[], None] | None = None,
     ) -> None:
         self._data = data
-        self._matchers = matchers
         self._batch_size = batch_size
         self._device = device
         self._keys = (seed, _PURPOSE, epoch)
         self._after_batch = after_batch
 
-    def __call__(
-        self, evidence: Callable[[torch.Tensor, PairBatch], torch.Tensor], matcher: int = 0
-    ) -> FloatArray:
+    def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
         n_pairs = len(self._data)
         order = generator_for(*self._keys).permutation(n_pairs)
         # as even as possible, so that no batch is left without negatives
         parts = np.array_split(order, max(1, round(n_pairs / self._batch_size)))
-        gathered = np.empty(n_pairs, dtype=np.float32)
-        model = self._matchers[matcher]
-        with evaluation_mode(model), torch.inference_mode():
+        gathered = np.empty(0, dtype=np.float32)
+        with evaluation_mode(matcher), torch.inference_mode():
             for ids in parts:
                 batch = self._data.batch(ids).to(self._device)
-                values = evidence(model(batch.images, batch.texts).float(), batch)
+                values = evidence(matcher(batch.images, batch.texts).float(), batch)
+                if not len(gathered):
+                    gathered = np.empty((n_pairs, *values.shape[1:]), dtype=np.float32)
                 gathered[ids] = values.float().cpu().numpy()
                 if self._after_batch is not None:
                     self._after_batch()

@@ -142,7 +142,7 @@ class Scenes(PairsData):
         """What each caption of a split claims."""
         return self._open(split).meanings
 
-    def caption_satisfied(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
+    def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
         """Which pictures a caption is true of, by the scenes themselves.
 
         Args:
@@ -152,6 +152,9 @@ class Scenes(PairsData):
 
         Returns:
             (k,) bool; True at the caption's own picture.
+
+        Raises:
+            DataError: there is no such split.
         """
         content = self._open(split)
         return content.table.satisfies(content.meanings[caption_row], images)

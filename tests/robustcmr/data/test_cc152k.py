@@ -42,6 +42,13 @@ def test_one_caption_an_image(tmp_path):
     assert data.features_path("train") == tmp_path / "train_ims.npy"
 
 
+def test_training_pairs_are_not_trusted(tmp_path):
+    for name in ("train", "dev", "test"):
+        put(tmp_path, name, features_of(1), ["1\ta"])
+    data = opened(tmp_path)
+    assert [data.split(name).trusted for name in data.splits()] == [False, True, True]
+
+
 def test_damaged_splits(tmp_path):
     put(tmp_path, "train", features_of(3), ["1\ta", "2\tb"])
     with pytest.raises(DataError, match="3 rows for 2 captions; expected one row a caption"):

@@ -51,6 +51,25 @@ def test_images_stored_once_or_once_a_caption(tmp_path, repeats):
     np.testing.assert_array_equal(split.features.take(np.array([7, 2])), features[[7, 2]].astype(np.float32))
 
 
+def test_training_pairs_are_trusted_unless_one_says_otherwise(tmp_path):
+    for name in ("train", "dev"):
+        put(tmp_path, name, features_of(2), captions_of(2))
+    assert [opened(tmp_path).split(name).trusted for name in ("train", "dev")] == [True, True]
+    harvested = opened(tmp_path, trusted=False)
+    assert [harvested.split(name).trusted for name in ("train", "dev")] == [False, True]
+
+
+def test_a_caption_fits_its_own_image_alone(tmp_path):
+    put(tmp_path, "train", features_of(4), captions_of(4))
+    data = opened(tmp_path)
+    for caption in (0, 4, 13):
+        found = data.fits("train", caption, np.array([3, 0, 2, 2, 1, 0]))
+        assert found.dtype == np.bool_
+        assert found.tolist() == [image == caption // 5 for image in (3, 0, 2, 2, 1, 0)]
+    with pytest.raises(DataError, match="no split 'dev'"):
+        data.fits("dev", 0, np.array([0]))
+
+
 def test_fingerprint_is_that_of_the_data_not_of_the_files(tmp_path):
     features = features_of(8)
     put(tmp_path / "once", "dev", features, captions_of(8))

@@ -27,7 +27,7 @@ class WithNetwork(Small):
         return {"cost": self.network}
 
 
-def no_scorer(evidence, matcher=0):
+def no_scorer(evidence, matcher):
     raise AssertionError("a baseline asks for no evidence")
 
 
@@ -41,7 +41,7 @@ def test_a_method_needs_a_step():
 
 @pytest.mark.parametrize("n_pairs", [1, 1000])
 def test_an_epoch_covers_every_pair_once(n_pairs):
-    plan = Small(Options(), [], n_pairs).plan_epoch(0, no_scorer)
+    plan = Small(Options(), [], n_pairs, 4).plan_epoch(0, no_scorer)
     (ids,) = plan.streams.values()
     assert list(plan.streams) == ["all"]
     assert ids.dtype == np.int64
@@ -53,7 +53,7 @@ def test_every_trainable_parameter_is_in_one_group():
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
     matchers = [nn.Linear(4, 1), nn.Sequential(nn.Linear(1, 1), frozen)]
-    method = WithNetwork(Options(), matchers, 5)
+    method = WithNetwork(Options(), matchers, 5, 4)
     grouped = [p for group in method.parameter_groups() for p in group["params"]]
     expected = [
         *matchers[0].parameters(),
@@ -61,12 +61,12 @@ def test_every_trainable_parameter_is_in_one_group():
         *method.network.parameters(),
     ]
     assert [id(p) for p in grouped] == [id(p) for p in expected]
-    assert Small(Options(), matchers, 5).auxiliary == {}
+    assert Small(Options(), matchers, 5, 4).auxiliary == {}
 
 
 def test_the_epoch_survives_a_stop():
-    method = Small(Options(), [], 5)
+    method = Small(Options(), [], 5, 4)
     method.plan_epoch(7, no_scorer)
-    again = Small(Options(), [], 5)
+    again = Small(Options(), [], 5, 4)
     again.load_state_dict(method.state_dict())
     assert again.epoch == 7

@@ -46,7 +46,7 @@ def batch():
 
 
 def step(cls, options, batch, epoch=0):
-    method = cls(options, [Scores()], N)
+    method = cls(options, [Scores()], N, N)
     method.plan_epoch(epoch, None)
     return method.matchers[0].scores, method.training_step({"all": batch})
 
@@ -64,14 +64,14 @@ def test_hinge_switches_from_all_negatives_to_the_hardest(batch):
 
 
 def test_hinge_resumed_after_the_switch_goes_on_with_the_hardest(batch):
-    stopped = Hinge(HingeOptions(switch_epoch=2), [Scores()], N)
+    stopped = Hinge(HingeOptions(switch_epoch=2), [Scores()], N, N)
     stopped.plan_epoch(4, None)
-    resumed = Hinge(HingeOptions(switch_epoch=2), [Scores()], N)
+    resumed = Hinge(HingeOptions(switch_epoch=2), [Scores()], N, N)
     resumed.load_state_dict(stopped.state_dict())
     torch.testing.assert_close(
         resumed.training_step({"all": batch}).loss, stopped.training_step({"all": batch}).loss
     )
-    fresh = Hinge(HingeOptions(switch_epoch=2), [Scores()], N)
+    fresh = Hinge(HingeOptions(switch_epoch=2), [Scores()], N, N)
     assert fresh.training_step({"all": batch}).loss != resumed.training_step({"all": batch}).loss
 
 

@@ -147,3 +147,41 @@ def test_cards_are_framed_with_paper_between_them():
     assert third - second == GAP + 1
     assert fourth == len(sheet) - GAP - 1
     assert (sheet[second + 1 : third] == 255).all()
+
+
+def test_two_pictures_stand_side_by_side():
+    red, blue = Image.new("RGB", (50, 50), (200, 30, 30)), Image.new("RGB", (40, 80), (30, 30, 200))
+    sheet = np.asarray(contact_sheet([SheetEntry(red, [], beside=blue)], width=200))
+    each = (200 - PADDING) // 2
+    for colour, left, height in (((200, 30, 30), 0, each), ((30, 30, 200), each + PADDING, 2 * each)):
+        rows, columns = np.nonzero((sheet == colour).all(axis=-1))
+        assert columns.min() == GAP + PADDING + left
+        assert np.ptp(columns) + 1 == each
+        assert rows.min() == GAP + PADDING
+        assert np.ptp(rows) + 1 == height
+
+
+def test_names_stand_under_their_pictures():
+    white = Image.new("RGB", (50, 50), (255, 255, 255))
+    plain, left, right, both, long = (
+        contact_sheet([SheetEntry(white, [], beside=white, names=names)], width=200)
+        for names in ((), ("mmm",), ("", "mmm"), ("mmm", "mmm"), ("mmm " * 6, "mmm"))
+    )
+    assert plain.height < left.height == right.height == both.height < long.height
+    half = GAP + PADDING + 100
+
+    def inked(sheet):
+        dark = np.asarray(sheet).astype(int).sum(axis=-1)[GAP + PADDING + 94 :, GAP + 2 : -GAP - 2] < 600
+        return bool(dark[:, : half - GAP - 2].any()), bool(dark[:, half - GAP - 2 :].any())
+
+    assert [inked(sheet) for sheet in (left, right, both)] == [(True, False), (False, True), (True, True)]
+
+
+def test_letters_of_a_name_are_not_cut_at_their_feet():
+    white = Image.new("RGB", (50, 50), (255, 255, 255))
+
+    def depth(name):
+        sheet = np.asarray(contact_sheet([SheetEntry(white, [], names=(name,))], width=100)).astype(int)
+        return int(np.flatnonzero((sheet.sum(axis=-1)[:, GAP + 2 : -GAP - 2] < 500).any(axis=1)).max())
+
+    assert depth("ggg") > depth("mmm") + 2

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
-from robustcmr.reporting.tables import recall_table, render
+from robustcmr.reporting.tables import division_table, recall_table, rematch_table, render
 
 DEV = {
     "i2t_r1": 61.25,
@@ -79,3 +80,94 @@ def test_a_missing_measure_is_named() -> None:
         recall_table({"dev": {"rsum": 1.0}})
     with pytest.raises(ValueError, match="only none"):
         recall_table({"dev": {}})
+
+
+DIVISION = {
+    "auroc": 1.0,
+    "average_precision": 0.951,
+    "precision": 0.9126,
+    "recall": 0.0,
+    "f1": 0.5,
+    "accuracy": 0.93,
+    "calibration_error": 0.021,
+    "suspected": 0.383,
+    "noise_rate": 0.401,
+    "noise_rate_low": 0.39,
+    "noise_rate_high": 0.412,
+    "noise_rate_true": 0.4,
+    "noise_rate_error": 0.001,
+}
+REMATCH = {
+    "plan": 0.81,
+    "chance": 0.0123,
+    "row_max": 0.43,
+    "column_max": 0.4,
+    "row_max_same_mass": 0.75,
+    "reachable": 0.62,
+    "mass": 0.1,
+}
+
+
+def lines_of(table: Table, width: int = 80) -> list[str]:
+    return [line for line in render(table, width).splitlines() if line and "──" not in line]
+
+
+def test_divisions_are_shown_in_percent() -> None:
+    heads, row = lines_of(division_table({"6": DIVISION}, rows="epoch"))
+    names = "epoch AUROC AP prec. recall F1 acc. ECE susp. noise true"
+    assert heads.replace("95% int.", "").split() == names.split()
+    numbers = "6 100.0 95.1 91.3 0.0 50.0 93.0 2.1 38.3 40.1 39.0–41.2 40.0"
+    assert row.split() == numbers.split()
+    assert ends(heads)[:9] == ends(row)[:9]
+    assert ends(heads)[-1] == ends(row)[-1]
+
+
+def test_what_a_division_lacks_is_left_out_and_never_zero() -> None:
+    poor = {"accuracy": 0.6, "suspected": 0.0, "noise_rate_true": 0.4}
+    heads, row = lines_of(division_table({"6": poor}))
+    assert heads.split() == ["acc.", "susp.", "true"]
+    assert row.split() == ["6", "60.0", "0.0", "40.0"]
+    heads, _, second = lines_of(division_table({"6": DIVISION, "7": poor}, rows="epoch"))
+    assert second.split() == ["7", "60.0", "0.0", "40.0"]
+    for name, number in (("acc.", "60.0"), ("susp.", "0.0"), ("true", "40.0")):
+        assert heads.index(name) + len(name) == second.index(f" {number}") + 1 + len(number)
+
+
+def test_half_an_interval_is_none() -> None:
+    heads, _ = lines_of(division_table({"6": {"noise_rate": 0.4, "noise_rate_high": 0.5}}))
+    assert heads.split() == ["noise"]
+
+
+def test_rematching_is_shown_beside_simpler_rules() -> None:
+    heads, row = lines_of(rematch_table({"6": REMATCH, "7": {}}, rows="epoch"))[:2]
+    assert heads.split() == [
+        "epoch",
+        "plan",
+        "chance",
+        "row",
+        "max",
+        "same",
+        "mass",
+        "column",
+        "max",
+        "reachable",
+        "mass",
+    ]
+    assert row.split() == ["6", "81.0", "1.2", "43.0", "75.0", "40.0", "62.0", "10.0"]
+    _, second = lines_of(rematch_table({"6": REMATCH, "7": {"plan": 0.0}}))[1:]
+    assert second.split() == ["7", "0.0"]
+    heads, only = lines_of(rematch_table({"6": {}}, rows="epoch"))
+    assert (heads, only) == ("epoch", "6")
+
+
+@pytest.mark.parametrize(
+    "table", [division_table({"epoch 12": DIVISION}), rematch_table({"epoch 12": REMATCH})]
+)
+def test_tables_of_beliefs_fit_a_terminal_and_keep_their_numbers(table: Table) -> None:
+    assert all(len(line) <= 80 for line in render(table, 80).splitlines())
+    assert "…" not in render(table, 60)
+
+
+def test_titles_and_markup() -> None:
+    assert render(rematch_table({"[red]x": REMATCH}, title="T")).startswith("T\n")
+    assert "[red]x" in render(division_table({"[red]x": DIVISION}))

@@ -21,7 +21,7 @@ def scored(tiny_tree: dict[str, Any]) -> Any:
 
     def make(batch_size: int = 16, epoch: int = 0, after: Any = None) -> TrainingSetScorer:
         return TrainingSetScorer(
-            track.training, [matcher], batch_size, torch.device("cpu"), seed=4, epoch=epoch, after_batch=after
+            track.training, batch_size, torch.device("cpu"), seed=4, epoch=epoch, after_batch=after
         )
 
     return track, matcher, make
@@ -29,7 +29,7 @@ def scored(tiny_tree: dict[str, Any]) -> Any:
 
 def test_the_pairs_own_scores_come_back_in_order(scored: Any) -> None:
     track, matcher, make = scored
-    got = make()(lambda scores, batch: scores.diagonal())
+    got = make()(lambda scores, batch: scores.diagonal(), matcher)
     matcher.eval()
     expected = [  # one pair at a time, nothing hidden by augmentation
         matcher(batch.images, batch.texts).item()
@@ -40,7 +40,7 @@ def test_the_pairs_own_scores_come_back_in_order(scored: Any) -> None:
 
 
 def test_batches_are_shuffled_by_epoch_and_nearly_even(scored: Any) -> None:
-    _, _, make = scored
+    _, matcher, make = scored
     seen: list[list[list[int]]] = []
     for epoch in (0, 0, 1):
         seen.append([])
@@ -49,7 +49,7 @@ def test_batches_are_shuffled_by_epoch_and_nearly_even(scored: Any) -> None:
             seen[-1].append(batch.pair_ids.tolist())
             return scores.diagonal()
 
-        make(30, epoch)(note)
+        make(30, epoch)(note, matcher)
     assert sorted(i for batch in seen[0] for i in batch) == list(range(200))
     assert {len(batch) for batch in seen[0]} <= {28, 29}
     assert seen[0] == seen[1]
@@ -66,7 +66,7 @@ def test_mode_is_evaluation_and_comes_back_even_after_an_error(scored: Any) -> N
         return scores.diagonal()
 
     matcher.train()
-    make()(look)
+    make()(look, matcher)
     assert set(modes) == {(False, False)}
     assert matcher.training
 
@@ -74,5 +74,5 @@ def test_mode_is_evaluation_and_comes_back_even_after_an_error(scored: Any) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(after=stop)(look)
+        make(after=stop)(look, matcher)
     assert matcher.training

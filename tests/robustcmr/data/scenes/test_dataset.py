@@ -83,19 +83,19 @@ def test_captions_are_true_of_their_pictures_and_rarely_of_others(small):
     for name in small.splits():
         split = small.split(name)
         images = np.arange(split.n_images)
-        table = np.stack([small.caption_satisfied(name, row, images) for row in range(len(split.captions))])
+        table = np.stack([small.fits(name, row, images) for row in range(len(split.captions))])
         assert table[np.arange(len(table)), split.image_of_caption].all()
         others = (table.sum() - len(table)) / (table.size - len(table))
         assert others < 0.01
         assert oracle_recalls(table, split.image_of_caption)["rsum"] > 560
 
 
-def test_caption_satisfied_answers_in_the_order_asked(small):
+def test_fits_answers_in_the_order_asked(small):
     scenes, meanings = small.scenes("train"), small.meanings("train")
     images = np.array([7, 1, 1, 0, 23])
     for row in (0, 5, 35):
         expected = [satisfies(scenes[image], meanings[row]) for image in images]
-        assert small.caption_satisfied("train", row, images).tolist() == expected
+        assert small.fits("train", row, images).tolist() == expected
 
 
 def test_seed_and_split_change_everything(cache):

@@ -1,0 +1,59 @@
+"""A slow copy of a matcher: the running mean of its weights, which judges more steadily than it does."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from robustcmr.matchers.base import Matcher
+from robustcmr.types import PairBatch
+
+
+class Teacher(nn.Module):
+    """Running mean of a matcher's weights; always in evaluation mode and without gradients.
+
+    After t updates it keeps ``min(decay, (1 + t) / (10 + t))`` of itself at the next, so that it follows
+    quickly at first.
+
+    Args:
+        matcher: whose mean to keep.
+        decay: in (0, 1), what it keeps of itself at each update in the long run.
+
+    References:
+        Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017.
+    """
+
+    updates: Tensor
+
+    def __init__(self, matcher: Matcher, decay: float) -> None:
+        super().__init__()
+        self.matcher: Matcher = copy.deepcopy(matcher).requires_grad_(False)
+        self.decay = decay
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.eval()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in evaluation mode."""
+        del mode
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def follow(self, matcher: Matcher) -> None:
+        """Move towards the matcher as it is; what is no floating number, such as a counter, is copied."""
+        t = int(self.updates)
+        kept = min(self.decay, (1 + t) / (10 + t))
+        for own, new in zip(self.matcher.state_dict().values(), matcher.state_dict().values(), strict=True):
+            if own.is_floating_point():
+                own.lerp_(new.to(own), 1 - kept)
+            else:
+                own.copy_(new)
+        self.updates += 1
+
+    @torch.no_grad()
+    def forward(self, batch: PairBatch) -> Tensor:
+        """Scores of a batch, (B, B) float32."""
+        scores: Tensor = self.matcher(batch.images, batch.texts)
+        return scores.float()

@@ -1,0 +1,124 @@
+"""Two normal components, the noisy one anchored at what pairs look like that were mismatched on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from robustcmr.selection.normalise import Values, check_evidence
+
+SHIFT = 0.1
+"""How far the given wrong pairs lie below the reference, in its spreads: training has seen them."""
+APART = 1.5
+"""Least distance of the clean mean below the noisy one, in spreads of the reference."""
+_NARROWEST = 0.05  # of the spread of the reference, or the clean component could shrink onto equal values
+
+
+@dataclass(frozen=True)
+class AnchoredMixture:
+    """Two normal components, the clean one first.
+
+    Attributes:
+        means: (2,) mean of each; the second is not fitted.
+        variances: (2,) variance of each; the second is not fitted.
+        weights: (2,) shares, sum 1.
+        log_likelihood: natural logarithm, summed over the values.
+        iterations: number of steps taken.
+        converged: whether the likelihood stopped rising before the steps ran out.
+    """
+
+    means: Values
+    variances: Values
+    weights: Values
+    log_likelihood: float
+    iterations: int
+    converged: bool
+
+    n_parameters = 3
+
+    def log_densities(self, values: Values) -> Values:
+        """(2, N) log density of each component, shares left out."""
+        return _log_densities(values, self.means, self.variances)
+
+    def turning_point(self) -> tuple[float, bool] | None:
+        """Where the log ratio clean / noisy turns, and whether it is highest there; None where never."""
+        low, high = self.variances
+        if low == high:
+            return None
+        return float((self.means[0] * high - self.means[1] * low) / (high - low)), bool(low < high)
+
+    def scores(self, values: Values) -> Values:
+        """(4, N) slope of each log density in its mean and variance; 0 for the anchored component."""
+        apart = (values - self.means[0]) / self.variances[0]
+        zero = np.zeros_like(values)
+        return np.stack([apart, 0.5 * (apart**2 - 1 / self.variances[0]), zero, zero])
+
+
+def fit_anchored_mixture(
+    values: Values,
+    reference: Values,
+    shift: float = SHIFT,
+    apart: float = APART,
+    max_iterations: int = 1000,
+    tolerance: float = 1e-8,
+) -> AnchoredMixture:
+    """Find the clean component and the shares, by expectation maximisation; the noisy component is given.
+
+    What a wrong pair looks like need not be guessed: any image with any other caption is one. Only training
+    on the given ones brings them a little closer than pairs never given, hence ``shift``. Fitting both
+    components freely is far less sure where they overlap.
+
+    Args:
+        values: (N,) finite evidence of the given pairs, N >= 2, high where a pair looks wrong.
+        reference: (M,) evidence, on the same scale, of pairs mismatched on purpose; M >= 2, not all equal.
+        shift: distance of the noisy mean below that of the reference, in spreads of it, >= 0.
+        apart: least distance of the clean mean below the noisy one, in spreads of the reference, >= 0.
+        max_iterations: most steps, >= 1.
+        tolerance: stop once a step gains less log likelihood than this, per value.
+
+    Returns:
+        The mixture, the same whatever the order of the values.
+
+    Raises:
+        ValueError: there are fewer than two values on either side, or the reference has no spread.
+        TrainingDivergedError: a value is NaN or infinite.
+
+    References:
+        Efron, Large-Scale Inference, 2010, for mixtures of which one component is known.
+    """
+    ordered, known = np.sort(check_evidence(values)), check_evidence(reference)
+    spread = float(known.std())
+    if len(ordered) < 2 or len(known) < 2 or spread == 0:
+        raise ValueError(
+            "an anchored mixture needs two or more values and a reference that is not all equal, "
+            f"got {len(ordered)} values and a reference of {len(known)} with a spread of {spread:g}"
+        )
+    noisy_mean = float(known.mean()) - shift * spread
+    highest, narrowest = noisy_mean - apart * spread, _NARROWEST * spread
+    means = np.array([min(float(np.quantile(ordered, 0.1)), highest), noisy_mean])
+    variances, share = np.array([spread**2, spread**2]), 0.5
+    likelihood, converged, steps = -np.inf, False, 0
+    while steps < max_iterations and not converged:
+        steps += 1
+        low, high = _log_densities(ordered, means, variances)
+        low, high = low + np.log1p(-share), high + np.log(share)
+        total = float(np.logaddexp(low, high).mean())
+        converged = total - likelihood < tolerance
+        likelihood = total
+        in_noisy = expit(high - low)  # (N,)
+        # both shares stay possible, or the search could not leave an end
+        share = float(np.clip(in_noisy.mean(), 1e-6, 1 - 1e-6))
+        in_clean = 1 - in_noisy
+        weight = max(float(in_clean.sum()), np.finfo(np.float64).tiny)
+        means[0] = min(float(in_clean @ ordered) / weight, highest)
+        variances[0] = max(float(in_clean @ (ordered - means[0]) ** 2) / weight, narrowest**2)
+    return AnchoredMixture(
+        means, variances, np.array([1 - share, share]), likelihood * len(ordered), steps, converged
+    )
+
+
+def _log_densities(values: Values, means: Values, variances: Values) -> Values:
+    squares = (values - means[:, None]) ** 2 / variances[:, None]
+    return np.asarray(-0.5 * (squares + np.log(2 * np.pi * variances)[:, None]))

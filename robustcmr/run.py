@@ -200,7 +200,7 @@ def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Co
 
 
 def _report_pairs(track: Track, trainer: Trainer, method: Method, run: RunFolder) -> dict[str, Any]:
-    """What the method believes of the training pairs with its best epoch, held against the truth."""
+    """What the method believes of the training pairs with its best epoch, and how true that is."""
     scorer = trainer.scorer(trainer.settings.training.epochs)
     division = method.believe(scorer)
     if division is None:
@@ -211,9 +211,14 @@ def _report_pairs(track: Track, trainer: Trainer, method: Method, run: RunFolder
     if table is not None:
         write_pairs(run.pairs, table)
     plot_evidence(division, run.plots / "evidence.png", track.mismatched())
-    best = trainer.best_row
-    judged = {"division": track.diagnose(division), "rematch": best.get("rematch", {})}
-    return {"beliefs": {"reason": division.reason, **{k: v for k, v in judged.items() if v}}}
+    judged = {"division": track.diagnose(division), "rematch": trainer.best_row.get("rematch", {})}
+    believed = {
+        "reason": division.reason,
+        "suspected": float((~division.is_clean).mean()),
+        "noise_rate": division.noise_rate,
+        "noise_interval": division.noise_interval,
+    }
+    return {"beliefs": {**believed, **{name: found for name, found in judged.items() if found}}}
 
 
 def _results(

@@ -68,7 +68,7 @@ def report_run(run: RunFolder, as_json: bool) -> None:
     console = Console()
     print_recalls(console, results["splits"])
     print_beliefs(console, results.get("beliefs", {}))
-    for line in run_summary(results):
+    for line in [*run_summary(results), *belief_summary(results.get("beliefs"), run.path)]:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
 
@@ -81,7 +81,7 @@ def print_recalls(console: Console, results: Mapping[str, Mapping[str, float]]) 
 def print_beliefs(console: Console, beliefs: Mapping[str, Any]) -> None:
     """Print how a method's division and rematching agree with the truth, as far as that is known."""
     if "division" in beliefs:
-        console.print(division_table({"training pairs": beliefs["division"]}))
+        console.print(division_table({"train": beliefs["division"]}))
     if "rematch" in beliefs:
         console.print(rematch_table({"best epoch": beliefs["rematch"]}))
 
@@ -102,6 +102,20 @@ def run_summary(results: dict[str, Any]) -> list[str]:
         f"seed {results['seed']}: {noise}",
         f"epoch {results['best_epoch']} of {results['epochs']} was best on {results['selection_split']}; "
         f"{results['seconds']:.0f} s, peak memory {memory:.1f} GiB, {results['parameters']:,} parameters",
+    ]
+
+
+def belief_summary(beliefs: Mapping[str, Any] | None, folder: Path) -> list[str]:
+    """What a finished run believes of its training pairs, in one line; none if it holds no belief."""
+    if beliefs is None:
+        return []
+    suspected, rate = beliefs["suspected"], beliefs["noise_rate"]
+    if rate is None:
+        return [f"no training pair is suspected; {beliefs['reason']}"]
+    low, high = beliefs["noise_interval"]
+    return [
+        f"{suspected:.1%} of the training pairs are suspected, about {rate:.0%} ({low:.0%} to {high:.0%}) "
+        f"are believed wrong; the worst: robustcmr suspects {folder}"
     ]
 
 

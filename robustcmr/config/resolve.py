@@ -24,7 +24,7 @@ COMPONENTS: Mapping[str, tuple[plugins.Registry, str]] = MappingProxyType(
     {
         "data": (plugins.datasets, "scenes"),
         "matcher": (plugins.matchers, "omit"),
-        "method": (plugins.methods, "hinge"),
+        "method": (plugins.methods, "l2rm"),
     }
 )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from robustcmr.errors import TrainingDivergedError
 from robustcmr.evaluation.scoring import BLOCK_BYTES, encode_images, encode_texts, score_matrix
 from robustcmr.matchers.base import Matcher
 from robustcmr.types import FloatArray, ImageBatch, IntArray, TextBatch
@@ -52,12 +53,20 @@ def best_other_images(
         One suggestion a caption; of equally good images the first.
 
     Raises:
-        ValueError: there are no candidates, or the captions are not as many as the given images.
+        ValueError: there are no candidates, they do not ascend, the images are not as many as they are, or
+            the captions not as many as the given images.
+        TrainingDivergedError: a score is NaN or infinite.
     """
     if len(candidates) == 0:
         raise ValueError("there is no image to choose from; give at least one candidate")
+    if (np.diff(candidates) <= 0).any():
+        raise ValueError("the candidates must be ascending image ids, each once; sort them")
     progress = None if after_block is None else lambda *_: after_block()
     images = encode_images(matcher, image_batches, device)
+    if len(images) != len(candidates):
+        raise ValueError(
+            f"got {len(images)} images for {len(candidates)} candidates; give one image a candidate"
+        )
     found_images, found_scores = [], []
     start = 0
     for batch in text_batches:
@@ -65,13 +74,20 @@ def best_other_images(
         scores = score_matrix(matcher, images, texts, block_bytes, progress).numpy()  # (k, b)
         own = given[start : start + len(batch)]  # (b,)
         start += len(batch)
+        if start > len(given):
+            break
         place = np.searchsorted(candidates, own).clip(max=len(candidates) - 1)
         columns = np.arange(len(own))
         scores[place, columns] = np.where(candidates[place] == own, -np.inf, scores[place, columns])
         best = scores.argmax(axis=0)  # (b,)
-        top = scores[best, columns]
-        found_images.append(np.where(np.isfinite(top), candidates[best], -1))
-        found_scores.append(np.where(np.isfinite(top), top, np.nan))
+        top = scores[best, columns]  # NaN where any score is
+        alone = np.isneginf(top)
+        if not np.isfinite(top[~alone]).all():
+            raise TrainingDivergedError(
+                "a score is NaN or infinite, so no image can be suggested; train in float32"
+            )
+        found_images.append(np.where(alone, -1, candidates[best]))
+        found_scores.append(np.where(alone, np.nan, top))
     if start != len(given):
         raise ValueError(f"got {start} captions for {len(given)} given images; give one image a caption")
     return Suggestions(

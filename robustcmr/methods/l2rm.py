@@ -53,11 +53,10 @@ class L2RM(Method):
     - for the cost network, how well it finds matches planted among clean pairs.
 
     Departures from the paper, each with its option: no dummy points (``solver``); targets weighted by mass
-    (``weighting``), and much more of it (``mass``, ``epsilon``); a cost network of any size with a contrast
-    (``cost``); cross entropies divided by how much they resemble those of pairs mismatched on purpose
-    (``mixture``); soft weights (``clean_weights``); one mixed batch in place of two (``streams``); InfoNCE in
-    place of the hardest negatives (``clean_loss``); the teacher (``teacher_decay``, ``agreement``).
-    ``legacy: true`` is the released recipe.
+    (``weighting``); a cost network of any size with a contrast (``cost``); cross entropies divided by how
+    much they resemble those of pairs mismatched on purpose (``mixture``); soft weights (``clean_weights``);
+    one mixed batch in place of two (``streams``); InfoNCE in place of the hardest negatives
+    (``clean_loss``); the teacher (``teacher_decay``, ``agreement``). ``legacy: true`` is the released recipe.
 
     References:
         Han et al., Learning to Rematch Mismatched Pairs for Robust Cross-Modal Retrieval, CVPR 2024.
@@ -76,6 +75,7 @@ class L2RM(Method):
         if config.rematch_weight > 0 and config.cost != "similarity":
             self.cost = CostNetwork() if config.cost == "network" else LegacyCostNetwork(batch_size)
         self.clean_probability = torch.ones(n_pairs)  # (N,)
+        self.is_clean = torch.ones(n_pairs, dtype=torch.bool)  # (N,)
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
@@ -98,11 +98,15 @@ class L2RM(Method):
         self.epoch = epoch
         division = self.believe(scorer)
         self.clean_probability = torch.from_numpy(division.clean_probability).float()
+        self.is_clean = torch.from_numpy(division.is_clean)
         ids = np.arange(self.n_pairs, dtype=np.int64)
         streams = {"all": ids}
         if self.config.streams == "split":
             streams = {"clean": ids[division.is_clean], "noisy": ids[~division.is_clean]}
-        return EpochPlan(streams, {"suspected": float((~division.is_clean).mean())}, division=division)
+        metrics = {"suspected": float((~division.is_clean).mean())}
+        if division.noise_rate is not None:
+            metrics["noise_rate"] = division.noise_rate
+        return EpochPlan(streams, metrics, division)
 
     def believe(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
@@ -133,12 +137,13 @@ class L2RM(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and beliefs."""
-        return {**super().state_dict(), "clean_probability": self.clean_probability}
+        beliefs = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
+        return {**super().state_dict(), **beliefs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back epoch and beliefs."""
         super().load_state_dict(state)
-        self.clean_probability = state["clean_probability"]
+        self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
 
     def _hinges(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) evidence against each pair."""
@@ -173,9 +178,14 @@ class L2RM(Method):
         """The losses of one batch that may hold clean and suspected pairs."""
         scores = self.matcher(batch.images, batch.texts)
         judged = scores.detach().float() if self.teacher is None else self.teacher(batch)
-        belief = self.clean_probability.to(scores.device)[batch.pair_ids.to(scores.device)]  # (B,)
-        is_clean = belief > self.config.threshold
-        weights = belief if self.config.clean_weights == "posterior" else is_clean.to(belief)
+        ids = batch.pair_ids.cpu()
+        belief = self.clean_probability[ids].to(scores.device)  # (B,)
+        is_clean = self.is_clean[ids].to(scores.device)  # (B,)
+        weights, doubts = belief, 1 - belief
+        if self.config.clean_weights == "equal":
+            weights, doubts = is_clean.to(belief), torch.ones_like(belief)
+        if self.config.streams == "split":
+            weights = weights * is_clean  # the noisy batch is for rematching alone
         losses = {"clean_loss": self._clean_loss(scores, batch, weights)}
         if self._agrees:
             losses["agreement_loss"] = self._agreement_loss(scores, judged, batch)
@@ -183,7 +193,7 @@ class L2RM(Method):
             losses["cost_loss"] = self._cost_loss(judged, batch, is_clean)
         found = None
         if self._can_rematch(~is_clean):
-            found, losses["rematch_loss"] = self._rematch(scores, judged, batch, ~is_clean, 1 - weights)
+            found, losses["rematch_loss"] = self._rematch(scores, judged, batch, ~is_clean, doubts)
         return _added(losses, found)
 
     def _clean_loss(self, scores: Tensor, batch: PairBatch, weights: Tensor) -> Tensor:
@@ -230,12 +240,13 @@ class L2RM(Method):
         return self.config.rematch_weight > 0 and count > 0
 
     def _rematch(
-        self, scores: Tensor, judged: Tensor, batch: PairBatch, suspected: Tensor, weights: Tensor
+        self, scores: Tensor, judged: Tensor, batch: PairBatch, suspected: Tensor, doubts: Tensor
     ) -> tuple[Rematch, Tensor]:
         """Move the suspected captions of a batch among its images; the plan, and the loss towards it."""
         columns = suspected.nonzero().squeeze(1)  # (k,)
         pair_ids = batch.pair_ids.to(scores.device)
-        allowed = allowed_cells(pair_ids, pair_ids[columns], batch.same_image[:, columns])  # (B, k)
+        same_image = batch.same_image[:, columns] if self.config.mask_same_image else None
+        allowed = allowed_cells(pair_ids, pair_ids[columns], same_image)  # (B, k)
         seen = judged[:, columns]
         with torch.no_grad():
             cost = 1.0 - seen if self.cost is None else self.cost(seen, allowed)
@@ -252,8 +263,8 @@ class L2RM(Method):
                 scores[:, columns], targets.rows, targets.columns, tau, allowed
             )
         # clean images know their caption; only those of suspected pairs learn from the plan
-        by_image = (targets.row_weights * rows * suspected * weights).sum()
-        by_caption = (targets.column_weights * of_columns * weights[columns]).sum()
+        by_image = (targets.row_weights * rows * suspected * doubts).sum()
+        by_caption = (targets.column_weights * of_columns * doubts[columns]).sum()
         found = Rematch(pair_ids, pair_ids[columns], plan, seen, allowed)
         return found, self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores)
 

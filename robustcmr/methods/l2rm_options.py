@@ -37,7 +37,11 @@ RELEASED = MappingProxyType(
 class L2RMOptions(Options):
     """Options of L2RM; ``legacy: true`` changes the defaults of the others to the released recipe."""
 
-    legacy: bool = Field(False, description="start from the released recipe: what is not set takes its value")
+    legacy: bool = Field(
+        False,
+        strict=True,  # the preset below is chosen before pydantic turns a 1 into true
+        description="start from the released recipe: what is not set takes its value",
+    )
     # warm-up
     warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
     warmup_loss: Literal["infonce", "rce"] = Field(
@@ -79,7 +83,10 @@ class L2RMOptions(Options):
         description="all pairs count by their probability of being clean, or the clean ones all the same",
     )
     margin: float = Field(0.2, gt=0.0, description="margin of the hinge with the hardest negatives")
-    mask_same_image: bool = Field(True, description="captions given to the same image are no negatives")
+    mask_same_image: bool = Field(
+        True,
+        description="captions given to the same image are no negatives, and none of them is rematched to it",
+    )
     # rematching
     rematch_weight: float = Field(
         1.0, ge=0.0, description="weight of the rematched targets; 0 leaves suspected pairs without any"
@@ -99,8 +106,8 @@ class L2RMOptions(Options):
     solver: Literal["partial", "dummies"] = Field(
         "partial", description="partial transport as such, or balanced with dummy points as released"
     )
-    mass: float = Field(0.9, gt=0.0, le=1.0, description="rho, share of the suspected captions' mass to move")
-    epsilon: float = Field(0.05, gt=0.0, description="smoothing of the plan, in units of the cost")
+    mass: float = Field(0.1, gt=0.0, le=1.0, description="rho, share of the suspected captions' mass to move")
+    epsilon: float = Field(0.01, gt=0.0, description="smoothing of the plan, in units of the cost")
     weighting: Literal["mass", "uniform"] = Field(
         "mass", description="targets count by the mass moved for them, or all the same as released"
     )
@@ -118,6 +125,11 @@ class L2RMOptions(Options):
             raise ValueError(
                 f"agreement is {self.agreement} but there is no teacher to agree with; "
                 "set teacher_decay, or agreement to 0"
+            )
+        if self.cost == "positional" and self.streams == "mixed" and self.rematch_weight > 0:
+            raise ValueError(
+                "cost is positional but streams is mixed, and that cost knows full batches of suspected "
+                "pairs alone; set streams to split, or another cost"
             )
         if self.planted_least > self.planted_most:
             raise ValueError(

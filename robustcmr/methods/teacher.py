@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,8 @@ class Teacher(nn.Module):
         """Move towards the matcher as it is; what is no floating number, such as a counter, is copied."""
         t = int(self.updates)
         kept = min(self.decay, (1 + t) / (10 + t))
-        for own, new in zip(self.matcher.state_dict().values(), matcher.state_dict().values(), strict=True):
+        # weights that two layers share come once here, unlike in the state
+        for own, new in zip(_tensors(self.matcher), _tensors(matcher), strict=True):
             if own.is_floating_point():
                 own.lerp_(new.to(own), 1 - kept)
             else:
@@ -57,3 +60,7 @@ class Teacher(nn.Module):
         """Scores of a batch, (B, B) float32."""
         scores: Tensor = self.matcher(batch.images, batch.texts)
         return scores.float()
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())

@@ -14,6 +14,7 @@ SHIFT = 0.1
 APART = 1.5
 """Least distance of the clean mean below the noisy one, in spreads of the reference."""
 _NARROWEST = 0.05  # of the spread of the reference, or the clean component could shrink onto equal values
+_EXTREME = 1e75  # beyond, or below one in so many, squares leave the range of float64
 
 
 @dataclass(frozen=True)
@@ -79,34 +80,35 @@ def fit_anchored_mixture(
         tolerance: stop once a step gains less log likelihood than this, per value.
 
     Returns:
-        The mixture, the same whatever the order of the values.
+        The mixture, the same whatever the order of the values and of the reference.
 
     Raises:
-        ValueError: there are fewer than two values on either side, or the reference has no spread.
+        ValueError: there are fewer than two values on either side, the reference has no spread, or numbers
+            are so large or so small that their squares are lost.
         TrainingDivergedError: a value is NaN or infinite.
 
     References:
         Efron, Large-Scale Inference, 2010, for mixtures of which one component is known.
     """
-    ordered, known = np.sort(check_evidence(values)), check_evidence(reference)
-    spread = float(known.std())
-    if len(ordered) < 2 or len(known) < 2 or spread == 0:
+    ordered, known = np.sort(check_evidence(values)), np.sort(check_evidence(reference))
+    with np.errstate(over="ignore"):
+        spread = float(known.std()) if known[0] < known[-1] else 0.0  # rounding gives equal values some, too
+    if len(ordered) < 2 or not 1 / _EXTREME < spread < _EXTREME:
         raise ValueError(
             "an anchored mixture needs two or more values and a reference that is not all equal, "
             f"got {len(ordered)} values and a reference of {len(known)} with a spread of {spread:g}"
         )
+    furthest = float(np.abs(ordered[[0, -1]]).max())
+    if furthest > _EXTREME:
+        raise ValueError(f"an anchored mixture needs values within {_EXTREME:g} of 0, got {furthest:g}")
     noisy_mean = float(known.mean()) - shift * spread
     highest, narrowest = noisy_mean - apart * spread, _NARROWEST * spread
     means = np.array([min(float(np.quantile(ordered, 0.1)), highest), noisy_mean])
     variances, share = np.array([spread**2, spread**2]), 0.5
-    likelihood, converged, steps = -np.inf, False, 0
+    low, high = _joint(ordered, means, variances, share)
+    likelihood, converged, steps = float(np.logaddexp(low, high).mean()), False, 0
     while steps < max_iterations and not converged:
         steps += 1
-        low, high = _log_densities(ordered, means, variances)
-        low, high = low + np.log1p(-share), high + np.log(share)
-        total = float(np.logaddexp(low, high).mean())
-        converged = total - likelihood < tolerance
-        likelihood = total
         in_noisy = expit(high - low)  # (N,)
         # both shares stay possible, or the search could not leave an end
         share = float(np.clip(in_noisy.mean(), 1e-6, 1 - 1e-6))
@@ -114,9 +116,19 @@ def fit_anchored_mixture(
         weight = max(float(in_clean.sum()), np.finfo(np.float64).tiny)
         means[0] = min(float(in_clean @ ordered) / weight, highest)
         variances[0] = max(float(in_clean @ (ordered - means[0]) ** 2) / weight, narrowest**2)
+        low, high = _joint(ordered, means, variances, share)
+        total = float(np.logaddexp(low, high).mean())
+        converged = total - likelihood < tolerance
+        likelihood = total
     return AnchoredMixture(
         means, variances, np.array([1 - share, share]), likelihood * len(ordered), steps, converged
     )
+
+
+def _joint(values: Values, means: Values, variances: Values, share: float) -> tuple[Values, Values]:
+    """Two (N,) log densities, shares included."""
+    low, high = _log_densities(values, means, variances)
+    return low + np.log1p(-share), high + np.log(share)
 
 
 def _log_densities(values: Values, means: Values, variances: Values) -> Values:

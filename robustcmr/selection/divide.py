@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaincinv
 
 from robustcmr.selection.anchored_mixture import SHIFT, fit_anchored_mixture
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
@@ -26,6 +27,7 @@ LEAST_PAIRS = 20
 """Fewer pairs are never divided."""
 LEAST_SHARE = 0.02
 """Least estimated share of either group for a division by a reference."""
+_LEAST_SPREAD = 1e-9  # of the reference on its scale; less is rounding
 
 
 def separation(mixture: Mixture) -> float:
@@ -115,9 +117,10 @@ def divide(
         (rate.low, rate.high),
         fitted_density(
             mixture,
-            given,
-            lambda x: ((x - lowest) / (highest - lowest)).clip(0, 1),
-            lambda x: np.where((x < lowest) | (x > highest), 0.0, 1 / (highest - lowest)),
+            (0.0, 1.0),
+            lambda v: (1 - v) * lowest + v * highest,
+            lambda v: np.full_like(v, 1 / (highest - lowest)),
+            None if model == "beta" else 0.0,
         ),
     )
 
@@ -129,7 +132,9 @@ def divide_by_reference(
 
     Works on log(1 + evidence), where the evidence of mismatched pairs is nearly normal. The noisy group is
     known from the reference; only the clean one and the shares are fitted. Where the noisy share cannot be
-    told from none, or the clean one from none, nothing is divided and every pair counts as clean.
+    told from none, or the clean one from none, nothing is divided and every pair counts as clean. As clean
+    evidence is not quite normal, the fit may take its upper tail for a noisy group; so pairs are also counted
+    above the middle of the noisy group, where half of it must lie.
 
     Args:
         evidence: (N,) finite and >= 0, high where a pair looks wrong, such as cross entropies.
@@ -141,7 +146,7 @@ def divide_by_reference(
         the reference between none and twice ``SHIFT`` does to the estimate.
 
     Raises:
-        ValueError: ``evidence`` is no vector, negative, or the threshold out of range.
+        ValueError: ``evidence`` is empty or no vector, negative, or the threshold out of range.
         TrainingDivergedError: a value is NaN or infinite.
 
     References:
@@ -149,21 +154,31 @@ def divide_by_reference(
     """
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
-    given, known = check_evidence(evidence), check_evidence(reference)
-    if given.min() < 0 or known.min() < 0:
-        raise ValueError("evidence to be divided by a reference must not be negative, got some that is")
-    if len(given) < LEAST_PAIRS:
-        reason = f"{len(given)} pairs are too few to tell one group from two (needed {LEAST_PAIRS})"
-        return _all_clean(given, threshold, reason)
+    given = check_evidence(evidence)
+    for n, name in ((len(given), "pairs"), (np.size(reference), "mismatched pairs")):
+        if n < LEAST_PAIRS:
+            reason = f"{n} {name} are too few to tell one group from two (needed {LEAST_PAIRS})"
+            return _all_clean(given, threshold, reason)
+    known = check_evidence(reference)
+    least = min(given.min(), known.min())
+    if least < 0:
+        raise ValueError(f"evidence to be divided by a reference must not be negative, got {least:g}")
     values, known = np.log1p(given), np.log1p(known)
-    if not known.std() > 0:
+    if known.std() < _LEAST_SPREAD:
         return _all_clean(given, threshold, "mismatched pairs all have the same evidence")
     fits = [fit_anchored_mixture(values, known, shift) for shift in (0.0, SHIFT, 2 * SHIFT)]
     rates = [noise_rate(mixture, values) for mixture in fits]
     mixture, low, high = fits[1], min(rate.low for rate in rates), max(rate.high for rate in rates)
-    found = f"between {low:.1%} and {high:.1%} of the pairs look like pairs mismatched on purpose"
-    if rates[1].rate < LEAST_SHARE or low < LEAST_SHARE / 10 or rates[1].rate > 1 - LEAST_SHARE:
-        return _all_clean(given, threshold, f"one group: {found}")
+    rate, most = rates[1].rate, _most_noisy(values, float(np.median(known)) - SHIFT * float(known.std()))
+    found = "of the pairs look like pairs mismatched on purpose"
+    if rate < LEAST_SHARE and most == 1:
+        rate = most  # all lie above the reference, and a very wide clean component took them
+    if rate > 1 - LEAST_SHARE:
+        reason = f"one group: about {rate:.1%} {found}, which leaves no clean group to be found"
+        return _all_clean(given, threshold, reason)
+    if min(rate, most) < LEAST_SHARE or low < LEAST_SHARE / 10:
+        reason = f"one group: about {min(rate, most):.1%} {found}, which cannot be told from none"
+        return _all_clean(given, threshold, reason)
     probability = low_posterior(mixture, values)
     return Division(
         probability,
@@ -171,11 +186,17 @@ def divide_by_reference(
         probability > threshold,
         given,
         True,
-        f"two groups: {found}",
-        rates[1].rate,
+        f"two groups: between {low:.1%} and {high:.1%} {found}",
+        rate,
         (low, high),
-        fitted_density(mixture, given, np.log1p, lambda x: 1 / (1 + x)),
+        fitted_density(mixture, (values.min(), values.max()), np.expm1, lambda v: np.exp(-v), 0.0),
     )
+
+
+def _most_noisy(values: Values, middle: float) -> float:
+    """Greatest likely share of a group half of which lies above a point, were nothing else there."""
+    n, above = len(values), int((values > middle).sum())
+    return min(1.0, 2 * float(betaincinv(above + 1, n - above, 0.975))) if above < n else 1.0
 
 
 def _all_clean(evidence: Values, threshold: float, reason: str) -> Division:

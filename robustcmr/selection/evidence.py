@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcmr.errors import ConfigError
 from robustcmr.losses.checks import check_square
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.hinge import hinge_loss
@@ -26,7 +27,8 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
         (B,) mean hinge against captions plus mean hinge against images.
 
     Raises:
-        ValueError: a shape does not fit, or a pair has no negative in the batch.
+        ValueError: a shape does not fit.
+        ConfigError: a pair has no negative in the batch, which is too small.
 
     References:
         Han et al., L2RM, CVPR 2024, section 3.2.
@@ -36,7 +38,7 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
     excluded = itself if same_image is None else same_image | itself
     n_negatives = (~excluded).sum(dim=1)  # (B,)
     if bool((n_negatives == 0).any()):
-        raise ValueError(
+        raise ConfigError(
             f"{int((n_negatives == 0).sum())} of {len(scores)} pairs have no negative in their batch,"
             " expected another image beside each; use a larger batch"
         )

@@ -40,12 +40,17 @@ def robust_range(values: Values, reach: float = 1.0) -> tuple[float, float]:
     Args:
         values: (N,) finite.
         reach: how far beyond the middle 98% a value may lie, in widths of it, >= 0.
+
+    Returns:
+        Two of the values, or limits between them.
     """
-    low, high = np.quantile(values, (_TAIL, 1 - _TAIL))
-    width = high - low
-    if width > 0:
-        return float(max(values.min(), low - reach * width)), float(min(values.max(), high + reach * width))
-    return float(values.min()), float(values.max())
+    least, most = float(values.min()), float(values.max())
+    size = max(1.0, abs(least), abs(most))  # so that no difference overflows
+    low, high = (float(q) for q in np.quantile(values / size, (_TAIL, 1 - _TAIL)))
+    room = reach * (high - low)
+    if high > low:
+        return max(least, size * max(-1.0, low - room)), min(most, size * min(1.0, high + room))
+    return least, most
 
 
 def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:

@@ -22,7 +22,7 @@ class TrainingSetScorer:
 
     Args:
         data: the training pairs.
-        batch_size: pairs a batch; the last one is smaller but never a single pair.
+        batch_size: pairs a batch, about; all are nearly as large as each other, and none is a single pair.
         device: where the matchers are.
         seed: the run's seed.
         epoch: from 0; another epoch shuffles in another way.
@@ -49,7 +49,8 @@ class TrainingSetScorer:
         n_pairs = len(self._data)
         order = generator_for(*self._keys).permutation(n_pairs)
         # as even as possible, so that no batch is left without negatives
-        parts = np.array_split(order, max(1, round(n_pairs / self._batch_size)))
+        count = min(round(n_pairs / self._batch_size), n_pairs // 2)
+        parts = np.array_split(order, max(1, count))
         gathered = np.empty(0, dtype=np.float32)
         with evaluation_mode(matcher), torch.inference_mode():
             for ids in parts:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
-from robustcmr.transport.problems import balance, prepare, refuse_infeasible, require_mass
-from robustcmr.transport.scaling import Side, solve
+from robustcmr.transport.problems import balance, prepare
+from robustcmr.transport.rules import Array, Side, SideBySide, quotient
+from robustcmr.transport.scaling import Settings, solve
 from robustcmr.types import TransportPlan
 
 
@@ -31,11 +29,10 @@ def balanced_plan(
         column_weights: (..., m) >= 0, of the same sum; a difference that rounding explains is scaled away.
         epsilon: smoothing > 0, in units of cost.
         mask: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
-        tolerance: stop when the sums miss the weights by this share of the mass, in all; looked at every ten
-            iterations. Below 1e-6 float32 may not get there.
+        tolerance: stop when the sums miss the weights by this share of the mass, in all. Below 1e-6 float32
+            may not get there.
         max_iterations: most scalings of rows and columns; a warning is logged when they did not suffice.
-        differentiable: let gradients flow through the plan, to costs and weights. The iterations at epsilon
-            are then repeated with their graph, which takes n + m numbers an iteration.
+        differentiable: let gradients flow through the plan, to costs and weights.
 
     Returns:
         The plan.
@@ -48,30 +45,19 @@ def balanced_plan(
         Cuturi, "Sinkhorn Distances", 2013; Schmitzer, "Stabilized Sparse Scaling Algorithms", 2019.
     """
     problem = balance(prepare(cost, row_weights, column_weights, mask))
-    mass = require_mass(problem, problem.rows.weights.sum(-1))
-    result = solve(
-        _Balanced(),
-        problem.levelled_cost,
-        problem.rows,
-        problem.columns,
-        problem.allowed,
-        epsilon=epsilon,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        differentiable=differentiable,
-    )
-    if not bool(result.converged.all()):
-        refuse_infeasible(problem, mass, ~result.converged)
-    return result
+    return solve(_Balanced(), problem, Settings(epsilon, tolerance, max_iterations, differentiable))
 
 
-@dataclass(frozen=True)
-class _Balanced:
+class _Balanced(SideBySide):
     """Scale every row and column to its weight."""
 
-    def step(self, side: Side, log_sums: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        scaling = torch.where(side.present, side.log_weights - log_sums, 0.0)
-        return scaling, torch.zeros_like(scaling[..., :1])
+    slack = 0.0
 
-    def miss(self, side: Side, sums: Tensor, scaling: Tensor, epsilon: float) -> Tensor:
-        return (sums - side.weights.detach()).abs()
+    def anchor(self, logs: Tensor) -> Tensor:
+        return logs
+
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        return quotient(side.weights, sums), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        return side.weights > 0, side.weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustcmr.transport.problems import Problem, balance, prepare, refuse_infeasible, require_mass
+from robustcmr.transport.problems import Problem, balance, prepare, refuse_infeasible
 from robustcmr.types import TransportPlan
 
 _PIVOTS = 10_000_000
@@ -40,30 +40,25 @@ def exact_plan(
         Chapel, Alaya and Gasso, "Partial Optimal Transport with Applications on Positive-Unlabeled Learning",
         2020, for the dummy points; POT, https://pythonot.github.io.
     """
-    problem = prepare(cost.detach(), row_weights.detach(), column_weights.detach(), allowed)
-    r, c = problem.rows.weights, problem.columns.weights
-    wanted = r.sum(-1) if mass is None else torch.as_tensor(mass, dtype=r.dtype, device=r.device).detach()
-    wanted = wanted.expand(r.shape[:-1])
-    if mass is None:
+    balanced = mass is None
+    problem = prepare(cost.detach(), row_weights.detach(), column_weights.detach(), allowed, mass)
+    if balanced:
         problem = balance(problem)
-        c = problem.columns.weights
-    wanted = require_mass(problem, wanted)
-    n, m = problem.cost.shape[-2:]
+    cells, r, c, wanted = (x.cpu() for x in problem.one_by_one())
     plan = torch.stack(
         [
             _solve_one(*parts)
             for parts in zip(
-                problem.cost.reshape(-1, n, m).double().cpu(),
-                r.reshape(-1, n).double().cpu(),
-                c.reshape(-1, m).double().cpu(),
-                problem.allowed.reshape(-1, n, m).cpu(),
-                [None] * wanted.numel() if mass is None else wanted.reshape(-1).tolist(),
+                problem.cost.reshape(cells.shape).cpu().double(),
+                r.double(),
+                c.double(),
+                cells,
+                [None] * len(cells) if balanced else wanted.tolist(),
                 strict=True,
             )
         ]
     )
-    plan = plan.reshape(*r.shape[:-1], n, m).to(r)
-    return _outcome(problem, plan, wanted, balanced=mass is None)
+    return _outcome(problem, plan.view(problem.cost.shape).to(problem.cost), balanced)
 
 
 def _solve_one(cost: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float | None) -> Tensor:
@@ -86,9 +81,10 @@ def _solve_one(cost: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float 
     return torch.from_numpy(plan).clamp(min=0.0) * allowed
 
 
-def _outcome(problem: Problem, plan: Tensor, wanted: Tensor, *, balanced: bool) -> TransportPlan:
+def _outcome(problem: Problem, plan: Tensor, balanced: bool) -> TransportPlan:
     rows, columns, mass = plan.sum(-1), plan.sum(-2), plan.sum((-2, -1))
-    over_r, over_c = rows - problem.rows.weights, columns - problem.columns.weights
+    wanted = problem.one_by_one()[-1].view(problem.batch)
+    over_r, over_c = rows - problem.rows, columns - problem.columns
     if balanced:
         missed = over_r.abs().sum(-1) + over_c.abs().sum(-1)
     else:
@@ -96,5 +92,5 @@ def _outcome(problem: Problem, plan: Tensor, wanted: Tensor, *, balanced: bool) 
     error = missed / wanted
     converged = error <= _CLOSE
     if not bool(converged.all()):
-        refuse_infeasible(problem, wanted, ~converged)
+        refuse_infeasible(problem, ~converged)
     return TransportPlan(plan, rows, columns, mass, 0, error, converged)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor
 
-from robustcmr.transport.problems import prepare, refuse_infeasible, require_mass
-from robustcmr.transport.scaling import ABSENT, Side, solve
+from robustcmr.transport.problems import prepare
+from robustcmr.transport.rules import LARGEST, SMALLEST, Array, Side, greater, lesser
+from robustcmr.transport.scaling import Settings, solve
 from robustcmr.types import TransportPlan
+
+_STEPS = 2  # Newton steps on the common factor for each scaling of a side
+_FLAT = 1e-6  # share of the mass added to their slope: it vanishes where all is full
 
 
 def partial_plan(
@@ -39,86 +40,68 @@ def partial_plan(
             sum of a side is cut off.
         epsilon: smoothing > 0, in units of cost.
         allowed: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
-        tolerance: stop when this share of the mass is out of place, in all: sums above their weights, and
-            sums below the weight of rows and columns that the scaling holds back. Looked at every ten
-            iterations; below 1e-6 float32 may not get there.
+        tolerance: stop when this share of the mass is out of place, in all: sums above their weights, sums
+            below the weight of rows and columns that the scaling holds back, and what the mass is off by.
+            Below 1e-6 float32 may not get there.
         max_iterations: most scalings of rows and columns; a warning is logged when they did not suffice.
-        differentiable: let gradients flow through the plan, to costs, weights and mass. The iterations at
-            epsilon are then repeated with their graph, so memory grows with their number times n m.
+        differentiable: let gradients flow through the plan, to costs, weights and mass.
 
     Returns:
         The plan.
 
     Raises:
         ValueError: if shapes or numbers do not fit.
-        InfeasibleTransportError: if a side is empty, or weights and mask cannot carry the mass. A cheap test
-            runs first; the exact bound is worked out where that fails or the iteration does not converge.
+        InfeasibleTransportError: if a side is empty, or weights and mask cannot carry the mass. What a mask
+            lets pass is looked into where the iteration does not end at once.
 
     References:
         Benamou, Carlier, Cuturi, Nenna and Peyre, "Iterative Bregman Projections for Regularized
         Transportation Problems", 2015, section 5. Their three projections are done here as two: each side is
-        scaled together with the total mass, which is found exactly by sorting.
+        scaled together with the total mass.
     """
-    problem = prepare(cost, row_weights, column_weights, allowed)
-    wanted = torch.as_tensor(mass, dtype=problem.cost.dtype, device=problem.cost.device)
-    wanted = require_mass(problem, wanted.expand(problem.rows.weights.shape[:-1]))
-    result = solve(
-        _Partial(wanted.unsqueeze(-1)),
-        problem.levelled_cost,
-        problem.rows,
-        problem.columns,
-        problem.allowed,
-        epsilon=epsilon,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        differentiable=differentiable,
-    )
-    if not bool(result.converged.all()):
-        refuse_infeasible(problem, wanted, ~result.converged)
-    return result
+    problem = prepare(cost, row_weights, column_weights, allowed, mass)
+    return solve(_Partial(), problem, Settings(epsilon, tolerance, max_iterations, differentiable))
 
 
-@dataclass(frozen=True)
 class _Partial:
     """Raise all cells by one factor until the mass is met, holding each row or column to its weight.
 
-    Attributes:
-        mass: (..., 1) mass to move.
+    Scalings are at most 1: the anchor is 1 over the scaling that the kernel holds, and the most that is left.
     """
 
-    mass: Tensor
+    keeps_mass = True
+    slack = 0.0
 
-    def step(self, side: Side, log_sums: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        sums = torch.where(side.present, log_sums, ABSENT)
-        limit = torch.where(side.present, side.log_weights - log_sums, 0.0)  # factor at which it is full
-        common = _fill(side, sums, limit, self.mass.to(sums))
-        held = torch.where(side.present, (limit - common).clamp(max=0.0), 0.0)
-        return held, common
+    def start(self, Z: Tensor) -> None:
+        return None
 
-    def miss(self, side: Side, sums: Tensor, scaling: Tensor, epsilon: float) -> Tensor:
-        excess = sums - side.weights.detach()
-        full = side.present & (scaling < 0)
-        return torch.where(full, excess.abs(), excess.clamp(min=0.0))
+    def anchor(self, logs: Tensor) -> Tensor:
+        return logs.neg().exp().clamp(max=LARGEST)
+
+    def first_level(self, rows: Side, sums: Array) -> Array:
+        return rows.mass / sums.sum(-1, keepdims=True)
+
+    def most(self, side: Side) -> Array:
+        return side.anchor
+
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        level = _level(side, sums * side.anchor, level)
+        return lesser(side.weights / (level * sums + SMALLEST), side.anchor), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        return (scaling < side.anchor) | (sums > side.weights), side.weights
 
 
-def _fill(side: Side, sums: Tensor, limit: Tensor, mass: Tensor) -> Tensor:
-    """Logarithm t, (..., 1), such that the sum over i of min(weight_i, exp(t + sums_i)) is the mass."""
-    with torch.no_grad():
-        top = torch.where(side.present, limit, ABSENT).amax(-1, keepdim=True)
-        order = torch.where(side.present, limit, top).sort(-1)
-        sorted_sums = sums.gather(-1, order.indices)
-        weights = torch.where(side.present, side.weights, 0.0).gather(-1, order.indices)
-        rest = sorted_sums.flip(-1).logcumsumexp(-1).flip(-1)  # log of what item k and all later ones sum to
-        rest = torch.cat([rest[..., 1:], torch.full_like(rest[..., :1], ABSENT)], -1)
-        filled = weights.cumsum(-1) + (order.values + rest).exp()  # mass when t reaches the limit of item k
-        n_full = (filled <= mass).sum(-1, keepdim=True)
-        n = limit.shape[-1]
-        low = torch.where(n_full > 0, order.values.gather(-1, (n_full - 1).clamp(min=0)), ABSENT)
-        high = order.values.gather(-1, n_full.clamp(max=n - 1))
-        full = side.present & (limit <= low)
-    left = mass - torch.where(full, side.weights, 0.0).sum(-1, keepdim=True)
-    left = left.clamp(min=torch.finfo(left.dtype).tiny)
-    free = torch.where(full, ABSENT, sums).logsumexp(-1, keepdim=True)
-    some_free = (side.present & ~full).any(-1, keepdim=True)
-    level = torch.where(some_free, left.log() - torch.where(some_free, free, 0.0), top)
-    return torch.minimum(torch.maximum(level, low), high)
+def _level(side: Side, sums: Array, level: Array) -> Array:
+    """Factor t, (B, 1, 1), such that the sum over i of min(weight_i, t sum_i) is the mass.
+
+    That sum is concave in t, so Newton steps never go above the t looked for, and reach it after as many as
+    there are rows or columns to be filled on the way, mostly few; more come in the next iterations.
+    """
+    floor = _FLAT * side.mass
+    for _ in range(_STEPS):
+        sent = level * sums
+        short = side.mass - lesser(sent, side.weights).sum(-1, keepdims=True)
+        slope = (sent * (sent < side.weights)).sum(-1, keepdims=True) + floor
+        level = level * greater(short / slope + 1.0, 0.1)
+    return lesser(level, LARGEST)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from robustcmr.errors import InfeasibleTransportError
-from robustcmr.transport.scaling import Side
 
+FORBIDDEN = 1e30  # cost of a cell that may not carry mass: exp(-FORBIDDEN / epsilon) is exactly 0
 _SLACK = 1e-5  # relative excess of mass that rounding explains
 _UNEQUAL = 1e-2  # relative difference of two masses that rounding cannot explain, not even of bfloat16
 
@@ -19,39 +20,58 @@ class Problem:
     """A checked problem, at least float32.
 
     Attributes:
-        cost: (..., n, m), zero where not allowed.
-        allowed: (..., n, m) bool, cells that may carry mass.
-        rows: side of the rows.
-        columns: side of the columns.
+        cost: (..., n, m), about ``FORBIDDEN`` where no mass may pass.
+        rows: (..., n) >= 0 weights; leading axes may be missing where all problems share them.
+        columns: (..., m) >= 0 weights, likewise.
+        mass: (...) mass to be moved; None where that is not given.
     """
 
     cost: Tensor
-    allowed: Tensor
-    rows: Side
-    columns: Side
+    rows: Tensor
+    columns: Tensor
+    mass: Tensor | None = None
 
     @property
-    def levelled_cost(self) -> Tensor:
-        """(..., n, m) cost less its smallest allowed value: where the mass is fixed, the plan is the same."""
-        C = self.cost.detach()
-        return self.cost - torch.where(self.allowed, C, torch.inf).amin((-2, -1), keepdim=True)
+    def batch(self) -> torch.Size:
+        """Leading axes of the problem."""
+        return self.cost.shape[:-2]
+
+    def one_by_one(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Allowed cells (B, n, m), weights of rows (B, n) and columns (B, m), and mass (B,), all detached."""
+        n, m = self.cost.shape[-2:]
+        mass = self.rows.sum(-1) if self.mass is None else self.mass
+        return (
+            (self.cost.detach() < FORBIDDEN / 2).reshape(-1, n, m),
+            self.rows.detach().expand(*self.batch, n).reshape(-1, n),
+            self.columns.detach().expand(*self.batch, m).reshape(-1, m),
+            mass.detach().expand(self.batch).reshape(-1),
+        )
 
 
-def prepare(cost: Tensor, row_weights: Tensor, column_weights: Tensor, allowed: Tensor | None) -> Problem:
-    """Check a problem and bring all its parts to one type and shape.
+def prepare(
+    cost: Tensor,
+    row_weights: Tensor,
+    column_weights: Tensor,
+    allowed: Tensor | None,
+    mass: float | Tensor | None = None,
+) -> Problem:
+    """Check a problem and bring all its parts to one type; one look at the numbers where all is well.
 
     Args:
         cost: (..., n, m); finite where mass is allowed.
         row_weights: (..., n) >= 0, leading axes broadcast.
         column_weights: (..., m) >= 0, leading axes broadcast.
         allowed: (..., n, m) bool, leading axes broadcast; None allows all.
+        mass: mass to be moved, a number or (...); None where that is not given.
 
     Returns:
-        The problem; cells of rows and columns without weight are never allowed.
+        The problem; cells of rows and columns without weight are never allowed, and a mass that rounding put
+        above the weights is brought down to them.
 
     Raises:
-        ValueError: if shapes do not fit, a weight is negative or a number is not finite.
-        InfeasibleTransportError: if some problem has no row or no column with weight.
+        ValueError: if shapes do not fit, a weight is negative, a number is not finite or a mass not positive.
+        InfeasibleTransportError: if some problem has no row or no column with weight, or a mass is above that
+            of a side.
     """
     n, m = cost.shape[-2:]
     if row_weights.shape[-1] != n or column_weights.shape[-1] != m:
@@ -67,105 +87,109 @@ def prepare(cost: Tensor, row_weights: Tensor, column_weights: Tensor, allowed: 
         )
     dtype = torch.promote_types(cost.dtype, torch.float32)
     C, r, c = cost.to(dtype), row_weights.to(dtype), column_weights.to(dtype)
-    cells = (r > 0).unsqueeze(-1) & (c > 0).unsqueeze(-2) & torch.ones_like(C, dtype=torch.bool)
     if allowed is not None:
-        cells = cells & allowed
-    r, c = r.expand(cells.shape[:-1]), c.expand(*cells.shape[:-2], m)
-    C = torch.where(cells, C, 0.0)
-    bad = [
-        ~C.isfinite().all(),
-        ~_are_weights(r) | ~_are_weights(c),
-        ~((r > 0).any(-1) & (c > 0).any(-1)).all(),
-    ]
-    no_cost, no_weight, empty = torch.stack(bad).tolist()
-    if no_cost or no_weight:
-        raise ValueError("costs must be finite where mass is allowed, and weights finite and not negative")
-    if empty:
+        open_cells = allowed.view(torch.uint8).to(dtype)  # bool itself is converted far more slowly
+        C = C + open_cells.mul_(-FORBIDDEN).add_(FORBIDDEN)
+    if r.dim() > 1 or c.dim() > 1:
+        C = C.expand(*_broadcast(C.shape[:-2], r.shape[:-1], c.shape[:-1]), n, m)
+    if mass is not None:
+        asked = torch.as_tensor(mass, dtype=dtype, device=C.device)
+    with torch.no_grad():
+        numbers = [*r.aminmax(), *c.aminmax(), C.sum()]  # a sum is finite only if all terms are
+        if mass is not None:
+            bound = torch.minimum(r.sum(-1), c.sum(-1))
+            numbers += [asked.amin(), asked.amax(), (asked / bound).amax()]
+        low_r, high_r, low_c, high_c, total, *masses = torch.stack(numbers).tolist()
+    if not (low_r >= 0 and low_c >= 0 and math.isfinite(high_r + high_c)):
+        raise ValueError("weights must be finite and not negative")
+    if low_r == 0 or low_c == 0 or not math.isfinite(total):
+        C = _without_padding(C, r, c, allowed)
+    problem = Problem(C, r, c)
+    if mass is None:
+        return problem
+    least, most, share = masses
+    if not (least > 0 and math.isfinite(most)):
+        raise ValueError("the mass to move must be a positive finite number")
+    if share > 1 + _SLACK:
+        refuse_infeasible(replace(problem, mass=asked), asked > bound * (1 + _SLACK))
+    return replace(problem, mass=torch.minimum(asked, bound))
+
+
+def _broadcast(*shapes: torch.Size) -> torch.Size:
+    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+
+def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) -> Tensor:
+    """Cost (..., n, m), ``FORBIDDEN`` exactly where a mask or a weight of zero says so."""
+    if not bool((r.sum(-1) > 0).all() & (c.sum(-1) > 0).all()):
         raise InfeasibleTransportError(
             "a transport problem has rows or columns whose weights are all zero; "
             "give each side some weight or leave that problem out"
         )
-    return Problem(C, cells, Side(r, cells.any(-1)), Side(c, cells.any(-2)))
+    cells = (r > 0).unsqueeze(-1) & (c > 0).unsqueeze(-2)
+    C = torch.where(cells if allowed is None else cells & allowed, C, FORBIDDEN)
+    if not bool(C.isfinite().all()):
+        raise ValueError("costs must be finite where mass is allowed")
+    return C
 
 
 def balance(problem: Problem) -> Problem:
-    """Scale the columns to the rows' mass, where the two differ by rounding.
+    """Scale the columns to the rows' mass, where the two differ by rounding, and ask for all of it.
 
     Args:
         problem: the problem.
 
     Returns:
-        The problem with equal masses.
+        The problem with equal masses, which are to be moved.
 
     Raises:
         InfeasibleTransportError: if the masses differ by more.
     """
-    rows, columns = problem.rows.weights.sum(-1), problem.columns.weights.sum(-1)
+    rows, columns = problem.rows.sum(-1), problem.columns.sum(-1)
     difference = (rows - columns).detach().abs()
     if bool((difference > _UNEQUAL * rows).any()):
         raise InfeasibleTransportError(
             "row and column weights of a balanced problem must have equal sums, got some that differ by "
             f"{float(difference.max()):.3g}; scale them, or use a partial or unbalanced plan"
         )
-    scaled = problem.columns.weights * (rows / columns).unsqueeze(-1)
-    return replace(problem, columns=Side(scaled, problem.columns.present))
+    return replace(problem, columns=problem.columns * (rows / columns).unsqueeze(-1), mass=rows)
 
 
-def _are_weights(weights: Tensor) -> Tensor:
-    return (weights.isfinite() & (weights >= 0)).all()
-
-
-def require_mass(problem: Problem, mass: Tensor) -> Tensor:
-    """Refuse a mass that some row, column or mask plainly cannot carry.
+def overloaded(problem: Problem) -> Tensor:
+    """Which problems are asked for a mass that some row, column or mask plainly cannot carry.
 
     This is the cheap test: each row sends at most its weight and what its allowed columns hold, and the same
     for columns. A problem may pass it and still be infeasible; ``feasible_mass`` is exact.
 
     Args:
-        problem: the problem.
-        mass: (...) mass to be moved.
+        problem: the problem, with its mass.
 
     Returns:
-        (...) mass to be moved, brought down to the bound where rounding put it above.
-
-    Raises:
-        ValueError: if a mass is not a positive finite number.
-        InfeasibleTransportError: if a mass is above that bound; the message gives the exact one.
+        (B,) bool.
     """
-    r, c = problem.rows.weights.detach(), problem.columns.weights.detach()
-    cells = problem.allowed.to(r.dtype)
+    cells, r, c, mass = problem.one_by_one()
+    cells = cells.to(r)
     by_rows = torch.minimum(r, (cells @ c.unsqueeze(-1)).squeeze(-1)).sum(-1)
     by_columns = torch.minimum(c, (r.unsqueeze(-2) @ cells).squeeze(-2)).sum(-1)
-    bound = torch.minimum(by_rows, by_columns)
-    above = mass > bound * (1 + _SLACK)
-    wrong, too_much = torch.stack([~((mass > 0) & mass.isfinite()).all(), above.any()]).tolist()
-    if wrong:
-        raise ValueError("the mass to move must be a positive finite number")
-    if too_much:
-        refuse_infeasible(problem, mass, above)
-    return torch.minimum(mass, bound)
+    return mass > torch.minimum(by_rows, by_columns) * (1 + _SLACK)
 
 
-def refuse_infeasible(problem: Problem, mass: Tensor, suspects: Tensor) -> None:
+def refuse_infeasible(problem: Problem, suspects: Tensor) -> None:
     """Raise if a suspected problem is asked to move more than it can, by the exact bound.
 
     Args:
-        problem: the problem.
-        mass: (...) mass to be moved.
+        problem: the problem, with its mass.
         suspects: (...) bool, which problems of the batch to look at.
 
     Raises:
         InfeasibleTransportError: naming the first such problem, the mass asked for and the bound.
     """
-    n, m = problem.cost.shape[-2:]
-    wanted = mass.detach().expand(suspects.shape).reshape(-1)
-    r, c = problem.rows.weights.reshape(-1, n), problem.columns.weights.reshape(-1, m)
-    cells = problem.allowed.reshape(-1, n, m)
-    for i in suspects.reshape(-1).nonzero().flatten().tolist():
+    cells, r, c, mass = problem.one_by_one()
+    for i in suspects.expand(problem.batch).reshape(-1).nonzero().flatten().tolist():
         bound = float(feasible_mass(r[i], c[i], cells[i]))
-        if float(wanted[i]) > bound * (1 + _SLACK):
+        if float(mass[i]) > bound * (1 + _SLACK):
             raise InfeasibleTransportError(
-                f"transport problem {i} is asked to move a mass of {float(wanted[i]):.6g}, but its weights "
+                f"transport problem {i} is asked to move a mass of {float(mass[i]):.6g}, but its weights "
                 f"and mask let at most {bound:.6g} pass; ask for less mass or allow more cells"
             )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from robustcmr.transport.problems import prepare
-from robustcmr.transport.scaling import Side, solve
+from robustcmr.transport.rules import LARGEST, SMALLEST, Array, Side, SideBySide, quotient
+from robustcmr.transport.scaling import Settings, solve
 from robustcmr.types import TransportPlan
 
 
@@ -37,11 +36,10 @@ def unbalanced_plan(
         penalty: rho > 0, in units of cost, finite.
         mask: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
         tolerance: stop when the sums miss those that the scaling calls for, r exp(-f / rho) with f the row
-            potential and likewise for columns, by this share of the mass, in all. Looked at every ten
-            iterations; below 1e-6 float32 may not get there.
+            potential and likewise for columns, by this share of the mass, in all. Below 1e-6 float32 may not
+            get there.
         max_iterations: most scalings of rows and columns; a warning is logged when they did not suffice.
-        differentiable: let gradients flow through the plan, to costs and weights. The iterations at epsilon
-            are then repeated with their graph, which takes n + m numbers an iteration.
+        differentiable: let gradients flow through the plan, to costs and weights.
 
     Returns:
         The plan.
@@ -55,37 +53,31 @@ def unbalanced_plan(
     """
     if not (penalty > 0 and math.isfinite(penalty)):
         raise ValueError(f"the penalty of an unbalanced plan must be positive and finite, got {penalty}")
+    settings = Settings(epsilon, tolerance, max_iterations, differentiable)
     problem = prepare(cost, row_weights, column_weights, mask)
-    rows, columns = problem.rows, problem.columns
-    return solve(
-        _Unbalanced(penalty),
-        problem.cost,
-        rows,
-        columns,
-        problem.allowed,
-        epsilon=epsilon,
-        log_reference=rows.log_weights.unsqueeze(-1) + columns.log_weights.unsqueeze(-2),
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        differentiable=differentiable,
-    )
+    return solve(_Unbalanced(penalty / (penalty + epsilon)), problem, settings)
 
 
-@dataclass(frozen=True)
-class _Unbalanced:
+class _Unbalanced(SideBySide):
     """Scale every row and column part of the way to its weight.
 
-    Attributes:
-        penalty: rho, in units of cost.
+    The measures r and c in the entropy are part of the scalings here, not of the kernel.
+
+    Args:
+        share: rho / (rho + epsilon), how far.
     """
 
-    penalty: float
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.slack = 1 / share - 1  # epsilon / rho
 
-    def step(self, side: Side, log_sums: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        share = self.penalty / (self.penalty + epsilon)
-        scaling = torch.where(side.present, share * (side.log_weights - log_sums), 0.0)
-        return scaling, torch.zeros_like(scaling[..., :1])
+    def anchor(self, logs: Tensor) -> Tensor:
+        return (logs * (self.share - 1)).exp().clamp(1 / LARGEST, LARGEST)
 
-    def miss(self, side: Side, sums: Tensor, scaling: Tensor, epsilon: float) -> Tensor:
-        called_for = side.weights.detach() * (scaling * (-epsilon / self.penalty)).exp()
-        return torch.where(side.present, (sums - called_for).abs(), 0.0)
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        return quotient(side.weights * side.anchor, sums**self.share), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        # With r exp(f / epsilon) for the whole scaling, r exp(-f / rho) is this.
+        pull = side.anchor * (scaling + SMALLEST) ** (self.share - 1)
+        return sums > 0, (side.weights * pull) ** (1 / self.share)

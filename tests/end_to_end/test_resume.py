@@ -187,3 +187,96 @@ def test_metrics_rows_after_the_checkpoint_are_dropped(
     extra["epoch"] += 1
     (out / "metrics.jsonl").write_text("\n".join([*rows, json.dumps(extra)]) + "\n")
     assert comparable_run(resume(out).path)["rows"] == whole["rows"]
+
+
+@pytest.fixture
+def dividing(tiny_tree: dict[str, Any]) -> dict[str, Any]:
+    """A run that divides from the second epoch on, and finds two groups whatever the evidence."""
+    method = {
+        "name": "l2rm",
+        "warmup_epochs": 1,
+        "agreement_epoch": 1,
+        "mixture": "gaussian",
+        "always_divide": True,
+        "mass": 0.6,
+        "epsilon": 0.1,
+    }
+    return {**tiny_tree, "method": method}
+
+
+class KilledError(Exception):
+    """Ends a run as if it had been killed: nothing is saved any more."""
+
+
+def test_stopped_and_killed_after_the_division(
+    dividing: dict[str, Any], tmp_path: Path, comparable_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a method believes, its teacher and cost network, and what is judged all go on where they were."""
+    whole = train(resolve(dividing), tmp_path / "whole")
+    expected = comparable_run(whole.path)
+    original = Trainer._take_step
+    steps = whole.read_metrics()[0]["steps"]
+    stop_at, kill_at = steps + 5, 2 * steps + 7  # amid the second epoch, and amid the third
+
+    def step_then_end(self: Trainer, batches: Any) -> Any:
+        result = original(self, batches)
+        if self.global_step == stop_at - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.global_step == kill_at - 1:
+            raise KilledError
+        return result
+
+    out = tmp_path / "stopped"
+    often = {**dividing, "training": {**dividing["training"], "checkpoint_minutes": 1e-9}}
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_take_step", step_then_end)
+        with pytest.raises(TrainingStopped):
+            train(resolve(often), out)
+        saved = load_state(out / "checkpoints" / "last")
+        assert saved["position"] == {"epoch": 1, "step": 5, "global_step": stop_at}
+        assert saved["rematch_sums"]["mass"] > 0  # some of the epoch's rematching was judged already
+        assert 0 < saved["plan"]["metrics"]["suspected"] < 1
+        assert saved["method"]["clean_probability"].std() > 0
+        torch.manual_seed(99)  # whatever the new process has in its generators
+        with pytest.raises(KilledError):
+            resume(out)
+    assert load_state(out / "checkpoints" / "last")["position"]["global_step"] == kill_at - 1
+    torch.manual_seed(98)
+    resumed = resume(out)
+    got = comparable_run(out)
+    assert got["weights"] == expected["weights"]
+    for network in ("matcher_0", "teacher", "cost"):
+        assert any(f"last/{network}.safetensors" in name for name in got["weights"])
+    assert got["rows"] == expected["rows"]
+    for row in got["rows"][1:]:
+        assert {"division", "rematch"} <= row.keys()
+    assert got["results"] == expected["results"]
+    assert resumed.pairs.read_bytes() == whole.pairs.read_bytes()
+
+
+@pytest.mark.parametrize("stop_at", [12, 24], ids=["before any division", "between two divisions"])
+def test_stopped_while_dividing(
+    stop_at: int,
+    dividing: dict[str, Any],
+    tmp_path: Path,
+    comparable_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stop amid the scoring costs the division alone, which is then made again."""
+    tree = {**dividing, "training": {**dividing["training"], "epochs": 3 if stop_at > 12 else 2}}
+    whole = comparable_run(train(resolve(tree), tmp_path / "whole").path)
+    original = Trainer.scorer
+
+    def signal_then_score(self: Trainer, *args: Any) -> Any:
+        if self.global_step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args)
+
+    out = tmp_path / "stopped"
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "scorer", signal_then_score)
+        with pytest.raises(TrainingStopped):
+            train(resolve(tree), out)
+    saved = load_state(out / "checkpoints" / "last")
+    assert (saved["position"]["global_step"], saved["plan"]) == (stop_at, None)
+    assert comparable_run(resume(out).path) == whole

@@ -1,10 +1,14 @@
 """Dividing pairs: right where there are two groups, silent where there is one."""
 
+import re
+
 import numpy as np
 import pytest
+import torch
 
 from robustcmr.errors import TrainingDivergedError
-from robustcmr.selection import divide
+from robustcmr.selection import batch_cross_entropy, divide, divide_by_reference
+from robustcmr.selection.divide import LEAST_SHARE
 
 
 def two_groups(n=7500, share=0.05, seed=0):
@@ -132,3 +136,210 @@ def test_bad_input():
     for threshold in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
             divide([0.0, 1.0], threshold=threshold)
+
+
+@pytest.mark.parametrize("model", ["beta", "gaussian"])
+def test_one_group_is_divided_where_that_is_asked_for(model):
+    evidence = ONE_GROUP["exponential"](np.random.default_rng(1), 2000)
+    division = divide(evidence, model, always=True)
+    assert division.bimodal
+    assert 0 < (~division.is_clean).sum() < 2000
+    assert (np.diff(division.clean_probability[evidence.argsort()]) <= 0).all()
+    # what would have been divided anyway is divided no other way
+    clear, _ = two_groups(2000, 0.3)
+    np.testing.assert_array_equal(
+        divide(clear, model, always=True).clean_probability, divide(clear, model).clean_probability
+    )
+
+
+@pytest.mark.parametrize("evidence", [[1.0] * 50, [0.1, 0.9]])
+def test_nothing_to_divide_stays_whole_even_where_it_is_asked_for(evidence):
+    assert not divide(evidence, always=True).bimodal
+
+
+REASON = re.compile(
+    r"one group: about (\d+\.\d)% of the pairs look like pairs mismatched on purpose,"
+    r" which (cannot be told from none|leaves no clean group to be found)"
+)
+
+
+def logarithmic(share, seed=0, n=3000, clean=(0.6, 0.3), noisy=(2.0, 0.35)):
+    """Evidence, reference and which pairs are noisy; all normal in log(1 + evidence)."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(n) < share
+    values = np.where(wrong, rng.normal(noisy[0] - 0.1 * noisy[1], noisy[1], n), rng.normal(*clean, n))
+    return np.expm1(np.abs(values)), np.expm1(np.abs(rng.normal(*noisy, n))), wrong
+
+
+def by_scores(share, seed=0, n=3200, fits=0.5, batch=64):
+    """The same of cross entropies over batches of normal scores, a right pair's being higher."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(n) < share
+    found = []
+    for part in wrong.reshape(-1, batch):
+        scores = rng.normal(0, 0.12, (batch, batch))
+        scores[np.diag_indices(batch)] += np.where(part, 0.0, fits)
+        found.append(batch_cross_entropy(torch.from_numpy(scores), 0.05).numpy())
+    return *np.concatenate(found).T, wrong
+
+
+SIMULATIONS = {
+    "close": lambda share, seed: logarithmic(share, seed, clean=(1.0, 0.3)),
+    "wide clean": lambda share, seed: logarithmic(share, seed, clean=(0.8, 0.5)),
+    "narrow clean": lambda share, seed: logarithmic(share, seed, clean=(0.3, 0.15)),
+    "log-normal": lambda share, seed: (
+        lambda e, r, w: (np.where(w, e, np.random.default_rng(seed).lognormal(-0.7, 0.7, len(e))), r, w)
+    )(*logarithmic(share, seed)),
+    "scores": lambda share, seed: by_scores(share, seed),
+    "scores, weak": lambda share, seed: by_scores(share, seed, fits=0.4),
+    "scores, strong": lambda share, seed: by_scores(share, seed, fits=0.9),
+}
+
+
+@pytest.mark.parametrize("name", SIMULATIONS)
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
+def test_pairs_that_look_mismatched_are_found_and_counted(name, share):
+    evidence, reference, wrong = SIMULATIONS[name](share, 0)
+    division = divide_by_reference(evidence, reference)
+    assert division.bimodal
+    # the scores' clean group is far from normal where it lies close
+    assert division.noise_rate == pytest.approx(wrong.mean(), abs=0.07 if name == "scores, weak" else 0.05)
+    low, high = division.noise_interval
+    assert low < division.noise_rate < high
+    assert division.reason == (
+        f"two groups: between {low:.1%} and {high:.1%} of the pairs look like pairs mismatched on purpose"
+    )
+    assert (division.is_clean == ~wrong).mean() > (0.85 if name in ("close", "scores, weak") else 0.9)
+    np.testing.assert_array_equal(division.is_clean, division.clean_probability > 0.5)
+    np.testing.assert_array_equal(division.evidence, evidence)
+    assert (np.diff(division.clean_probability[evidence.argsort()]) <= 0).all()
+
+
+@pytest.mark.parametrize("name", SIMULATIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_where_all_pairs_fit_none_is_suspected(name, seed):
+    evidence, reference, _ = SIMULATIONS[name](0.0, seed)
+    division = divide_by_reference(evidence, reference)
+    assert not division.bimodal
+    assert division.is_clean.all()
+    assert (division.clean_probability == 1).all()
+    assert (division.noise_rate, division.noise_interval, division.density) == (None, None, None)
+    about, why = REASON.fullmatch(division.reason).groups()
+    assert float(about) < 100 * LEAST_SHARE
+    assert why == "cannot be told from none"
+
+
+@pytest.mark.parametrize("name", SIMULATIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_where_no_pair_fits_nothing_is_divided_either(name, seed):
+    division = divide_by_reference(*SIMULATIONS[name](1.0, seed)[:2])
+    assert not division.bimodal
+    assert division.is_clean.all()
+    about, why = REASON.fullmatch(division.reason).groups()
+    assert float(about) >= 98
+    assert why == "leaves no clean group to be found"
+
+
+def test_few_mismatched_pairs_are_found_and_very_few_are_not():
+    for share, divided in ((0.05, True), (0.003, False)):
+        evidence, reference, wrong = logarithmic(share, n=20_000)
+        division = divide_by_reference(evidence, reference)
+        assert division.bimodal == divided
+        if divided:
+            assert division.noise_rate == pytest.approx(wrong.mean(), abs=0.01)
+        else:
+            assert 0.1 <= float(REASON.fullmatch(division.reason)[1]) <= 0.6
+
+
+def test_a_tail_of_the_clean_group_is_no_noise():
+    """The fit alone takes 3% of these right pairs for noisy; hardly any lies where mismatched pairs do."""
+    evidence, reference, _ = by_scores(0.0)
+    division = divide_by_reference(evidence, reference)
+    assert not division.bimodal
+    assert float(REASON.fullmatch(division.reason)[1]) < 0.5
+    # forty pairs in the middle of the noisy group are too many to be such a tail
+    evidence[:40] = np.quantile(reference, np.linspace(0.02, 0.98, 40))
+    assert divide_by_reference(evidence[:1600], reference).bimodal
+
+
+def test_the_interval_holds_the_truth():
+    """It is wider than the sampling error, so it holds it nearly always where the shapes are right."""
+    held = 0
+    for seed in range(20):
+        evidence, reference, wrong = logarithmic(0.4, seed, n=1000)
+        low, high = divide_by_reference(evidence, reference).noise_interval
+        held += low < wrong.mean() < high
+        assert high - low < 0.15
+    assert held >= 19
+
+
+def test_the_order_of_pairs_and_reference_does_not_matter():
+    evidence, reference, _ = logarithmic(0.3)
+    order = np.random.default_rng(1).permutation(len(evidence))
+    one = divide_by_reference(evidence, reference)
+    other = divide_by_reference(evidence[order], reference[order])
+    np.testing.assert_array_equal(other.clean_probability, one.clean_probability[order])
+    assert other.noise_interval == pytest.approx(one.noise_interval)
+    assert other.noise_rate == one.noise_rate
+
+
+def test_by_reference_the_threshold_is_obeyed_and_float32_will_do():
+    evidence, reference, wrong = logarithmic(0.4)
+    evidence, reference = evidence.astype(np.float32), reference.astype(np.float32)
+    strict, loose = (divide_by_reference(evidence, reference, threshold) for threshold in (0.99, 0.01))
+    assert strict.is_clean.sum() < loose.is_clean.sum()
+    assert (strict.threshold, loose.threshold) == (0.99, 0.01)
+    np.testing.assert_array_equal(strict.is_clean, strict.clean_probability > 0.99)
+    assert strict.evidence.dtype == strict.clean_probability.dtype == np.float64
+    assert (strict.is_clean == ~wrong).mean() > 0.85
+
+
+TOO_ALIKE = "mismatched pairs all have the same evidence"
+NO_CLEAN = "one group: about 100.0% of the pairs look like pairs mismatched on purpose, which leaves no clean"
+NO_NOISY = "one group: about 0.0% of the pairs look like pairs mismatched on purpose, which cannot be told"
+KNOWN = np.expm1(np.linspace(1, 3, 200))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reference", "reason"),
+    [
+        (np.linspace(0, 20, 19), KNOWN, "19 pairs are too few to tell one group from two (needed 20)"),
+        (KNOWN, KNOWN[:19], "19 mismatched pairs are too few to tell one group from two (needed 20)"),
+        (KNOWN, [], "0 mismatched pairs are too few"),
+        (KNOWN, np.full(50, 0.1), TOO_ALIKE),
+        (KNOWN, 4.85 + 1e-10 * np.linspace(0, 1, 50), TOO_ALIKE),
+        (np.zeros(50), KNOWN, NO_NOISY),
+        (1e-12 * np.linspace(0, 1, 50), KNOWN, NO_NOISY),
+        (np.full(50, 40.0), KNOWN, NO_CLEAN),
+        (np.linspace(20, 200, 200), KNOWN, NO_CLEAN),  # all above, and wider
+        (np.full(50, 1e308), KNOWN, NO_CLEAN),
+    ],
+)
+def test_one_sided_equal_and_few_pairs_are_left_whole(evidence, reference, reason):
+    division = divide_by_reference(evidence, reference)
+    assert division.reason.startswith(reason)
+    assert division.is_clean.all()
+    assert not division.bimodal
+
+
+def test_two_heaps_are_told_apart():
+    division = divide_by_reference(np.append(np.zeros(30), np.full(20, KNOWN[80])), KNOWN)
+    assert division.is_clean.tolist() == [True] * 30 + [False] * 20
+    assert division.noise_rate == pytest.approx(0.4, abs=0.01)
+
+
+def test_bad_input_by_reference():
+    with pytest.raises(ValueError, match="must be a vector of at least one real number"):
+        divide_by_reference([], KNOWN)
+    with pytest.raises(ValueError, match=r"must not be negative, got -0\.5"):
+        divide_by_reference(np.append(KNOWN, -0.5), KNOWN)
+    with pytest.raises(ValueError, match="must not be negative, got -2"):
+        divide_by_reference(KNOWN, np.append(KNOWN, -2.0))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(TrainingDivergedError, match="1 of 201 pairs"):
+            divide_by_reference(np.append(KNOWN, bad), KNOWN)
+        with pytest.raises(TrainingDivergedError, match="1 of 201 pairs"):
+            divide_by_reference(KNOWN, np.append(KNOWN, bad))
+    for threshold in (0.0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
+            divide_by_reference(KNOWN, KNOWN, threshold)

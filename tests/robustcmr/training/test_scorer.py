@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 
 from robustcmr.config.resolve import resolve
+from robustcmr.selection import batch_cross_entropy
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.training.scorer import TrainingSetScorer
-from robustcmr.types import PairBatch
+from robustcmr.types import Correspondence, PairBatch
 
 
 @pytest.fixture
@@ -76,3 +78,70 @@ def test_mode_is_evaluation_and_comes_back_even_after_an_error(scored: Any) -> N
     with pytest.raises(KeyboardInterrupt):
         make(after=stop)(look, matcher)
     assert matcher.training
+
+
+def test_several_numbers_a_pair_come_back_in_order(scored: Any) -> None:
+    track, matcher, make = scored
+    given = track.training.correspondence.image_of_caption
+
+    def both(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        image = torch.from_numpy(given)[batch.pair_ids]
+        return torch.stack([scores.diagonal(), batch.pair_ids.double(), image.double()], dim=1)
+
+    got = make()(both, matcher)
+    assert (got.shape, got.dtype) == ((200, 3), np.float32)
+    np.testing.assert_array_equal(got[:, 0], make()(lambda scores, batch: scores.diagonal(), matcher))
+    np.testing.assert_array_equal(got[:, 1], np.arange(200))
+    np.testing.assert_array_equal(got[:, 2], given)
+
+
+def test_one_column_stays_a_column(scored: Any) -> None:
+    _, matcher, make = scored
+    got = make()(lambda scores, batch: scores.diagonal()[:, None], matcher)
+    assert got.shape == (200, 1)
+
+
+def test_evidence_of_pairs_and_mismatched_pairs_equals_the_batches(scored: Any) -> None:
+    """With NaN where a mismatched pair would be no mismatch."""
+    _, matcher, make = scored
+    batches = []
+
+    def keep(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        found = batch_cross_entropy(scores, 0.05, batch.same_image)
+        batches.append((batch.pair_ids.numpy(), found.numpy()))
+        return found
+
+    got = make(30)(keep, matcher)
+    assert got.shape == (200, 2)
+    for ids, found in batches:
+        np.testing.assert_array_equal(got[ids], found)
+    assert not np.isnan(got[:, 0]).any()
+    assert 0 < np.isnan(got[:, 1]).sum() < 20
+
+
+def test_half_precision_evidence_comes_back_in_float32(scored: Any) -> None:
+    _, matcher, make = scored
+    got = make()(lambda scores, batch: scores.diagonal().bfloat16(), matcher)
+    assert got.dtype == np.float32
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "batch_size"), [(2, 2), (3, 2), (7, 2), (9, 2), (5, 3), (200, 2), (11, 128)]
+)
+def test_no_batch_is_a_single_pair(scored: Any, n_pairs: int, batch_size: int) -> None:
+    track, matcher, _ = scored
+    given = track.training.correspondence
+    few = dataclasses.replace(
+        track.training, correspondence=Correspondence(given.image_of_caption[:n_pairs], given.n_images)
+    )
+    sizes = []
+
+    def note(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        sizes.append(len(batch))
+        return scores.diagonal()
+
+    TrainingSetScorer(few, batch_size, torch.device("cpu"), 0, 0)(note, matcher)
+    assert sum(sizes) == n_pairs
+    assert min(sizes) >= 2
+    assert max(sizes) - min(sizes) <= 1

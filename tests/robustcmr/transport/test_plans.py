@@ -6,10 +6,19 @@ import numpy as np
 import ot
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from robustcmr.errors import InfeasibleTransportError, UserError
-from robustcmr.transport import balanced_plan, exact_plan, feasible_mass, partial_plan, unbalanced_plan
-from robustcmr.transport.scaling import _epsilons
+from robustcmr.transport import (
+    balanced_plan,
+    exact_plan,
+    feasible_mass,
+    partial_plan,
+    problems,
+    scaling,
+    unbalanced_plan,
+)
 
 TIGHT = {"tolerance": 1e-11, "max_iterations": 20_000}
 
@@ -103,6 +112,45 @@ def test_unbalanced_of_one_cell_has_a_closed_form():
     # C + epsilon log(p / 6) + penalty (log(p / 2) + log(p / 3)) = 0
     expected = 6 ** ((0.1 + 0.4) / 0.9) * np.exp(-0.7 / 0.9)
     assert float(plan.mass) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    n=st.integers(2, 12),
+    m=st.integers(2, 12),
+    epsilon=st.sampled_from([1.0, 0.1, 0.01, 0.003]),
+    share=st.floats(0.05, 0.9),
+    spread=st.floats(0.1, 3.0),
+    seed=st.integers(0, 1000),
+)
+def test_partial_meets_the_conditions_of_the_optimum(n, m, epsilon, share, spread, seed):
+    generator = torch.Generator().manual_seed(seed)
+    C = torch.randn(n, m, generator=generator, dtype=torch.float64) * spread * 0.3
+    r, c = (torch.rand(k, generator=generator, dtype=torch.float64) + 0.2 for k in (n, m))
+    mask = torch.rand(n, m, generator=generator) > 0.2
+    mass = share * float(feasible_mass(r, c, mask))
+    assume(mass > 0)
+    plan = partial_plan(C, r, c, mass, epsilon=epsilon, allowed=mask, tolerance=1e-10)
+    assert plan.converged
+    P = plan.plan
+    assert (P[~mask] == 0).all()
+    assert float(P.sum()) == pytest.approx(mass, rel=1e-9)
+    assert (P.sum(1) < r + 1e-9).all()
+    assert (P.sum(0) < c + 1e-9).all()
+    # epsilon log P + C is a constant, less a price of every row and column that is full, on cells with mass
+    seen = mask & (P > 1e-30)
+    prices = torch.cat([(r - P.sum(1)) < 1e-8, (c - P.sum(0)) < 1e-8])
+    i, j = seen.nonzero().unbind(1)
+    columns = torch.zeros(len(i), 1 + n + m, dtype=torch.float64)
+    columns[:, 0] = 1
+    columns[range(len(i)), 1 + i], columns[range(len(i)), 1 + n + j] = -1.0, -1.0
+    columns[:, 1:] *= prices
+    level = P[seen].log() * epsilon + C[seen]
+    from scipy.optimize import lsq_linear
+
+    bounds = ([-np.inf] + [0] * (n + m), np.inf)
+    left = lsq_linear(columns.numpy(), level.numpy(), bounds, tol=1e-13, method="bvls")
+    assert np.abs(left.fun).max() < 1e-5
 
 
 def test_partial_becomes_exact_as_the_entropy_vanishes():
@@ -249,15 +297,6 @@ def test_float32_stays_true_at_small_epsilon(kind, scale):
     assert (narrow.plan - wide.plan).abs().max() < 2e-3
 
 
-def test_costs_are_approached_step_by_step():
-    C = torch.tensor([0.0, 1.0])
-    steps = _epsilons(C, 0.001)
-    assert steps[-1] == 0.001
-    assert steps[0] >= 1
-    assert steps == sorted(steps, reverse=True)
-    assert _epsilons(C, 0.2) == [0.2]
-
-
 @pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
 def test_gradients(kind):
     C, r, c = problem(n=4, m=3, batch=2)
@@ -387,3 +426,96 @@ def test_half_precision_is_widened():
         plan = balanced_plan(C.to(dtype), r.to(dtype), c.to(dtype), epsilon=0.1)
         assert plan.plan.dtype == torch.float32
         assert plan.converged.all()
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_vectors_of_torch_and_of_numpy_agree(kind, monkeypatch):
+    C, r, c = problem(n=16, m=12)
+    options = {"epsilon": 0.01, "tolerance": 1e-10}
+    by_numpy = plain(kind, C, r, c, **options)
+    monkeypatch.setattr(scaling, "_vector", lambda x: x.detach())  # as on a device other than the CPU
+    by_torch = plain(kind, C, r, c, **options)
+    assert by_torch.converged.all()
+    assert by_torch.iterations == by_numpy.iterations
+    assert (by_torch.plan - by_numpy.plan).abs().max() < 1e-12
+    assert by_torch.mass.shape == by_numpy.mass.shape == (3,)
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_what_is_given_is_left_as_it_is(kind, differentiable):
+    given = problem(dtype=torch.float32)
+    mask = torch.rand(7, 5, generator=torch.Generator().manual_seed(2)) > 0.1
+    before = [x.clone() for x in (*given, mask)]
+    plain(kind, *given, differentiable=differentiable)
+    plain(kind, *given, mask=mask, differentiable=differentiable)
+    for x, y in zip((*given, mask), before, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_parts_of_a_batch_may_be_shared():
+    C, r, c = problem()
+    mask = torch.rand(3, 7, 5, generator=torch.Generator().manual_seed(2)) > 0.1
+    mass = torch.tensor([0.3, 0.4, 0.5], dtype=torch.float64)
+    every = partial_plan(C[:1].expand(3, -1, -1), r, c[:1].expand(3, -1), mass, epsilon=0.1, allowed=mask)
+    shared = partial_plan(C[0], r, c[0], mass, epsilon=0.1, allowed=mask)
+    assert torch.equal(shared.plan, every.plan)
+    assert shared.mass.shape == (3,)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_costs_count_only_where_mass_is_allowed(bad):
+    C, r, c = problem(batch=1)
+    mask = torch.ones(7, 5, dtype=torch.bool)
+    mask[2, 3] = False
+    spoilt = C.masked_fill(~mask, bad)
+    for kind in ("balanced", "partial", "unbalanced"):
+        expected = plain(kind, C, r, c, mask=mask)
+        assert (plain(kind, spoilt, r, c, mask=mask).plan - expected.plan).abs().max() < 1e-12
+        with pytest.raises(ValueError, match="finite"):
+            plain(kind, spoilt, r, c)
+    assert (exact_plan(spoilt, r, c, mass=0.5, allowed=mask).plan[0, 2, 3] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["partial", "unbalanced"])
+def test_a_row_without_a_cell_sends_nothing(kind):
+    C, r, c = problem()
+    mask = torch.ones(3, 7, 5, dtype=torch.bool)
+    mask[:, 2] = False
+    mask[1, :, 4] = False
+    plan = plain(kind, C, r, c, mask=mask, mass=0.3) if kind == "partial" else plain(kind, C, r, c, mask=mask)
+    assert plan.converged.all()
+    assert (plan.plan[~mask] == 0).all()
+    smaller = [C[0, [0, 1, 3, 4, 5, 6]], r[0, [0, 1, 3, 4, 5, 6]], c[0]]
+    expected = plain(kind, *smaller, mass=0.3) if kind == "partial" else plain(kind, *smaller)
+    assert (plan.plan[0, [0, 1, 3, 4, 5, 6]] - expected.plan).abs().max() < 1e-6
+
+
+def test_what_a_mask_plainly_forbids_is_found_soon():
+    C, r, c = problem()
+    mask = torch.ones(3, 7, 5, dtype=torch.bool)
+    mask[1, :, 1:] = False
+    given = problems.prepare(C, r, c, mask, 0.6)
+    assert problems.overloaded(given).tolist() == [False, True, False]
+    for i in range(3):
+        assert (float(feasible_mass(r[i], c[i], mask[i])) < 0.6) == (i == 1)
+    with pytest.MonkeyPatch.context() as patch:
+        sweeps, sweep = [], scaling._sweep
+        patch.setattr(scaling, "_sweep", lambda *given: (sweeps.append(1), sweep(*given))[1])
+        with pytest.raises(InfeasibleTransportError, match="problem 1"):
+            partial_plan(C, r, c, 0.6, epsilon=0.1, allowed=mask)
+    assert len(sweeps) < 40
+
+
+@pytest.mark.parametrize("kind", ["balanced", "partial", "unbalanced"])
+def test_gradients_where_rows_and_columns_hold_each_other(kind):
+    C, r, c = problem(n=5, m=5, batch=2)
+    C = C + 1 - torch.eye(5)
+    C.requires_grad_()
+
+    def plan(C):
+        return plain(kind, C, r, c, epsilon=0.1, tolerance=1e-12, differentiable=True).plan
+
+    assert torch.autograd.gradcheck(plan, (C,), eps=1e-6, atol=1e-5)
+    with torch.no_grad():
+        assert not plan(C).requires_grad

@@ -1,0 +1,170 @@
+"""Methods on the embedded scenes, over noise protocols, ratios and seeds, each an ordinary run folder.
+
+    python scripts/scenes_table.py --jobs 2                            # everything
+    python scripts/scenes_table.py --rows hinge l2rm --noise caption:0.4 --seeds 0
+    python scripts/scenes_table.py --ablation --jobs 2                 # one change of l2rm at a time
+
+Finished runs are kept, so that it can be stopped and started again; a row of the CSV is a run. Prints mean
+and standard deviation over seeds as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MEASURES = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
+BELIEFS = ("auroc", "average_precision", "f1", "calibration_error", "suspected", "noise_rate")
+REMATCHES = ("plan", "chance", "row_max", "row_max_same_mass")
+NOISES = ("caption:0", "caption:0.2", "caption:0.4", "caption:0.6", "caption:0.8", "image:0.4", "image:0.8")
+
+# name -> method and its options
+ROWS = {
+    "hinge": ("hinge", {}),
+    "infonce": ("infonce", {}),
+    "rce": ("rce", {}),
+    "l2rm-legacy": ("l2rm", {"legacy": "true"}),
+    "l2rm": ("l2rm", {}),
+}
+# one change at a time
+ABLATION = {
+    "l2rm": {},
+    "no rematching": {"rematch_weight": "0"},
+    "uniform weights of targets": {"weighting": "uniform"},
+    "cost 1 - score": {"cost": "similarity"},
+    "mass 0.1, epsilon 0.01": {"mass": "0.1", "epsilon": "0.01"},
+    "no agreement": {"agreement": "0"},
+    "no teacher": {"agreement": "0", "teacher_decay": "null"},
+    "Beta mixture of hinges": {"mixture": "beta"},
+    "hard weights": {"clean_weights": "equal"},
+    "two batches": {"streams": "split"},
+    "hardest hinge on clean pairs": {"clean_loss": "hinge"},
+    "warm-up 2 epochs": {"warmup_epochs": "2"},
+    "warm-up 6 epochs": {"warmup_epochs": "6"},
+}
+
+
+def main() -> None:
+    """Run what is missing, then write and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rows", nargs="+", help="methods of the table, or changes of the ablation")
+    parser.add_argument("--noise", nargs="+", help="PROTOCOL:RATIO each")
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--ablation", action="store_true", help="change one thing of l2rm at a time, on dev")
+    parser.add_argument("--runs", type=Path, help="where the run folders are kept")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, help="threads a run; by default the cores shared by the jobs")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    kind = "l2rm_ablation" if options.ablation else "l2rm_scenes"
+    known = {name: ("l2rm", change) for name, change in ABLATION.items()} if options.ablation else ROWS
+    names = options.rows or list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f"unknown rows {', '.join(unknown)}; expected some of {', '.join(known)}")
+    noises = options.noise or (["caption:0.4", "caption:0.8"] if options.ablation else list(NOISES))
+    seeds = options.seeds or ([0, 1] if options.ablation else [0, 1, 2])
+    folder = options.runs or Path("runs") / kind
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
+    grid = list(product(seeds, noises, names))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tasks = [
+            pool.submit(run, name, *known[name], noise, seed, folder, threads, options.ablation)
+            for seed, noise, name in grid
+        ]
+        rows = [task.result() for task in tasks]
+    output = options.output or RESULTS / f"{kind}.csv"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    for noise, name in product(noises, names):
+        chosen = [row for row in rows if (row["row"], row["noise"]) == (name, noise)]
+        print(summary(name, noise, chosen, "dev" if options.ablation else "test"))
+    print(f"written to {output}")
+
+
+def run(
+    name: str,
+    method: str,
+    change: dict[str, str],
+    noise: str,
+    seed: int,
+    folder: Path,
+    threads: int,
+    dev_only: bool,
+) -> dict[str, Any]:
+    """Train one run, or go on with it, and read its results."""
+    protocol, _, ratio = noise.partition(":")
+    path = folder / f"{name.replace(' ', '_')}-{protocol}-{ratio}-{seed}"
+    begin = ["--method", method, "--noise", ratio, "--noise-protocol", protocol, "--seed", str(seed)]
+    begin += [part for key, value in change.items() for part in ("--set", f"method.{key}={value}")]
+    begin += ["--set", "evaluation.test=null"] if dev_only else []
+    begin += ["--output", str(path)]
+    arguments = ["--resume", str(path)] if (path / "config.yaml").exists() else begin
+    done = subprocess.run(
+        [sys.executable, "-m", "robustcmr", "train", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    if done.returncode:
+        raise RuntimeError(f"{path} failed:\n{done.stderr}")
+    results = json.loads((path / "results.json").read_text())
+    epochs = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    beliefs = results.get("beliefs", {})
+    division, rematch = beliefs.get("division", {}), beliefs.get("rematch", {})
+    measured = {
+        f"{split}_{key}": round(values[key], 2)
+        for split, values in results["splits"].items()
+        for key in MEASURES
+    }
+    return {
+        "row": name,
+        "noise": noise,
+        "seed": seed,
+        "data_fingerprint": results["data_fingerprint"],
+        "matcher": results["matcher"],
+        "ratio_realised": round(results["noise_ratio_realised"], 4),
+        "noise_hash": results["noise_hash"][:16],
+        "n_models": results["n_models"],
+        "selection_split": results["selection_split"],
+        "best_epoch": results["best_epoch"],
+        **measured,
+        "last_dev_rsum": round(epochs[-1]["dev"]["rsum"], 2),
+        **{key: _rounded(division.get(key)) for key in BELIEFS},
+        **{f"rematch_{key}": _rounded(rematch.get(key)) for key in REMATCHES},
+        "seconds": results["seconds"],
+        "threads": threads,
+    }
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)
+
+
+def summary(name: str, noise: str, rows: list[dict[str, Any]], split: str) -> str:
+    """Mean and standard deviation over seeds, as a row of a Markdown table."""
+    cells = []
+    for key in (*(f"{split}_{measure}" for measure in MEASURES), "auroc", "noise_rate", "rematch_plan"):
+        values = [row[key] for row in rows if row.get(key, "") != ""]
+        digits = 1 if key.startswith(split) else 3
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        cells.append(f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}" if values else "")
+    return f"| {noise} | {name} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -60,4 +60,4 @@ class _Balanced(SideBySide):
         return quotient(side.weights, sums), level
 
     def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
-        return side.weights > 0, side.weights
+        return sums >= 0, side.weights

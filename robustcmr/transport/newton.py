@@ -62,12 +62,12 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
     row_sums, column_sums = P.sum(-1, dtype=wide), P.sum(-2, dtype=wide)
     i, j = (goal.held.any(0).nonzero().flatten() for goal in (rows, columns))  # held in some problem
     held_r, held_c = rows.held.to(wide), columns.held.to(wide)
-    with (
-        torch.no_grad()
-    ):  # the Hessian is a constant to the gradient: at a solution, what it multiplies is zero
-        held_c = held_c - _redundant(rows, columns)
+    with torch.no_grad():  # at a solution the Hessian's own gradient is that of a factor of zero
+        if len(i) == P.shape[1] and len(j) == P.shape[2]:
+            held_c = held_c - _redundant(rows, columns)
         stiff_r = (row_sums + rows.slack * rows.target).clamp(min=tiny)
         stiff_c = (column_sums + columns.slack * columns.target)[:, j] * (1 + _RIDGE)
+        stiff_c = torch.where(stiff_c > 0, stiff_c, 1.0)  # of columns without weight
         PJ = P[:, :, j].to(wide)  # (B, n, J)
     held_c, room_c = held_c[:, j], columns.room[:, j]  # (B, J)
     fixed_r, fixed_c = torch.zeros_like(held_r), torch.zeros_like(held_c)  # changes of those that were let go
@@ -112,7 +112,7 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
 
 def _redundant(rows: Goal, columns: Goal) -> Tensor:
     """(B, m) 1 for the heaviest column where all rows and columns are held: the others leave it no choice."""
-    full = [(goal.held | (goal.target == 0)).all(-1, keepdim=True) for goal in (rows, columns)]
+    full = [goal.held.all(-1, keepdim=True) for goal in (rows, columns)]
     heaviest = torch.zeros_like(columns.target).scatter(1, columns.target.argmax(-1, keepdim=True), 1.0)
     return heaviest * (full[0] & full[1]) * (rows.slack == 0)
 

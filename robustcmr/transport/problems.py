@@ -98,7 +98,7 @@ def prepare(
         numbers = [*r.aminmax(), *c.aminmax(), C.sum()]  # a sum is finite only if all terms are
         if mass is not None:
             bound = torch.minimum(r.sum(-1), c.sum(-1))
-            numbers += [asked.amin(), asked.amax(), (asked / bound).amax()]
+            numbers += [asked.amin(), (asked / bound).amax()]
         low_r, high_r, low_c, high_c, total, *masses = torch.stack(numbers).tolist()
     if not (low_r >= 0 and low_c >= 0 and math.isfinite(high_r + high_c)):
         raise ValueError("weights must be finite and not negative")
@@ -107,8 +107,8 @@ def prepare(
     problem = Problem(C, r, c)
     if mass is None:
         return problem
-    least, most, share = masses
-    if not (least > 0 and math.isfinite(most)):
+    least, share = masses
+    if not (least > 0 and math.isfinite(share)):
         raise ValueError("the mass to move must be a positive finite number")
     if share > 1 + _SLACK:
         refuse_infeasible(replace(problem, mass=asked), asked > bound * (1 + _SLACK))

@@ -27,11 +27,12 @@ _LOWEST = -64.0  # logarithm of what a kernel leaves out: exp() and products are
 _LEAST = 1.01 * math.exp(_LOWEST)
 _UNSEEN = 10  # most iterations between two looks at the error
 _SUSPICIOUS = 20  # iterations after which a mask may be at fault
-_PATIENCE = 8  # iterations before the first Newton step, which costs as much as some twenty
+_PATIENCE = 4  # iterations before the first Newton step, which costs as much as some twenty
 _TRIALS = 4  # of parts of a Newton step, each a quarter of the one before
 _LEAP = 20.0  # most that a Newton step may change a logarithm
 _LARGEST_SIDE = 4096  # of problems that take Newton steps, which need the cube of it
 _CELLS = 2**24  # most that take one at once, for the memory that it needs
+_EVERY = slice(None)
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ def _renew(rule: Rule, problem: Problem, settings: Settings, kernel: _Kernel, st
 def _with_graph(rule: Rule, problem: Problem, settings: Settings, logs: Logs | None, state: _State) -> Tensor:
     """(B, n, m) plan with its graph: a Newton step from a solution has the gradient of the solution."""
     kernel = _kernel(rule, problem, _log_kernel(problem, settings.epsilon), logs, graph=True)
-    P, move = _newton(rule, kernel, state, torch.arange(len(kernel.values), device=kernel.values.device))
+    P, move = _newton(rule, kernel, state, _EVERY)
     rows = (move.rows + move.level).exp().to(P)
     return P * rows.unsqueeze(-1) * move.columns.exp().to(P).unsqueeze(-2)
 
@@ -245,8 +246,8 @@ def _error(rule: Rule, kernel: _Kernel, state: _State) -> Array:
     return missed / mass
 
 
-def _newton(rule: Rule, kernel: _Kernel, state: _State, which: Tensor) -> tuple[Tensor, Move]:
-    """Plan (b, n, m) of some problems, by their numbers (b,), and a Newton step from it."""
+def _newton(rule: Rule, kernel: _Kernel, state: _State, which: Tensor | slice) -> tuple[Tensor, Move]:
+    """Plan (b, n, m) of some problems, by their numbers, and a Newton step from it."""
 
     def some(x: Array) -> Array:
         return x if isinstance(x, float) else _tensor(x)[which]
@@ -275,7 +276,8 @@ def _patience(kernel: _Kernel) -> float:
 def _leap(rule: Rule, kernel: _Kernel, state: _State, error: Array, tolerance: float) -> tuple[_State, Array]:
     """State and error after a Newton step of unsolved problems, or a part of it, where that is better."""
     n, m = kernel.values.shape[1:]
-    which = _tensor(error[:, 0] > tolerance).nonzero().flatten()[: max(1, _CELLS // (n * m))]
+    unsolved, most = _tensor(error[:, 0] > tolerance), max(1, _CELLS // (n * m))
+    which = _EVERY if len(unsolved) <= most and unsolved.all() else unsolved.nonzero().flatten()[:most]
     _, move = _newton(rule, kernel, state, which)
     farthest = torch.cat([move.columns, move.level], -1).abs().amax(-1, keepdim=True)
     part = _LEAP / farthest.clamp(min=_LEAP)
@@ -288,6 +290,8 @@ def _leap(rule: Rule, kernel: _Kernel, state: _State, error: Array, tolerance: f
         moved = _sweep(rule, kernel, _times(columns, kernel.values.mT), _vector(level))
         missed = _error(rule, kernel, moved)
         better = (missed < least)[..., None]
+        if better.all():
+            return moved, missed
         best = _State(*(_choose(better, x, y) for x, y in zip(moved, best, strict=True)))
         least = _choose(better[..., 0], missed, least)
         if (least < error)[which].all():

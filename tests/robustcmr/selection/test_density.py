@@ -38,6 +38,14 @@ def test_what_lies_below_the_lowest_is_mirrored():
     assert area(fitted_density(mixture, (0.0, 3.5), lambda v: v, np.ones_like)) < 0.8
 
 
+@pytest.mark.parametrize("zero", [-3.0, 0.5])
+def test_the_lowest_may_lie_anywhere(zero):
+    one = fitted_density(normal((0.1, 0.2), (2.0, 0.3), 0.3), (0.0, 3.5), lambda v: v, np.ones_like, 0.0)
+    moved = normal((zero + 0.1, 0.2), (zero + 2.0, 0.3), 0.3)
+    other = fitted_density(moved, (zero, zero + 3.5), lambda v: v - zero, np.ones_like, zero)
+    np.testing.assert_allclose(other.clean, one.clean, atol=1e-9)
+
+
 def by_reference(evidence, rng):
     return divide_by_reference(np.expm1(3 * evidence), np.expm1(3 * rng.beta(20, 8, 4000)))
 

@@ -8,7 +8,10 @@ import torch
 
 from robustcmr.errors import TrainingDivergedError
 from robustcmr.selection import batch_cross_entropy, divide, divide_by_reference
+from robustcmr.selection.anchored_mixture import SHIFT, fit_anchored_mixture
 from robustcmr.selection.divide import LEAST_SHARE
+from robustcmr.selection.mixture import low_posterior
+from robustcmr.selection.noise_rate import noise_rate
 
 
 def two_groups(n=7500, share=0.05, seed=0):
@@ -260,6 +263,45 @@ def test_a_tail_of_the_clean_group_is_no_noise():
     # forty pairs in the middle of the noisy group are too many to be such a tail
     evidence[:40] = np.quantile(reference, np.linspace(0.02, 0.98, 40))
     assert divide_by_reference(evidence[:1600], reference).bimodal
+
+
+def fits_at_three_shifts(evidence, reference):
+    values, known = np.log1p(evidence), np.log1p(reference)
+    fits = [fit_anchored_mixture(values, known, shift) for shift in (0.0, SHIFT, 2 * SHIFT)]
+    return fits, [noise_rate(fit, values) for fit in fits], values
+
+
+def test_the_middle_shift_decides_and_the_others_widen_the_interval():
+    evidence, reference, _ = logarithmic(0.4, clean=(1.0, 0.3))
+    fits, rates, values = fits_at_three_shifts(evidence, reference)
+    division = divide_by_reference(evidence, reference)
+    assert division.noise_rate == pytest.approx(fits[1].weights[1])
+    np.testing.assert_allclose(division.clean_probability, low_posterior(fits[1], values))
+    low, high = division.noise_interval
+    assert low == pytest.approx(min(rate.low for rate in rates))
+    assert high == pytest.approx(max(rate.high for rate in rates))
+    assert low < rates[1].low - 0.005
+    assert high > rates[1].high + 0.005
+
+
+def test_an_estimate_that_might_as_well_be_none_divides_nothing():
+    """Of 21 pairs that overlap so much, 7% may be noise, or none."""
+    rng = np.random.default_rng(94)
+    n, share = int(rng.integers(20, 60)), rng.uniform(0, 0.2)
+    noisy = rng.random(n) < share
+    evidence = np.expm1(
+        np.abs(
+            np.where(
+                noisy, rng.normal(1.9, 0.5, n), rng.normal(rng.uniform(0.3, 1.2), rng.uniform(0.1, 0.6), n)
+            )
+        )
+    )
+    _, rates, _ = fits_at_three_shifts(evidence, KNOWN)
+    assert rates[1].rate > 0.05
+    assert min(rate.low for rate in rates) < 0.001
+    division = divide_by_reference(evidence, KNOWN)
+    assert division.reason.startswith("one group: about 7.2% of the pairs look like")
+    assert division.reason.endswith("which cannot be told from none")
 
 
 def test_the_interval_holds_the_truth():

@@ -116,6 +116,23 @@ def test_problems_that_crawl_are_solved(kind, size, monkeypatch):
     assert (crawled.plan - exact.plan).abs().max() < 0.1 * exact.plan.max()  # on its way to the same plan
 
 
+@pytest.mark.parametrize("kind", list(SOLVERS))
+def test_padding_is_no_hindrance(kind):
+    C, r, c = crawling(48, 30, torch.float64)
+    alone = SOLVERS[kind](C, r, c, tolerance=1e-10, max_iterations=400)
+    padded = torch.nn.functional.pad(C, (2, 1, 0, 3), value=math.nan).requires_grad_()
+    sides = torch.nn.functional.pad(r, (0, 3)), torch.nn.functional.pad(c, (2, 1))
+    plan = SOLVERS[kind](padded, *sides, tolerance=1e-10, max_iterations=400, differentiable=True)
+    assert plan.converged.all()
+    assert (plan.plan[:48, 2:32] - alone.plan).abs().max() < 1e-8
+    (slope,) = torch.autograd.grad((plan.plan[:48, 2:32] * C).sum(), padded)
+    assert slope.isfinite().all()
+    C = C.clone().requires_grad_()
+    plan = SOLVERS[kind](C, r, c, tolerance=1e-10, max_iterations=400, differentiable=True)
+    (expected,) = torch.autograd.grad((plan.plan * C.detach()).sum(), C)
+    assert (slope[:48, 2:32] - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
 def test_many_that_crawl_are_taken_in_portions(monkeypatch):
     C, r, c = crawling(48, 48, torch.float64)
     alone = SOLVERS["partial"](C, r, c, tolerance=1e-10)

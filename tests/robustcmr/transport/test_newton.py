@@ -137,9 +137,14 @@ def test_many_that_crawl_are_taken_in_portions(monkeypatch):
     C, r, c = crawling(48, 48, torch.float64)
     alone = SOLVERS["partial"](C, r, c, tolerance=1e-10)
     monkeypatch.setattr(scaling, "_CELLS", 2 * 48 * 48)
+    taken = []
+    monkeypatch.setattr(
+        scaling, "newton_move", lambda P, *given: (taken.append(len(P)), newton_move(P, *given))[1]
+    )
     five = torch.stack([C, C.T, C, torch.zeros_like(C), C + 1])
     together = SOLVERS["partial"](five, r, c, tolerance=1e-10)
     assert together.converged.all()
+    assert max(taken) == 2
     for i in (0, 2, 4):
         assert (together.plan[i] - alone.plan).abs().max() < 1e-8
 
@@ -149,3 +154,13 @@ def test_large_problems_take_no_newton_steps(monkeypatch):
     monkeypatch.setattr(scaling, "_LARGEST_SIDE", 47)
     monkeypatch.setattr(scaling, "newton_move", lambda *_: pytest.fail("a step that is too dear"))
     assert not SOLVERS["partial"](*given, tolerance=1e-11, max_iterations=100).converged.all()
+
+
+@pytest.mark.parametrize("size", [(48, 30), (30, 48)])
+def test_the_shorter_side_is_solved_for(size, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        scaling, "newton_move", lambda P, *given: (taken.append(P.shape[1:]), newton_move(P, *given))[1]
+    )
+    assert SOLVERS["balanced"](*crawling(*size, torch.float64)).converged.all()
+    assert set(taken) == {(48, 30)}

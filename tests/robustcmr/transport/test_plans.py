@@ -328,6 +328,8 @@ def test_the_whole_mass_of_the_smaller_side():
     r = 0.5 * r
     plan = partial_plan(C, r, c, 0.5, epsilon=0.1, **TIGHT)
     assert (plan.row_marginal - r).abs().max() < 1e-9
+    rounded = partial_plan(C, r, c, 0.5 * (1 + 5e-6), epsilon=0.1, tolerance=1e-9)
+    assert rounded.converged.all()
     full = partial_plan(C.float(), r.float(), 0.5 * c.float(), 0.5, epsilon=0.1)
     assert (full.plan - balanced_plan(C, r, 0.5 * c, epsilon=0.1).plan).abs().max() < 1e-5
 
@@ -461,6 +463,9 @@ def test_parts_of_a_batch_may_be_shared():
     shared = partial_plan(C[0], r, c[0], mass, epsilon=0.1, allowed=mask)
     assert torch.equal(shared.plan, every.plan)
     assert shared.mass.shape == (3,)
+    weights_alone = partial_plan(C[0], r, c[0], 0.4, epsilon=0.1)
+    assert weights_alone.mass.shape == (3,)
+    assert (weights_alone.plan[2] - partial_plan(C[0], r[2], c[0], 0.4, epsilon=0.1).plan).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -485,6 +490,7 @@ def test_a_row_without_a_cell_sends_nothing(kind):
     mask[1, :, 4] = False
     plan = plain(kind, C, r, c, mask=mask, mass=0.3) if kind == "partial" else plain(kind, C, r, c, mask=mask)
     assert plan.converged.all()
+    assert plan.iterations < 200
     assert (plan.plan[~mask] == 0).all()
     smaller = [C[0, [0, 1, 3, 4, 5, 6]], r[0, [0, 1, 3, 4, 5, 6]], c[0]]
     expected = plain(kind, *smaller, mass=0.3) if kind == "partial" else plain(kind, *smaller)
@@ -519,3 +525,29 @@ def test_gradients_where_rows_and_columns_hold_each_other(kind):
     assert torch.autograd.gradcheck(plan, (C,), eps=1e-6, atol=1e-5)
     with torch.no_grad():
         assert not plan(C).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cells_far_from_the_cheapest_are_not_lost(dtype):
+    generator = torch.Generator().manual_seed(0)
+    C = 58 + 12 * torch.rand(6, 6, generator=generator, dtype=torch.float64)
+    C[0, 0] = 0.0  # full at once, and the others are so dear that a kernel of it hardly knows them
+    w = torch.full((6,), 1 / 6, dtype=torch.float64)
+    plan = partial_plan(C.to(dtype), w.to(dtype), w.to(dtype), 1 / 6 + 0.02, epsilon=1.0, tolerance=1e-5)
+    expected = torch.zeros(6, 6, dtype=torch.float64)
+    expected[0, 0] = 1 / 6
+    expected[1:, 1:] = 0.02 * (-C[1:, 1:]).flatten().softmax(0).view(5, 5)  # and none of these is full
+    assert plan.converged
+    assert (plan.plan - expected).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-3])
+def test_a_loose_tolerance_holds_for_the_mass_too(tolerance):
+    generator = torch.Generator().manual_seed(0)
+    C = torch.rand(200, 9, 7, generator=generator, dtype=torch.float64)
+    r, c = (torch.rand(200, k, generator=generator, dtype=torch.float64).pow(4) + 1e-3 for k in (9, 7))
+    mass = 0.8 * torch.minimum(r.sum(-1), c.sum(-1))
+    for i in range(200):  # one by one, so that each stops as soon as it may
+        plan = partial_plan(C[i], r[i], c[i], mass[i], epsilon=0.02, tolerance=tolerance)
+        assert float((plan.plan.sum() - mass[i]).abs()) <= tolerance * float(mass[i])
+        assert float(plan.marginal_error) <= tolerance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,6 @@ def best_other_images(
     given: IntArray,
     device: torch.device,
     block_bytes: int = BLOCK_BYTES,
-    after_block: Callable[[], None] | None = None,
 ) -> Suggestions:
     """Score every caption with some images, and keep the best that is not the one it was given.
 
@@ -47,7 +46,6 @@ def best_other_images(
         given: (N,) image given to each caption.
         device: where to compute.
         block_bytes: memory one block of scores may use.
-        after_block: called now and then, such as to ask whether to stop.
 
     Returns:
         One suggestion a caption; of equally good images the first.
@@ -61,7 +59,6 @@ def best_other_images(
         raise ValueError("there is no image to choose from; give at least one candidate")
     if (np.diff(candidates) <= 0).any():
         raise ValueError("the candidates must be ascending image ids, each once; sort them")
-    progress = None if after_block is None else lambda *_: after_block()
     images = encode_images(matcher, image_batches, device)
     if len(images) != len(candidates):
         raise ValueError(
@@ -71,7 +68,7 @@ def best_other_images(
     start = 0
     for batch in text_batches:
         texts = encode_texts(matcher, [batch], device)
-        scores = score_matrix(matcher, images, texts, block_bytes, progress).numpy()  # (k, b)
+        scores = score_matrix(matcher, images, texts, block_bytes).numpy()  # (k, b)
         own = given[start : start + len(batch)]  # (b,)
         start += len(batch)
         if start > len(given):

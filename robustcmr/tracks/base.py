@@ -87,7 +87,6 @@ class Track(ABC):
         matcher: Matcher,
         scores: FloatArray,
         device: torch.device,
-        after_block: Callable[[], None] | None = None,
     ) -> PairsTable | None:
         """What is believed of every training pair; None where pairs are not what is judged.
 
@@ -96,9 +95,8 @@ class Track(ABC):
             matcher: what to suggest other images by.
             scores: (N,) that matcher's score of each given pair.
             device: where the matcher is.
-            after_block: called now and then, such as to ask whether to stop.
         """
-        del division, matcher, scores, device, after_block
+        del division, matcher, scores, device
         return None
 
     @abstractmethod

@@ -202,7 +202,6 @@ class PairsTrack(Track):
         matcher: Matcher,
         scores: FloatArray,
         device: torch.device,
-        after_block: Callable[[], None] | None = None,
     ) -> PairsTable:
         """Beliefs, and for every caption the best other image of the training set; see :class:`Track`."""
         split, given = self.data.split("train"), self.training.correspondence.image_of_caption
@@ -219,7 +218,6 @@ class PairsTrack(Track):
             given,
             device,
             self.block_bytes,
-            after_block,
         )
         names = split.image_names
         return PairsTable(

@@ -163,20 +163,12 @@ def test_what_does_not_fit_together_is_refused(toy: Any, make_split: Any) -> Non
             told(np.zeros((3, 2)), [0, 1], images=n)
 
 
-def test_it_says_when_a_block_is_done_and_may_be_stopped(toy: Any, make_split: Any) -> None:
-    matcher, split, seen = toy(), make_split(5, 2), []
+def test_it_looks_in_evaluation_mode_and_gives_the_mode_back(toy: Any, make_split: Any) -> None:
+    matcher, split = toy(), make_split(5, 2)
     matcher.train()
-    suggest(matcher, split, range(5), np.arange(10) // 2, size=4, after_block=lambda: seen.append(1))
-    assert len(seen) == 3
+    suggest(matcher, split, range(5), np.arange(10) // 2, size=4)
     assert matcher.training
     assert not any(matcher.modes)
-
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        suggest(matcher, split, range(5), np.arange(10) // 2, after_block=stop)
-    assert matcher.training
 
 
 def test_one_side_is_encoded_alone_as_with_the_other(toy: Any, make_split: Any) -> None:

@@ -95,7 +95,7 @@ def numpy_loop(cost: Array, epsilon: float, error: float, patience: float) -> tu
         Plans (B, n, n), and the most iterations that one took; 0 if time was up.
     """
     n, most, until = cost.shape[-1], 0, time.perf_counter() + patience
-    plans = np.empty_like(cost)
+    plans = np.full_like(cost, np.nan)
     for i, C in enumerate(cost):
         Z = -C / epsilon
         log_sums, missed, iterations = log_sum_exp(Z, 1), np.inf, 0

@@ -551,3 +551,11 @@ def test_a_loose_tolerance_holds_for_the_mass_too(tolerance):
         plan = partial_plan(C[i], r[i], c[i], mass[i], epsilon=0.02, tolerance=tolerance)
         assert float((plan.plan.sum() - mass[i]).abs()) <= tolerance * float(mass[i])
         assert float(plan.marginal_error) <= tolerance
+
+
+def test_more_mass_than_a_side_has():
+    C, r, c = problem()
+    with pytest.raises(InfeasibleTransportError, match=r"problem 0 .* mass of 1.2, .* at most 1 pass"):
+        partial_plan(C, r, c, 1.2, epsilon=0.1)
+    with pytest.raises(InfeasibleTransportError, match=r"problem 2 .* mass of 1.2"):
+        partial_plan(C, r, c, torch.tensor([0.1, 0.2, 1.2]), epsilon=0.1)

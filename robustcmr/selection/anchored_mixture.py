@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from robustcmr.selection.normal import NormalPair, normal_log_densities
 from robustcmr.selection.normalise import Values, check_evidence
 
 SHIFT = 0.1
@@ -18,37 +19,10 @@ _EXTREME = 1e75  # beyond, or below one in so many, squares leave the range of f
 
 
 @dataclass(frozen=True)
-class AnchoredMixture:
-    """Two normal components, the clean one first.
-
-    Attributes:
-        means: (2,) mean of each; the second is not fitted.
-        variances: (2,) variance of each; the second is not fitted.
-        weights: (2,) shares, sum 1.
-        log_likelihood: natural logarithm, summed over the values.
-        iterations: number of steps taken.
-        converged: whether the likelihood stopped rising before the steps ran out.
-    """
-
-    means: Values
-    variances: Values
-    weights: Values
-    log_likelihood: float
-    iterations: int
-    converged: bool
+class AnchoredMixture(NormalPair):
+    """Two normal components, the clean one first; mean and variance of the noisy one are not fitted."""
 
     n_parameters = 3
-
-    def log_densities(self, values: Values) -> Values:
-        """(2, N) log density of each component, shares left out."""
-        return _log_densities(values, self.means, self.variances)
-
-    def turning_point(self) -> tuple[float, bool] | None:
-        """Where the log ratio clean / noisy turns, and whether it is highest there; None where never."""
-        low, high = self.variances
-        if low == high:
-            return None
-        return float((self.means[0] * high - self.means[1] * low) / (high - low)), bool(low < high)
 
     def scores(self, values: Values) -> Values:
         """(4, N) slope of each log density in its mean and variance; 0 for the anchored component."""
@@ -127,10 +101,5 @@ def fit_anchored_mixture(
 
 def _joint(values: Values, means: Values, variances: Values, share: float) -> tuple[Values, Values]:
     """Two (N,) log densities, shares included."""
-    low, high = _log_densities(values, means, variances)
+    low, high = normal_log_densities(values, means, variances)
     return low + np.log1p(-share), high + np.log(share)
-
-
-def _log_densities(values: Values, means: Values, variances: Values) -> Values:
-    squares = (values - means[:, None]) ** 2 / variances[:, None]
-    return np.asarray(-0.5 * (squares + np.log(2 * np.pi * variances)[:, None]))

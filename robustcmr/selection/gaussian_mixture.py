@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from robustcmr.selection.mixture import otsu_split
+from robustcmr.selection.normal import NormalPair
 from robustcmr.selection.normalise import Values, check_evidence
 
 FLOOR = 1e-4
@@ -16,38 +17,10 @@ FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
-    """Two normal components, the one with the lower mean first.
-
-    Attributes:
-        means: (2,) mean of each.
-        variances: (2,) variance of each, at least ``FLOOR``.
-        weights: (2,) shares, sum 1.
-        log_likelihood: natural logarithm, summed over the values.
-        iterations: number of steps taken.
-        converged: whether the likelihood stopped rising before the steps ran out.
-    """
-
-    means: Values
-    variances: Values
-    weights: Values
-    log_likelihood: float
-    iterations: int
-    converged: bool
+class GaussianMixture(NormalPair):
+    """Two normal components, each with a variance of at least ``FLOOR``."""
 
     n_parameters = 5
-
-    def log_densities(self, values: Values) -> Values:
-        """(2, N) log density of each component, shares left out."""
-        apart = (values - self.means[:, None]) ** 2 / self.variances[:, None]
-        return np.asarray(-0.5 * (apart + np.log(2 * np.pi * self.variances)[:, None]))
-
-    def turning_point(self) -> tuple[float, bool] | None:
-        """Where the log ratio low / high turns, and whether it is highest there; None where it never does."""
-        low, high = self.variances
-        if low == high:
-            return None
-        return float((self.means[0] * high - self.means[1] * low) / (high - low)), bool(low < high)
 
     def scores(self, values: Values) -> Values:
         """(4, N) slope of each component's log density in its mean and variance, low component's first."""

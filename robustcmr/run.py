@@ -55,13 +55,15 @@ def train(
     run = RunFolder(planned_folder(config, output))
     run.check_free(overwrite)
     check_device(config.settings.training.device, config.settings.training.precision)
-    track = PairsTrack.build(config)
-    _check_fits(config, track)
+    with _remembered_log() as early:  # what is said before there is a folder to say it in
+        track = PairsTrack.build(config)
+        _check_fits(config, track)
+        prepared = _prepare(config, track, pretrained=True)
     run.start(config.to_yaml(), describe_environment())
-    with _log_to(run.log):
+    with _log_to(run.log, early):
         track.save(run)
         logger.info("run folder %s", run.path)
-        return _fit_and_finish(config, track, run, console)
+        return _fit_and_finish(config, track, run, *prepared, console)
 
 
 def resume(path: Path, console: Console | None = None) -> RunFolder:
@@ -78,16 +80,18 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         UserError: there is no run, or its data or checkpoint do not fit.
     """
     run = RunFolder(path)
-    run.require()
+    run.require_trained()
     if run.read_results() is not None:
         return run
     config = resolve(read_config(run.config))
     check_device(config.settings.training.device, config.settings.training.precision)
     track = PairsTrack.build(config, run)
     _check_fits(config, track)
+    recover(run.checkpoint("last"))
+    prepared = _prepare(config, track, pretrained=not run.checkpoint("last").exists())
     with _log_to(run.log):
         track.save(run)
-        return _fit_and_finish(config, track, run, console)
+        return _fit_and_finish(config, track, run, *prepared, console)
 
 
 def evaluate(
@@ -129,6 +133,7 @@ def evaluate(
         folder = run.checkpoint(checkpoint)
         recover(folder)
         if not folder.exists():
+            run.require_trained()
             raise CheckpointError(
                 f"{run.path} has no {checkpoint} checkpoint yet; train it further by --resume {run.path}"
             )
@@ -169,11 +174,27 @@ def _build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -
     return [accelerator.prepare(make(config.matcher.options, track.spec)) for _ in range(count)]
 
 
-def _fit_and_finish(config: RunConfig, track: Track, run: RunFolder, console: Console | None) -> RunFolder:
+def _prepare(config: RunConfig, track: Track, pretrained: bool) -> tuple[Accelerator, list[Matcher]]:
+    """Where to compute, and the matchers as training begins; ``pretrained`` loads what they start from."""
     settings = config.settings
     accelerator = build_accelerator(settings.training.device, settings.training.precision)
     seed_everything(settings.seed)
     matchers = _build_matchers(config, track, accelerator)
+    if pretrained:
+        for matcher in matchers:
+            accelerator.unwrap_model(matcher).load_pretrained()
+    return accelerator, matchers
+
+
+def _fit_and_finish(
+    config: RunConfig,
+    track: Track,
+    run: RunFolder,
+    accelerator: Accelerator,
+    matchers: list[Matcher],
+    console: Console | None,
+) -> RunFolder:
+    settings = config.settings
     make: Callable[..., Method] = config.method.cls
     method = make(config.method.options, matchers, len(track.training), settings.training.batch_size)
     for network in method.auxiliary.values():
@@ -252,10 +273,38 @@ class _LogFile(logging.FileHandler):
         """Say nothing."""
 
 
+class _LogMemory(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
 @contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def _remembered_log() -> Iterator[list[logging.LogRecord]]:
+    memory = _LogMemory()
+    with _attached(memory):
+        yield memory.records
+
+
+@contextmanager
+def _log_to(path: Path, early: Sequence[logging.LogRecord] = ()) -> Iterator[None]:
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for record in early:
+        handler.emit(record)
+    with _attached(handler):
+        yield
+
+
+@contextmanager
+def _attached(handler: logging.Handler) -> Iterator[None]:
+    """Have a handler listen for a while, from the level of information on."""
     logger.addHandler(handler)
     level = logger.level
     logger.setLevel(logging.INFO)

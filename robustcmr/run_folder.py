@@ -147,6 +147,21 @@ class RunFolder:
                 "'robustcmr train'"
             )
 
+    def require_trained(self) -> None:
+        """Refuse a folder without a run that was begun by training here.
+
+        Raises:
+            RunFolderError: there is no run, or it was converted from other people's file.
+        """
+        self.require()
+        made: dict[str, Any] = json.loads(self.environment.read_text(encoding="utf-8"))
+        origin = made.get("converted_from")
+        if origin is not None:
+            raise RunFolderError(
+                f"{self.path} was not trained here but converted from {origin['file']}, so it can only be "
+                "measured; use 'robustcmr eval', or train a new run"
+            )
+
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all epochs' rows."""
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))

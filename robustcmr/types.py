@@ -20,11 +20,11 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images as sets of regions, padded.
+    """Images as sets of regions, padded; or as pixels, for matchers that read pictures.
 
     Attributes:
-        features: (N, R, F) float, zero where padded.
-        mask: (N, R) bool, True where a region is real; every image has at least one.
+        features: (N, R, F) float, zero where padded; or (N, 3, H, W) float pixels.
+        mask: (N, R) bool, True where a region is real; every image has at least one. (N, 1) with pixels.
     """
 
     features: Tensor
@@ -48,15 +48,19 @@ class TextBatch:
     Attributes:
         tokens: (N, W) int64, index of the padding word where padded.
         mask: (N, W) bool, True where a word is real; every caption has at least one.
+        vectors: (N, V) float, one precomputed vector a caption; None where the data has none.
     """
 
     tokens: Tensor
     mask: Tensor
+    vectors: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> TextBatch:
         """The same batch on another device."""
         return TextBatch(
-            self.tokens.to(device, non_blocking=non_blocking), self.mask.to(device, non_blocking=non_blocking)
+            self.tokens.to(device, non_blocking=non_blocking),
+            self.mask.to(device, non_blocking=non_blocking),
+            None if self.vectors is None else self.vectors.to(device, non_blocking=non_blocking),
         )
 
     def __len__(self) -> int:
@@ -167,16 +171,34 @@ class Correspondence:
 
 
 @dataclass(frozen=True)
+class MatcherInputs:
+    """What a matcher reads in place of region features and the run's own vocabulary.
+
+    Attributes:
+        tokenizer: folder or hub name of a transformers tokenizer that turns captions into indices; None for
+            the run's vocabulary of words.
+        image_processor: folder or hub name of a transformers image processor that turns pictures into
+            pixels; None for the data set's region features.
+    """
+
+    tokenizer: str | None = None
+    image_processor: str | None = None
+
+
+@dataclass(frozen=True)
 class DataSpec:
     """What a matcher must know of the data to build itself.
 
     Attributes:
-        feature_width: F, numbers a region.
-        n_regions: largest R.
+        feature_width: F, numbers a region; 3 where images are pixels.
+        n_regions: largest R; 1 where images are pixels.
         vocabulary_size: number of word indices, padding and unknown included.
         longest_caption: largest W, start and end marks included.
         padding_index: index of the padding word.
         unknown_index: index of the unknown word.
+        words: the words by index; empty where a tokenizer cuts words into pieces.
+        picture_size: (H, W) of the pixels, or None where images are region features.
+        text_width: V, numbers of a precomputed caption vector, or None where the data has none.
     """
 
     feature_width: int
@@ -185,6 +207,9 @@ class DataSpec:
     longest_caption: int
     padding_index: int = 0
     unknown_index: int = 3
+    words: tuple[str, ...] = ()
+    picture_size: tuple[int, int] | None = None
+    text_width: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["ACCELERATE_DISABLE_RICH"] = "1"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_folder(
@@ -97,3 +100,32 @@ def comparable(run: Path) -> dict[str, Any]:
 def comparable_run() -> Any:
     """The function that reads what two equal runs must share."""
     return comparable
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> ModuleType:
+    """The script that writes tiny models."""
+    spec = importlib.util.spec_from_file_location(
+        "make_tiny_models", ROOT / "scripts" / "make_tiny_models.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tiny_models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny CLIP; not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "clip"
+    tiny_models.make_clip(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tiny_models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny BERT; not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    tiny_models.make_bert(folder)
+    return folder

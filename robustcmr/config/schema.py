@@ -57,7 +57,7 @@ class OptimOptions(Options):
     decay: float = Field(0.1, gt=0.0, le=1.0, description="factor at each milestone")
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate grows linearly from 0")
     clip: float | None = Field(
-        2.0, gt=0.0, description="largest gradient norm of a parameter group; null does not clip"
+        2.0, gt=0.0, description="largest gradient norm of a matcher or other network; null does not clip"
     )
 
 

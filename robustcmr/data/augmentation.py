@@ -7,6 +7,7 @@ vocabularies hold no other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,16 +29,21 @@ class Augmentation:
         corrupt_words: chance that a word is corrupted, in [0, 1).
         padding_index: word that fills the places that deletion frees at the end.
         unknown_index: word that stands for a masked one.
-        first_word: smallest index of a true word; smaller ones are marks and never changed.
-        vocabulary_size: random replacements are drawn from first_word to here.
+        is_word: (V,) bool, which indices stand for words; all others are marks and never changed.
     """
 
     drop_regions: float
     corrupt_words: float
     padding_index: int
     unknown_index: int
-    first_word: int
-    vocabulary_size: int
+    is_word: BoolArray
+
+    @cached_property
+    def replacements(self) -> IntArray:
+        """(k,) words that a corrupted one may be replaced by; the unknown word where there is no other."""
+        words = np.flatnonzero(self.is_word)
+        known = words[words != self.unknown_index]
+        return known if len(known) else np.array([self.unknown_index])
 
 
 def drop_regions(mask: BoolArray, rate: float, generator: np.random.Generator) -> BoolArray:
@@ -76,12 +82,10 @@ def corrupt_words(
     Returns:
         New tokens and mask, (N, W) each, words moved together to the front.
     """
-    is_word = mask & ((tokens >= options.first_word) | (tokens == options.unknown_index))
+    is_word = mask & options.is_word[tokens]
     corrupted = is_word & (generator.random(tokens.shape) < options.corrupt_words)
     choice = generator.random(tokens.shape)
-    replacement = generator.integers(
-        options.first_word, max(options.vocabulary_size, options.first_word + 1), tokens.shape
-    )
+    replacement = options.replacements[generator.integers(len(options.replacements), size=tokens.shape)]
     masked = corrupted & (choice < UNKNOWN_SHARE)
     replaced = corrupted & ~masked & (choice < UNKNOWN_SHARE + REPLACED_SHARE)
     deleted = corrupted & ~masked & ~replaced

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from robustcmr.types import FloatArray, IntArray, PairBatch
 
 
 class FeatureStore(Protocol):
-    """Region features of all images of a split, read on demand."""
+    """Region features of all images of a split, or vectors of its captions as (n, 1, V), read on demand."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -27,33 +27,91 @@ class FeatureStore(Protocol):
         ...
 
 
+class ImageStore(Protocol):
+    """What a matcher reads of the images of a split: region features, or pixels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_images, R, F), or (n_images, 3, H, W) for pixels."""
+        ...
+
+    def take(self, images: IntArray) -> FloatArray:
+        """Some images, (k, ...) float32, in the order asked for; repeats allowed."""
+        ...
+
+
+class TextReader(Protocol):
+    """Turns captions into indices: the run's vocabulary of words, or a pretrained tokenizer."""
+
+    @property
+    def padding_index(self) -> int:
+        """Index written where a caption is padded."""
+        ...
+
+    @property
+    def unknown_index(self) -> int:
+        """Index that stands for an unknown or a hidden word."""
+        ...
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words by index; empty where captions are cut into pieces of words."""
+        ...
+
+    @property
+    def is_word(self) -> npt.NDArray[np.bool_]:
+        """(V,) whether an index stands for what was written; marks of start, end and padding do not."""
+        ...
+
+    def __len__(self) -> int:
+        """V, number of indices."""
+        ...
+
+    def encode_many(self, captions: Iterable[str]) -> Iterator[Sequence[int]]:
+        """Indices of each caption, marks included; at least one each."""
+        ...
+
+
 @dataclass(frozen=True)
 class PairsSplit:
     """One split of a data set.
 
     Attributes:
         name: such as ``train``, ``dev``, ``test`` or ``testall``.
-        features: region features, one entry an image.
+        features: region features, one entry an image; None where there are only pictures.
         captions: raw caption text, one a row.
         image_of_caption: (n_captions,) int64, the image each caption was written for.
         picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None where only features exist.
         image_names: file name or key of each image; None where unknown.
         trusted: whether the pairing as written is known to be right; where it is not, nothing is diagnosed
             against it.
+        text_vectors: (n_captions, 1, V), a precomputed vector a caption; None where there are none.
+
+    Raises:
+        ValueError: there are no features, and no pictures with names either.
     """
 
     name: str
-    features: FeatureStore
+    features: FeatureStore | None
     captions: Sequence[str]
     image_of_caption: IntArray
     picture: Callable[[int], Any] | None = None
     image_names: Sequence[str] | None = None
     trusted: bool = True
+    text_vectors: FeatureStore | None = None
+
+    def __post_init__(self) -> None:
+        if self.features is None and (self.picture is None or self.image_names is None):
+            raise ValueError(
+                f"split {self.name} has no features; it needs pictures then, and their names as well"
+            )
 
     @property
     def n_images(self) -> int:
         """Number of images."""
-        return self.features.shape[0]
+        if self.features is not None:
+            return self.features.shape[0]
+        return len(self.image_names or ())
 
 
 class PairsData(ABC):

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robustcmr.data.tokens import tokenize
-from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.data.base import TextReader
 from robustcmr.errors import DataError
 from robustcmr.types import IntArray
 
@@ -128,19 +127,19 @@ class TokenTable:
         self._padding_index = padding_index
 
     @classmethod
-    def from_captions(cls, captions: Iterable[str], vocabulary: Vocabulary) -> TokenTable:
-        """Tokenise and encode captions, start and end marks included.
+    def from_captions(cls, captions: Iterable[str], reader: TextReader) -> TokenTable:
+        """Encode captions, start and end marks included.
 
         Args:
             captions: n raw texts.
-            vocabulary: gives the indices; unknown words become its unknown word.
+            reader: gives the indices.
         """
         flat: list[int] = []
         ends = [0]
-        for caption in captions:
-            flat.extend(vocabulary.encode_words(tokenize(caption)))
+        for indices in reader.encode_many(captions):
+            flat.extend(indices)
             ends.append(len(flat))
-        return cls(np.array(flat, np.int32), np.array(ends, np.int64), vocabulary.padding_index)
+        return cls(np.array(flat, np.int32), np.array(ends, np.int64), reader.padding_index)
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -50,6 +50,11 @@ class CC152K(FeatureFolder):
         if features.rows != len(captions):
             counts = f"{features.path} has {features.rows} rows for {len(captions)} captions"
             raise DamagedSplitError([f"{counts}; expected one row a caption"])
+        vectors = attempt(problems, lambda: self.text_vectors(name, len(captions)))
+        if problems:
+            raise DamagedSplitError(problems)
         each_its_own = np.arange(len(captions), dtype=np.int64)
         trusted = name != "train"
-        return PairsSplit(name, features, captions, each_its_own, image_names=ids, trusted=trusted)
+        return PairsSplit(
+            name, features, captions, each_its_own, image_names=ids, trusted=trusted, text_vectors=vectors
+        )

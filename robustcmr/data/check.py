@@ -15,6 +15,7 @@ from robustcmr.data import cc152k, precomp
 from robustcmr.data.base import FeatureStore, PairsData, PairsSplit
 from robustcmr.data.cc152k import CC152K
 from robustcmr.data.folder import FEATURES_SUFFIX, DamagedSplitError, FeatureFolder, attempt, listing
+from robustcmr.data.images import PICTURES, Images
 from robustcmr.data.precomp import Precomputed
 from robustcmr.data.store import NpyFeatures, find_non_finite, iterate_blocks
 from robustcmr.data.tokens import tokenize
@@ -175,7 +176,7 @@ def check_folder(
     return check_data(open_folder(root, captions_per_image), None, vocabulary, sample_images)
 
 
-def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K:
+def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K | Images:
     """Open a folder as the layout its file names tell.
 
     Raises:
@@ -193,6 +194,9 @@ def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K
         raise DataError(
             f"{root} has captions of two layouts, *{suffixes[0]} and *{suffixes[1]}; keep one of them"
         )
+    only_pictures = (root / PICTURES).is_dir() and not any(root.glob(f"*{FEATURES_SUFFIX}"))
+    if suffixes == [cc152k.CAPTIONS_SUFFIX] and only_pictures:
+        return Images(Images.Config(root=root))
     if suffixes == [cc152k.CAPTIONS_SUFFIX]:
         return CC152K(CC152K.Config(root=root))
     if suffixes or any(root.glob(f"*{FEATURES_SUFFIX}")):
@@ -217,9 +221,13 @@ def _check_split(
         found = error.problems if isinstance(error, DamagedSplitError) else (str(error),)
         problems.extend(f"{name}: {problem}" for problem in found)
         return SplitReport(name, _features_alone(data, name, sample, problems), None, None)
-    features = scan_features(split.features, sample)
+    features = None if split.features is None else scan_features(split.features, sample)
     captions = scan_captions(split.captions, vocabulary)
-    problems.extend(f"{name}: {problem}" for problem in _feature_problems(features))
+    if features is not None:
+        problems.extend(f"{name}: {problem}" for problem in _feature_problems(features))
+    if split.text_vectors is not None:
+        vectors = scan_features(split.text_vectors, sample)
+        problems.extend(f"{name}: {problem}" for problem in _feature_problems(vectors, "caption vectors"))
     problems.extend(f"{name}: {problem}" for problem in _pairing_problems(split))
     if captions.empty:
         problems.append(f"{name}: {captions.empty} of {captions.count} captions hold no word")

@@ -12,7 +12,9 @@ from robustcmr.data.base import FeatureStore
 SAMPLED_IMAGES = 16
 
 
-def fingerprint(captions: Sequence[str], store: FeatureStore) -> str:
+def fingerprint(
+    captions: Sequence[str], store: FeatureStore, text_vectors: FeatureStore | None = None
+) -> str:
     """Hash all captions, the shape of the features and the features of some evenly spaced images.
 
     It does not depend on the number type of the file, as long as the values agree, nor on whether each image
@@ -21,6 +23,7 @@ def fingerprint(captions: Sequence[str], store: FeatureStore) -> str:
     Args:
         captions: raw caption text, in order.
         store: features of the split's images.
+        text_vectors: a vector a caption, of which some are hashed as well; None where there are none.
 
     Returns:
         16 hexadecimal digits, the same on every machine.
@@ -31,7 +34,14 @@ def fingerprint(captions: Sequence[str], store: FeatureStore) -> str:
         encoded = caption.encode("utf-8", "surrogatepass")
         # the length in front keeps ("ab", "c") apart from ("a", "bc")
         digest.update(f"{len(encoded)} ".encode() + encoded)
-    n_images = store.shape[0]
-    chosen = np.unique(np.linspace(0, n_images - 1, min(SAMPLED_IMAGES, n_images)).round().astype(np.int64))
-    digest.update(store.take(chosen).astype("<f4").tobytes())
+    digest.update(_sample(store))
+    if text_vectors is not None:
+        digest.update(f"{text_vectors.shape[2]} ".encode() + _sample(text_vectors))
     return digest.hexdigest()[:16]
+
+
+def _sample(store: FeatureStore) -> bytes:
+    """Bytes of some evenly spaced entries."""
+    n = store.shape[0]
+    chosen = np.unique(np.linspace(0, n - 1, min(SAMPLED_IMAGES, n)).round().astype(np.int64))
+    return store.take(chosen).astype("<f4").tobytes()

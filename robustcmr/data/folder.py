@@ -10,10 +10,12 @@ from typing import ClassVar, TypeVar
 
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.fingerprint import fingerprint
+from robustcmr.data.store import NpyFeatures
 from robustcmr.errors import DataError
 
 Value = TypeVar("Value")
 FEATURES_SUFFIX = "_ims.npy"
+TEXT_VECTORS_SUFFIX = "_txts.npy"
 SPLIT_ORDER = ("train", "dev", "test", "testall")
 
 
@@ -30,7 +32,7 @@ class DamagedSplitError(DataError):
 
 
 class FeatureFolder(PairsData):
-    """A folder with ``{split}_ims.npy`` and a caption file for each split.
+    """A folder with ``{split}_ims.npy`` and a caption file for each split, and perhaps ``{split}_txts.npy``.
 
     Args:
         root: the folder.
@@ -71,7 +73,9 @@ class FeatureFolder(PairsData):
     def fingerprint(self, split: str) -> str:
         """A short hash of a split's captions and features, the same on every machine."""
         opened = self.split(split)
-        return fingerprint(opened.captions, opened.features)
+        if opened.features is None:
+            raise DataError(f"{self._root}: the {split} split has no features")
+        return fingerprint(opened.captions, opened.features, opened.text_vectors)
 
     def features_path(self, split: str) -> Path:
         """The feature file of a split."""
@@ -80,6 +84,24 @@ class FeatureFolder(PairsData):
     def captions_path(self, split: str) -> Path:
         """The caption file of a split."""
         return self._root / (split + self.captions_suffix)
+
+    def text_vectors(self, split: str, n_captions: int) -> NpyFeatures | None:
+        """Precomputed vectors of a split's captions, (n_captions, 1, V); None where there is no such file.
+
+        Raises:
+            DataError: the file is damaged, or has not one row a caption.
+        """
+        path = self._root / (split + TEXT_VECTORS_SUFFIX)
+        if not path.exists():
+            return None
+        vectors = NpyFeatures(path)
+        if vectors.shape[:2] != (n_captions, 1):
+            rows, places, _ = vectors.shape
+            raise DataError(
+                f"{path} has {rows} rows of {places} vectors for {n_captions} captions; expected one "
+                "vector a caption"
+            )
+        return vectors
 
     def folder_problems(self) -> list[str]:
         """What is wrong with the folder as a whole: splits of which one file is missing."""

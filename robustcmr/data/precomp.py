@@ -24,7 +24,8 @@ class Precomputed(FeatureFolder):
     """A folder with ``{split}_ims.npy``, ``{split}_caps.txt`` and perhaps ``{split}_ids.txt`` for each split.
 
     The captions of an image follow each other, one a line. Each image is stored once, or once for each of its
-    captions; the number of rows tells. The identifiers may be one an image or one a caption.
+    captions; the number of rows tells. The identifiers may be one an image or one a caption. A file
+    ``{split}_txts.npy`` holds a precomputed vector of every caption, for matchers that read those.
 
     Args:
         config: where the folder is, how many captions each image has and whether the pairs are trusted.
@@ -69,11 +70,23 @@ class Precomputed(FeatureFolder):
         if captions is not None and ids is not None:
             given, n_captions = ids, len(captions)
             ids = attempt(problems, lambda: names_of_images(ids_path, given, n_captions, each))
+        vectors = None
+        if captions is not None:
+            n_texts = len(captions)
+            vectors = attempt(problems, lambda: self.text_vectors(name, n_texts))
         if problems or features is None or captions is None:
             raise DamagedSplitError(problems)
         image_of_caption = np.arange(len(captions), dtype=np.int64) // each
         trusted = self._trusted or name != "train"
-        return PairsSplit(name, features, captions, image_of_caption, image_names=ids, trusted=trusted)
+        return PairsSplit(
+            name,
+            features,
+            captions,
+            image_of_caption,
+            image_names=ids,
+            trusted=trusted,
+            text_vectors=vectors,
+        )
 
 
 class Flickr8K(Precomputed):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from robustcmr.data.tokens import tokenize
 from robustcmr.errors import DataError
@@ -98,6 +99,13 @@ class Vocabulary:
         """All words, by index."""
         return self._words
 
+    @property
+    def is_word(self) -> npt.NDArray[np.bool_]:
+        """(V,) False for padding, start and end; the unknown word stands for a word that was written."""
+        mask = np.ones(len(self), dtype=np.bool_)
+        mask[: self.unknown_index] = False
+        return mask
+
     def __len__(self) -> int:
         return len(self._words)
 
@@ -129,6 +137,11 @@ class Vocabulary:
             (words + 2,) int64: start mark, one index a word, end mark.
         """
         return np.array(self.encode_words(tokenize(caption)), dtype=np.int64)
+
+    def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
+        """Indices of each caption's words, start and end marks included."""
+        for caption in captions:
+            yield self.encode_words(tokenize(caption))
 
     def coverage(self, captions: Iterable[str]) -> float:
         """Share of the words of some captions that are known, 0..1; 1 where there is no word."""

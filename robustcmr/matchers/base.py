@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from robustcmr.options import Options
-from robustcmr.types import Fragments, ImageBatch, TextBatch
+from robustcmr.types import Fragments, ImageBatch, MatcherInputs, TextBatch
+
+
+class Pretrained(ABC):
+    """Mixed into a module whose weights can start from files; see :meth:`Matcher.load_pretrained`."""
+
+    @abstractmethod
+    def load_pretrained(self) -> None:
+        """Replace the module's own weights by those of its files.
+
+        Raises:
+            DataError: the files are missing or do not fit; the sentence says what to put where.
+        """
+
+
+class Backbone(Pretrained, nn.Module):
+    """A pretrained network inside a matcher, trained more gently than the rest, or not at all.
+
+    Args:
+        lr_factor: what multiplies the learning rate of its weights; 0 leaves them as they are.
+    """
+
+    def __init__(self, lr_factor: float) -> None:
+        super().__init__()
+        self.lr_factor = lr_factor
+
+    def train(self, mode: bool = True) -> Backbone:
+        """A network that is not trained stays in evaluation mode."""
+        super().train(mode and self.lr_factor > 0)
+        return self
 
 
 class Matcher(nn.Module, ABC):
@@ -26,8 +55,54 @@ class Matcher(nn.Module, ABC):
 
     @abstractmethod
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Similarity of every image with every caption, (N_images, N_texts); larger is closer."""
+        """Similarity of every image with every caption, (N_images, N_texts); larger is closer.
+
+        Methods expect scores of the size of a cosine, about -1..1; margins and temperatures are in that unit.
+        """
 
     def forward(self, images: ImageBatch, texts: TextBatch) -> Tensor:
         """Encode both sides and score all pairs, (N_images, N_texts)."""
         return self.score(self.encode_images(images), self.encode_texts(texts))
+
+    @classmethod
+    def inputs(cls, config: Any) -> MatcherInputs:
+        """What it reads of pictures and captions; by default region features and the run's vocabulary.
+
+        Args:
+            config: its options.
+        """
+        del config
+        return MatcherInputs()
+
+    def load_pretrained(self) -> None:
+        """Load what a new run starts from, by default that of every part that is :class:`Pretrained`.
+
+        Called once when a run begins, and never when weights come from a checkpoint.
+
+        Raises:
+            DataError: files are missing or do not fit.
+        """
+        for module in self.modules():
+            if isinstance(module, Pretrained):
+                module.load_pretrained()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is to be trained, as torch parameter groups.
+
+        A group's ``lr_factor`` multiplies the learning rate. By default each :class:`Backbone` has its own,
+        and all else is one group.
+        """
+        gentle: dict[float, list[nn.Parameter]] = {1.0: []}
+        backbones = [module for module in self.modules() if isinstance(module, Backbone)]
+        owned: set[nn.Parameter] = set()
+        for backbone in backbones:
+            fresh = [p for p in backbone.parameters() if p not in owned]
+            owned.update(fresh)
+            gentle.setdefault(backbone.lr_factor, []).extend(p for p in fresh if p.requires_grad)
+        rest = [p for p in self.parameters() if p not in owned and p.requires_grad]
+        gentle[1.0] = rest + gentle[1.0]
+        return [
+            {"params": parameters, "lr_factor": factor}
+            for factor, parameters in gentle.items()
+            if parameters and factor > 0
+        ]

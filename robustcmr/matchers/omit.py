@@ -9,21 +9,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustcmr.matchers.base import Matcher
-from robustcmr.matchers.encoders import BiGRU, RegionEncoder, masked_mean
+from robustcmr.matchers.encoders import FragmentOptions, masked_mean
+from robustcmr.matchers.fragment_matcher import FragmentMatcher
 from robustcmr.options import Options
 from robustcmr.transport import pair_scores, sinkhorn_plan
-from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
+from robustcmr.types import DataSpec, Fragments
 
 
-class OmitConfig(Options):
+class OmitConfig(FragmentOptions):
     """Options of the OMIT matcher."""
 
-    dim: int = Field(128, ge=1, description="Width of a fragment; the paper has 1024.")
-    word_dim: int = Field(128, ge=1, description="Width of a word embedding.")
-    region_hidden: int = Field(
-        128, ge=1, description="Hidden width of the region network; the paper has 512."
-    )
     smoothing: float = Field(0.05, gt=0, description="Lambda, the entropic smoothing of the transport.")
     iterations: int = Field(3, ge=1, description="T, scalings of rows and columns.")
     partial: Literal["none", "bins", "mass"] = Field(
@@ -47,7 +42,7 @@ class OmitConfig(Options):
     )
 
 
-class Omit(Matcher):
+class Omit(FragmentMatcher):
     """Regions and words matched by entropic optimal transport of cost 1 - cos.
 
     The score of a pair is the similarity that its plan collects, ``sum(S * P)``. After T iterations the
@@ -73,20 +68,8 @@ class Omit(Matcher):
     Config: ClassVar[type[Options]] = OmitConfig
 
     def __init__(self, config: OmitConfig, spec: DataSpec) -> None:
-        super().__init__()
+        super().__init__(config, spec)
         self.config = config
-        self.regions = RegionEncoder(spec.feature_width, config.dim, config.region_hidden)
-        self.words = BiGRU(spec.vocabulary_size, spec.padding_index, config.word_dim, config.dim)
-
-    def encode_images(self, images: ImageBatch) -> Fragments:
-        """Encode N images into fragments (N, R, D)."""
-        encoded: Fragments = self.regions(images)
-        return encoded
-
-    def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into fragments (N, W, D)."""
-        encoded: Fragments = self.words(texts)
-        return encoded
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Similarity of every image with every caption, (N_images, N_texts); larger is closer."""

@@ -58,9 +58,15 @@ class Method(ABC):
         return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser shall train, as torch parameter groups; a group may set its own ``lr``."""
-        modules = [*self.matchers, *self.auxiliary.values()]
-        return [{"params": [p for p in module.parameters() if p.requires_grad]} for module in modules]
+        """What the optimiser shall train, as torch parameter groups.
+
+        A group may set its own ``lr``, and an ``lr_factor`` that multiplies it. By default the matchers'
+        own groups, and one for each auxiliary network.
+        """
+        groups = [group for matcher in self.matchers for group in matcher.parameter_groups()]
+        for network in self.auxiliary.values():
+            groups.append({"params": [p for p in network.parameters() if p.requires_grad]})
+        return groups
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """Decide which pairs the epoch visits; by default all of them, in one stream.

@@ -84,8 +84,8 @@ class L2RM(Method):
         return {name: network for name, network in networks.items() if network is not None}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The matcher, and the cost network at its own rate without decay."""
-        groups: list[dict[str, Any]] = [{"params": [p for p in self.matcher.parameters() if p.requires_grad]}]
+        """The matcher's own, and the cost network at its own rate without decay."""
+        groups = self.matcher.parameter_groups()
         if self.cost is not None:
             own = {"lr": self.config.cost_lr, "weight_decay": 0.0}
             groups.append({"params": list(self.cost.parameters()), **own})

@@ -18,14 +18,15 @@ import torch
 
 from noise_injection import NoiseError, NoiseRecord, load_noise, make_mismatch, save_noise
 from robustcmr.config.resolve import RunConfig
-from robustcmr.config.schema import EvaluationOptions, NoiseOptions
+from robustcmr.config.schema import EvaluationOptions, NoiseOptions, TextOptions
 from robustcmr.data.augmentation import Augmentation
-from robustcmr.data.base import PairsData, PairsSplit
+from robustcmr.data.base import ImageStore, PairsData, PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
+from robustcmr.data.pictures import PicturePixels, Processor
 from robustcmr.data.store import first_non_finite
-from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
-from robustcmr.errors import DataError
+from robustcmr.data.vocabulary import Vocabulary
+from robustcmr.errors import ConfigError, DataError
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
@@ -34,7 +35,16 @@ from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Track
-from robustcmr.types import Correspondence, DataSpec, Division, FloatArray, IntArray, PairsTable, Rematch
+from robustcmr.types import (
+    Correspondence,
+    DataSpec,
+    Division,
+    FloatArray,
+    IntArray,
+    MatcherInputs,
+    PairsTable,
+    Rematch,
+)
 
 logger = logging.getLogger("robustcmr")
 
@@ -44,7 +54,8 @@ class PairsTrack(Track):
 
     Args:
         data: the opened data set.
-        vocabulary: how captions become word indices.
+        reader: how captions become indices.
+        processor: how pictures become pixels; None where the matcher reads region features.
         training: the pairs as given, which is all that training sees.
         spec: what a matcher must know.
         truth: the pairing as it was written; stays here.
@@ -55,7 +66,8 @@ class PairsTrack(Track):
     def __init__(
         self,
         data: PairsData,
-        vocabulary: Vocabulary,
+        reader: TextReader,
+        processor: Processor | None,
         training: TrainingPairs,
         spec: DataSpec,
         truth: HiddenTruth,
@@ -63,7 +75,8 @@ class PairsTrack(Track):
         evaluation: EvaluationOptions,
     ) -> None:
         self.data = data
-        self.vocabulary = vocabulary
+        self.reader = reader
+        self._processor = processor
         self.training: TrainingPairs = training
         self.spec = spec
         self._truth = truth
@@ -87,42 +100,44 @@ class PairsTrack(Track):
         data: PairsData = config.data.cls(config.data.options)
         split = data.split("train")
         fingerprint = data.fingerprint("train")
-        if saved is not None and saved.vocabulary.exists():
-            vocabulary = Vocabulary.load(saved.vocabulary)
-        elif settings.text.vocabulary is not None:
-            vocabulary = Vocabulary.load(settings.text.vocabulary)
-        else:
-            vocabulary = Vocabulary.build(split.captions, settings.text.min_count)
+        inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
+        reader = _reader(settings.text, split, saved, inputs)
+        processor = None if inputs.image_processor is None else _processor(inputs.image_processor)
+        images = _image_store(split, processor)
         if saved is not None and saved.noise.exists():
             given, noise = _load(saved.noise, split, fingerprint)
         else:
-            _refuse_non_finite(split)
+            if saved is None:  # else it was looked at when the run began
+                _refuse_non_finite(split)
             given, noise = _inject(settings.noise, settings.seed, split, fingerprint)
-        captions = TokenTable.from_captions(split.captions, vocabulary)
+        captions = TokenTable.from_captions(split.captions, reader)
         training = TrainingPairs(
-            split.features,
+            images,
             captions,
             Correspondence(given, split.n_images),
             Augmentation(
                 settings.augmentation.drop_regions,
                 settings.augmentation.corrupt_words,
-                padding_index=vocabulary.padding_index,
-                unknown_index=vocabulary.unknown_index,
-                first_word=len(SPECIAL_WORDS),
-                vocabulary_size=len(vocabulary),
+                padding_index=reader.padding_index,
+                unknown_index=reader.unknown_index,
+                is_word=reader.is_word,
             ),
+            split.text_vectors,
         )
-        _, n_regions, width = split.features.shape
+        pixels = len(images.shape) == 4
         spec = DataSpec(
-            feature_width=width,
-            n_regions=n_regions,
-            vocabulary_size=len(vocabulary),
+            feature_width=images.shape[1] if pixels else images.shape[2],
+            n_regions=1 if pixels else images.shape[1],
+            vocabulary_size=len(reader),
             longest_caption=captions.longest,
-            padding_index=vocabulary.padding_index,
-            unknown_index=vocabulary.unknown_index,
+            padding_index=reader.padding_index,
+            unknown_index=reader.unknown_index,
+            words=reader.words,
+            picture_size=(images.shape[2], images.shape[3]) if pixels else None,
+            text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
         )
         truth = HiddenTruth(split.image_of_caption)
-        return cls(data, vocabulary, training, spec, truth, noise, settings.evaluation)
+        return cls(data, reader, processor, training, spec, truth, noise, settings.evaluation)
 
     @property
     def block_bytes(self) -> int:
@@ -147,9 +162,10 @@ class PairsTrack(Track):
         }
 
     def save(self, run: RunFolder) -> None:
-        """Write ``noise.npz`` and ``vocabulary.json``."""
+        """Write ``noise.npz``, and ``vocabulary.json`` unless captions are read by a pretrained tokenizer."""
         save_noise(run.noise, self.training.correspondence.image_of_caption, self.noise)
-        self.vocabulary.save(run.vocabulary)
+        if isinstance(self.reader, Vocabulary):
+            self.reader.save(run.vocabulary)
 
     def evaluate(
         self,
@@ -213,8 +229,8 @@ class PairsTrack(Track):
         found = best_other_images(
             matcher,
             candidates,
-            image_batches(split.features, size, candidates),
-            text_batches(self.training.captions, size),
+            image_batches(self.training.images, size, candidates),
+            text_batches(self.training.captions, size, self.training.text_vectors),
             given,
             device,
             self.block_bytes,
@@ -238,16 +254,33 @@ class PairsTrack(Track):
         """Matchers together with a split as this run's vocabulary reads it."""
         opened = self.data.split(split)
         if split not in self._captions:
-            self._captions[split] = TokenTable.from_captions(opened.captions, self.vocabulary)
+            self._captions[split] = TokenTable.from_captions(opened.captions, self.reader)
         captions, size = self._captions[split], self._evaluation.batch_size
+        images = _image_store(opened, self._processor)
+        self._check_widths(opened, images)
         return [
             Member(
                 matcher,
-                lambda: image_batches(opened.features, size),
-                lambda: text_batches(captions, size),
+                lambda: image_batches(images, size),
+                lambda: text_batches(captions, size, opened.text_vectors),
             )
             for matcher in matchers
         ]
+
+    def _check_widths(self, split: PairsSplit, images: ImageStore) -> None:
+        """Refuse a split whose numbers a matcher of the training split cannot read."""
+        spec = self.spec
+        width = None if split.text_vectors is None else split.text_vectors.shape[2]
+        if spec.picture_size is None and images.shape[2] != spec.feature_width:
+            raise DataError(
+                f"the {split.name} split has {images.shape[2]} numbers a region and the train split "
+                f"{spec.feature_width}; expected the same, so make both with the same program"
+            )
+        if width != spec.text_width:
+            raise DataError(
+                f"the {split.name} split has {width or 'no'} numbers a caption vector and the train split "
+                f"{spec.text_width or 'none'}; expected the same, so make both with the same program"
+            )
 
     def selection_score(self, measured: dict[str, Any]) -> float:
         """The sum of the six recalls."""
@@ -319,11 +352,53 @@ def _load(path: Path, split: PairsSplit, fingerprint: str) -> tuple[IntArray, No
         raise DataError(str(error)) from error
 
 
-def _refuse_non_finite(split: PairsSplit) -> None:
-    found = first_non_finite(split.features, limit=split.n_images)
-    if found:
-        places = ", ".join(f"image {image} ({regions} regions)" for image, regions in found[:3])
+def _reader(
+    options: TextOptions, split: PairsSplit, saved: RunFolder | None, inputs: MatcherInputs
+) -> TextReader:
+    """The pretrained tokenizer the matcher asks for, or the vocabulary of the run."""
+    if inputs.tokenizer is not None:
+        if options.vocabulary is not None:
+            raise ConfigError(
+                f"text.vocabulary is set, but the matcher reads captions by the tokenizer of "
+                f"{inputs.tokenizer}; leave text.vocabulary out"
+            )
+        from robustcmr.data.pretrained_tokenizer import open_tokenizer  # transformers takes seconds
+
+        return open_tokenizer(inputs.tokenizer)
+    if saved is not None and saved.vocabulary.exists():
+        return Vocabulary.load(saved.vocabulary)
+    if options.vocabulary is not None:
+        return Vocabulary.load(options.vocabulary)
+    return Vocabulary.build(split.captions, options.min_count)
+
+
+def _processor(name: str) -> Processor:
+    from robustcmr.data.picture_processor import open_processor  # transformers takes seconds
+
+    return open_processor(name)
+
+
+def _image_store(split: PairsSplit, processor: Processor | None) -> ImageStore:
+    """Pixels for a matcher that reads pictures, region features for any other."""
+    if processor is not None:
+        return PicturePixels.of_split(split, processor)
+    if split.features is None:
         raise DataError(
-            f"the {split.name} features hold NaN or infinite numbers in {len(found)} of {split.n_images} "
-            f"images, first {places}; repair the file, 'robustcmr data check' lists more"
+            f"the {split.name} split has pictures but no region features, which this matcher reads; use one "
+            "that reads pictures, such as --matcher clip, or --set matcher.image_encoder=clip"
         )
+    return split.features
+
+
+def _refuse_non_finite(split: PairsSplit) -> None:
+    for store, whose in ((split.features, "images"), (split.text_vectors, "captions")):
+        if store is None:
+            continue
+        found = first_non_finite(store, limit=store.shape[0])
+        if found:
+            places = ", ".join(f"{whose[:-1]} {row} ({regions} regions)" for row, regions in found[:3])
+            raise DataError(
+                f"the {split.name} features hold NaN or infinite numbers in {len(found)} of "
+                f"{store.shape[0]} {whose}, first {places}; repair the file, "
+                "'robustcmr data check' lists more"
+            )

@@ -37,8 +37,7 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         for name, module in modules.items():
-            weights = {key: value.detach().contiguous().cpu() for key, value in module.state_dict().items()}
-            _write_bytes(fresh / f"{name}.safetensors", safetensors.torch.save(weights))
+            _write_bytes(fresh / f"{name}.safetensors", safetensors.torch.save(_weights(module)))
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         _write_bytes(fresh / _STATE, buffer.getbuffer())
@@ -94,6 +93,18 @@ def load_state(folder: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint state {path}: {reason}") from error
     return state
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state on the CPU; what two keys share is written under both, which safetensors wants as copies."""
+    weights: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for key, value in module.state_dict().items():
+        tensor = value.detach().contiguous().cpu()
+        place = tensor.untyped_storage().data_ptr()
+        weights[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return weights
 
 
 def _write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -64,9 +64,7 @@ class Trainer:
         self.accelerator = accelerator
         self.run = run
         self.console = console
-        groups = method.parameter_groups()
-        self.groups = [list(group["params"]) for group in groups]
-        self.optimiser = accelerator.prepare(build_optimiser(groups, settings.optim))
+        self.optimiser = accelerator.prepare(build_optimiser(method.parameter_groups(), settings.optim))
         # position: the next step to take
         self.epoch = 0
         self.step = 0
@@ -222,8 +220,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(result.loss)
         if self.settings.optim.clip is not None:
-            for parameters in self.groups:  # apart: an auxiliary network must not shorten the matcher's step
-                self.accelerator.clip_grad_norm_(parameters, self.settings.optim.clip)
+            for module in self.modules.values():  # an auxiliary network must not shorten the matcher's step
+                self.accelerator.clip_grad_norm_(module.parameters(), self.settings.optim.clip)
         self.optimiser.step()
         if result.rematch is not None:
             self._judge(result.rematch)

@@ -46,10 +46,14 @@ def build_optimiser(groups: Sequence[dict[str, Any]], settings: OptimSettings) -
     """Adam or AdamW over the method's parameter groups.
 
     Args:
-        groups: torch parameter groups; a group's own ``lr`` is kept.
+        groups: torch parameter groups; a group's own ``lr`` is kept, ``lr_factor`` multiplies it.
         settings: the ``optim`` section.
     """
-    prepared = [{**group, "base_lr": group.get("lr", settings.lr)} for group in groups if group["params"]]
+    prepared = [
+        {**group, "base_lr": group.get("lr", settings.lr) * group.get("lr_factor", 1.0)}
+        for group in groups
+        if group["params"]
+    ]
     kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     optimiser: torch.optim.Optimizer = kinds[settings.name](
         prepared, lr=settings.lr, weight_decay=settings.weight_decay

@@ -17,9 +17,9 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from robustcmr.data.base import PairsData, PairsSplit
+from robustcmr.data.cache import cache_root, cached_folder
 from robustcmr.data.fingerprint import fingerprint
 from robustcmr.data.scenes.build import Recipe, build_split
-from robustcmr.data.scenes.cache import cache_root, cached_folder
 from robustcmr.data.scenes.grammar import CAPTIONS_PER_PICTURE, GrammarOptions
 from robustcmr.data.scenes.layout import LayoutOptions, Scene
 from robustcmr.data.scenes.records import meaning_from_json, scene_from_json
@@ -43,6 +43,7 @@ class _Content:
     """A split as it lies in the cache."""
 
     split: PairsSplit
+    features: NpyFeatures
     scenes: Sequence[Scene]
     meanings: Sequence[Meaning]
     table: SceneTable
@@ -131,8 +132,8 @@ class Scenes(PairsData):
 
     def fingerprint(self, split: str) -> str:
         """16 hexadecimal digits that stand for a split's captions and features."""
-        opened = self._open(split).split
-        return fingerprint(opened.captions, opened.features)
+        content = self._open(split)
+        return fingerprint(content.split.captions, content.features)
 
     def scenes(self, split: str) -> Sequence[Scene]:
         """What each picture of a split shows."""
@@ -194,16 +195,17 @@ class Scenes(PairsData):
     def _read(self, folder: Path, name: str) -> _Content:
         value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
+        features = NpyFeatures(folder / f"{name}_ims.npy")
         split = PairsSplit(
             name=name,
-            features=NpyFeatures(folder / f"{name}_ims.npy"),
+            features=features,
             captions=tuple(value["captions"]),
             image_of_caption=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_PICTURE),
             picture=partial(_picture, self._recipe(name), scenes),
             image_names=tuple(f"{name}-{index:04d}" for index in range(len(scenes))),
         )
         meanings = tuple(meaning_from_json(meaning) for meaning in value["meanings"])
-        return _Content(split, scenes, meanings, SceneTable(scenes))
+        return _Content(split, features, scenes, meanings, SceneTable(scenes))
 
 
 def _picture(recipe: Recipe, scenes: Sequence[Scene], image: int) -> Image.Image:

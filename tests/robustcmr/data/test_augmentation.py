@@ -18,8 +18,7 @@ def options(corrupt=0.2, size=1000):
         corrupt_words=corrupt,
         padding_index=PAD,
         unknown_index=UNK,
-        first_word=4,
-        vocabulary_size=size,
+        is_word=np.arange(size) >= UNK,
     )
 
 
@@ -140,3 +139,22 @@ def test_a_vocabulary_without_words():
     tokens = np.array([[START, UNK, UNK, END]])
     out, _ = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), options(0.9, size=4), rng())
     assert out.shape == tokens.shape
+
+
+def test_marks_of_a_tokenizer_may_lie_anywhere():
+    """As in vocabularies where the marks are the last indices, and one of them hides words."""
+    is_word = np.ones(50, dtype=bool)
+    is_word[[7, 48, 49]] = False
+    setting = Augmentation(0.0, 0.9, padding_index=49, unknown_index=7, is_word=is_word)
+    tokens = np.tile(np.r_[48, np.arange(20, 40), 49], (200, 1))
+    changed, kept = corrupt_words(tokens, np.ones_like(tokens, dtype=bool), setting, rng())
+    assert (changed[:, 0] == 48).all()
+    assert (changed[np.arange(200), kept.sum(1) - 1] == 49).all()
+    seen = set(changed[kept].tolist())
+    assert 7 in seen
+    assert seen - {7, 48, 49} == set(range(50)) - {7, 48, 49}  # replacements may be any word, and no mark
+
+
+def test_a_vocabulary_without_words_hides_by_the_unknown_one():
+    setting = Augmentation(0.0, 0.99, PAD, UNK, np.array([False, False, False, True]))
+    assert setting.replacements.tolist() == [UNK]

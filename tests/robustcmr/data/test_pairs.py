@@ -49,7 +49,7 @@ def pairs(features, table):
 
 
 def augmented(pairs, regions=0.5, words=0.5):
-    return dataclasses.replace(pairs, augmentation=Augmentation(regions, words, 0, 3, 4, 100))
+    return dataclasses.replace(pairs, augmentation=Augmentation(regions, words, 0, 3, np.arange(100) >= 3))
 
 
 def test_images_are_the_given_ones(pairs, features):
@@ -149,3 +149,31 @@ def test_all_captions_in_order(table, size):
         assert len(batch) <= size
         found += [row[mask].tolist() for row, mask in zip(batch.tokens, batch.mask, strict=True)]
     assert found == [[1, *([10 + c] * (1 + c % 4)), 2] for c in range(N_CAPTIONS)]
+
+
+def test_pixels_have_no_regions_to_drop(table):
+    pixels = np.random.default_rng(0).normal(size=(N_IMAGES, 3, 8, 9)).astype(np.float32)
+    given = np.arange(N_CAPTIONS, dtype=np.int64) % N_IMAGES
+    pairs = augmented(
+        TrainingPairs(Memory(pixels), table, Correspondence(given, N_IMAGES), None), regions=0.9
+    )
+    batch = pairs.batch(np.arange(6), np.random.default_rng(1))
+    assert np.array_equal(batch.images.features.numpy(), pixels)
+    assert batch.images.mask.shape == (6, 1)
+    assert batch.images.mask.all()
+    whole = next(image_batches(Memory(pixels), 4))
+    assert whole.features.shape == (4, 3, 8, 9)
+    assert whole.mask.shape == (4, 1)
+
+
+def test_caption_vectors_come_along(pairs, table):
+    numbers = np.random.default_rng(0).normal(size=(N_CAPTIONS, 1, 7)).astype(np.float32)
+    pairs = dataclasses.replace(pairs, text_vectors=Memory(numbers))
+    ids = np.array([4, 1, 4])
+    assert np.array_equal(pairs.batch(ids).texts.vectors.numpy(), numbers[ids, 0])
+    assert pairs.batch(ids).texts.to("cpu").vectors is not None
+    later = list(text_batches(table, 5, Memory(numbers)))
+    assert np.array_equal(np.concatenate([part.vectors.numpy() for part in later]), numbers[:, 0])
+    numbers[1] = np.nan
+    with pytest.raises(DataError, match=r"1 captions in this batch hold NaN.*caption 1"):
+        pairs.batch(ids)

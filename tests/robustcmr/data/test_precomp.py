@@ -228,3 +228,33 @@ def test_real_flickr8k():
     assert train.captions[-1] == train.captions[-1].strip() != ""
     assert train.image_of_caption[-1] == 5999
     assert data.fingerprint("train") != data.fingerprint("dev")
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_caption_vectors_are_read_where_they_are(make_folder, tmp_path, dimensions):
+    root = make_folder(tmp_path / "vectors")
+    vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float16)
+    before = Precomputed(Precomputed.Config(root=root))
+    plain = before.fingerprint("train")
+    assert before.split("train").text_vectors is None
+    np.save(root / "train_txts.npy", vectors if dimensions == 2 else vectors[:, None])
+    data = Precomputed(Precomputed.Config(root=root))
+    store = data.split("train").text_vectors
+    assert store.shape == (200, 1, 6)
+    assert np.array_equal(store.take(np.array([7, 0]))[:, 0], vectors[[7, 0]].astype(np.float32))
+    first = data.fingerprint("train")
+    assert first != plain
+    assert data.fingerprint("dev") == before.fingerprint("dev")
+    vectors[0] += 1
+    np.save(root / "train_txts.npy", vectors)
+    assert Precomputed(Precomputed.Config(root=root)).fingerprint("train") not in (first, plain)
+
+
+@pytest.mark.parametrize("shape", [(199, 6), (200, 2, 6)])
+def test_caption_vectors_must_be_one_a_caption(make_folder, tmp_path, shape):
+    root = make_folder(tmp_path / "vectors")
+    np.save(root / "train_txts.npy", np.ones(shape, np.float32))
+    with pytest.raises(
+        DataError, match=r"train_txts\.npy has .* for 200 captions; expected one vector a caption"
+    ):
+        Precomputed(Precomputed.Config(root=root)).split("train")

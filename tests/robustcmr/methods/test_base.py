@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
 from robustcmr.types import StepResult
@@ -48,18 +49,25 @@ def test_an_epoch_covers_every_pair_once(n_pairs):
     assert sorted(ids.tolist()) == list(range(n_pairs))
 
 
+class Built(Matcher):
+    """A matcher of some parts, which need not be called here."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def encode_images(self, images):
+        raise NotImplementedError
+
+    encode_texts = score = encode_images
+
+
 def test_every_trainable_parameter_is_in_one_group():
-    frozen = nn.Linear(3, 1)
-    for parameter in frozen.parameters():
-        parameter.requires_grad_(False)
-    matchers = [nn.Linear(4, 1), nn.Sequential(nn.Linear(1, 1), frozen)]
+    first, frozen, second = nn.Linear(4, 1), nn.Linear(3, 1).requires_grad_(False), nn.Linear(1, 1)
+    matchers = [Built(first), Built(second, frozen)]
     method = WithNetwork(Options(), matchers, 5, 4)
     grouped = [p for group in method.parameter_groups() for p in group["params"]]
-    expected = [
-        *matchers[0].parameters(),
-        *matchers[1][0].parameters(),
-        *method.network.parameters(),
-    ]
+    expected = [*first.parameters(), *second.parameters(), *method.network.parameters()]
     assert [id(p) for p in grouped] == [id(p) for p in expected]
     assert Small(Options(), matchers, 5, 4).auxiliary == {}
 

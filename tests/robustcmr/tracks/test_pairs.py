@@ -34,7 +34,7 @@ def scores(track: PairsTrack, matcher: Any, split: str) -> torch.Tensor:
     from robustcmr.data.pairs import image_batches, text_batches
 
     images = next(image_batches(opened.features, 10_000))
-    texts = next(text_batches(TokenTable.from_captions(opened.captions, track.vocabulary), 10_000))
+    texts = next(text_batches(TokenTable.from_captions(opened.captions, track.reader), 10_000))
     matcher.eval()
     with torch.no_grad():
         return matcher(images, texts)
@@ -69,7 +69,7 @@ def test_ensemble_averages_scores_and_says_so(tiny_tree: dict[str, Any]) -> None
 def test_members_may_have_vocabularies_of_their_own(tiny_tree: dict[str, Any]) -> None:
     one, (a, _) = build(tiny_tree)
     other, (_, b) = build({**tiny_tree, "text": {"min_count": 60}})
-    assert len(other.vocabulary) < len(one.vocabulary)
+    assert len(other.reader) < len(one.reader)
     result = evaluate_ensemble([(one, [a]), (other, [b])], "test", CPU)
     mean = (scores(one, a, "test") + scores(other, b, "test")) / 2
     assert result["metrics"] == pytest.approx(retrieval_metrics(mean, np.arange(50) // 5).to_dict())
@@ -95,7 +95,7 @@ def test_saved_noise_and_vocabulary_are_used_again(
     changed = resolve({**tiny_tree, "noise": {"ratio": 0.1}, "text": {"min_count": 60}})
     again = PairsTrack.build(changed, run)
     assert again.noise == track.noise
-    assert again.vocabulary == track.vocabulary
+    assert again.reader == track.reader
     np.testing.assert_array_equal(
         again.training.correspondence.image_of_caption, track.training.correspondence.image_of_caption
     )
@@ -127,3 +127,41 @@ def test_impossible_noise_is_told(tiny_tree: dict[str, Any]) -> None:
         build(
             {**tiny_tree, "noise": {"ratio": 0.026, "protocol": "image", "derange": True}}
         )  # a single image
+
+
+def test_splits_whose_numbers_do_not_fit_are_refused(tiny_tree, data_folder):
+    dev = np.load(data_folder / "dev_ims.npy")
+    np.save(data_folder / "dev_ims.npy", dev[:, :, :5])
+    track, _ = build(tiny_tree)
+    with pytest.raises(DataError, match="the dev split has 5 numbers a region and the train split 8"):
+        track.members([], "dev")
+    np.save(data_folder / "dev_ims.npy", dev)
+    np.save(data_folder / "dev_txts.npy", np.ones((60, 4), np.float32))
+    track, _ = build(tiny_tree)
+    with pytest.raises(DataError, match="dev split has 4 numbers a caption vector and the train split none"):
+        track.members([], "dev")
+
+
+def test_caption_vectors_reach_training_and_evaluation(tiny_tree, data_folder):
+    for split, n in (("train", 200), ("dev", 60), ("test", 50)):
+        np.save(
+            data_folder / f"{split}_txts.npy",
+            np.arange(n, dtype=np.float32)[:, None] * np.ones(4, np.float32),
+        )
+    track, _ = build(tiny_tree)
+    assert track.spec.text_width == 4
+    assert track.training.batch(np.array([3, 9])).texts.vectors[:, 0].tolist() == [3, 9]
+    (member,) = track.members([None], "dev")
+    assert [float(batch.vectors[-1, 0]) for batch in member.text_batches()][-1] == 59
+    vectors = np.ones((200, 4), np.float32)
+    vectors[5, 1] = np.inf
+    np.save(data_folder / "train_txts.npy", vectors)
+    with pytest.raises(DataError, match="in 1 of 200 captions, first caption 5"):
+        build(tiny_tree)
+
+
+def test_words_by_index_are_told(tiny_tree):
+    track, _ = build(tiny_tree)
+    assert track.spec.words == track.reader.words
+    assert track.spec.words[:4] == ("<pad>", "<start>", "<end>", "<unk>")
+    assert track.spec.picture_size is None

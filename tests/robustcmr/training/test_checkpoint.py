@@ -79,3 +79,17 @@ def test_a_state_with_code_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot read"):
         load_state(tmp_path / "last")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_shared_weights_are_saved_and_come_back_shared(tmp_path):
+    def tied():
+        module = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 3), "b": torch.nn.Linear(3, 3)})
+        module["b"].weight = module["a"].weight
+        return module
+
+    first, second = tied(), tied()
+    save_checkpoint(tmp_path / "c", {"m": first}, {})
+    load_modules(tmp_path / "c", {"m": second})
+    assert second["b"].weight is second["a"].weight
+    assert torch.equal(second["a"].weight, first["a"].weight)
+    assert torch.equal(second["b"].bias, first["b"].bias)

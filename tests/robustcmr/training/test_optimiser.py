@@ -36,3 +36,14 @@ def test_groups_keep_their_own_rate(name: str, kind: type) -> None:
     assert [group["lr"] for group in optimiser.param_groups] == [5e-4, 1e-6]
     set_lr(optimiser, 0.1)  # from the base rate, not from the last one
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([1e-4, 2e-7])
+
+
+def test_factors_multiply_the_rate_of_their_group() -> None:
+    groups = [
+        {"params": [parameter()], "lr_factor": 0.1},
+        {"params": [parameter()], "lr": 1e-4, "lr_factor": 0.5},
+        {"params": [parameter()]},
+    ]
+    optimiser = build_optimiser(groups, OptimOptions(lr=1e-3))
+    set_lr(optimiser, 0.5)
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([5e-5, 2.5e-5, 5e-4])

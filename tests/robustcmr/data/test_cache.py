@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from robustcmr.data.scenes.cache import (
+from robustcmr.data.cache import (
     MANIFEST,
     STALE_SECONDS,
     UNFINISHED,

@@ -1,0 +1,120 @@
+"""Captions into word pieces by a tokenizer of transformers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustcmr.errors import DataError
+from robustcmr.pretrained import TOKENIZER, longest_text, read, read_config, text_part
+
+AT_ONCE = 4096
+"""Captions handed to the tokenizer together; it works on them with several threads."""
+
+_RESERVED = re.compile(r"\[unused\d+\]")  # BERT's vocabularies keep places that no text ever has
+
+
+class PretrainedTokenizer:
+    """Turn captions into the indices a pretrained text encoder reads.
+
+    Args:
+        tokenizer: of transformers.
+        longest: most indices a caption may have, marks included; None for no limit but the tokenizer's own.
+
+    Raises:
+        DataError: the tokenizer has no mask, unknown or end mark that could stand for a hidden word.
+    """
+
+    words: tuple[str, ...] = ()
+    """Empty: pieces are no words, so that nothing can be looked up by them."""
+
+    def __init__(self, tokenizer: Any, longest: int | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._longest = min(int(tokenizer.model_max_length), longest or _NO_LIMIT)
+        self.is_word = _ordinary(tokenizer)  # (V,) bool, False for every mark
+        self.unknown_index = _hidden_word(tokenizer)
+        padding, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.padding_index: int = next(i for i in (padding, end, self.unknown_index) if i is not None)
+
+    def __len__(self) -> int:
+        """Number of indices."""
+        return len(self.is_word)
+
+    def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
+        """Indices of captions, one list each: with the marks of the model, cut to its length, never empty."""
+        rest = iter(captions)
+        while batch := list(islice(rest, AT_ONCE)):
+            yield from (indices or [self.unknown_index] for indices in self._encode(batch))
+
+    def _encode(self, captions: list[str]) -> list[list[int]]:
+        cut = self._longest < _NO_LIMIT
+        encoded: list[list[int]] = self._tokenizer(
+            captions,
+            truncation=cut,
+            max_length=self._longest if cut else None,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return encoded
+
+
+_NO_LIMIT = 1_000_000
+"""Tokenizers without a limit of their own name an astronomical one."""
+
+
+def open_tokenizer(name: str) -> PretrainedTokenizer:
+    """Open the tokenizer of a model.
+
+    Captions are cut to what both the tokenizer and the text encoder allow.
+
+    Args:
+        name: local folder or hub name.
+
+    Raises:
+        DataError: the files are missing or damaged, or the tokenizer is not that of the model.
+    """
+    config = read_config(name)
+    from transformers import AutoTokenizer  # takes seconds
+
+    def opening(*arguments: Any, **keywords: Any) -> PretrainedTokenizer:
+        opened = PretrainedTokenizer(
+            AutoTokenizer.from_pretrained(*arguments, **keywords), longest_text(config)
+        )
+        next(opened.encode_many(["a"]))  # some damage shows only in use
+        return opened
+
+    opened: PretrainedTokenizer = read(TOKENIZER, name, opening)
+    known = text_part(config).vocab_size
+    if len(opened) > known:
+        raise DataError(
+            f"the tokenizer of {name!r} has {len(opened)} indices but its model knows {known}; put the "
+            "tokenizer the model was trained with beside its config.json"
+        )
+    return opened
+
+
+def _ordinary(tokenizer: Any) -> npt.NDArray[np.bool_]:
+    """(V,) bool, True for the pieces that text is made of."""
+    vocabulary = tokenizer.get_vocab()
+    is_word = np.zeros(max(len(tokenizer), max(vocabulary.values()) + 1), dtype=np.bool_)
+    is_word[[index for piece, index in vocabulary.items() if _RESERVED.fullmatch(piece) is None]] = True
+    marks = [index for index, mark in tokenizer.added_tokens_decoder.items() if mark.special]
+    is_word[[*tokenizer.all_special_ids, *marks]] = False
+    return is_word
+
+
+def _hidden_word(tokenizer: Any) -> int:
+    """Index that stands for a hidden word."""
+    for index in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
+        if index is not None:
+            return int(index)
+    raise DataError(
+        f"the tokenizer of {tokenizer.name_or_path!r} has no mask, unknown or end token; name one in "
+        "tokenizer_config.json"
+    )

@@ -1,0 +1,92 @@
+"""One vector for a set of fragments: learned weights for the sorted values of each channel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def positional_encoding(length: int, width: int) -> Tensor:
+    """Sines and cosines of places at falling frequencies.
+
+    Args:
+        length: L, how many places.
+        width: an even number; sines stand at even columns, cosines at odd ones.
+
+    Returns:
+        (L, width) float32.
+
+    References:
+        Vaswani et al., "Attention Is All You Need", 2017, section 3.5.
+    """
+    frequencies = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))  # (width / 2,)
+    angles = torch.arange(length).unsqueeze(1) * frequencies  # (L, width / 2)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+
+
+class GeneralisedPooling(nn.Module):
+    """Sort the values of each channel and add them up with learned weights of the places.
+
+    The weights depend on the place and on how many fragments there are, so the mean and the maximum
+    are special cases. They are worked out once for each number of fragments in a batch.
+
+    Args:
+        position_width: width of the positional encoding, even.
+        hidden: width of the GRU that reads it both ways.
+        temperature: of the softmax over the places.
+
+    References:
+        Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021, section 3;
+        sizes and temperature are those of its release.
+    """
+
+    def __init__(self, position_width: int = 32, hidden: int = 32, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.position_width, self.temperature = position_width, temperature
+        self.reader = nn.GRU(position_width, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(hidden, 1, bias=False)
+
+    def coefficients(self, lengths: Tensor, places: int) -> Tensor:
+        """Weights of the places for sets of some sizes.
+
+        Args:
+            lengths: (K,) int64 numbers of fragments, in 1..places.
+            places: L, how many places to give.
+
+        Returns:
+            (K, L) float, each row summing to 1 and zero beyond its length.
+        """
+        weight = self.linear.weight
+        positions = positional_encoding(places, self.position_width).to(weight)  # (L, position_width)
+        packed = pack_padded_sequence(
+            positions.expand(len(lengths), -1, -1), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        with torch.autocast(weight.device.type, enabled=False):  # a softmax at 0.1 needs exact logits
+            states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=places)
+            both_ways = states.view(*states.shape[:2], 2, -1)
+            states = both_ways.mean(-2)  # (K, L, hidden)
+            logits = self.linear(states).squeeze(-1) / self.temperature  # (K, L)
+        beyond = torch.arange(places, device=weight.device) >= lengths.to(weight.device).unsqueeze(1)
+        weights: Tensor = logits.masked_fill(beyond, -math.inf).softmax(-1)
+        return weights
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Pool N sets.
+
+        Args:
+            features: (N, L, D) float.
+            mask: (N, L) bool, True where a fragment is real; every set has at least one.
+
+        Returns:
+            (N, D).
+        """
+        count = mask.sum(1)
+        lengths, which = torch.unique(count, return_inverse=True)
+        weights = self.coefficients(lengths, features.shape[1])[which]  # (N, L)
+        values = features.masked_fill(~mask.unsqueeze(-1), -math.inf).sort(1, descending=True).values
+        places = torch.arange(mask.shape[1], device=mask.device)
+        values = values.masked_fill((places >= count.unsqueeze(1)).unsqueeze(-1), 0.0)  # (N, L, D)
+        return (values * weights.unsqueeze(-1)).sum(1)

@@ -1,0 +1,81 @@
+"""What every matcher can do: start from files, and say which weights are trained how gently."""
+
+import torch
+from torch import nn
+
+from robustcmr.matchers.base import Backbone, Matcher
+from robustcmr.types import MatcherInputs
+
+
+class Files(Backbone):
+    def __init__(self, lr_factor, *parts):
+        super().__init__(lr_factor)
+        self.parts = nn.ModuleList(parts)
+        self.loaded = 0
+
+    def load_pretrained(self):
+        self.loaded += 1
+
+
+class Built(Matcher):
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def encode_images(self, images):
+        raise NotImplementedError
+
+    encode_texts = score = encode_images
+
+
+def ids(parameters):
+    return {id(p) for p in parameters}
+
+
+def test_backbones_learn_at_their_own_rate():
+    shared = nn.Linear(2, 2)
+    gentle, other, frozen = Files(0.1, nn.Linear(3, 3), shared), Files(0.1, shared), Files(0, nn.Linear(4, 4))
+    matcher = Built(
+        a=gentle, b=other, c=frozen, head=nn.Linear(5, 5), fixed=nn.Linear(1, 1).requires_grad_(False)
+    )
+    groups = {group["lr_factor"]: group["params"] for group in matcher.parameter_groups()}
+    assert set(groups) == {1.0, 0.1}
+    assert ids(groups[1.0]) == ids(matcher.head.parameters())
+    assert ids(groups[0.1]) == ids(gentle.parameters()) | ids(other.parameters())
+    assert sum(len(parameters) for parameters in groups.values()) == 6  # what two share is there once
+
+
+def test_a_backbone_at_full_rate_is_with_the_rest():
+    matcher = Built(a=Files(1.0, nn.Linear(2, 2)), head=nn.Linear(2, 2))
+    (group,) = matcher.parameter_groups()
+    assert ids(group["params"]) == ids(matcher.parameters())
+
+
+def test_what_is_not_trained_stays_in_evaluation_mode():
+    matcher = Built(a=Files(0.0, nn.Dropout()), b=Files(0.1, nn.Dropout())).train()
+    assert [part.parts[0].training for part in (matcher.a, matcher.b)] == [False, True]
+    assert not matcher.eval().b.parts[0].training
+
+
+def test_every_pretrained_part_is_loaded_once():
+    inner = Files(0.1)
+    matcher = Built(a=Files(0.1, inner), b=nn.ModuleList([Files(0.0)]))
+    matcher.load_pretrained()
+    assert [matcher.a.loaded, inner.loaded, matcher.b[0].loaded] == [1, 1, 1]
+
+
+def test_region_features_and_words_are_read_unless_said_otherwise():
+    assert Built.inputs(None) == MatcherInputs(tokenizer=None, image_processor=None)
+
+
+def test_a_teacher_of_a_matcher_with_backbones_follows_all_weights():
+    from robustcmr.methods.teacher import Teacher
+
+    matcher = Built(a=Files(0.1, nn.Linear(2, 2)))
+    teacher = Teacher(matcher, 0.5)
+    with torch.no_grad():
+        matcher.a.parts[0].weight += 1.0
+    before = teacher.matcher.a.parts[0].weight.clone()
+    teacher.follow(matcher)
+    assert (teacher.matcher.a.parts[0].weight > before).all()

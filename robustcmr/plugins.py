@@ -9,8 +9,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import re
+import sys
 from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TypeVar
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from robustcmr.errors import PluginError
 from robustcmr.options import Options
@@ -47,12 +54,12 @@ class Registry:
         """
 
         def announce(cls: C) -> C:
-            place = f"{cls.__module__}:{cls.__qualname__}"
-            taken = self._places().get(name, place)
-            if taken != place:
-                raise PluginError(
-                    f"{self.kind} '{name}' is offered twice, by {taken} and {place}; rename one of them"
-                )
+            place = _place(cls)
+            for taken in self._offers(name):
+                if taken != place:
+                    raise PluginError(
+                        f"{self.kind} '{name}' is offered twice, by {taken} and {place}; rename one of them"
+                    )
             self._registered[name] = cls
             return cls
 
@@ -60,25 +67,38 @@ class Registry:
 
     def names(self) -> list[str]:
         """All known names, sorted; nothing is imported."""
-        return sorted(self._places())
+        announced = importlib.metadata.entry_points(group=self.group)
+        return sorted({*self._registered, *(point.name for point in announced)})
 
     def load(self, name: str) -> type:
-        """The class called ``name``, or at ``package.module:Class``.
+        """The class called ``name``, or at ``package.module:Class``, the current folder included.
 
         Raises:
             PluginError: the name is unknown (with the nearest known ones) or offered twice, its module cannot
                 be imported (with the reason), or it is not a complete class of this kind.
         """
-        places = self._places()
-        if ":" not in name and name not in places:
-            known = ", ".join(sorted(places)) or "none; is robustcmr installed?"
-            raise PluginError(f"unknown {self.kind} '{name}'{did_you_mean(name, places)} (known: {known})")
-        cls = self._registered.get(name) or self._import(name, places.get(name, name))
+        offers = self._offers(name)
+        if len(offers) > 1:
+            raise PluginError(
+                f"{self.kind} '{name}' is offered twice, by {' and '.join(offers)}; "
+                "uninstall or rename one of them"
+            )
+        if offers:
+            ((place, point),) = offers.items()
+            cls = self._registered.get(name) or self._import(name, place, point)
+        elif ":" in name:
+            if (here := str(Path.cwd())) not in sys.path:
+                sys.path.append(here)  # an installed command does not look into the current folder by itself
+            cls = self._import(name, name, None)
+        else:
+            names = self.names()
+            known = ", ".join(names) or "none; is robustcmr installed?"
+            raise PluginError(f"unknown {self.kind} '{name}'{did_you_mean(name, names)} (known: {known})")
         self._check(name, cls)
         return cls
 
     def _check(self, name: str, cls: type) -> None:
-        base = self._import(self._base, self._base)
+        base = self._import(self._base, self._base, None)
         if not issubclass(cls, base):
             raise PluginError(
                 f"{self.kind} '{name}' is {cls.__module__}.{cls.__qualname__}, not a {self._base}"
@@ -99,30 +119,52 @@ class Registry:
                 f"{self.kind} '{name}' has an option called 'name', which chooses the {self.kind}; rename it"
             )
 
-    def _places(self) -> dict[str, str]:
-        places = {name: f"{cls.__module__}:{cls.__qualname__}" for name, cls in self._registered.items()}
+    def _offers(self, name: str) -> dict[str, EntryPoint | None]:
+        """Where a name leads, each place once: the class announced by decorator first, then entry points."""
+        offers: dict[str, EntryPoint | None] = {}
+        if name in self._registered:
+            offers[_place(self._registered[name])] = None
         for point in importlib.metadata.entry_points(group=self.group):
-            taken = places.setdefault(point.name, point.value)
-            if taken != point.value:
-                raise PluginError(
-                    f"{self.kind} '{point.name}' is offered twice, by {taken} and {point.value}; "
-                    "uninstall or rename one of them"
-                )
-        return places
+            if point.name == name:
+                offers.setdefault(point.value, point)
+        return offers
 
-    def _import(self, name: str, place: str) -> type:
+    def _import(self, name: str, place: str, point: EntryPoint | None) -> type:
         module_name, _, attribute = place.partition(":")
         try:
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except Exception as error:  # whatever a third party's module raises is the reason to report
-            raise PluginError(
-                f"{self.kind} '{name}' cannot be loaded from {place}: {type(error).__name__}: {error}"
-            ) from error
+            reason = _missing_package(error, module_name, point) or f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.kind} '{name}' cannot be loaded from {place}: {reason}") from error
         if not isinstance(found, type):
             raise PluginError(f"{self.kind} '{name}' at {place} is not a class")
         return found
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _missing_package(error: Exception, module_name: str, point: EntryPoint | None) -> str | None:
+    """What to install where a package is missing, such as one of an extra; None for any other reason."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    missing = error.name.partition(".")[0]
+    if missing == module_name.partition(".")[0]:
+        return f"there is no module {error.name}, neither installed nor in {Path.cwd()}"
+    distribution = None if point is None else point.dist
+    if distribution is not None:
+        for line in distribution.requires or []:
+            requirement = Requirement(line)
+            extras = re.findall(r"extra == .([\w.-]+)", str(requirement.marker))
+            if canonicalize_name(requirement.name) == canonicalize_name(missing) and extras:
+                return (
+                    f"it needs the package {missing}, which comes with "
+                    f"pip install '{distribution.name}[{extras[0]}]'"
+                )
+    return f"it needs the package {missing}, which is not installed"
 
 
 matchers = Registry("matcher", "robustcmr.matchers", "robustcmr.matchers.base:Matcher")

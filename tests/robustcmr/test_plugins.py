@@ -154,8 +154,9 @@ def test_two_entry_points_of_one_name(points, registry):
         "uninstall or rename one of them"
     )
     assert message(registry, "mine") == expected
-    with pytest.raises(PluginError, match="offered twice"):
-        registry.names()
+    points.append(point("other", "third_party_good:Mine"))
+    assert registry.names() == ["mine", "other"]
+    assert registry.load("other").__name__ == "Mine"  # what is not concerned still works
 
 
 def test_the_same_entry_point_found_twice_is_fine(points, registry):
@@ -169,7 +170,7 @@ def test_a_broken_import_gives_its_reason(points, registry):
     assert registry.names() == ["angry", "broken"]
     assert message(registry, "broken") == (
         "matcher 'broken' cannot be loaded from third_party_broken:X: "
-        "ModuleNotFoundError: No module named 'no_such_package_at_all'"
+        "it needs the package no_such_package_at_all, which is not installed"
     )
     assert message(registry, "angry").endswith("RuntimeError: needs a licence")
 
@@ -180,11 +181,38 @@ def test_a_broken_import_gives_its_reason(points, registry):
         ("third_party_good:Absent", "AttributeError: module 'third_party_good' has no attribute 'Absent'"),
         ("third_party_good:", "AttributeError"),
         (":Mine", "ValueError: Empty module name"),
-        ("no.such.module:Mine", "ModuleNotFoundError"),
+        ("no.such.module:Mine", "there is no module no, neither installed nor in "),
+        ("third_party_broken:X", "it needs the package no_such_package_at_all, which is not installed"),
     ],
 )
 def test_a_place_where_nothing_is(points, registry, place, reason):
     assert f"cannot be loaded from {place}: {reason}" in message(registry, place)
+
+
+def test_a_missing_extra_says_what_to_install(points, registry, tmp_path):
+    """Read from the metadata of the package that announces the plug-in."""
+    info = tmp_path / "nice_matchers-1.0.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nice-matchers\nVersion: 1.0\n"
+        "Requires-Dist: numpy\n"
+        "Requires-Dist: No_Such.Package-at-all>=2; python_version > '3' and extra == 'fast'\n"
+    )
+    info.joinpath("entry_points.txt").write_text("[test.matchers]\nbroken = third_party_broken:X\n")
+    (announced,) = importlib.metadata.PathDistribution(info).entry_points
+    points.append(announced)
+    assert message(registry, "broken").endswith(
+        "it needs the package no_such_package_at_all, which comes with pip install 'nice-matchers[fast]'"
+    )
+
+
+def test_a_module_in_the_current_folder(points, registry, tmp_path, monkeypatch):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / "third_party_here.py").write_text(GOOD)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(folder))])
+    assert registry.load("third_party_here:Mine").__name__ == "Mine"
 
 
 def test_not_a_class(points, registry):

@@ -1,0 +1,1 @@
+"""Parts for robustcmr, written as anybody outside the project would write them."""

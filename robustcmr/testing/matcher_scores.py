@@ -1,0 +1,260 @@
+"""Rules about the scores themselves: shapes, padding, order, blocks, and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from robustcmr.evaluation.scoring import score_matrix
+from robustcmr.testing.matcher_case import (
+    N_IMAGES,
+    N_TEXTS,
+    MatcherCase,
+    beyond,
+    encoded,
+    longer_images,
+    longer_texts,
+    no_regions,
+    scored,
+)
+from robustcmr.testing.report import NotApplicable
+from robustcmr.testing.samples import SPARE
+from robustcmr.types import Fragments, MatcherInputs
+
+_GARBAGE = 50.0  # far from any real feature, near enough to stay finite
+
+
+def builds(case: MatcherCase) -> Iterator[str]:
+    """It is built from its config and a DataSpec alone."""
+    made = case.build()
+    if type(made) is not case.cls:
+        yield f"building gave a {type(made).__name__}"
+
+
+def inputs(case: MatcherCase) -> Iterator[str]:
+    """The class method inputs returns MatcherInputs that fit what the matcher reads."""
+    found = case.cls.inputs(case.config)
+    if not isinstance(found, MatcherInputs):
+        yield f"inputs(config) returned a {type(found).__name__}"
+        return
+    for name, value in vars(found).items():
+        if not (value is None or isinstance(value, str)):
+            yield f"inputs(config).{name} is a {type(value).__name__}, not None or text"
+    if (found.image_processor is None) != (case.spec.picture_size is None):
+        reads = "pictures" if found.image_processor is not None else "region features"
+        yield (
+            f"inputs(config) asks for {reads} but it was checked with picture_size={case.spec.picture_size} "
+            "in its spec"
+        )
+
+
+def shapes(case: MatcherCase) -> Iterator[str]:
+    """Encoders return Fragments (N, L, D) with a bool mask (N, L), and score floats (N_images, N_texts)."""
+    matcher = case.build()
+    pooled: dict[str, set[bool]] = {"images": set(), "texts": set()}
+    for n_images, n_texts in ((N_IMAGES, N_TEXTS), (1, 3), (3, 1), (1, 1)):
+        images, texts = encoded(matcher, case.images(n_images), case.texts(n_texts))
+        sides = (("images", n_images, images), ("texts", n_texts, texts))
+        wrong = [said for what, n, side in sides for said in _misshapen(f"encode_{what}", n, side)]
+        yield from wrong
+        if wrong:
+            return
+        for what, _, side in sides:
+            pooled[what].add(side.pooled is None)
+        with torch.no_grad():
+            scores = matcher.score(images, texts)
+        if not isinstance(scores, Tensor) or scores.shape != (n_images, n_texts):
+            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            yield f"score returned {shape} for {n_images} images and {n_texts} captions"
+            return
+        if not scores.is_floating_point():
+            yield f"score returned {scores.dtype}"
+            return
+    for what, seen in pooled.items():
+        if len(seen) > 1:
+            yield f"encode_{what} gave a pooled vector for some batches and none for others"
+
+
+def _misshapen(what: str, n: int, side: object) -> Iterator[str]:
+    if not isinstance(side, Fragments):
+        yield f"{what} returned a {type(side).__name__}"
+        return
+    features, mask, pooled = side.features, side.mask, side.pooled
+    if features.ndim != 3 or len(features) != n or not features.is_floating_point():
+        yield f"{what} returned features {tuple(features.shape)} of {features.dtype} for {n} items"
+    elif mask.shape != features.shape[:2] or mask.dtype != torch.bool:
+        shape = tuple(features.shape)
+        yield f"{what} returned a mask {tuple(mask.shape)} of {mask.dtype} for features {shape}"
+    elif not mask.any(1).all():
+        yield f"{what} returned an item without any real fragment"
+    elif pooled is not None and pooled.shape != (n, features.shape[2]):
+        yield f"{what} returned pooled {tuple(pooled.shape)} for features {tuple(features.shape)}"
+
+
+def forward(case: MatcherCase) -> Iterator[str]:
+    """Calling the matcher gives what score gives of both encodings."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    with torch.no_grad():
+        gap = case.moved(matcher(images, texts), scored(matcher, images, texts))
+    if gap is not None:
+        yield f"matcher(images, texts) differed from score(encode_images, encode_texts) by up to {gap:.3g}"
+
+
+def scale(case: MatcherCase) -> Iterator[str]:
+    """Scores are of the size of a cosine, as margins and temperatures are in that unit."""
+    largest = float(scored(case.build(), case.images(), case.texts()).abs().max())
+    if not largest <= case.largest_score:
+        yield f"a score of ordinary data was {largest:.3g} large, where {case.largest_score:g} is the limit"
+
+
+def input_padding(case: MatcherCase) -> Iterator[str]:
+    """More padding on either side never changes a score."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    expected = scored(matcher, images, texts)
+    tried = []
+    if no_regions(case) is None:
+        tried.append(("regions an image", longer_images(images), texts))
+    if case.spec.longest_caption > SPARE:
+        tried.append(("words a caption", images, longer_texts(texts, case.spec.padding_index)))
+    if not tried:
+        raise NotApplicable("the spec leaves no room to pad")
+    for what, more_images, more_texts in tried:
+        gap = case.moved(scored(matcher, more_images, more_texts), expected)
+        if gap is not None:
+            yield f"with {SPARE - 1} more padded {what}, scores moved by up to {gap:.3g}"
+
+
+def padded_garbage(case: MatcherCase) -> Iterator[str]:
+    """What stands in a padded place, region or word, never changes a score."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    expected = scored(matcher, images, texts)
+    generator = torch.Generator().manual_seed(1)
+    if no_regions(case) is None:
+        noise = _GARBAGE * torch.randn(images.features.shape, generator=generator)
+        other = replace(images, features=torch.where(images.mask.unsqueeze(-1), images.features, noise))
+        gap = case.moved(scored(matcher, other, texts), expected)
+        if gap is not None:
+            yield f"with other numbers in regions that are masked, scores moved by up to {gap:.3g}"
+    words = torch.randint(case.spec.vocabulary_size, texts.tokens.shape, generator=generator)
+    tokens = torch.where(texts.mask, texts.tokens, words)
+    gap = case.moved(scored(matcher, images, replace(texts, tokens=tokens)), expected)
+    if gap is not None:
+        yield f"with other words in places that are masked, scores moved by up to {gap:.3g}"
+
+
+def fragment_padding(case: MatcherCase) -> Iterator[str]:
+    """Fragments that are masked are left out by score, whatever they hold and however many they are."""
+    matcher = case.build()
+    images, texts = encoded(matcher, case.images(), case.texts())
+    with torch.no_grad():
+        expected = matcher.score(images, texts)
+        for what, wide in (("zeros", 0.0), ("other numbers", _GARBAGE)):
+            for side, pair in (
+                ("images", (_longer(images, wide), texts)),
+                ("captions", (images, _longer(texts, wide))),
+            ):
+                gap = case.moved(matcher.score(*pair), expected)
+                if gap is not None:
+                    yield f"with more masked fragments of {what} behind the {side}, scores moved by {gap:.3g}"
+
+
+def _longer(side: Fragments, wide: float) -> Fragments:
+    generator = torch.Generator().manual_seed(2)
+    n, _, dim = side.features.shape
+    noise = wide * torch.randn(n, 2, dim, generator=generator).to(side.features.dtype)
+    features = torch.cat([side.features, noise], 1)
+    return Fragments(features, torch.nn.functional.pad(side.mask, (0, 2)), side.pooled)
+
+
+def order(case: MatcherCase) -> Iterator[str]:
+    """Another order of images or captions gives the same scores in that order."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    expected = scored(matcher, images, texts)
+    rows, columns = torch.arange(len(images)).roll(2), torch.arange(len(texts)).roll(2)
+    turned = replace(images, features=images.features[rows], mask=images.mask[rows])
+    vectors = None if texts.vectors is None else texts.vectors[columns]
+    mixed = replace(texts, tokens=texts.tokens[columns], mask=texts.mask[columns], vectors=vectors)
+    for what, found, wanted in (
+        ("images", scored(matcher, turned, texts), expected[rows]),
+        ("captions", scored(matcher, images, mixed), expected[:, columns]),
+    ):
+        gap = case.moved(found, wanted)
+        if gap is not None:
+            yield f"with the {what} in another order, their scores moved by up to {gap:.3g}"
+
+
+def independence(case: MatcherCase) -> Iterator[str]:
+    """In evaluation mode, the encoding of an item does not depend on the others of its batch."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    some_images, some_texts = encoded(matcher, images, texts)
+    with torch.no_grad():
+        expected = matcher.score(some_images, some_texts)
+        alone = [
+            matcher.encode_images(
+                replace(images, features=images.features[i : i + 1], mask=images.mask[i : i + 1])
+            )
+            for i in range(len(images))
+        ]
+        gap = case.moved(matcher.score(Fragments.concatenate(alone), some_texts), expected)
+        if gap is not None:
+            yield f"with every image encoded alone, scores moved by up to {gap:.3g}"
+        alone = []
+        for j in range(len(texts)):
+            one = slice(j, j + 1)
+            vectors = None if texts.vectors is None else texts.vectors[one]
+            alone.append(
+                matcher.encode_texts(
+                    replace(texts, tokens=texts.tokens[one], mask=texts.mask[one], vectors=vectors)
+                )
+            )
+        gap = case.moved(matcher.score(some_images, Fragments.concatenate(alone)), expected)
+        if gap is not None:
+            yield f"with every caption encoded alone, scores moved by up to {gap:.3g}"
+
+
+def blocks(case: MatcherCase) -> Iterator[str]:
+    """Scores of a block are those of the whole, so that large matrices can be scored in parts."""
+    matcher = case.build()
+    images, texts = encoded(matcher, case.images(), case.texts())
+    with torch.no_grad():
+        expected = matcher.score(images, texts)
+        rows = [matcher.score(images[i : i + 1], texts) for i in range(len(images))]
+        columns = [matcher.score(images, texts[j : j + 1]) for j in range(len(texts))]
+    for what, found in (
+        ("every image alone", torch.cat(rows)),
+        ("every caption alone", torch.cat(columns, 1)),
+        ("score_matrix in blocks of a pair", score_matrix(matcher, images, texts, block_bytes=1)),
+    ):
+        gap = case.moved(found, expected)
+        if gap is not None:
+            yield f"scored as {what}, scores of the same fragments moved by up to {gap:.3g}"
+
+
+def extremes(case: MatcherCase) -> Iterator[str]:
+    """Scores are finite for whatever data may hold."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    single = replace(
+        texts, tokens=texts.tokens[:, :1], mask=torch.ones(len(texts), 1, dtype=torch.bool)
+    )  # (N, 1)
+    for what, some_images, some_texts in (
+        ("features that are all zero", replace(images, features=torch.zeros_like(images.features)), texts),
+        ("features 10,000 times as large", replace(images, features=1e4 * images.features), texts),
+        ("captions of one word", images, single),
+    ):
+        bad = int((~scored(matcher, some_images, some_texts).isfinite()).sum())
+        if bad:
+            yield f"with {what}, {bad} of {len(images) * len(texts)} scores were not finite"
+
+
+def bf16(case: MatcherCase) -> Iterator[str]:
+    """Under bfloat16 autocast scores stay near those of float32."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    expected = scored(matcher, images, texts)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = scored(matcher, images, texts)
+    gap = beyond(found, expected, case.bf16_tolerance)
+    if gap is not None:
+        yield f"under bfloat16 autocast scores moved by up to {gap:.3g} ({case.bf16_tolerance:g} is allowed)"

@@ -1,0 +1,211 @@
+"""Rules about what a matcher learns, keeps, copies and leaves alone."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from robustcmr.matchers.base import Matcher
+from robustcmr.testing.matcher_case import (
+    MatcherCase,
+    encoded,
+    scored,
+    some,
+    trainable,
+)
+from robustcmr.testing.report import NotApplicable
+from robustcmr.training.checkpoint import load_modules, save_checkpoint
+from robustcmr.training.seeds import capture_generators
+
+_ATTEMPTS = 5
+_STIR = 0.05  # standard deviation of what is added to weights between attempts
+
+
+def gradients(case: MatcherCase) -> Iterator[str]:
+    """In training mode a finite gradient reaches every parameter that is to be trained."""
+    missing: set[str] = set()
+    idle: set[str] = set()
+    for attempt in range(_ATTEMPTS):
+        matcher = case.build(seed=attempt).train()
+        parameters = trainable(matcher)
+        if not parameters:
+            raise NotApplicable("the matcher has nothing to train")
+        if attempt == 0:
+            missing, idle = set(parameters), set(parameters)
+        else:
+            stir(parameters.values(), attempt)  # a weight that starts at zero hides those behind it
+        learn(matcher, case, attempt)
+        given = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        broken = sorted(name for name, gradient in given.items() if not gradient.isfinite().all())
+        if broken:
+            yield f"the gradient of {some(broken)} was not finite"
+            return
+        missing -= given.keys()
+        idle -= {name for name, gradient in given.items() if gradient.any()}
+        if not idle:
+            return
+    if missing:
+        yield f"over {_ATTEMPTS} random batches no gradient reached {some(sorted(missing))}"
+    if idle - missing:
+        yield f"over {_ATTEMPTS} random batches the gradient of {some(sorted(idle - missing))} was all zero"
+
+
+def learn(matcher: Matcher, case: MatcherCase, seed: int) -> None:
+    """Gradients of a sum that every score of a batch moves; none where nothing is trained."""
+    scores = matcher(case.images(seed=seed), case.texts(seed=seed))
+    generator = torch.Generator().manual_seed(seed)
+    loss = (scores * torch.randn(scores.shape, generator=generator)).sum()
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+
+
+def stir(parameters: Iterable[Tensor], seed: int) -> None:
+    """Add a little noise to some parameters."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(_STIR * torch.randn(parameter.shape, generator=generator).to(parameter))
+
+
+def parameter_groups(case: MatcherCase) -> Iterator[str]:
+    """The parameter groups hold every trainable parameter once, each with a finite lr_factor >= 0."""
+    matcher = case.build()
+    wanted = {id(p): name for name, p in trainable(matcher).items()}
+    counted: Counter[int] = Counter()
+    for number, group in enumerate(matcher.parameter_groups()):
+        factor = group.get("lr_factor")
+        if not isinstance(factor, float) or not 0 <= factor < float("inf"):
+            yield f"group {number} has lr_factor {factor!r}, expected a float"
+        counted.update(id(p) for p in group["params"])
+    left_out = [name for key, name in wanted.items() if not counted[key]]
+    twice = [name for key, name in wanted.items() if counted[key] > 1]
+    foreign = sum(key not in wanted for key in counted)
+    if left_out:
+        yield f"the groups leave out {some(left_out)}"
+    if twice:
+        yield f"the groups hold {some(twice)} more than once"
+    if foreign:
+        yield f"the groups hold {foreign} tensors that are no trainable parameters of the matcher"
+
+
+def saving(case: MatcherCase) -> Iterator[str]:
+    """Weights that were saved as a checkpoint give the same scores in a fresh matcher of another seed."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    fresh = case.build(seed=1)
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "checkpoint"
+        save_checkpoint(place, {"matcher_0": matcher}, {})
+        load_modules(place, {"matcher_0": fresh})
+    gap = case.moved(scored(fresh, images, texts), scored(matcher, images, texts))
+    if gap is not None:
+        yield (
+            f"after saving and loading, scores moved by up to {gap:.3g}, so something that was drawn is in "
+            "no parameter and no persistent buffer"
+        )
+
+
+def copying(case: MatcherCase) -> Iterator[str]:
+    """copy.deepcopy gives a matcher of the same scores that shares no weight, as running means need."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    expected = scored(matcher, images, texts)
+    twin = copy.deepcopy(matcher)
+    gap = case.moved(scored(twin, images, texts), expected)
+    if gap is not None:
+        yield f"scores of a deep copy differed by up to {gap:.3g}"
+    stir(twin.parameters(), 1)
+    gap = case.moved(scored(matcher, images, texts), expected)
+    if gap is not None:
+        yield f"after the weights of a deep copy were changed, the original's scores moved by up to {gap:.3g}"
+
+
+def repeatability(case: MatcherCase) -> Iterator[str]:
+    """In evaluation mode the same input gives exactly the same scores."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    first = scored(matcher, images, texts)
+    if not torch.equal(scored(matcher, images, texts), first):
+        yield "a second call with the same input gave other scores"
+
+
+def hidden_state(case: MatcherCase) -> Iterator[str]:
+    """Everything a matcher remembers of training is in its state_dict."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    before, state = scored(matcher, images, texts), copy.deepcopy(matcher.state_dict())
+    matcher.train()
+    for seed in (1, 2):
+        learn(matcher, case, seed)
+    matcher.load_state_dict(state)
+    gap = case.moved(scored(matcher.eval(), images, texts), before)
+    if gap is not None:
+        yield f"after training calls and the old state_dict loaded again, scores moved by up to {gap:.3g}"
+
+
+def evaluation_state(case: MatcherCase) -> Iterator[str]:
+    """Evaluation mode changes no parameter, no buffer and no submodule's mode."""
+    matcher = case.build()
+    before = copy.deepcopy(matcher.state_dict())
+    modes = [module.training for module in matcher.modules()]
+    scored(matcher, case.images(seed=3), case.texts(seed=3))
+    changed = [key for key, value in matcher.state_dict().items() if not _same(before.get(key), value)]
+    if changed:
+        yield f"scoring in evaluation mode changed {some(changed)}"
+    if [module.training for module in matcher.modules()] != modes:
+        yield "scoring in evaluation mode switched a submodule to training mode"
+
+
+def generators(case: MatcherCase) -> Iterator[str]:
+    """Evaluation mode draws from none of the global random generators."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    before = capture_generators()
+    scored(matcher, images, texts)
+    after = capture_generators()
+    for name in ("torch", "numpy", "python"):
+        if not _same(before[name], after[name]):
+            yield f"scoring in evaluation mode drew from the global generator of {name}"
+
+
+def inputs_untouched(case: MatcherCase) -> Iterator[str]:
+    """Encoders and score leave what they are given as it was."""
+    for mode in ("evaluation", "training"):
+        matcher, images, texts = case.build().train(mode == "training"), case.images(), case.texts()
+        before = copy.deepcopy((images, texts))
+        sides = encoded(matcher, images, texts)
+        yield from (
+            f"encoding in {mode} mode changed {what} in place" for what in _changed(before, (images, texts))
+        )
+        kept = copy.deepcopy(sides)
+        with torch.no_grad():
+            matcher.score(*sides)
+        yield from (
+            f"score in {mode} mode changed {what} of fragments in place" for what in _changed(kept, sides)
+        )
+
+
+def inference_mode(case: MatcherCase) -> Iterator[str]:
+    """It works in torch.inference_mode, and can be trained afterwards."""
+    matcher, images, texts = case.build(), case.images(), case.texts()
+    with torch.inference_mode():
+        inside = matcher.score(matcher.encode_images(images), matcher.encode_texts(texts)).clone()
+    gap = case.moved(scored(matcher, images, texts), inside.clone())
+    if gap is not None:
+        yield f"scores in torch.inference_mode differed by up to {gap:.3g}"
+    learn(matcher.train(), case, 0)
+
+
+def _changed(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[str]:
+    for old, new in zip(before, after, strict=True):
+        for name, value in vars(old).items():
+            if not _same(value, getattr(new, name)):
+                yield f"{type(old).__name__}.{name}"
+
+
+def _same(one: object, other: object) -> bool:
+    """Equality to the bit; NaN equals itself."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+    return one == other

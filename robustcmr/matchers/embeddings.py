@@ -1,0 +1,185 @@
+"""Heads on frozen, precomputed vectors: the cheap way to train on millions of pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustcmr.errors import ConfigError, DataError
+from robustcmr.matchers.base import Matcher, Pretrained
+from robustcmr.matchers.encoders import masked_mean
+from robustcmr.matchers.encoders.word_vectors import load_word_vectors
+from robustcmr.options import Options
+from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
+
+_FILE = "put {split}_txts.npy, one row a caption, beside the captions of every split"
+
+
+class EmbeddingsConfig(Options):
+    """Options of heads on frozen vectors."""
+
+    dim: int = Field(256, ge=1, description="D, width of the common space.")
+    head: Literal["linear", "mlp"] = Field(
+        "linear", description="linear: one linear map a side; mlp: a hidden layer between two."
+    )
+    hidden: int = Field(512, ge=1, description="Width of the hidden layer (mlp).")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout of the hidden layer (mlp).")
+    texts: Literal["auto", "vectors", "words"] = Field(
+        "auto",
+        description="What a caption is read from: its precomputed vector, or the mean of its words' learned "
+        "vectors; auto takes the precomputed one where the data has it.",
+    )
+    normalise_inputs: bool = Field(
+        True, description="Bring precomputed vectors to unit length before the head reads them."
+    )
+    word_dim: int = Field(128, ge=1, description="Width of a word vector (words).")
+    word_vectors: Path | None = Field(
+        None, description="GloVe-style text file that word vectors start from (words)."
+    )
+
+    @model_validator(mode="after")
+    def _reads_words(self) -> Self:
+        if self.word_vectors is not None and self.texts == "vectors":
+            raise ValueError(
+                "word_vectors is given but texts=vectors reads none; use texts=words or leave it out"
+            )
+        return self
+
+
+class Embeddings(Matcher):
+    """A linear map or small network on each side, unit vectors, and their inner product.
+
+    An image is the mean of its real regions, which is its vector where the data has one vector an image. A
+    caption is its precomputed vector, or the mean of its real words' vectors.
+
+    Args:
+        config: its options.
+        spec: what must be known of the data.
+
+    Raises:
+        ConfigError: caption vectors are asked for and the data has none, or word vectors are given that
+            nothing reads.
+    """
+
+    Config: ClassVar[type[Options]] = EmbeddingsConfig
+
+    def __init__(self, config: EmbeddingsConfig, spec: DataSpec) -> None:
+        super().__init__()
+        width = None if config.texts == "words" else spec.text_width
+        if config.texts == "vectors" and width is None:
+            raise ConfigError(
+                f"matcher.texts is vectors but the data has none for captions; {_FILE}, or use words"
+            )
+        if config.word_vectors is not None and width is not None:
+            raise ConfigError(
+                "matcher.word_vectors is given but captions are read from their precomputed vectors; set "
+                "matcher.texts to words or leave matcher.word_vectors out"
+            )
+        self.config = config
+        self.words = None if width is not None else MeanOfWords(config, spec)
+        self.image_head = build_head(config, spec.feature_width)
+        self.text_head = build_head(config, config.word_dim if width is None else width)
+
+    def encode_images(self, images: ImageBatch) -> Fragments:
+        """Encode N images into one unit vector each, (N, 1, D) and pooled (N, D)."""
+        single = images.features.shape[1] == 1
+        vectors = images.features[:, 0] if single else masked_mean(images.features, images.mask)  # (N, F)
+        return unit_fragments(self.image_head(self._input(vectors)))
+
+    def encode_texts(self, texts: TextBatch) -> Fragments:
+        """Encode N captions into one unit vector each, (N, 1, D) and pooled (N, D).
+
+        Raises:
+            DataError: the matcher reads caption vectors and these captions have none.
+        """
+        if self.words is not None:
+            return unit_fragments(self.text_head(self.words(texts)))
+        if texts.vectors is None:
+            raise DataError(f"these captions have no vectors, which the matcher reads; {_FILE}")
+        return unit_fragments(self.text_head(self._input(texts.vectors)))
+
+    def score(self, images: Fragments, texts: Fragments) -> Tensor:
+        """Cosine of every image with every caption, (N_images, N_texts)."""
+        return inner_products(images, texts)
+
+    def _input(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.config.normalise_inputs else vectors
+
+
+class MeanOfWords(Pretrained, nn.Module):
+    """The mean of the learned vectors of a caption's real words.
+
+    Args:
+        config: width of the vectors, and the file they may start from.
+        spec: the vocabulary.
+    """
+
+    def __init__(self, config: EmbeddingsConfig, spec: DataSpec) -> None:
+        super().__init__()
+        self._words, self._file = spec.words, config.word_vectors
+        self.embedding = nn.Embedding(spec.vocabulary_size, config.word_dim, padding_idx=spec.padding_index)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        with torch.no_grad():
+            self.embedding.weight[spec.padding_index].zero_()
+
+    def load_pretrained(self) -> None:
+        """Start from the word vectors of a file, and log how many words it knows.
+
+        Raises:
+            DataError: the file is missing or damaged, or its vectors are of another width.
+        """
+        if self._file is not None:
+            load_word_vectors(self.embedding, self._file, self._words)
+
+    def forward(self, texts: TextBatch) -> Tensor:
+        """Mean of the words of N captions, (N, word_dim); no tensor (N, W, word_dim) is ever made."""
+        weight = self.embedding.weight
+        shares = texts.mask.to(weight.dtype)
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=1)  # (N, W)
+        return F.embedding_bag(
+            texts.tokens,
+            weight,
+            mode="sum",
+            per_sample_weights=shares,
+            padding_idx=self.embedding.padding_idx,
+        )
+
+
+def build_head(config: EmbeddingsConfig, width: int) -> nn.Module:
+    """The head asked for, (N, width) -> (N, dim)."""
+    if config.head == "linear":
+        return _linear(width, config.dim)
+    return nn.Sequential(
+        _linear(width, config.hidden),
+        nn.ReLU(),
+        nn.Dropout(config.dropout),
+        _linear(config.hidden, config.dim),
+    )
+
+
+def _linear(width: int, dim: int) -> nn.Linear:
+    """A linear map whose bias starts at zero: beside inputs of unit length a random one would drown them."""
+    linear = nn.Linear(width, dim)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def unit_fragments(vectors: Tensor) -> Fragments:
+    """Vectors (N, D) brought to unit length, at least float32, as sets of one fragment each."""
+    vectors = F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+    return Fragments(vectors.unsqueeze(1), vectors.new_ones(len(vectors), 1, dtype=torch.bool), vectors)
+
+
+def inner_products(images: Fragments, texts: Fragments) -> Tensor:
+    """Inner product of every image's only fragment with every caption's, (N_images, N_texts).
+
+    Autocast has no say: the product is cheap, and scores of eight bits would blur a temperature of 0.05.
+    """
+    with torch.autocast(images.features.device.type, enabled=False):
+        return images.features[:, 0] @ texts.features[:, 0].T

@@ -11,7 +11,7 @@ import sys
 import typer
 
 import robustcmr
-from robustcmr.cli import data, describe, evaluate, noise, suspects, train
+from robustcmr.cli import convert, data, describe, evaluate, noise, suspects, train
 from robustcmr.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=Tru
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("suspects")(suspects.suspects)
+app.command("convert")(convert.convert)
 app.command(
     "noise",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},

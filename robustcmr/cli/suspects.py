@@ -70,7 +70,7 @@ def suspects(
 def _require_pairs(run: RunFolder) -> None:
     from robustcmr.errors import RunFolderError
 
-    run.require()
+    run.require_trained()
     if run.pairs.is_file():
         return
     if run.read_results() is None:

@@ -11,8 +11,9 @@ import robustcmr as package
 from noise_injection import NoiseError
 from robustcmr.cli import main
 from robustcmr.errors import UserError
+from robustcmr.plugins import matchers
 
-COMMANDS = ("train", "eval", "noise", "list", "show", "validate", "env", "data")
+COMMANDS = ("train", "eval", "suspects", "convert", "noise", "list", "show", "validate", "env", "data")
 
 
 def real(*words):
@@ -81,11 +82,12 @@ def test_the_real_command_tells_a_mistake_in_one_sentence():
 
 
 def test_the_real_command_lists_all_mistakes():
+    known = ", ".join(matchers.names())
     done = real("train", "--noise", "nan", "--matcher", "omitt", "--set", "optim.lrr=3")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "robustcmr: 3 problems in the configuration:",
-        "  matcher.name: unknown matcher 'omitt'; did you mean 'omit'? (known: omit)",
+        f"  matcher.name: unknown matcher 'omitt'; did you mean 'omit'? (known: {known})",
         "  noise.ratio: got nan, expected a number in [0, 1)",
         "  optim.lrr: unknown key; did you mean 'optim.lr'?",
     ]

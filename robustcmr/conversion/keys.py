@@ -1,0 +1,168 @@
+"""Which tensor of a released network becomes which of ours, as data, and the move itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustcmr.errors import CheckpointError
+
+LINEAR = ("weight", "bias")
+GRU = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+_COUNTER = ".num_batches_tracked"  # read in training alone; files of old versions lack it
+_BACKBONES = {
+    "txt_enc.bert.": "reads captions by BERT; only networks whose captions are read by a bi-GRU (embed and "
+    "rnn) can be converted",
+    "img_enc.backbone.": "reads pictures; only networks that read precomputed region features can be "
+    "converted",
+}
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """What becomes of every key of a released network.
+
+    Attributes:
+        renamed: their key -> ours.
+        folded: their bias before a normalisation -> our running mean, from which it is taken: with
+            ``norm(y) = (y - mean) / spread`` the two agree as ``(Wx + b) - mean = Wx - (mean - b)``.
+        without_effect: their key -> why no score depends on it.
+    """
+
+    renamed: Mapping[str, str]
+    folded: Mapping[str, str] = field(default_factory=dict)
+    without_effect: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a released network is built as a matcher of ours.
+
+    Attributes:
+        matcher: its name.
+        options: its options, as far as the shapes decide them.
+        feature_width: F, numbers a region.
+        vocabulary_size: rows of the word embedding.
+        n_regions: regions an image must have, or None where any number will do.
+        keys: what becomes of the file's keys.
+    """
+
+    matcher: str
+    options: Mapping[str, Any]
+    feature_width: int
+    vocabulary_size: int
+    n_regions: int | None
+    keys: KeyMap
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A released state in our names.
+
+    Attributes:
+        state: by our keys.
+        renamed: (their key, our key) of all that was taken as it is.
+        folded: (their key, our key) of the biases taken from running means.
+        without_effect: (their key, why).
+        without_place: their keys that nothing of ours stands for.
+    """
+
+    state: dict[str, Tensor]
+    renamed: list[tuple[str, str]]
+    folded: list[tuple[str, str]]
+    without_effect: list[tuple[str, str]]
+    without_place: list[str]
+
+
+def same_names(theirs: str, ours: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of keys of a module whose tensors are called alike on both sides."""
+    return ((f"{theirs}.{name}", f"{ours}.{name}") for name in names)
+
+
+def both_ways(theirs: str, forward: str, backward: str) -> Iterator[tuple[str, str]]:
+    """Pairs of keys of a bidirectional GRU that became two readers."""
+    yield from same_names(theirs, forward, GRU)
+    yield from ((f"{theirs}.{name}_reverse", f"{backward}.{name}") for name in GRU)
+
+
+def refuse_backbones(weights: Mapping[str, Tensor]) -> None:
+    """Refuse a network that reads pictures, or captions by BERT.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    for prefix, reason in _BACKBONES.items():
+        if any(key.startswith(prefix) for key in weights):
+            raise CheckpointError(f"this network has {prefix}* and {reason}")
+
+
+def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of a tensor that sizes are read from.
+
+    Raises:
+        CheckpointError: there is no such tensor, or it has another number of dimensions.
+    """
+    if key not in weights:
+        raise CheckpointError(f"the network has no {key}; check --from, or choose another file")
+    shape = tuple(weights[key].shape)
+    if len(shape) != dimensions:
+        raise CheckpointError(f"{key} has the shape {shape}, expected {dimensions} dimensions")
+    return shape
+
+
+def move(weights: Mapping[str, Tensor], keys: KeyMap, target: Mapping[str, Tensor]) -> Moved:
+    """Rename and fold a released state into the state of a matcher.
+
+    Args:
+        weights: theirs.
+        keys: what becomes of each.
+        target: the matcher's own state; gives shapes and types.
+
+    Raises:
+        CheckpointError: something of ours is left without a value, shapes differ, or a value is not finite.
+    """
+    ours = {mine: theirs for theirs, mine in keys.renamed.items()}
+    lacking = [
+        ours[mine] for mine in target if ours[mine] not in weights and not ours[mine].endswith(_COUNTER)
+    ]
+    if lacking:
+        raise CheckpointError(
+            f"the network lacks {len(lacking)} of the {len(target)} tensors its matcher needs, "
+            f"{', '.join(lacking[:4])}{' and so on' if len(lacking) > 4 else ''}; check --from, or choose "
+            "another file"
+        )
+    renamed = [(theirs, mine) for theirs, mine in keys.renamed.items() if theirs in weights]
+    folded = [(theirs, mine) for theirs, mine in keys.folded.items() if theirs in weights]
+    _check(weights, target, [*renamed, *folded])
+    state = dict(target)  # counters the file lacks keep theirs
+    for theirs, mine in renamed:
+        state[mine] = weights[theirs].to(target[mine].dtype).clone()
+    for theirs, mine in folded:  # in double precision: mean and bias may be close
+        mean = weights[ours[mine]].double() - weights[theirs].double()
+        state[mine] = mean.to(target[mine].dtype)
+    without_effect = [(theirs, why) for theirs, why in keys.without_effect.items() if theirs in weights]
+    placed = {key for key, _ in (*renamed, *folded, *without_effect)}
+    return Moved(state, renamed, folded, without_effect, [key for key in weights if key not in placed])
+
+
+def _check(
+    weights: Mapping[str, Tensor], target: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]]
+) -> None:
+    wrong = [
+        f"{theirs} has the shape {tuple(weights[theirs].shape)} where {tuple(target[mine].shape)} was "
+        "expected"
+        for theirs, mine in pairs
+        if weights[theirs].shape != target[mine].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(f"{'; '.join(wrong[:3])}{more}; the network is of another make")
+    broken = [theirs for theirs, _ in pairs if not bool(torch.isfinite(weights[theirs]).all())]
+    if broken:
+        raise CheckpointError(f"{broken[0]} holds NaN or infinite numbers; choose another checkpoint")

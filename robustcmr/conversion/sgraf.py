@@ -1,0 +1,116 @@
+"""The layout of SGRAF, which NCR, DECL, L2RM and others kept: image, text and similarity encoder.
+
+References:
+    Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from robustcmr.conversion.keys import (
+    LINEAR,
+    NORM,
+    KeyMap,
+    Plan,
+    both_ways,
+    refuse_backbones,
+    same_names,
+    shape_of,
+)
+from robustcmr.errors import CheckpointError
+
+PARTS = ("img_enc", "txt_enc", "sim_enc")
+
+_SOFTMAX = "shifts all logits of a softmax alike"
+_STEP = re.compile(r"sim_enc\.SGR_module\.(\d+)\.")
+
+
+def plan(weights: Mapping[str, Tensor]) -> Plan:
+    """Sizes and key map of a released SGR or SAF network; the modules it holds tell which it is.
+
+    Args:
+        weights: tensors by part and key.
+
+    Raises:
+        CheckpointError: it is neither or both, or sizes cannot be read off.
+    """
+    refuse_backbones(weights)
+    steps = {int(match.group(1)) for key in weights if (match := _STEP.match(key)) is not None}
+    filters = any(key.startswith("sim_enc.SAF_module.") for key in weights)
+    if bool(steps) == filters:
+        there = "both SGR_module and" if filters else "neither SGR_module nor"
+        raise CheckpointError(f"the similarity encoder has {there} SAF_module; expected one of the two")
+    if steps != set(range(len(steps))):
+        raise CheckpointError(
+            f"the similarity encoder has SGR_module {', '.join(map(str, sorted(steps)[:5]))}, expected them "
+            "counted from 0 without a gap"
+        )
+    dim, width = shape_of(weights, "img_enc.fc.weight", 2)
+    words, word_dim = shape_of(weights, "txt_enc.embed.weight", 2)
+    (positions,) = shape_of(weights, "sim_enc.v_global_w.embedding_local.1.running_mean", 1)
+    options: dict[str, object] = {
+        "dim": dim,
+        "image_encoder": "linear",
+        "text_encoder": "bigru",
+        "word_dim": word_dim,
+        "sim_dim": shape_of(weights, "sim_enc.sim_tranloc_w.weight", 2)[0],
+        "smooth": 9.0,
+        "region_norm": "position",
+    }
+    if filters:
+        return Plan("saf", options, width, words, positions, _saf_keys())
+    options["steps"] = len(steps)
+    return Plan("sgr", options, width, words, positions, _sgr_keys(len(steps)))
+
+
+def _shared() -> Iterator[tuple[str, str]]:
+    yield from same_names("img_enc.fc", "regions.linear", LINEAR)
+    yield "txt_enc.embed.weight", "words.embedding.weight"
+    yield from both_ways("txt_enc.cap_rnn", "words.reader", "words.reverse_reader")
+    image, text = (
+        ("sim_enc.v_global_w", "similarity.image_attention"),
+        ("sim_enc.t_global_w", "similarity.text_attention"),
+    )
+    for theirs, ours in (image, text):
+        yield from same_names(f"{theirs}.embedding_local.0", f"{ours}.local", LINEAR)
+        yield f"{theirs}.embedding_global.0.weight", f"{ours}.whole.weight"
+        yield f"{theirs}.embedding_common.0.weight", f"{ours}.common.weight"
+    yield f"{text[0]}.embedding_global.0.bias", f"{text[1]}.whole.bias"
+    yield from same_names(f"{image[0]}.embedding_local.1", f"{image[1]}.local_norm", NORM)
+    yield from same_names(f"{image[0]}.embedding_global.1", f"{image[1]}.whole_norm", NORM)
+    yield from same_names("sim_enc.sim_tranloc_w", "similarity.local", LINEAR)
+    yield from same_names("sim_enc.sim_tranglo_w", "similarity.whole", LINEAR)
+    yield from same_names("sim_enc.sim_eval_w", "similarity.evaluate", LINEAR)
+
+
+_SHARED_FOLDED = {
+    "sim_enc.v_global_w.embedding_global.0.bias": "similarity.image_attention.whole_norm.running_mean"
+}
+_SHARED_WITHOUT_EFFECT = {
+    "sim_enc.v_global_w.embedding_common.0.bias": _SOFTMAX,
+    "sim_enc.t_global_w.embedding_common.0.bias": _SOFTMAX,
+}
+
+
+def _sgr_keys(steps: int) -> KeyMap:
+    renamed = dict(_shared())
+    without_effect = dict(_SHARED_WITHOUT_EFFECT)
+    for step in range(steps):
+        theirs, ours = f"sim_enc.SGR_module.{step}", f"steps.{step}"
+        renamed.update(same_names(f"{theirs}.graph_query_w", f"{ours}.query", LINEAR))
+        renamed[f"{theirs}.graph_key_w.weight"] = f"{ours}.key.weight"
+        renamed.update(same_names(f"{theirs}.sim_graph_w", f"{ours}.graph", LINEAR))
+        without_effect[f"{theirs}.graph_key_w.bias"] = _SOFTMAX
+    return KeyMap(renamed, _SHARED_FOLDED, without_effect)
+
+
+def _saf_keys() -> KeyMap:
+    renamed = dict(_shared())
+    renamed["sim_enc.SAF_module.attn_sim_w.weight"] = "gate.weight"
+    renamed.update(same_names("sim_enc.SAF_module.bn", "gate_norm", NORM))
+    folded = {**_SHARED_FOLDED, "sim_enc.SAF_module.attn_sim_w.bias": "gate_norm.running_mean"}
+    return KeyMap(renamed, folded, _SHARED_WITHOUT_EFFECT)

@@ -1,0 +1,75 @@
+"""The layout of VSE infinity on region features, with captions read by a bi-GRU: image and text encoder.
+
+References:
+    Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from robustcmr.conversion.keys import (
+    GRU,
+    LINEAR,
+    NORM,
+    KeyMap,
+    Plan,
+    both_ways,
+    refuse_backbones,
+    same_names,
+    shape_of,
+)
+
+PARTS = ("img_enc", "txt_enc")
+
+_POOLING_READERS = ("gru", "rnn")  # what the pooling calls its GRU, release and re-implementations
+_UNUSED = "the last layer of the released network is not normalised"
+
+
+def plan(weights: Mapping[str, Tensor]) -> Plan:
+    """Sizes and key map of a released VSE infinity network.
+
+    Args:
+        weights: tensors by part and key.
+
+    Raises:
+        CheckpointError: it reads pictures or reads captions by BERT, or sizes cannot be read off.
+    """
+    refuse_backbones(weights)
+    dim, width = shape_of(weights, "img_enc.fc.weight", 2)
+    words, word_dim = shape_of(weights, "txt_enc.embed.weight", 2)
+    options: dict[str, object] = {
+        "dim": dim,
+        "image_encoder": "linear",
+        "text_encoder": "bigru",
+        "word_dim": word_dim,
+    }
+    renamed = dict(_shared(weights))
+    folded: dict[str, str] = {}
+    without_effect: dict[str, str] = {}
+    if any(key.startswith("img_enc.mlp.") for key in weights):
+        options["image_encoder"] = "regions"
+        options["region_hidden"] = shape_of(weights, "img_enc.mlp.layers.0.weight", 2)[0]
+        renamed["img_enc.mlp.layers.0.weight"] = "regions.network.0.weight"
+        renamed.update(same_names("img_enc.mlp.bns.0", "regions.network.1", NORM))
+        renamed.update(same_names("img_enc.mlp.layers.1", "regions.network.3", LINEAR))
+        folded["img_enc.mlp.layers.0.bias"] = "regions.network.1.running_mean"
+        without_effect = {f"img_enc.mlp.bns.1.{name}": _UNUSED for name in NORM}
+    return Plan("vse_infty", options, width, words, None, KeyMap(renamed, folded, without_effect))
+
+
+def _shared(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    yield from same_names("img_enc.fc", "regions.linear", LINEAR)
+    yield "txt_enc.embed.weight", "words.embedding.weight"
+    yield from both_ways("txt_enc.rnn", "words.reader", "words.reverse_reader")
+    for part, ours in (("img_enc", "region_pooling"), ("txt_enc", "word_pooling")):
+        reader = next(
+            (name for name in _POOLING_READERS if f"{part}.gpool.{name}.weight_ih_l0" in weights),
+            _POOLING_READERS[0],
+        )
+        yield from same_names(f"{part}.gpool.{reader}", f"{ours}.reader", GRU)
+        reverse = [f"{name}_reverse" for name in GRU]
+        yield from same_names(f"{part}.gpool.{reader}", f"{ours}.reader", reverse)
+        yield f"{part}.gpool.linear.weight", f"{ours}.linear.weight"

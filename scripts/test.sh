@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must hold: lint, format, types, tests with coverage. Extra arguments go to pytest.
+# Everything that must hold: lint, format, types, tests with coverage. Extra arguments go to pytest; the tests
+# run in two processes of one thread each, `-n 0` runs them in one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,4 +13,5 @@ environment="${ROBUSTCMR_VENV:-.venv}"
 "$environment/bin/ruff" check .
 "$environment/bin/ruff" format --check .
 "$environment/bin/mypy"
-exec "$environment/bin/python" -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$environment/bin/python" -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 "$@"

@@ -1,5 +1,6 @@
 """``list``, ``show``, ``validate`` and ``env``."""
 
+import importlib.metadata
 import json
 import platform
 import sys
@@ -26,8 +27,13 @@ def shipped(tmp_path, monkeypatch):
 @pytest.fixture
 def broken(monkeypatch):
     """A matcher whose module cannot be imported."""
-    found = plugins.matchers._places()
-    monkeypatch.setattr(plugins.matchers, "_places", lambda: {**found, "broken": "no.such.module:X"})
+    real = importlib.metadata.entry_points
+    extra = importlib.metadata.EntryPoint("broken", "no.such.module:X", "robustcmr.matchers")
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [*real(group=group), *([extra] if group == extra.group else [])],
+    )
 
 
 @pytest.mark.parametrize(

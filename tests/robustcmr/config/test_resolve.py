@@ -82,6 +82,7 @@ def test_values_arrive_in_the_typed_options():
 
 
 def test_all_problems_are_listed_with_their_full_keys():
+    known = ", ".join(plugins.matchers.names())
     assert problems_of(
         {
             "data": {"name": "scenes", "n_trian": 3},
@@ -93,7 +94,7 @@ def test_all_problems_are_listed_with_their_full_keys():
         }
     ) == [
         "data.n_trian: unknown key; did you mean 'data.n_train'?",
-        "matcher.name: unknown matcher 'omitt'; did you mean 'omit'? (known: omit)",
+        f"matcher.name: unknown matcher 'omitt'; did you mean 'omit'? (known: {known})",
         "method.margin: got -1, expected a number above 0",
         "noise.ratio: got 1.5, expected a number in [0, 1)",
         "optim.lr: got 0, expected a number above 0",

@@ -1,0 +1,116 @@
+"""Every matcher, trained with mismatched pairs: recall, size, time of an epoch and speed of scoring.
+
+    python scripts/matchers_table.py                                        # embedded scenes, L2RM
+    python scripts/matchers_table.py --data f8k --data-root DIR --methods hinge l2rm --epochs 4 --warmup 2
+
+Each run is an ordinary run folder and is not repeated once finished. Speeds are of this machine as it was
+while the runs were made; run nothing beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MATCHERS = ("omit", "scan", "sgr", "saf", "vse_infty", "embeddings")
+MEASURES = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
+
+
+def main() -> None:
+    """Run what is missing, then write and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--matchers", nargs="+", default=list(MATCHERS))
+    parser.add_argument("--methods", nargs="+", default=["l2rm"])
+    parser.add_argument("--data", default="scenes")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--noise", default="0.4")
+    parser.add_argument("--seed", default="0")
+    parser.add_argument("--epochs", type=int, help="a shorter schedule; the rate falls before the last epoch")
+    parser.add_argument("--warmup", type=int, help="epochs that L2RM trusts every pair")
+    parser.add_argument("--threads", default=str(os.cpu_count() or 1))
+    parser.add_argument("--runs", type=Path, default=Path("runs") / "matchers")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = options.threads  # before torch is imported, here and in the runs
+    rows = [run(name, method, options) for method in options.methods for name in options.matchers]
+    output = options.output or RESULTS / f"matchers_{options.data}.csv"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        recalls = " / ".join(f"{row[key]:.1f}" for key in MEASURES[:6])
+        cells = (row["matcher"], row["method"], recalls, f"{row['rsum']:.1f}", f"{row['parameters']:,}")
+        print("|", " | ".join((*cells, f"{row['epoch_seconds']:.1f}", f"{row['pairs_a_second']:,}")), "|")
+    print(f"written to {output}")
+
+
+def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one run on dev alone, or go on with it, read its results and time its scoring."""
+    path = options.runs / f"{options.data}-{name}-{method}-{options.noise}-{options.seed}"
+    begin = ["--data", options.data, "--matcher", name, "--method", method, "--noise", options.noise]
+    begin += ["--seed", options.seed, "--set", "evaluation.test=null", "--output", str(path)]
+    if options.data_root is not None:
+        begin += ["--data-root", str(options.data_root)]
+    if options.epochs is not None:
+        begin += ["--epochs", str(options.epochs), "--set", f"optim.milestones=[{options.epochs - 1}]"]
+    if options.warmup is not None and method == "l2rm":
+        begin += ["--set", f"method.warmup_epochs={options.warmup}"]
+    arguments = ["--resume", str(path)] if (path / "config.yaml").exists() else begin
+    done = subprocess.run([sys.executable, "-m", "robustcmr", "train", *arguments], stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise RuntimeError(f"{path} failed")
+    results = json.loads((path / "results.json").read_text())
+    epochs = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "data": options.data,
+        "data_fingerprint": results["data_fingerprint"],
+        "matcher": name,
+        "method": method,
+        "noise": options.noise,
+        "protocol": results["protocol"],
+        "noise_hash": results["noise_hash"][:16],
+        "seed": results["seed"],
+        "epochs": results["epochs"],
+        **{key: round(results["splits"]["dev"][key], 2) for key in MEASURES},
+        "parameters": results["parameters"],
+        "epoch_seconds": round(sum(row["seconds"] for row in epochs) / len(epochs), 2),
+        "pairs_a_second": round(pairs_a_second(path)),
+        "seconds": results["seconds"],
+        "peak_memory_mib": round(results["peak_memory_bytes"]["cpu"] / 2**20),
+        "threads": options.threads,
+    }
+
+
+def pairs_a_second(path: Path) -> float:
+    """Image-caption pairs of the dev split that are encoded and scored a second."""
+    import torch
+
+    from robustcmr.config.resolve import read_config, resolve
+    from robustcmr.run_folder import RunFolder
+    from robustcmr.tracks.pairs import PairsTrack
+
+    folder = RunFolder(path)
+    config = resolve(read_config(folder.config))
+    track = PairsTrack.build(config, folder)
+    matcher = config.matcher.cls(config.matcher.options, track.spec)
+    pairs = len(track.data.split("dev").captions) * track.data.split("dev").n_images
+    best = float("inf")
+    for _ in range(2):  # the first pass also warms up
+        started = time.perf_counter()
+        track.evaluate([matcher], "dev", torch.device("cpu"))
+        best = min(best, time.perf_counter() - started)
+    return pairs / best
+
+
+if __name__ == "__main__":
+    main()

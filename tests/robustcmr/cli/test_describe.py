@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import platform
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,7 +82,7 @@ def test_list_skips_what_is_broken_and_says_why(robustcmr, broken):
     assert "broken" not in json.loads(outcome.out)
     assert outcome.err == (
         "robustcmr: skipped: matcher 'broken' cannot be loaded from no.such.module:X: "
-        "ModuleNotFoundError: No module named 'no'\n"
+        f"there is no module no, neither installed nor in {Path.cwd()}\n"
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import get_worker_info
 
 from robustcmr.data.base import PairsSplit
 from robustcmr.errors import DataError
@@ -70,14 +73,24 @@ class PicturePixels:
             DataError: a picture cannot be read; it is named.
         """
         distinct, places = np.unique(images, return_inverse=True)
-        pixels = np.empty((len(distinct), *self.shape[1:]), dtype=np.float32)
-        for row, image in enumerate(distinct.tolist()):
-            try:
-                pixels[row] = self._processor(self._picture(image))
-            except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-                name = f"image {image}" if self._names is None else self._names[image]
-                raise DataError(
-                    f"cannot read the picture {name}: {error}; repair it, or leave it out by "
-                    "--set data.broken=skip"
-                ) from error
-        return pixels[places]
+        rows = distinct.tolist()
+        # a worker of a loader is one of several already; elsewhere threads decode at the same time
+        threads = 1 if get_worker_info() is not None else min(os.cpu_count() or 1, len(rows))
+        if threads <= 1:
+            pixels = [self._read(image) for image in rows]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                pixels = list(pool.map(self._read, rows))
+        if not pixels:
+            return np.empty((0, *self.shape[1:]), dtype=np.float32)
+        return np.stack(pixels)[places]
+
+    def _read(self, image: int) -> FloatArray:
+        try:
+            return self._processor(self._picture(image))
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+            name = f"image {image}" if self._names is None else self._names[image]
+            raise DataError(
+                f"cannot read the picture {name}: {error}; repair it, or leave it out by "
+                "--set data.broken=skip"
+            ) from error

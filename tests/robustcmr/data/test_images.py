@@ -151,6 +151,7 @@ def test_pixels_come_in_the_order_asked_for(folder):
     assert taken.dtype == np.float32
     for row, image in zip(taken, (7, 2, 7, 0), strict=True):
         assert np.array_equal(row, Shrink()(Image.open(folder / "images" / split.image_names[image])))
+    assert pixels.take(np.array([], dtype=np.int64)).shape == (0, 3, 4, 5)
 
 
 def test_a_picture_that_breaks_later_is_named(folder):

@@ -169,4 +169,4 @@ def _missing_package(error: Exception, module_name: str, point: EntryPoint | Non
 
 matchers = Registry("matcher", "robustcmr.matchers", "robustcmr.matchers.base:Matcher")
 methods = Registry("method", "robustcmr.methods", "robustcmr.methods.base:Method")
-datasets = Registry("data set", "robustcmr.datasets", "robustcmr.data.base:PairsData")
+datasets = Registry("data set", "robustcmr.datasets", "robustcmr.data.base:DataSet")

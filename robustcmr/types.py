@@ -77,12 +77,15 @@ class PairBatch:
         pair_ids: (B,) int64, the caption row in the training set.
         same_image: (B, B) bool, True where the image given to pair i is the one given to pair j; its
             diagonal is True. Such cells are no negatives.
+        labels: (B, M) int64, the class each pair was given, right or wrong: M = 1, or 2 where image and text
+            have one each; None where pairs carry no class.
     """
 
     images: ImageBatch
     texts: TextBatch
     pair_ids: Tensor
     same_image: Tensor
+    labels: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> PairBatch:
         """The same batch on another device."""
@@ -91,6 +94,7 @@ class PairBatch:
             self.texts.to(device, non_blocking),
             self.pair_ids.to(device, non_blocking=non_blocking),
             self.same_image.to(device, non_blocking=non_blocking),
+            None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
         )
 
     def __len__(self) -> int:

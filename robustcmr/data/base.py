@@ -114,14 +114,85 @@ class PairsSplit:
         return len(self.image_names or ())
 
 
-class PairsData(ABC):
-    """A data set of image-text pairs; third parties subclass it and register under ``robustcmr.datasets``."""
+@dataclass(frozen=True)
+class LabelledSplit:
+    """One split of a data set whose pairs carry a class each.
+
+    Attributes:
+        name: such as ``train``, ``dev`` or ``test``.
+        images: (n, 1, F), one vector an image.
+        texts: (n, 1, V), one vector a text; text i belongs to image i.
+        labels: (n,) int64, the class of each pair, 0..n_classes-1.
+        class_names: n_classes names.
+        captions: what was written, where it is known; None where only vectors exist.
+        picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None where only vectors exist.
+        trusted: whether the labels are known to be right; where they are not, nothing is diagnosed against
+            them.
+
+    Raises:
+        ValueError: images, texts and labels are not equally many, or a label has no class.
+    """
+
+    name: str
+    images: FeatureStore
+    texts: FeatureStore
+    labels: IntArray
+    class_names: tuple[str, ...]
+    captions: Sequence[str] | None = None
+    picture: Callable[[int], Any] | None = None
+    trusted: bool = True
+
+    def __post_init__(self) -> None:
+        counts = {self.images.shape[0], self.texts.shape[0], len(self.labels)}
+        if len(counts) > 1:
+            raise ValueError(
+                f"split {self.name} has {self.images.shape[0]} images, {self.texts.shape[0]} texts and "
+                f"{len(self.labels)} labels; give as many of each"
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(
+                f"split {self.name} has labels {self.labels.min()}..{self.labels.max()} for "
+                f"{len(self.class_names)} classes, expected 0..{len(self.class_names) - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class DataSet(ABC):
+    """A data set of any track; third parties register one under ``robustcmr.datasets``."""
 
     Config: ClassVar[type[Options]]
+    track: ClassVar[str]
+    """``pairs`` or ``labels``: what may be wrong in it, and how it is measured."""
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that are there, ``train`` first."""
+
+    @abstractmethod
+    def fingerprint(self, split: str) -> str:
+        """A short hash of a split's content, the same on every machine."""
+
+
+class LabelledData(DataSet):
+    """A data set whose image-text pairs carry a class each; third parties subclass it."""
+
+    track = "labels"
+
+    @abstractmethod
+    def split(self, name: str) -> LabelledSplit:
+        """Open a split.
+
+        Raises:
+            DataError: there is no such split, or its files are damaged or inconsistent.
+        """
+
+
+class PairsData(DataSet):
+    """A data set of image-text pairs; third parties subclass it."""
+
+    track = "pairs"
 
     @abstractmethod
     def split(self, name: str) -> PairsSplit:
@@ -130,10 +201,6 @@ class PairsData(ABC):
         Raises:
             DataError: there is no such split, or its files are damaged or inconsistent.
         """
-
-    @abstractmethod
-    def fingerprint(self, split: str) -> str:
-        """A short hash of a split's captions and features, the same on every machine."""
 
     def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
         """Which images a caption is true of; only its own, unless a data set knows more.

@@ -1,0 +1,101 @@
+"""The labelled training pairs as a method may see them: vectors and the classes as given; no truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from robustcmr.data.base import FeatureStore
+from robustcmr.errors import DataError
+from robustcmr.types import FloatArray, ImageBatch, IntArray, PairBatch, TextBatch
+
+NO_WORD = 0
+"""Index of the one word that stands in each text, of which only the vector is known."""
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """Labelled pairs with the classes they were given, right or wrong.
+
+    Attributes:
+        images: (n, 1, F), one vector an image.
+        texts: (n, 1, V), one vector a text; text i belongs to image i.
+        labels: (n, M) int64, given classes; M = 1, or 2 where image and text have one each.
+        noise: standard deviation of the Gaussian noise added to every number in training; 0 adds none.
+    """
+
+    images: FeatureStore
+    texts: FeatureStore
+    labels: IntArray
+    noise: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Read some pairs.
+
+        Args:
+            pair_ids: (B,) rows.
+            generator: source of chance of the added noise; None reads the pairs as they are.
+
+        Returns:
+            The batch, on the CPU.
+
+        Raises:
+            DataError: a number read is not finite.
+        """
+        images, texts = _finite(self.images, pair_ids, "image"), _finite(self.texts, pair_ids, "text")
+        if generator is not None and self.noise > 0:
+            images = images + self.noise * generator.standard_normal(images.shape, dtype=np.float32)
+            texts = texts + self.noise * generator.standard_normal(texts.shape, dtype=np.float32)
+        return PairBatch(
+            image_batch(images),
+            text_batch(texts),
+            torch.from_numpy(pair_ids),
+            torch.eye(len(pair_ids), dtype=torch.bool),
+            torch.from_numpy(self.labels[pair_ids]),
+        )
+
+
+def image_vector_batches(images: FeatureStore, batch_size: int) -> Iterator[ImageBatch]:
+    """All image vectors in order, in batches."""
+    for rows in _blocks(images.shape[0], batch_size):
+        yield image_batch(_finite(images, rows, "image"))
+
+
+def text_vector_batches(texts: FeatureStore, batch_size: int) -> Iterator[TextBatch]:
+    """All text vectors in order, in batches."""
+    for rows in _blocks(texts.shape[0], batch_size):
+        yield text_batch(_finite(texts, rows, "text"))
+
+
+def image_batch(vectors: FloatArray) -> ImageBatch:
+    """Images (B, 1, F) of one region each."""
+    return ImageBatch(torch.from_numpy(vectors), torch.ones(vectors.shape[:2], dtype=torch.bool))
+
+
+def text_batch(vectors: FloatArray) -> TextBatch:
+    """Texts (B, 1, V) of which only the vector is known."""
+    tokens = torch.full((len(vectors), 1), NO_WORD)
+    return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.from_numpy(vectors[:, 0]))
+
+
+def _blocks(n: int, size: int) -> Iterator[IntArray]:
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n), dtype=np.int64)
+
+
+def _finite(store: FeatureStore, rows: IntArray, what: str) -> FloatArray:
+    vectors = store.take(rows)
+    finite = np.isfinite(vectors).all(axis=(1, 2))
+    if not finite.all():
+        bad = np.unique(rows[~finite])
+        raise DataError(
+            f"vectors of {len(bad)} {what}s in this batch hold NaN or infinite numbers (first: {what} "
+            f"{bad[0]}); repair the file"
+        )
+    return vectors

@@ -1,4 +1,4 @@
-"""The command line: ``python -m noise_injection make|describe|verify|apply``."""
+"""The command line: ``python -m noise_injection make|make-labels|describe|verify|apply``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from noise_injection.checks import PROTOCOLS
 from noise_injection.describe import describe
 from noise_injection.errors import NoiseError
 from noise_injection.files import check_noise_name, check_size, load_noise, read_noise_file, save_noise
+from noise_injection.label_commands import (
+    Answer,
+    add_features_option,
+    add_make_options,
+    add_read_options,
+    describe_label_file,
+    make_labels,
+    refuse_label_options,
+    verify_label_file,
+)
+from noise_injection.label_files import check_label_name, is_label_file
 from noise_injection.mismatch import make_mismatch
 from noise_injection.options import add_data_options, add_pairing_options, count_captions, data_of
 from noise_injection.records import NoiseRecord
@@ -31,9 +42,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m noise_injecti
         The exit code: 0 when done, 1 when ``verify`` finds a difference, 2 for a mistake in what was given.
     """
     arguments = _parser(prog).parse_args(argv)
-    command = {"make": _make, "describe": _describe, "verify": _verify, "apply": _apply}[arguments.command]
+    commands = {
+        "make": _make,
+        "make-labels": _make_labels,
+        "describe": _describe,
+        "verify": _verify,
+        "apply": _apply,
+    }
     try:
-        return command(arguments)
+        return commands[arguments.command](arguments)
     except NoiseError as error:
         sys.stderr.write(f"{prog} {arguments.command}: {error}\n")
         return 2
@@ -42,10 +59,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m noise_injecti
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Make, describe, verify and apply noise for image-text pairs.",
+        description="Make, describe, verify and apply noise for image-text pairs and their class labels.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="make|describe|verify|apply")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="make|make-labels|describe|verify|apply"
+    )
 
     make = _command(commands, "make", "make mismatched pairs and save them")
     add_data_options(make, required=True)
@@ -64,14 +83,22 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     _add_output(make, "where to save: .npz (index and record) or .npy (index alone, the published layout)")
     _add_json(make)
 
+    label = _command(commands, "make-labels", "make wrong class labels and save them")
+    add_make_options(label)
+    _add_output(label, "where to save: .npz (labels and record)")
+    _add_json(label)
+
     show = _command(commands, "describe", "say what a noise file does to the data")
     show.add_argument("noise", type=Path, help="noise file (.npz or .npy)")
     add_data_options(show, required=False)
+    add_read_options(show)
     _add_json(show)
 
     check = _command(commands, "verify", "make the noise again from record or options, and compare")
     check.add_argument("noise", type=Path, help="noise file (.npz or .npy)")
     add_data_options(check, required=False)
+    add_read_options(check)
+    add_features_option(check)
     check.add_argument("--protocol", choices=PROTOCOLS, help="for a file without a record")
     check.add_argument("--ratio", type=float, help="for a file without a record")
     check.add_argument("--seed", type=int, help="for a file without a record")
@@ -130,7 +157,17 @@ def _make(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _make_labels(arguments: argparse.Namespace) -> int:
+    _refuse_overwrite(check_label_name(arguments.output), arguments.force)
+    _answer(make_labels(arguments), arguments.json)
+    return 0
+
+
 def _describe(arguments: argparse.Namespace) -> int:
+    if is_label_file(arguments.noise):
+        _answer(describe_label_file(arguments), arguments.json)
+        return 0
+    refuse_label_options(arguments)
     noise = read_noise_file(arguments.noise)
     n_captions = count_captions(arguments.captions, arguments.captions_file)
     truth, n_images = data_of(n_captions, arguments.captions_per_image, arguments.truth, noise)
@@ -146,6 +183,11 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    if is_label_file(arguments.noise):
+        matches, answer = verify_label_file(arguments)
+        _answer(answer, arguments.json)
+        return 0 if matches else 1
+    refuse_label_options(arguments)
     noise = read_noise_file(arguments.noise)
     n_captions = count_captions(arguments.captions, arguments.captions_file)
     truth, n_images = data_of(n_captions, arguments.captions_per_image, arguments.truth, noise)
@@ -185,6 +227,8 @@ def _apply(arguments: argparse.Namespace) -> int:
         raise NoiseError(
             "a .npy holds image indices alone; leave --ids and --with-truth out, or write .tsv or .csv"
         )
+    if is_label_file(arguments.noise):
+        raise NoiseError(f"{arguments.noise} holds labels, not pairs; give a file of mismatched pairs")
     noise = read_noise_file(arguments.noise)
     captions = None if arguments.captions is None else read_captions(arguments.captions)
     n_captions = None if captions is None else len(captions)
@@ -223,6 +267,14 @@ def _record_text(record: NoiseRecord) -> str:
     if record.data_fingerprint is not None:
         lines.append(f"{'data':<16} {record.data_fingerprint}")
     return "\n".join(lines)
+
+
+def _answer(answer: Answer, as_json: bool) -> None:
+    text, values = answer
+    if as_json:
+        _write_json(values)
+    else:
+        _write(text)
 
 
 def _write(text: str) -> None:

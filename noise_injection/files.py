@@ -189,6 +189,10 @@ def check_noise_name(path: str | Path) -> Path:
 
 
 def _from_archive(path: Path, archive: np.lib.npyio.NpzFile) -> NoiseFile:
+    if "labels" in archive.files:
+        raise NoiseError(
+            f"{path} holds wrong class labels, where mismatched pairs were expected; give a file of those"
+        )
     missing = [key for key in KEYS if key not in archive.files]
     if missing:
         raise NoiseError(

@@ -70,12 +70,12 @@ def make_mismatch(
     ratio, seed, protocol = check_ratio(ratio), check_seed(seed), check_protocol(protocol)
     generator = np.random.RandomState(seed)  # its stream is frozen, unlike the new one
     if protocol == "caption":
-        rows = _choose(truth.size, ratio, generator)
+        rows = choose(truth.size, ratio, generator)
         index = truth.copy()
         index[rows] = _exchange(truth[rows], derange, generator)
         n_chosen = rows.size
     else:
-        images = _choose(n_images, ratio, generator)
+        images = choose(n_images, ratio, generator)
         place = np.arange(n_images, dtype=np.int64)
         place[images] = _exchange(images, derange, generator)
         index = place[truth]
@@ -98,7 +98,7 @@ def make_mismatch(
     )
 
 
-def _choose(count: int, ratio: float, generator: np.random.RandomState) -> IntArray:
+def choose(count: int, ratio: float, generator: np.random.RandomState) -> IntArray:
     """The first ``int(ratio * count)`` of ``0..count - 1`` in random order."""
     order = np.arange(count, dtype=np.int64)
     generator.shuffle(order)

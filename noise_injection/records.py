@@ -78,16 +78,16 @@ class NoiseRecord:
         good = {
             "kind": self.kind in KINDS,
             "protocol": self.protocol in RECORDED_PROTOCOLS,
-            "ratio_asked": self.ratio_asked is None or (_is_share(self.ratio_asked) and self.ratio_asked < 1),
-            "ratio_realised": _is_share(self.ratio_realised),
-            "seed": self.seed is None or (_is_count(self.seed) and self.seed < 2**32),
+            "ratio_asked": self.ratio_asked is None or (is_share(self.ratio_asked) and self.ratio_asked < 1),
+            "ratio_realised": is_share(self.ratio_realised),
+            "seed": self.seed is None or (is_count(self.seed) and self.seed < 2**32),
             "derange": self.derange is None or isinstance(self.derange, bool),
             "data_fingerprint": self.data_fingerprint is None or isinstance(self.data_fingerprint, str),
-            "index_sha256": isinstance(self.index_sha256, str) and _is_sha256(self.index_sha256),
-            "n_captions": _is_count(self.n_captions) and self.n_captions > 0,
-            "n_images": _is_count(self.n_images) and self.n_images > 0,
-            "n_chosen": self.n_chosen is None or _is_count(self.n_chosen),
-            "n_mismatched": _is_count(self.n_mismatched),
+            "index_sha256": isinstance(self.index_sha256, str) and is_sha256(self.index_sha256),
+            "n_captions": is_count(self.n_captions) and self.n_captions > 0,
+            "n_images": is_count(self.n_images) and self.n_images > 0,
+            "n_chosen": self.n_chosen is None or is_count(self.n_chosen),
+            "n_mismatched": is_count(self.n_mismatched),
             "source": isinstance(self.source, str),
             "format": self.format == FORMAT,
         }
@@ -126,14 +126,17 @@ class NoiseRecord:
         return cls(**values)
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether it is a whole number of at least 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_sha256(value: str) -> bool:
+def is_sha256(value: str) -> bool:
+    """Whether it is 64 hexadecimal digits."""
     return re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def _is_share(value: object) -> bool:
+def is_share(value: object) -> bool:
+    """Whether it is a number in [0, 1]."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and math.isfinite(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noise_injection import load_noise, make_mismatch, regular_truth, save_noise
+from noise_injection import (
+    load_label_noise,
+    load_noise,
+    make_label_noise,
+    make_mismatch,
+    regular_truth,
+    save_noise,
+)
 from noise_injection.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -281,3 +288,113 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("python -m noise_injection describe: there is no noise file")
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> np.ndarray:
+    truth = np.arange(60) % 3
+    np.save(tmp_path / "true.npy", truth)
+    np.save(tmp_path / "img.npy", np.random.RandomState(0).normal(size=(60, 4)))
+    np.save(tmp_path / "txt.npy", np.random.RandomState(1).normal(size=(60, 2)))
+    return truth
+
+
+def test_make_labels_describe_verify(run: Run, tmp_path: Path, labels: np.ndarray) -> None:
+    settings = ("--ratio", "0.4", "--seed", "6", "--per-modality", "--data-fingerprint", "abc")
+    code, out, err = run("make-labels", "--labels", "true.npy", *settings, "-o", "l.npz")
+    assert (code, err) == (0, "")
+    given, record = make_label_noise(
+        labels, 3, 0.4, "symmetric", 6, per_modality=True, data_fingerprint="abc"
+    )
+    loaded, saved = load_label_noise(tmp_path / "l.npz", labels, 3)
+    np.testing.assert_array_equal(loaded, given)
+    assert saved == record
+    for part in ("written to l.npz", "symmetric, seed 6", "24 rows in each", "abc", record.labels_sha256):
+        assert part in out
+    code, again, _ = run("describe", "l.npz", "--labels", "true.npy")
+    assert code == 0
+    assert out == again + "written to l.npz\n"
+    code, out, err = run("verify", "l.npz", "--labels", "true.npy")
+    assert (code, err) == (0, "")
+    assert "the same" in out
+
+
+def test_make_labels_json_and_kinds(run: Run, tmp_path: Path, labels: np.ndarray) -> None:
+    make = ("make-labels", "--labels", "true.npy", "--ratio", "0.5", "--json", "--force", "-o", "l.npz")
+    known = ("l.npz", "--labels", "true.npy", "--json")
+    made = json.loads(run(*make, "--kind", "asymmetric", "--class-map", "1,0,2")[1])
+    assert made["file"] == "l.npz"
+    assert made["record"]["class_map"] == [1, 0, 2]
+    assert made["description"]["transitions"][0][2] == [0, 0, 20]
+    assert json.loads(run("describe", *known)[1]) == made
+    assert json.loads(run("verify", *known)[1])["matches"] is True
+    made = json.loads(run(*make, "--redraw-true", "--classes", "9")[1])
+    assert (made["record"]["redraw_true"], made["record"]["n_classes"]) == (True, 9)
+    assert "true class redrawn" in run("describe", *known[:-1])[1]
+    features = ("--features", "img.npy", "txt.npy")
+    made = json.loads(run(*make, "--kind", "instance", "--per-modality", *features)[1])
+    assert made["record"]["n_wrong"] == [30, 30]
+    assert run("verify", *known, *features)[0] == 0
+    refused(run("verify", *known), "needs features")
+    refused(run("verify", *known, "--features", "img.npy"), "made with other features")
+    made = json.loads(run(*make, "--kind", "instance", "--features", "img.npy")[1])
+    assert made["record"]["n_wrong"] == [30]
+    altered = load_label_noise(tmp_path / "l.npz", labels, 3)[0]
+    altered[0] = (altered[0] + 1) % 3
+    np.savez(tmp_path / "l.npz", labels=altered, record=np.array(json.dumps(made["record"])))
+    code, out, err = run("verify", "l.npz", "--labels", "true.npy", "--features", "img.npy")
+    assert (code, err) == (1, "")
+    assert "DIFFERENT in 1" in out
+    refused(run("describe", *known), "altered")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--ratio", "1"), "noise ratio is 1.0"),
+        (("--ratio", "0.4", "--kind", "asymetric"), "did you mean 'asymmetric'"),
+        (("--ratio", "0.4", "--classes", "2"), "the true labels go from 0 to 2"),
+        (("--ratio", "0.4", "--classes", "1"), "one class only"),
+        (("--ratio", "0.4", "--kind", "instance"), "needs features"),
+        (("--ratio", "0.4", "--kind", "instance", "--features", *["img.npy"] * 3), "3 files of features"),
+        (("--ratio", "0.4", "--kind", "instance", "--features", "no.npy"), "there is no feature file no.npy"),
+        (("--ratio", "0.4", "--kind", "asymmetric", "--class-map", "1,x"), "class map is '1,x'"),
+        (("--ratio", "0.4", "--class-map", "1,2,0"), "makes no use of class_map"),
+        (("--ratio", "0.4", "-o", "l.npy"), "name a file of label noise .npz"),
+        (("--ratio", "0.4", "-o", "true.npz"), "already there"),
+        (("--ratio", "0.4", "--labels", "img.npy"), "have shape (60, 4)"),
+        (("--ratio", "0.4", "--labels", "no.npy"), "there is no label file no.npy"),
+        (("--ratio", "0.4", "--labels", "zeros.npy"), "one class only"),
+        (("--ratio", "0.4", "--labels", "floats.npy"), "hold float64 values"),
+        (("--ratio", "0.4", "--labels", "negative.npy"), "go from -1 to 1; expected classes from 0 to 1"),
+    ],
+)
+def test_mistakes_in_make_labels(
+    run: Run, tmp_path: Path, labels: np.ndarray, arguments: tuple[str, ...], part: str
+) -> None:
+    (tmp_path / "true.npz").write_text("precious")
+    np.save(tmp_path / "zeros.npy", np.zeros(5, int))
+    np.save(tmp_path / "floats.npy", np.zeros(5))
+    np.save(tmp_path / "negative.npy", np.array([-1, 0, 1]))
+    before = sorted(tmp_path.iterdir())
+    refused(run("make-labels", "--labels", "true.npy", "-o", "l.npz", *arguments), part)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_label_and_pair_files_are_told_apart(run: Run, tmp_path: Path, labels: np.ndarray) -> None:
+    assert run("make-labels", "--labels", "true.npy", "--ratio", "0.4", "-o", "l.npz")[0] == 0
+    assert run("make", "--captions", "20", "--ratio", "0.4", "-o", "p.npz")[0] == 0
+    for command in ("describe", "verify"):
+        refused(run(command, "l.npz"), "holds labels; give the true ones with --labels")
+        refused(run(command, "l.npz", "--labels", "true.npy", "--captions", "20"), "leave --captions out")
+        refused(
+            run(command, "l.npz", "--labels", "true.npy", "--captions-per-image", "5"),
+            "leave --captions-per-image out",
+        )
+        refused(run(command, "p.npz", "--labels", "true.npy"), "is no label noise file; leave --labels out")
+    refused(run("verify", "l.npz", "--labels", "true.npy", "--seed", "0"), "leave --seed out")
+    refused(run("verify", "l.npz", "--labels", "true.npy", "--derange"), "leave --derange out")
+    refused(run("verify", "p.npz", "--features", "img.npy"), "leave --features out")
+    refused(run("apply", "l.npz", "-o", "x.npy"), "holds labels, not pairs")
+    np.save(tmp_path / "few.npy", labels[:50])
+    refused(run("describe", "l.npz", "--labels", "few.npy"), "60 rows and the data has 50 labels")

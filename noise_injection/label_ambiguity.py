@@ -1,0 +1,87 @@
+"""Which rows look like another class, and which class: distances of features to the means of the classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from noise_injection.checks import IntArray
+from noise_injection.errors import NoiseError
+from noise_injection.label_checks import BLOCK
+
+FloatArray = npt.NDArray[np.float64]
+
+SHARPNESS = 2.0  # a row one standard deviation more ambiguous than another is exp(2), about 7, times likelier
+DECIMALS = 9  # kept of an ambiguity, so that no rounding of the last digit by another machine shows
+
+
+def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> tuple[IntArray, FloatArray]:
+    """For each row the nearest wrong class, and how near it is beside the right one.
+
+    With ``d_c`` the Euclidean distance of a row to the mean of the rows of class ``c``, the rival of a row of
+    class ``y`` is the class ``r != y`` of the least ``d_r`` (the lowest such class at a tie), and its
+    ambiguity is ``d_y / (d_y + d_r)``: 0 for a row upon its own mean, 1/2 half-way, 1 upon the rival's mean.
+    Classes without rows have no mean and are never a rival.
+
+    Args:
+        features: (n, F) finite numbers.
+        truth: (n,) int64, classes from 0 to ``n_classes - 1``.
+        n_classes: number of classes.
+
+    Returns:
+        The rivals, (n,) int64, and the ambiguities, (n,) float64 in [0, 1], rounded to nine decimals.
+
+    Raises:
+        NoiseError: all rows are of one class, so that there is no rival.
+    """
+    counts = np.bincount(truth, minlength=n_classes)  # (K,)
+    if (counts > 0).sum() < 2:
+        raise NoiseError(
+            "all labels are of one class, and instance-dependent noise needs another class to be near; give "
+            "labels of at least 2 classes"
+        )
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(features), BLOCK)]
+    sums = np.zeros((n_classes, features.shape[1]))  # (K, F)
+    for rows in blocks:
+        np.add.at(sums, truth[rows], features[rows].astype(np.float64))
+    centre = sums.sum(axis=0) / counts.sum()  # (F,) subtracted throughout, lest large offsets cost digits
+    means = sums / np.maximum(counts, 1)[:, None] - centre  # (K, F)
+    squared_means = np.einsum("kf,kf->k", means, means)
+    rivals = np.empty(len(features), dtype=np.int64)
+    ambiguity = np.empty(len(features))
+    for rows in blocks:
+        block = features[rows].astype(np.float64) - centre  # (b, F)
+        squares = np.einsum("bf,bf->b", block, block)[:, None] - 2 * (block @ means.T) + squared_means
+        distances = np.sqrt(np.maximum(squares, 0))  # (b, K)
+        each = np.arange(len(block))
+        own = distances[each, truth[rows]]
+        distances[:, counts == 0] = np.inf
+        distances[each, truth[rows]] = np.inf
+        rivals[rows] = distances.argmin(axis=1)
+        both = own + distances[each, rivals[rows]]
+        ambiguity[rows] = np.divide(own, both, out=np.full(len(block), 0.5), where=both > 0)
+    return rivals, np.round(ambiguity, DECIMALS)
+
+
+def choose_ambiguous(ambiguity: FloatArray, count: int, generator: np.random.RandomState) -> IntArray:
+    """Draw rows one after another, without putting back, the ambiguous ones likelier.
+
+    Each draw takes a row with odds ``exp(SHARPNESS * z)`` among those left, ``z`` being the row's ambiguity
+    less the mean of all, over their standard deviation. All at once: the rows with the least
+    ``e / exp(SHARPNESS * z)``, ``e`` being exponential (Efraimidis and Spirakis 2006).
+
+    Args:
+        ambiguity: (n,) float64 in [0, 1].
+        count: how many rows, at most n.
+        generator: n numbers are drawn from it.
+
+    Returns:
+        (count,) int64, rows in the order they were drawn.
+    """
+    spread = ambiguity.std()
+    z = (ambiguity - ambiguity.mean()) / spread if spread > 0 else np.zeros_like(ambiguity)
+    waiting = -np.log1p(-generator.random_sample(ambiguity.size))  # (n,) exponential
+    order = np.argsort(waiting * np.exp(-SHARPNESS * z), kind="stable")
+    return order[:count].astype(np.int64, copy=False)

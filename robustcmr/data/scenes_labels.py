@@ -1,0 +1,259 @@
+"""The embedded labelled data set: drawn scenes of nine kinds, an image vector and a text vector each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from robustcmr.data.bag_of_words import BagOfWords
+from robustcmr.data.base import LabelledData, LabelledSplit
+from robustcmr.data.cache import cache_root, cached_folder
+from robustcmr.data.scenes.build import BOXES, CAPTIONS, LAYOUT, Recipe
+from robustcmr.data.scenes.grammar import GrammarOptions, write_captions
+from robustcmr.data.scenes.layout import LayoutOptions, Scene, sample_scene
+from robustcmr.data.scenes.records import scene_from_json, scene_to_json
+from robustcmr.data.scenes.regions import region_boxes, region_features
+from robustcmr.data.store import NpyFeatures
+from robustcmr.errors import DataError
+from robustcmr.options import Options
+from robustcmr.types import FloatArray
+
+VERSION = 1
+"""Raised whenever the same options would give other bytes."""
+
+SPLITS = ("train", "dev", "test")
+FIRST_STREAM = 100
+"""Keeps the pictures apart from those of ``scenes`` with the same seed."""
+
+SHAPE_FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "round": ("circle", "ring", "moon", "flower"),
+        "pointed": ("triangle", "star", "arrow", "diamond"),
+        "blocky": ("square", "cross", "house", "heart"),
+    }
+)
+COLOUR_FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "warm": ("red", "orange", "yellow", "pink"),
+        "cool": ("green", "turquoise", "blue"),
+        "deep": ("purple", "brown", "black"),
+    }
+)
+KINDS = tuple(f"{colour} and {shape}" for shape in SHAPE_FAMILIES for colour in COLOUR_FAMILIES)
+"""Names of the nine classes, such as ``warm and round``."""
+
+ORDER = 4
+"""The source of chance of a split's order, beside those of a picture."""
+
+PIXELS = 432
+"""Numbers of a region that are pixels; the four corners behind them say nothing of the kind."""
+
+LAYOUT_OPTIONS = LayoutOptions(min_objects=3, max_objects=7, repeats=0.85, rotation=8.0, occlusion=0.3)
+GRAMMAR = GrammarOptions(attribute_dropout=0.2, background_mentions=0.2, synonyms=True)
+
+logger = logging.getLogger(__name__)
+
+_SHAPE_FAMILY = {shape: i for i, family in enumerate(SHAPE_FAMILIES.values()) for shape in family}
+_COLOUR_FAMILY = {colour: i for i, family in enumerate(COLOUR_FAMILIES.values()) for colour in family}
+
+
+def kind_of_scene(scene: Scene, purity: float) -> int | None:
+    """The class of a scene: the family of shape and colour that most of its objects belong to.
+
+    Args:
+        scene: what the picture shows.
+        purity: least share of the objects that must belong to it, 0 to 1.
+
+    Returns:
+        Index into ``KINDS``; None where two families are equally frequent or none is frequent enough.
+    """
+    families = Counter(3 * _SHAPE_FAMILY[t.shape] + _COLOUR_FAMILY[t.colour] for t in scene.things)
+    (kind, most), *others = families.most_common(2)
+    if (others and others[0][1] == most) or most < purity * len(scene.things):
+        return None
+    return kind
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A split as it lies in the cache."""
+
+    split: LabelledSplit
+    scenes: Sequence[Scene]
+
+
+class ScenesLabels(LabelledData):
+    """Drawn scenes of nine kinds, a vector a picture and a vector a text; no download, built in seconds.
+
+    A kind is a family of shapes in a family of colours, and most objects of the scene belong to it. The image
+    vector is the mean and the largest of each pixel over 12 regions, 864 numbers; the text is some captions
+    of the picture, each naming a part of it, as weighted words of the training texts projected to fewer
+    numbers. All kinds are equally frequent, up to one pair.
+
+    Args:
+        config: sizes, seed and difficulty.
+    """
+
+    class Config(Options):
+        """Sizes, seed and difficulty of the labelled scenes."""
+
+        seed: int = Field(
+            0, ge=0, le=2**63 - 1, description="seed of everything: another seed, other pictures"
+        )
+        n_train: int = Field(2000, ge=9, le=1_000_000, description="pairs to train on, of nine classes")
+        n_dev: int = Field(400, ge=9, le=1_000_000, description="pairs to choose the best epoch on")
+        n_test: int = Field(600, ge=9, le=1_000_000, description="pairs to test on")
+        purity: float = Field(
+            0.6,
+            ge=0.0,
+            le=0.8,
+            description="least share of the objects that are of the scene's kind; less is harder",
+        )
+        captions: int = Field(3, ge=1, le=5, description="captions a text is made of; fewer is harder")
+        text_width: int = Field(128, ge=8, le=4096, description="numbers of a text vector")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._opened: dict[str, _Content] = {}
+
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``dev`` and ``test``."""
+        return SPLITS
+
+    def split(self, name: str) -> LabelledSplit:
+        """Open a split, building the data set first where the cache does not have it.
+
+        Raises:
+            DataError: there is no such split.
+            UserError: the cache folder cannot be written.
+        """
+        return self._open(name).split
+
+    def fingerprint(self, split: str) -> str:
+        """16 hexadecimal digits that stand for what the split shows, its texts and labels."""
+        content = self._open(split)
+        opened = content.split
+        digest = hashlib.sha256(f"{VERSION} {opened.images.shape} {opened.texts.shape}\n".encode())
+        digest.update(opened.labels.astype("<i8").tobytes())
+        # pooled pixels may differ in their last bit between machines, what is drawn and said may not
+        shown = [scene_to_json(scene) for scene in content.scenes]
+        digest.update(json.dumps([shown, list(opened.captions or ())]).encode("utf-8"))
+        return digest.hexdigest()[:16]
+
+    def scenes(self, split: str) -> Sequence[Scene]:
+        """What each picture of a split shows."""
+        return self._open(split).scenes
+
+    def folder(self) -> Path:
+        """The folder in the cache, built where it is missing or damaged."""
+        text = json.dumps(self.config.model_dump(mode="json"), sort_keys=True)
+        key = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+        return cached_folder(cache_root() / "scenes-labels" / f"v{VERSION}-{key}", self._build)
+
+    def _build(self, folder: Path) -> None:
+        config = self.config
+        sizes = (config.n_train, config.n_dev, config.n_test)
+        logger.info("drawing %d labelled scenes; later runs find them in %s", sum(sizes), folder.parent)
+        bag: BagOfWords | None = None
+        for name, size in zip(SPLITS, sizes, strict=True):
+            images, content = draw_split(self._recipe(name), size, config.purity, config.captions)
+            if bag is None:  # the training split comes first
+                bag = BagOfWords(content["captions"], config.text_width, config.seed)
+            np.save(folder / f"{name}_ims.npy", images)
+            np.save(folder / f"{name}_txts.npy", bag.vectors(content["captions"]))
+            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / "options.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+
+    def _recipe(self, name: str) -> Recipe:
+        stream = FIRST_STREAM + SPLITS.index(name)
+        return Recipe(self.config.seed, stream, LAYOUT_OPTIONS, GRAMMAR, pixel_noise=0.02, box_jitter=0.08)
+
+    def _open(self, name: str) -> _Content:
+        if name not in SPLITS:
+            raise DataError(f"scenes-labels has no split {name!r}; expected one of {', '.join(SPLITS)}")
+        if name not in self._opened:
+            self._opened[name] = self._read(self.folder(), name)
+        return self._opened[name]
+
+    def _read(self, folder: Path, name: str) -> _Content:
+        value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
+        split = LabelledSplit(
+            name=name,
+            images=NpyFeatures(folder / f"{name}_ims.npy"),
+            texts=NpyFeatures(folder / f"{name}_txts.npy"),
+            labels=np.array(value["labels"], dtype=np.int64),
+            class_names=KINDS,
+            captions=tuple(value["captions"]),
+            picture=partial(_picture, self._recipe(name), scenes, tuple(value["candidates"])),
+        )
+        return _Content(split, scenes)
+
+
+def draw_split(
+    recipe: Recipe, n_pairs: int, purity: float, n_captions: int
+) -> tuple[FloatArray, dict[str, list[Any]]]:
+    """Draw scenes until every kind has its share.
+
+    Args:
+        recipe: everything the pictures depend on.
+        n_pairs: how many.
+        purity: least share of the objects that belong to the kind.
+        n_captions: captions a text is made of, 1 to 5.
+
+    Returns:
+        The image vectors, (n_pairs, 864) float32; and lists of ``n_pairs``: ``labels``, ``captions`` (one
+        text each), ``scenes`` and ``candidates``, the numbers of the pictures in the recipe.
+    """
+    chosen = list(_balanced(recipe, n_pairs, purity))
+    # rare kinds fill up last; their pictures shall not stand together at the end
+    order = np.argsort(recipe.chance(0, ORDER).random(n_pairs), kind="stable")
+    images = np.empty((n_pairs, 2 * PIXELS), dtype=np.float32)
+    content: dict[str, list[Any]] = {"labels": [], "captions": [], "scenes": [], "candidates": []}
+    for row, position in enumerate(order.tolist()):
+        candidate, kind, scene = chosen[position]
+        boxes = region_boxes(scene, recipe.chance(candidate, BOXES), recipe.box_jitter)
+        images[row] = pooled(region_features(recipe.picture(scene, candidate), boxes))
+        written = write_captions(scene, recipe.chance(candidate, CAPTIONS), recipe.grammar)
+        content["labels"].append(kind)
+        content["captions"].append(" . ".join(caption.text for caption in written[:n_captions]))
+        content["scenes"].append(scene_to_json(scene))
+        content["candidates"].append(candidate)
+    return images, content
+
+
+def pooled(regions: FloatArray) -> FloatArray:
+    """Mean and maximum of each pixel over the regions, (R, 436) to (864,)."""
+    pixels = regions[:, :PIXELS]
+    return np.concatenate([pixels.mean(axis=0), pixels.max(axis=0)])
+
+
+def _balanced(recipe: Recipe, n_pairs: int, purity: float) -> Iterator[tuple[int, int, Scene]]:
+    """(candidate, kind, scene) of the first scenes of each kind, as many of one kind as of another."""
+    places = [n_pairs // len(KINDS) + (kind < n_pairs % len(KINDS)) for kind in range(len(KINDS))]
+    candidate = 0
+    while any(places):
+        scene = sample_scene(recipe.chance(candidate, LAYOUT), recipe.layout)
+        kind = kind_of_scene(scene, purity)
+        if kind is not None and places[kind]:
+            places[kind] -= 1
+            yield candidate, kind, scene
+        candidate += 1
+
+
+def _picture(recipe: Recipe, scenes: Sequence[Scene], candidates: Sequence[int], image: int) -> Image.Image:
+    if not 0 <= image < len(scenes):
+        raise IndexError(f"image must lie in 0..{len(scenes) - 1}, got {image}")
+    return recipe.picture(scenes[image], candidates[image])

@@ -186,5 +186,5 @@ def test_noise_keeps_its_exit_codes_and_its_own_help(robustcmr, noise_file, tmp_
     assert missing.err.startswith("robustcmr noise describe: there is no noise file")
     help_page = robustcmr("noise", "--help")
     assert help_page.code == 0
-    assert "make|describe|verify|apply" in help_page.out
+    assert "make|make-labels|describe|verify|apply" in help_page.out
     assert robustcmr("noise").code == 2

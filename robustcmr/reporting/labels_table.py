@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from robustcmr.errors import DataError
 from robustcmr.files import write_with
+from robustcmr.reporting.cells import finite_number, six_digits, whole_number
 from robustcmr.types import IntArray
 
 Values = npt.NDArray[np.float64]
@@ -124,17 +125,13 @@ def _rows(table: LabelsTable, rows: slice) -> Iterator[tuple[Any, ...]]:
         if labels is not None:
             numbers = labels[rows].tolist()
             columns += [numbers, [table.class_names[number] for number in numbers]]
-    columns.append(_six_digits(table.confidence[rows]))
+    columns.append(six_digits(table.confidence[rows]))
     columns.append([CHANGED if changed else KEPT for changed in table.changed[rows].tolist()])
     if table.evidence is not None:
-        columns.append(_six_digits(table.evidence[rows]))
+        columns.append(six_digits(table.evidence[rows]))
     if table.caption is not None:  # it may be any sequence, and slow to cut
         columns.append([table.caption[i] for i in range(rows.start, rows.stop)])
     return zip(*columns, strict=True)
-
-
-def _six_digits(values: Values) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.tolist()]
 
 
 @dataclass
@@ -168,7 +165,7 @@ class _Reading:
             if column != "pair":
                 self._learn_name(numbers[-1], cells[f"{column}_name"])
         for column, values in self.real.items():
-            values.append(_number(column, cells[column]))
+            values.append(finite_number(column, cells[column]))
         if not 0 <= self.real["confidence"][-1] <= 1:
             raise ValueError(f"confidence is {cells['confidence']}, expected 0 to 1")
         given = {self.whole[name][-1] for name in ("given", "given_text") if name in self.whole}
@@ -203,22 +200,10 @@ _MOST_CLASSES = 10**6  # a larger number is damage, and names for all classes be
 
 
 def _whole(column: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{column} is '{text}', expected a whole number from 0")
-    number = int(text)
+    number = whole_number(column, text)
     if column != "pair" and number >= _MOST_CLASSES:
         raise ValueError(f"{column} is {text}, expected a class number below {_MOST_CLASSES}")
     return number
-
-
-def _number(column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise ValueError(f"{column} is '{text}', expected a finite number")
-    return value
 
 
 def read_labels(path: Path) -> LabelsTable:

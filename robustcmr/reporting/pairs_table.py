@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from robustcmr.errors import DataError
 from robustcmr.files import write_with
+from robustcmr.reporting.cells import finite_number, six_digits, whole_number
 from robustcmr.types import PairsTable
 
 Values = npt.NDArray[np.float64]
@@ -72,20 +73,16 @@ def _rows(table: PairsTable, rows: slice) -> Iterator[tuple[Any, ...]]:
         (table.caption[i] for i in places),
         table.image[rows].tolist(),
         (table.image_name[i] for i in places),
-        _six_digits(table.evidence[rows]),
-        _six_digits(table.clean_probability[rows]),
+        six_digits(table.evidence[rows]),
+        six_digits(table.clean_probability[rows]),
         (CLEAN if clean else SUSPECT for clean in table.is_clean[rows].tolist()),
         ("" if image < 0 else image for image in table.rematch[rows].tolist()),
         (table.rematch_name[i] for i in places),
-        _six_digits(table.score[rows]),
-        _six_digits(table.rematch_score[rows]),
-        _six_digits(table.rematch_score[rows].astype(np.float64) - table.score[rows]),
+        six_digits(table.score[rows]),
+        six_digits(table.rematch_score[rows]),
+        six_digits(table.rematch_score[rows].astype(np.float64) - table.score[rows]),
         strict=True,
     )
-
-
-def _six_digits(values: Values) -> list[float | str]:
-    return ["" if value != value else float(f"{value:.6g}") for value in values.tolist()]
 
 
 @dataclass
@@ -114,12 +111,12 @@ class _Columns:
             raise ValueError(f"{len(row)} columns, expected {len(COLUMNS)}")
         given = dict(zip(COLUMNS, row, strict=True))
         for name in ("pair", "image"):
-            getattr(self, name).append(_whole(name, given[name]))
-        self.rematch.append(_whole("rematch", given["rematch"]) if given["rematch"] else -1)
+            getattr(self, name).append(whole_number(name, given[name]))
+        self.rematch.append(whole_number("rematch", given["rematch"]) if given["rematch"] else -1)
         for name in ("evidence", "clean_probability", "score"):
-            getattr(self, name).append(_number(name, given[name]))
+            getattr(self, name).append(finite_number(name, given[name]))
         self.rematch_score.append(
-            _number("rematch_score", given["rematch_score"]) if given["rematch"] else np.nan
+            finite_number("rematch_score", given["rematch_score"]) if given["rematch"] else np.nan
         )
         if not 0 <= self.clean_probability[-1] <= 1:
             raise ValueError(f"clean_probability is {given['clean_probability']}, expected 0 to 1")
@@ -128,22 +125,6 @@ class _Columns:
         self.is_clean.append(given["decision"] == CLEAN)
         for name in ("caption", "image_name", "rematch_name"):
             getattr(self, name).append(given[name])
-
-
-def _whole(name: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{name} is '{text}', expected a whole number from 0")
-    return int(text)
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise ValueError(f"{name} is '{text}', expected a finite number")
-    return value
 
 
 def read_pairs(path: Path) -> PairsTable:

@@ -18,15 +18,15 @@ import torch
 
 from noise_injection import NoiseError, NoiseRecord, load_noise, make_mismatch, save_noise
 from robustcmr.config.resolve import RunConfig
-from robustcmr.config.schema import EvaluationOptions, NoiseOptions, TextOptions
+from robustcmr.config.schema import EvaluationOptions, NoiseOptions
 from robustcmr.data.augmentation import Augmentation
 from robustcmr.data.base import ImageStore, PairsData, PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
-from robustcmr.data.pictures import PicturePixels, Processor
+from robustcmr.data.pictures import Processor
 from robustcmr.data.store import first_non_finite
 from robustcmr.data.vocabulary import Vocabulary
-from robustcmr.errors import ConfigError, DataError
+from robustcmr.errors import DataError
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
@@ -35,6 +35,7 @@ from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Track
+from robustcmr.tracks.inputs import image_store, picture_processor, text_reader
 from robustcmr.types import (
     Correspondence,
     DataSpec,
@@ -101,9 +102,9 @@ class PairsTrack(Track):
         split = data.split("train")
         fingerprint = data.fingerprint("train")
         inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
-        reader = _reader(settings.text, split, saved, inputs)
-        processor = None if inputs.image_processor is None else _processor(inputs.image_processor)
-        images = _image_store(split, processor)
+        reader = text_reader(settings.text, split, saved, inputs)
+        processor = None if inputs.image_processor is None else picture_processor(inputs.image_processor)
+        images = image_store(split, processor)
         if saved is not None and saved.noise.exists():
             given, noise = _load(saved.noise, split, fingerprint)
         else:
@@ -256,7 +257,7 @@ class PairsTrack(Track):
         if split not in self._captions:
             self._captions[split] = TokenTable.from_captions(opened.captions, self.reader)
         captions, size = self._captions[split], self._evaluation.batch_size
-        images = _image_store(opened, self._processor)
+        images = image_store(opened, self._processor)
         self._check_widths(opened, images)
         return [
             Member(
@@ -350,44 +351,6 @@ def _load(path: Path, split: PairsSplit, fingerprint: str) -> tuple[IntArray, No
         return load_noise(path, split.image_of_caption, split.n_images, fingerprint)
     except NoiseError as error:
         raise DataError(str(error)) from error
-
-
-def _reader(
-    options: TextOptions, split: PairsSplit, saved: RunFolder | None, inputs: MatcherInputs
-) -> TextReader:
-    """The pretrained tokenizer the matcher asks for, or the vocabulary of the run."""
-    if inputs.tokenizer is not None:
-        if options.vocabulary is not None:
-            raise ConfigError(
-                f"text.vocabulary is set, but the matcher reads captions by the tokenizer of "
-                f"{inputs.tokenizer}; leave text.vocabulary out"
-            )
-        from robustcmr.data.pretrained_tokenizer import open_tokenizer  # transformers takes seconds
-
-        return open_tokenizer(inputs.tokenizer)
-    if saved is not None and saved.vocabulary.exists():
-        return Vocabulary.load(saved.vocabulary)
-    if options.vocabulary is not None:
-        return Vocabulary.load(options.vocabulary)
-    return Vocabulary.build(split.captions, options.min_count)
-
-
-def _processor(name: str) -> Processor:
-    from robustcmr.data.picture_processor import open_processor  # transformers takes seconds
-
-    return open_processor(name)
-
-
-def _image_store(split: PairsSplit, processor: Processor | None) -> ImageStore:
-    """Pixels for a matcher that reads pictures, region features for any other."""
-    if processor is not None:
-        return PicturePixels.of_split(split, processor)
-    if split.features is None:
-        raise DataError(
-            f"the {split.name} split has pictures but no region features, which this matcher reads; use one "
-            "that reads pictures, such as --matcher clip, or --set matcher.image_encoder=clip"
-        )
-    return split.features
 
 
 def _refuse_non_finite(split: PairsSplit) -> None:

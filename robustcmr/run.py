@@ -19,12 +19,12 @@ from robustcmr.errors import CheckpointError, ConfigError
 from robustcmr.files import write_json
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
-from robustcmr.reporting.evidence_plot import plot_evidence
-from robustcmr.reporting.pairs_table import write_pairs
 from robustcmr.reporting.plots import draw_run_plots
+from robustcmr.reporting.scope_plot import draw_scopes
+from robustcmr.run_beliefs import report_beliefs
 from robustcmr.run_folder import RunFolder, unused_folder
 from robustcmr.tracks.base import Track
-from robustcmr.tracks.pairs import PairsTrack, evaluate_ensemble
+from robustcmr.tracks.build import build_track, evaluate_ensemble
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.devices import build_accelerator, check_device
@@ -56,14 +56,15 @@ def train(
     run.check_free(overwrite)
     check_device(config.settings.training.device, config.settings.training.precision)
     with _remembered_log() as early:  # what is said before there is a folder to say it in
-        track = PairsTrack.build(config)
+        track = build_track(config)
         _check_fits(config, track)
-        prepared = _prepare(config, track, pretrained=True)
+        accelerator, matchers = _prepare(config, track, pretrained=True)
+        arguments = track.method_arguments(matchers, accelerator.device)
     run.start(config.to_yaml(), describe_environment())
     with _log_to(run.log, early):
         track.save(run)
         logger.info("run folder %s", run.path)
-        return _fit_and_finish(config, track, run, *prepared, console)
+        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
 
 
 def resume(path: Path, console: Console | None = None) -> RunFolder:
@@ -85,13 +86,14 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         return run
     config = resolve(read_config(run.config))
     check_device(config.settings.training.device, config.settings.training.precision)
-    track = PairsTrack.build(config, run)
+    track = build_track(config, run)
     _check_fits(config, track)
     recover(run.checkpoint("last"))
-    prepared = _prepare(config, track, pretrained=not run.checkpoint("last").exists())
+    accelerator, matchers = _prepare(config, track, pretrained=not run.checkpoint("last").exists())
+    arguments = track.method_arguments(matchers, accelerator.device)
     with _log_to(run.log):
         track.save(run)
-        return _fit_and_finish(config, track, run, *prepared, console)
+        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
 
 
 def evaluate(
@@ -111,12 +113,13 @@ def evaluate(
         device: where to compute; each run's own setting when None.
 
     Returns:
-        The measures with their provenance: ``runs``, ``n_models``, ``split``, ``data_fingerprint`` and so on.
+        The measures with their provenance: ``runs``, ``track``, ``n_models``, ``split``, ``data_fingerprint``
+        and so on.
 
     Raises:
-        UserError: a run, its checkpoint or the split is missing, or the runs are of different data.
+        UserError: a run, its checkpoint or the split is missing, or the runs are of different data or tracks.
     """
-    parts: list[tuple[PairsTrack, list[Matcher]]] = []
+    parts: list[tuple[Track, list[Matcher]]] = []
     accelerator: Accelerator | None = None
     for run in map(RunFolder, paths):
         run.require()
@@ -124,7 +127,7 @@ def evaluate(
         training = config.settings.training
         if accelerator is None:  # all members compute where, and as exactly as, the first was set to
             accelerator = build_accelerator(device or training.device, training.precision)
-        track = PairsTrack.build(config, run)
+        track = build_track(config, run)
         if split not in track.splits():
             raise ConfigError(
                 f"there is no {split} split here, the data has {', '.join(track.splits())}; use --split"
@@ -152,7 +155,9 @@ def planned_folder(config: RunConfig, output: Path | None) -> Path:
 
 def _folder_name(config: RunConfig) -> str:
     noise = config.settings.noise
-    kind = "file" if noise.file is not None else f"{noise.ratio:g}-{noise.protocol}"
+    kinds = [noise.kind, noise.protocol] if noise.kind != "mismatch" else [noise.protocol]
+    made = "-".join([f"{noise.ratio:g}", *map(str, kinds)])
+    kind = "file" if noise.file is not None else made
     parts = [config.data.name, config.matcher.name, config.method.name]
     plain = [part.rpartition(":")[2] for part in parts]
     return f"{'-'.join(plain)}-noise{kind}-seed{config.settings.seed}"
@@ -192,11 +197,13 @@ def _fit_and_finish(
     run: RunFolder,
     accelerator: Accelerator,
     matchers: list[Matcher],
+    arguments: tuple[Any, ...],
     console: Console | None,
 ) -> RunFolder:
     settings = config.settings
     make: Callable[..., Method] = config.method.cls
-    method = make(config.method.options, matchers, len(track.training), settings.training.batch_size)
+    size = settings.training.batch_size
+    method = make(config.method.options, matchers, len(track.training), size, *arguments)
     for network in method.auxiliary.values():
         network.to(accelerator.device)
     trainer = Trainer(settings, track, matchers, method, accelerator, run, console or Console(stderr=True))
@@ -207,7 +214,7 @@ def _fit_and_finish(
     draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
     best = run.checkpoint("best")
     load_modules(best, trainer.modules)
-    believed = _report_pairs(track, trainer, method, run)
+    believed = report_beliefs(track, trainer, run)
     measured = {}
     for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
         if split is None:
@@ -216,30 +223,9 @@ def _fit_and_finish(
             logger.info("no %s split here, so the table has none", split)
             continue
         measured[split] = track.evaluate(matchers, split, accelerator.device)
+    draw_scopes(measured, run.plots)
     write_json(run.results, {**_results(config, track, trainer, measured, accelerator.device), **believed})
     return run
-
-
-def _report_pairs(track: Track, trainer: Trainer, method: Method, run: RunFolder) -> dict[str, Any]:
-    """What the method believes of the training pairs with its best epoch, and how true that is."""
-    scorer = trainer.scorer(trainer.settings.training.epochs)
-    division = method.believe(scorer)
-    if division is None:
-        return {}
-    matcher = trainer.matchers[0]
-    scores = scorer(lambda scores, _: scores.diagonal(), matcher)
-    table = track.pairs_table(division, matcher, scores, trainer.accelerator.device)
-    if table is not None:
-        write_pairs(run.pairs, table)
-    plot_evidence(division, run.plots / "evidence.png", track.mismatched())
-    judged = {"division": track.diagnose(division), "rematch": trainer.best_row.get("rematch", {})}
-    believed = {
-        "reason": division.reason,
-        "suspected": float((~division.is_clean).mean()),
-        "noise_rate": division.noise_rate,
-        "noise_interval": division.noise_interval,
-    }
-    return {"beliefs": {**believed, **{name: found for name, found in judged.items() if found}}}
 
 
 def _results(

@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def noise(self) -> Path:
-        """The pairing as given, with its record."""
+        """The pairing or the labels as given, with their record."""
         return self.path / "noise.npz"
 
     @property
@@ -58,6 +58,11 @@ class RunFolder:
     def pairs(self) -> Path:
         """What the method came to believe of every training pair, CSV; only of methods that divide them."""
         return self.path / "pairs.csv"
+
+    @property
+    def labels(self) -> Path:
+        """What the method came to take the class of every training pair to be, CSV; of labelled data only."""
+        return self.path / "labels.csv"
 
     @property
     def suspects(self) -> Path:

@@ -259,6 +259,36 @@ class Division:
 
 
 @dataclass(frozen=True)
+class LabelBelief:
+    """What a method takes the class of every pair to be.
+
+    Attributes:
+        corrected: (N,) int64 in 0..K-1, the class it believes in.
+        confidence: (N,) float64 in 0..1, how sure it is of that class.
+        evidence: (N,) float64, finite, what speaks against the given class or classes; larger is worse.
+    """
+
+    corrected: IntArray
+    confidence: npt.NDArray[np.float64]
+    evidence: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabelledVectors:
+    """The whole labelled training set as a matcher sees it, in the order of pair ids.
+
+    Attributes:
+        images: (N, D) float32, the matcher's pooled vector of each image.
+        texts: (N, D) float32, of each text.
+        labels: (N, M) int64, given classes; M = 1, or 2 where image and text have one each.
+    """
+
+    images: Tensor
+    texts: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class PairsTable:
     """All N training pairs with what is believed of them, as reported at the end of a run.
 
@@ -335,12 +365,13 @@ class EpochPlan:
         streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each
             (n,) int64. The longest stream sets the number of steps; shorter ones start over with a new order.
         metrics: what the planning found out, for the log.
-        division: which pairs the method believes clean, or None where it has not asked.
+        belief: which pairs the method believes clean, or of which class it takes them to be; None where it
+            has not asked.
     """
 
     streams: Mapping[str, IntArray]
     metrics: Mapping[str, float] = field(default_factory=dict)
-    division: Division | None = None
+    belief: Division | LabelBelief | None = None
 
 
 @dataclass(frozen=True)

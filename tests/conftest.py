@@ -61,6 +61,40 @@ def make_folder() -> Any:
     return write_folder
 
 
+def write_labelled(
+    root: Path,
+    sizes: dict[str, int] | None = None,
+    n_classes: int = 4,
+    widths: tuple[int, int] = (10, 6),
+    spread: float = 0.5,
+    seed: int = 0,
+) -> Path:
+    """A folder of labelled vectors, a file a split, those of a class around one point of each side."""
+    rng = np.random.default_rng(seed)
+    middles = [rng.normal(size=(n_classes, width)) for width in widths]
+    root.mkdir(parents=True, exist_ok=True)
+    for split, n in (sizes or {"train": 60, "dev": 20, "test": 24}).items():
+        labels = rng.permutation(n) % n_classes
+        image, text = (
+            (middle[labels] + spread * rng.normal(size=(n, middle.shape[1]))).astype(np.float32)
+            for middle in middles
+        )
+        np.savez(root / f"{split}.npz", image=image, text=text, label=labels)
+    return root
+
+
+@pytest.fixture
+def labelled_folder(tmp_path: Path) -> Path:
+    """A fresh folder of labelled vectors: train 60, dev 20 and test 24 pairs of 4 classes."""
+    return write_labelled(tmp_path / "labelled")
+
+
+@pytest.fixture
+def make_labelled_folder() -> Any:
+    """The function that writes such folders."""
+    return write_labelled
+
+
 @pytest.fixture
 def tiny_tree(data_folder: Path) -> dict[str, Any]:
     """A configuration that trains in about a second."""

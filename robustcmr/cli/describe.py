@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from robustcmr.data.base import LabelledSplit, PairsSplit
     from robustcmr.plugins import Registry
 
 KINDS = {"matchers": "matcher", "methods": "method", "data": "data", "configs": "config"}
+WITH_TRACK = ("methods", "data")
+"""Kinds of which each is for one track; a matcher may serve any."""
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="matchers, methods, data or configs.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print names and descriptions as JSON.")] = False,
 ) -> None:
-    """List what can be chosen by name, with one line about each."""
+    """List what can be chosen by name, with one line about each; methods and data with their track."""
     from robustcmr.cli.output import print_json
     from robustcmr.config.recipes import opening_comment, recipe_names, recipe_path
     from robustcmr.errors import PluginError
 
     kind = _kind(kind)
     rows: dict[str, str] = {}
+    tracks: dict[str, str] = {}
     broken: list[str] = []
     if kind == "configs":
         rows = {name: opening_comment(recipe_path(name)).split("\n")[0] for name in recipe_names()}
@@ -33,13 +37,19 @@ def list_names(
         registry = _registry(kind)
         for name in registry.names():
             try:
-                rows[name] = _first_line(registry.load(name))
+                cls = registry.load(name)
             except PluginError as error:
                 broken.append(str(error))
+                continue
+            rows[name] = _first_line(cls)
+            if kind in WITH_TRACK:
+                tracks[name] = str(getattr(cls, "track", "?"))
     if as_json:
         print_json(rows)
     else:
-        _print_rows(rows)
+        _print_rows(
+            [(name, *([tracks[name]] if name in tracks else []), line) for name, line in rows.items()]
+        )
     for message in broken:
         sys.stderr.write(f"robustcmr: skipped: {message}\n")
 
@@ -137,23 +147,49 @@ def _names(kind: str) -> list[str]:
     return recipe_names() if kind == "configs" else _registry(kind).names()
 
 
-def _print_rows(rows: dict[str, str]) -> None:
+def _print_rows(rows: list[tuple[str, ...]]) -> None:
     if not sys.stdout.isatty():  # one line each, for other programs
-        width = max((len(name) for name in rows), default=0)
-        sys.stdout.write("".join(f"{name:{width}s}  {line}\n" for name, line in rows.items()))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for *cells, last in rows:
+            padded = [f"{cell:{width}s}" for cell, width in zip(cells, widths[:-1], strict=True)]
+            sys.stdout.write("  ".join([*padded, last]) + "\n")
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, line in rows.items():
-        table.add_row(Text(name), Text(line))
+    for row in rows:
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 
 def _first_line(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n")[0]
+
+
+def _track_lines(kind: str, cls: Any) -> str:
+    """The track of a method or data set; for data, what a run on it takes where nothing else is said."""
+    from robustcmr.config.fields import yaml_scalar
+    from robustcmr.config.tracks import TRACKS, known_track
+
+    track = known_track(cls)
+    if track is None:
+        return f"track: {getattr(cls, 'track', None)}, which is none of {', '.join(TRACKS)}\n\n"
+    lines = [f"track: {track}"]
+    if kind == "data":
+        defaults = TRACKS[track]
+        told = {
+            "matcher": defaults.matcher,
+            "method": defaults.method,
+            "noise.kind": defaults.kinds[0],
+            "noise.protocol": defaults.protocols[0],
+        }
+        for section, values in defaults.settings.items():
+            told.update({f"{section}.{key}": value for key, value in values.items()})
+        lines += ["a run on it takes by default:"]
+        lines += [f"  {key}: {yaml_scalar(value)}" for key, value in told.items()]
+    return "\n".join(lines) + "\n\n"
 
 
 def _print_class(kind: str, name: str) -> None:
@@ -167,6 +203,8 @@ def _print_class(kind: str, name: str) -> None:
     section = KINDS[kind]
     sys.stdout.write(f"{section} {name}  ({cls.__module__}.{cls.__qualname__})\n\n")
     sys.stdout.write((inspect.getdoc(cls) or "") + "\n\n")
+    if kind in WITH_TRACK:
+        sys.stdout.write(_track_lines(kind, cls))
     rows = field_rows(cls.Config, f"{section}.")
     if not rows:
         sys.stdout.write("no options\n")
@@ -183,6 +221,7 @@ def _print_class(kind: str, name: str) -> None:
 
 def _show_data(name: str, split_name: str, count: int, output: Path | None, root: Path | None) -> None:
     from robustcmr.config.resolve import resolve_component
+    from robustcmr.data.base import LabelledSplit
     from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
 
     loaded: Any = _registry("data").load(name)
@@ -193,14 +232,12 @@ def _show_data(name: str, split_name: str, count: int, output: Path | None, root
     given: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": str(root)}
     component = resolve_component("data", given)
     split = component.cls(component.options).split(split_name)
-    images = range(min(count, split.n_images))
-    lines = {
-        image: [split.captions[row] for row in (split.image_of_caption == image).nonzero()[0]]
-        for image in images
-    }
+    lines = _lines_of_labelled(split, count) if isinstance(split, LabelledSplit) else _captions(split, count)
+    images = range(len(lines))
     if split.picture is None:
         for image in images:
-            title = split.image_names[image] if split.image_names is not None else f"image {image}"
+            names = getattr(split, "image_names", None)
+            title = f"image {image}" if names is None else names[image]
             sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in lines[image]))
         sys.stderr.write(f"{name} holds features without pictures, so there is no contact sheet\n")
         return
@@ -211,3 +248,20 @@ def _show_data(name: str, split_name: str, count: int, output: Path | None, root
     path = output if output is not None else Path(f"{name}-{split_name}.png")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
     sys.stdout.write(f"wrote {path}: {len(entries)} pictures of {name} {split_name} with their captions\n")
+
+
+def _captions(split: PairsSplit, count: int) -> list[list[str]]:
+    """What is written of each of the first images."""
+    return [
+        [split.captions[row] for row in (split.image_of_caption == image).nonzero()[0]]
+        for image in range(min(count, split.n_images))
+    ]
+
+
+def _lines_of_labelled(split: LabelledSplit, count: int) -> list[list[str]]:
+    """The class of each of the first pairs, and what is written where that is known."""
+    captions = split.captions
+    return [
+        [f"class: {split.class_names[split.labels[pair]]}", *([] if captions is None else [captions[pair]])]
+        for pair in range(min(count, len(split)))
+    ]

@@ -23,7 +23,7 @@ def evaluate(  # the options describe themselves
     """Measure a split with the best checkpoint of a run, or with several runs as an ensemble."""
     from rich.console import Console
 
-    from robustcmr.cli.output import print_json, print_recalls
+    from robustcmr.cli.output import print_json, print_measures
     from robustcmr.errors import ConfigError
     from robustcmr.run import evaluate as evaluate_runs
 
@@ -34,7 +34,7 @@ def evaluate(  # the options describe themselves
         print_json(result)
         return
     console = Console()
-    print_recalls(console, {f"{split} ({result['protocol_name']})": result["metrics"]})
+    print_measures(console, {f"{split} ({result['protocol_name']})": result["metrics"]})
     count = result["n_models"]
     who = "one model" if count == 1 else f"ENSEMBLE of {count} models, scores averaged"
     console.print(f"{who}: {', '.join(result['runs'])}", highlight=False, soft_wrap=True)

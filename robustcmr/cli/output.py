@@ -15,7 +15,13 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
-from robustcmr.reporting.tables import division_table, recall_table, rematch_table
+from robustcmr.reporting.tables import (
+    correction_table,
+    division_table,
+    map_table,
+    recall_table,
+    rematch_table,
+)
 from robustcmr.run_folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -66,56 +72,74 @@ def report_run(run: RunFolder, as_json: bool) -> None:
         print_json(results)
         return
     console = Console()
-    print_recalls(console, results["splits"])
+    print_measures(console, results["splits"])
     print_beliefs(console, results.get("beliefs", {}))
-    for line in [*run_summary(results), *belief_summary(results.get("beliefs"), run.path)]:
+    for line in [*run_summary(results), *belief_summary(results.get("beliefs"), run)]:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
 
 
-def print_recalls(console: Console, results: Mapping[str, Mapping[str, float]]) -> None:
-    """Print recalls by row, with median and mean ranks where the terminal is wide enough."""
-    console.print(recall_table(results, ranks=console.width >= RANKS_WIDTH))
+def print_measures(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print retrieval by row: mAP of labelled data, or recalls, with ranks where there is room for them."""
+    if any("map" in measures for measures in results.values()):
+        console.print(map_table(results))
+    else:
+        console.print(recall_table(results, ranks=console.width >= RANKS_WIDTH))
 
 
 def print_beliefs(console: Console, beliefs: Mapping[str, Any]) -> None:
-    """Print how a method's division and rematching agree with the truth, as far as that is known."""
+    """Print how far a method's division, rematching or corrected labels agree with the truth, if known."""
     if "division" in beliefs:
         console.print(division_table({"train": beliefs["division"]}))
     if "rematch" in beliefs:
         console.print(rematch_table({"best epoch": beliefs["rematch"]}))
+    if "correction" in beliefs:
+        console.print(correction_table({"train": beliefs["correction"]}))
 
 
 def run_summary(results: dict[str, Any]) -> list[str]:
     """What a finished run was and what it took, in a few lines."""
-    noise = f"all {results['training_pairs']:,} pairs as they were written"
-    if results["noise_ratio_realised"] > 0:
-        asked = "" if results["noise_ratio"] is None else f"{results['noise_ratio']:.0%} asked for, "
-        noise = (
-            f"{results['noise_ratio_realised']:.1%} of {results['training_pairs']:,} pairs mismatched "
-            f"({asked}{results['protocol']} protocol, noise {results['noise_hash'][:12]})"
-        )
     models = "one model" if results["n_models"] == 1 else f"ensemble of {results['n_models']} models"
     memory = results["peak_memory_bytes"]["cpu"] / 2**30
     return [
         f"{results['matcher']} + {results['method']} on {results['data']}, {models}, "
-        f"seed {results['seed']}: {noise}",
+        f"seed {results['seed']}: {_noise_summary(results)}",
         f"epoch {results['best_epoch']} of {results['epochs']} was best on {results['selection_split']}; "
         f"{results['seconds']:.0f} s, peak memory {memory:.1f} GiB, {results['parameters']:,} parameters",
     ]
 
 
-def belief_summary(beliefs: Mapping[str, Any] | None, folder: Path) -> list[str]:
+def _noise_summary(results: Mapping[str, Any]) -> str:
+    pairs, realised = results["training_pairs"], results["noise_ratio_realised"]
+    labelled = results["track"] == "labels"
+    if realised == 0:
+        return f"all {pairs:,} {'labels' if labelled else 'pairs'} as they were written"
+    asked = "" if results["noise_ratio"] is None else f"{results['noise_ratio']:.0%} asked for, "
+    if not labelled:
+        how, what = f"{results['protocol']} protocol", f"{pairs:,} pairs mismatched"
+    else:
+        labels = pairs if results["protocol"] == "shared" else 2 * pairs
+        drawn = "shared" if results["protocol"] == "shared" else "by modality"
+        how, what = f"{results['noise_kind']}, {drawn}", f"{labels:,} labels wrong"
+    return f"{realised:.1%} of {what} ({asked}{how}, noise {results['noise_hash'][:12]})"
+
+
+def belief_summary(beliefs: Mapping[str, Any] | None, run: RunFolder) -> list[str]:
     """What a finished run believes of its training pairs, in one line; none if it holds no belief."""
     if beliefs is None:
         return []
+    if "changed" in beliefs:
+        return [
+            f"{beliefs['changed']:.1%} of the training pairs got another class, all classes are in "
+            f"{run.labels}; the most doubted: robustcmr suspects {run.path}"
+        ]
     suspected, rate = beliefs["suspected"], beliefs["noise_rate"]
     if rate is None:
         return [f"no training pair is suspected; {beliefs['reason']}"]
     low, high = beliefs["noise_interval"]
     return [
         f"{suspected:.1%} of the training pairs are suspected, about {rate:.0%} ({low:.0%} to {high:.0%}) "
-        f"are believed wrong; the worst: robustcmr suspects {folder}"
+        f"are believed wrong; the worst: robustcmr suspects {run.path}"
     ]
 
 

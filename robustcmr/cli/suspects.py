@@ -1,23 +1,53 @@
-"""``robustcmr suspects``: the pairs a finished run believes to be wrong, worst first."""
+"""``robustcmr suspects``: the pairs or labels a finished run believes to be wrong, worst first."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from rich.table import Table
+
     from robustcmr.run_folder import RunFolder
-    from robustcmr.types import IntArray, PairsTable
+    from robustcmr.types import IntArray
 
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or another program."""
 
 
+@dataclass(frozen=True)
+class Suspects:
+    """The worst suspects of a run, whether pairs or labels.
+
+    Attributes:
+        pairs: number of all training pairs.
+        total: how many of them are suspected.
+        rows: (k,) rows of the table to show, worst first.
+        of: what is suspected of a pair, for the summary.
+        table: draws them for the terminal.
+        values: them as plain values.
+        sheet: of the training split, some rows and a title, their contact sheet.
+    """
+
+    pairs: int
+    total: int
+    rows: IntArray
+    of: str
+    table: Callable[[], Table]
+    values: Callable[[], list[dict[str, Any]]]
+    sheet: Callable[[Any, IntArray, str], Image.Image]
+
+
 def suspects(
-    run: Annotated[Path, typer.Argument(help="Run folder of a method that divides the pairs.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of a method that divides pairs or corrects labels.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="How many to show at most.")] = 50,
     output: Annotated[
         Path | None,
@@ -26,76 +56,131 @@ def suspects(
     as_json: Annotated[bool, typer.Option("--json", help="Print the suspects as JSON.")] = False,
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no contact sheet.")] = False,
 ) -> None:
-    """List the pairs a run believes to be wrong, with the image it would rather give to each caption.
+    """List the pairs a run believes to be wrong, with the image or the class it would rather give.
 
-    Where the data has pictures, given and suggested ones are put side by side on a contact sheet.
+    Where the data has pictures, they are put on a contact sheet.
     """
     from rich.console import Console
 
     from robustcmr.cli.output import print_json
     from robustcmr.errors import ConfigError
-    from robustcmr.reporting.pairs_table import read_pairs
-    from robustcmr.reporting.suspects_sheet import suspect_rows, suspects_table, worst_suspects
     from robustcmr.run_folder import RunFolder
 
     if no_sheet and output is not None:
         raise ConfigError("--output names the contact sheet that --no-sheet leaves out; give one of the two")
     folder = RunFolder(run)
-    _require_pairs(folder)
-    table = read_pairs(folder.pairs)
-    rows = worst_suspects(table, top)
-    total = int((~table.is_clean).sum())
+    _require_beliefs(folder)
+    found = _doubted_labels(folder, top) if folder.labels.is_file() else _suspected_pairs(folder, top)
     console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    if not as_json and len(rows):
-        console.print(suspects_table(table, rows))
+    if not as_json and len(found.rows):
+        console.print(found.table())
     if not as_json:
-        console.print(_summary(len(rows), total, len(table)), highlight=False, soft_wrap=True)
+        console.print(_summary(found), highlight=False, soft_wrap=True)
     sheet = None
-    if len(rows) and not no_sheet:
-        sheet = _write_sheet(folder, table, rows, output if output is not None else folder.suspects)
+    if len(found.rows) and not no_sheet:
+        sheet = _write_sheet(folder, found, output if output is not None else folder.suspects)
     if as_json:
         print_json(
             {
                 "run": str(run),
-                "pairs": len(table),
-                "suspected": total,
+                "pairs": found.pairs,
+                "suspected": found.total,
                 "sheet": None if sheet is None else str(sheet),
-                "suspects": suspect_rows(table, rows),
+                "suspects": found.values(),
             }
         )
     elif sheet is not None:
         console.print(f"wrote {sheet}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _require_pairs(run: RunFolder) -> None:
-    from robustcmr.errors import RunFolderError
+def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
+    from robustcmr.reporting.pairs_table import read_pairs
+    from robustcmr.reporting.suspects_sheet import (
+        check_same_data,
+        suspect_rows,
+        suspects_sheet,
+        suspects_table,
+        worst_suspects,
+    )
 
-    run.require_trained()
-    if run.pairs.is_file():
-        return
-    if run.read_results() is None:
-        raise RunFolderError(
-            f"{run.path} has no {run.pairs.name} yet; finish it by 'robustcmr train --resume {run.path}'"
-        )
-    raise RunFolderError(
-        f"{run.path} has no {run.pairs.name}: its method does not say which pairs it believes to be wrong; "
-        "train one that divides the pairs"
+    table = read_pairs(run.pairs)
+    worst = worst_suspects(table, top)
+
+    def sheet(split: Any, rows: IntArray, title: str) -> Image.Image:
+        check_same_data(table, rows, split.captions, split.n_images)
+        return suspects_sheet(table, rows, split.picture, title)
+
+    return Suspects(
+        len(table),
+        int((~table.is_clean).sum()),
+        worst,
+        "are suspected",
+        lambda: suspects_table(table, worst),
+        lambda: suspect_rows(table, worst),
+        sheet,
     )
 
 
-def _summary(shown: int, total: int, pairs: int) -> str:
-    if total == 0:
-        return f"none of {pairs:,} pairs is suspected"
-    worst = "all of them shown" if shown == total else f"the worst {shown:,} shown"
-    return f"{total:,} of {pairs:,} pairs ({total / pairs:.1%}) are suspected, {worst}"
+def _doubted_labels(run: RunFolder, top: int) -> Suspects:
+    from robustcmr.reporting.doubted_labels import (
+        check_same_labels,
+        doubted_rows,
+        doubted_sheet,
+        doubted_table,
+        most_doubted,
+    )
+    from robustcmr.reporting.labels_table import read_labels
+
+    table = read_labels(run.labels)
+    worst = most_doubted(table, top)
+
+    def sheet(split: Any, rows: IntArray, title: str) -> Image.Image:
+        check_same_labels(table, rows, split.captions, split.class_names, len(split))
+        return doubted_sheet(table, rows, split.picture, title)
+
+    return Suspects(
+        len(table),
+        int(table.changed.sum()),
+        worst,
+        "are believed to have a wrong class",
+        lambda: doubted_table(table, worst),
+        lambda: doubted_rows(table, worst),
+        sheet,
+    )
 
 
-def _write_sheet(run: RunFolder, table: PairsTable, rows: IntArray, path: Path) -> Path | None:
+def _require_beliefs(run: RunFolder) -> None:
+    from robustcmr.errors import RunFolderError
+
+    run.require_trained()
+    if run.pairs.is_file() or run.labels.is_file():
+        return
+    names = f"{run.pairs.name} or {run.labels.name}"
+    if run.read_results() is None:
+        raise RunFolderError(
+            f"{run.path} has no {names} yet; finish it by 'robustcmr train --resume {run.path}'"
+        )
+    raise RunFolderError(
+        f"{run.path} has no {names}: its method does not say which pairs it believes to be wrong; "
+        "train one that divides the pairs or corrects their labels"
+    )
+
+
+def _summary(found: Suspects) -> str:
+    if found.total == 0:
+        return f"none of {found.pairs:,} pairs is suspected"
+    shown = len(found.rows)
+    worst = "all of them shown" if shown == found.total else f"the worst {shown:,} shown"
+    share = f"{found.total / found.pairs:.1%}"
+    return f"{found.total:,} of {found.pairs:,} pairs ({share}) {found.of}, {worst}"
+
+
+def _write_sheet(run: RunFolder, found: Suspects, path: Path) -> Path | None:
     """Put the suspects' pictures on a sheet; None, and a line on stderr, where the data has no pictures."""
     from robustcmr.config.resolve import read_config, resolve
     from robustcmr.errors import DataError, UserError
     from robustcmr.files import write_with
-    from robustcmr.reporting.suspects_sheet import MOST_CARDS, check_same_data, suspects_sheet
+    from robustcmr.reporting.suspects_sheet import MOST_CARDS
 
     try:
         config = resolve(read_config(run.config))
@@ -109,10 +194,8 @@ def _write_sheet(run: RunFolder, table: PairsTable, rows: IntArray, path: Path) 
             f"{config.data.name} holds features without pictures, so there is no contact sheet\n"
         )
         return None
-    if len(rows) > MOST_CARDS:
+    if len(found.rows) > MOST_CARDS:
         sys.stderr.write(f"the contact sheet shows the first {MOST_CARDS} only\n")
-        rows = rows[:MOST_CARDS]
-    check_same_data(table, rows, split.captions, split.n_images)
-    sheet = suspects_sheet(table, rows, split.picture, f"Worst suspects of {run.path.absolute().name}")
+    sheet = found.sheet(split, found.rows[:MOST_CARDS], f"Worst suspects of {run.path.absolute().name}")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
     return path

@@ -10,9 +10,18 @@ import typer
 
 def train(  # the options describe themselves
     noise: Annotated[
-        float | None, typer.Option("--noise", help="Share of the pairs to mismatch, in [0, 1).")
+        float | None,
+        typer.Option(
+            "--noise", help="Share of the pairs to mismatch, or of the labels to make wrong, in [0, 1)."
+        ),
     ] = None,
-    noise_protocol: Annotated[str | None, typer.Option(help="caption or image.")] = None,
+    noise_kind: Annotated[
+        str | None,
+        typer.Option(help="mismatch for pairs; symmetric, asymmetric or instance for labels."),
+    ] = None,
+    noise_protocol: Annotated[
+        str | None, typer.Option(help="caption or image for pairs; shared or per_modality for labels.")
+    ] = None,
     noise_file: Annotated[Path | None, typer.Option(help="Use a published or saved noise file.")] = None,
     noise_seed: Annotated[int | None, typer.Option(help="Seed of the noise; --seed by default.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set; see 'robustcmr list data'.")] = None,
@@ -43,9 +52,11 @@ def train(  # the options describe themselves
     """Train a matcher and measure its retrieval.
 
     Without options: OMIT on the embedded scenes, all pairs right. With --noise 0.4: 40% of them mismatched.
+    With --data scenes-labels --noise 0.4: embedded pairs with a class each, of which 40% are wrong.
     """
     flags: dict[str, Any] = {
         "noise.ratio": noise,
+        "noise.kind": noise_kind,
         "noise.protocol": noise_protocol,
         "noise.file": None if noise_file is None else str(noise_file),
         "noise.seed": noise_seed,

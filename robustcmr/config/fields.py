@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -27,11 +27,21 @@ def section_class(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def part_of(annotation: Any) -> Any:
+    """The type of what a mapping or list holds, such as ``int`` for ``dict[str, int] | None``; else None."""
+    for kind in _parts(annotation):
+        if get_origin(kind) is dict:
+            return get_args(kind)[1]
+        if get_origin(kind) is list or (get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)):
+            return get_args(kind)[0]
+    return None
+
+
 def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
     """(key, type, default, description) of every field, for help pages.
 
     Args:
-        options: the class of the options; its sections are followed.
+        options: the class of the options; its sections are followed, also those in a mapping by name.
         prefix: what stands before every key, such as ``matcher.``.
     """
     rows: list[tuple[str, str, str, str]] = []
@@ -44,6 +54,10 @@ def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, st
             "required" if info.is_required() else yaml_scalar(info.get_default(call_default_factory=True))
         )
         rows.append((prefix + name, type_name(info.annotation), default, info.description or ""))
+        inner = section_class(part_of(info.annotation))
+        if inner is not None:
+            place = "NAME" if any(get_origin(kind) is dict for kind in _parts(info.annotation)) else "NUMBER"
+            rows.extend(field_rows(inner, f"{prefix}{name}.{place}."))
     return rows
 
 
@@ -62,7 +76,15 @@ def type_name(annotation: Any) -> str:
         return " | ".join(type_name(part) for part in get_args(annotation))
     if annotation in (None, NoneType):
         return "null"
-    if isinstance(annotation, type) and not get_args(annotation):
+    if annotation is Ellipsis:
+        return "..."
+    if origin is Annotated:
+        return type_name(get_args(annotation)[0])
+    if section_class(annotation) is not None:
+        return "section"
+    if isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(type_name(part) for part in get_args(annotation))}]"
+    if isinstance(annotation, type):
         return annotation.__name__
     return str(annotation).replace("typing.", "")
 
@@ -97,9 +119,11 @@ def _kind(annotation: Any, limits: Sequence[Any]) -> str | None:
         *others, last = (str(choice) for choice in get_args(annotation))
         return f"{', '.join(others)} or {last}" if others else last
     if get_origin(annotation) in (tuple, list):
-        elements = {part for part in get_args(annotation) if part is not Ellipsis}
+        parts = get_args(annotation)
+        count = "" if get_origin(annotation) is list or Ellipsis in parts else f"{len(parts)} "
+        elements = {part for part in parts if part is not Ellipsis}
         several = WORDS.get(elements.pop()) if len(elements) == 1 else None
-        return None if several is None else f"a list of {several[1]}"
+        return None if several is None else f"a list of {count}{several[1]}"
     words = WORDS.get(annotation)
     if words is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from robustcmr.config.fields import choices, expectation, section_class
+from robustcmr.config.fields import choices, expectation, part_of, section_class
 from robustcmr.plugins import did_you_mean
 
 
@@ -40,13 +40,14 @@ def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequen
         return _unknown_key(model, location, prefix, extra_keys)
     info, depth = _field(model, location)
     path = (prefix + ".".join(location[:depth])).rstrip(".")
-    if item["type"] == "missing":
+    too_short = item["type"] == "missing" and depth < len(location)  # a list without all its elements
+    if item["type"] == "missing" and not too_short:
         flag = " or --data-root DIR" if path == "data.root" else ""
         return f"{path}: missing, set it with --set {path}=VALUE{flag}"
     if item["type"] == "value_error":  # a validator's own sentence
         return f"{path}: {item['ctx']['error']}"
     within = any(isinstance(part, int) for part in item["loc"][depth:])  # an element, not a part of a union
-    given = f"got {item['input']!r}" + (" in it" if within else "")
+    given = f"got {item['input']!r}" + (" in it" if within and not too_short else "")
     expected = None if info is None else expectation(info)
     if info is None or expected is None:
         return f"{path}: {given}, {item['msg'][0].lower()}{item['msg'][1:]}"
@@ -55,9 +56,8 @@ def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequen
 
 
 def _unknown_key(model: type[BaseModel], location: list[str], prefix: str, extra_keys: Sequence[str]) -> str:
-    section = model
-    for part in location[:-1]:
-        section = section_class(section.model_fields[part].annotation) or section
+    info, _ = _field(model, location[:-1])
+    section = model if info is None else (section_class(info.annotation) or model)
     known = [*section.model_fields, *(extra_keys if len(location) == 1 else ())]
     parent = prefix + "".join(f"{part}." for part in location[:-1])
     hint = did_you_mean(location[-1], known).replace("'", f"'{parent}", 1)
@@ -65,12 +65,24 @@ def _unknown_key(model: type[BaseModel], location: list[str], prefix: str, extra
 
 
 def _field(model: type[BaseModel], location: Sequence[str]) -> tuple[FieldInfo | None, int]:
-    """The innermost field on the way to a place, and how many parts of the way lead to it."""
+    """The innermost field on the way to a place, and how many parts of the way lead to it.
+
+    What a mapping or a list holds is taken for a field if it is a section of options, and so are its fields.
+    """
     info: FieldInfo | None = None
-    section: type[BaseModel] | None = model
-    for depth, part in enumerate(location):
-        if section is None or part not in section.model_fields:
-            return info, depth
-        info = section.model_fields[part]
-        section = section_class(info.annotation)
-    return info, len(location)
+    annotation: Any = model
+    told = 0
+    for depth, part in enumerate(location, start=1):
+        section = section_class(annotation)
+        if section is None:
+            annotation = part_of(annotation)
+            if section_class(annotation) is None:
+                break
+            info = FieldInfo.from_annotation(annotation)
+        elif part in section.model_fields:
+            info = section.model_fields[part]
+            annotation = info.annotation
+        else:
+            break
+        told = depth
+    return info, told

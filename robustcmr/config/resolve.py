@@ -12,22 +12,21 @@ import yaml
 from pydantic import ValidationError
 
 from robustcmr import plugins
+from robustcmr.config import tracks
 from robustcmr.config.fields import section_class
 from robustcmr.config.problems import listing, sentences
 from robustcmr.config.recipes import recipe_path
-from robustcmr.config.schema import NoiseOptions, Settings
+from robustcmr.config.schema import Settings
 from robustcmr.errors import ConfigError, PluginError
 from robustcmr.options import Options
 
-# section -> (registry, default plug-in)
-COMPONENTS: Mapping[str, tuple[plugins.Registry, str]] = MappingProxyType(
-    {
-        "data": (plugins.datasets, "scenes"),
-        "matcher": (plugins.matchers, "omit"),
-        "method": (plugins.methods, "l2rm"),
-    }
+COMPONENTS: Mapping[str, plugins.Registry] = MappingProxyType(
+    {"data": plugins.datasets, "matcher": plugins.matchers, "method": plugins.methods}
 )
+"""Where the plug-in of each of these sections is found."""
 
+DEFAULT_DATA = "scenes"
+"""The data set where none is given; its track, as that of any other, tells the matcher and the method."""
 
 # the other sections; ``seed`` is none
 SECTIONS = frozenset(name for name, info in Settings.model_fields.items() if section_class(info.annotation))
@@ -86,21 +85,45 @@ def resolve(tree: Mapping[str, Any]) -> RunConfig:
     """
     problems: list[str] = []
     components: dict[str, Component] = {}
-    for section in COMPONENTS:
-        component = _resolve_component(section, tree.get(section, {}), problems)
+    data: _Choice | None = None
+    track: str | None = None
+    for section in COMPONENTS:  # the data first, because its track tells what the others are by default
+        choice = _choose(section, tree.get(section), track, problems)
+        if choice is None:
+            continue
+        if section == "data":
+            data, track = choice, tracks.known_track(choice.cls)
+            problems.extend(tracks.unknown_track(choice.name, choice.cls))
+        if section == "method" and data is not None and track is not None:
+            problems.extend(tracks.unfit_method(choice.name, choice.cls, data.name, track))
+        component = _configured(section, choice, problems)
         if component is not None:
             components[section] = component
+    settings = _settings(tree, None if data is None else data.name, track, problems)
+    if problems or settings is None:
+        raise ConfigError(listing(problems))
+    return RunConfig(settings=settings, **components)
+
+
+def _settings(
+    tree: Mapping[str, Any], data: str | None, track: str | None, problems: list[str]
+) -> Settings | None:
+    """Every other section; where the data is not known, no more is asked than that each value can be one."""
     rest = {
         key: value
         for key, value in tree.items()
         if key not in COMPONENTS and not (value is None and key in SECTIONS)  # a section may be left empty
     }
-    settings = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
-    if settings is not None:
-        problems.extend(_contradictions(settings.noise))
-    if problems or settings is None:
-        raise ConfigError(listing(problems))
-    return RunConfig(settings=settings, **components)
+    if track is not None:
+        rest = tracks.with_defaults(rest, track)
+    settings: Settings | None = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
+    if settings is None:
+        return None
+    if data is not None and track is not None:
+        settings = tracks.with_noise_filled(settings, track)
+        problems.extend(tracks.meaningless(settings, data, track))
+    problems.extend(tracks.contradictions(settings.noise, track))
+    return settings
 
 
 def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
@@ -108,13 +131,14 @@ def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
 
     Args:
         section: ``data``, ``matcher`` or ``method``.
-        given: its name and options.
+        given: its name and options; without a name it is the default of the pairs track.
 
     Raises:
         ConfigError: the name or an option is unknown or bad; all problems are listed.
     """
     problems: list[str] = []
-    component = _resolve_component(section, given, problems)
+    choice = _choose(section, given, "pairs", problems)
+    component = None if choice is None else _configured(section, choice, problems)
     if component is None:
         raise ConfigError(listing(problems))
     return component
@@ -126,7 +150,7 @@ def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[st
     Args:
         recipe: path or name of a recipe; None starts from the defaults.
         flags: values by dotted key. A flag that chooses another plug-in drops the recipe's options of the
-            old one.
+            old one, and so does one that chooses data of another track, where the name was left to the track.
         overrides: ``key.key=value`` each.
 
     Raises:
@@ -134,13 +158,33 @@ def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[st
             listed.
     """
     tree = {} if recipe is None else read_config(recipe_path(recipe))
-    for section, (_, default) in COMPONENTS.items():
-        name, given = flags.get(f"{section}.name"), tree.get(section)
-        if name is not None and isinstance(given, Mapping) and given.get("name", default) != name:
-            tree[section] = {}
+    old, new = _names(tree, {}), _names(tree, flags)
+    for section in COMPONENTS:
+        if isinstance(tree.get(section), Mapping) and None not in (old[section], new[section]):
+            tree[section] = tree[section] if new[section] == old[section] else {}
     for key, value in flags.items():
         _set_value(tree, key, value)
     return resolve(apply_overrides(tree, overrides))
+
+
+def _names(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Which plug-in each section of a recipe means with some flags; None where that cannot be told."""
+    told: dict[str, Any] = {}
+    for section in COMPONENTS:
+        given = tree.get(section)
+        written = given.get("name") if isinstance(given, Mapping) else given
+        told[section] = flags.get(f"{section}.name", written)
+    if told["data"] is None:
+        told["data"] = DEFAULT_DATA
+    try:
+        track = (
+            tracks.known_track(plugins.datasets.load(told["data"])) if isinstance(told["data"], str) else None
+        )
+    except PluginError:  # told when the configuration is resolved
+        track = None
+    return {
+        section: _default_name(section, track) if name is None else name for section, name in told.items()
+    }
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -231,8 +275,24 @@ def parse_value(raw: str) -> Any:
     return value
 
 
-def _resolve_component(section: str, given: Any, problems: list[str]) -> Component | None:
-    registry, default = COMPONENTS[section]
+@dataclass(frozen=True)
+class _Choice:
+    """A plug-in whose options are not validated yet."""
+
+    name: str
+    cls: type
+    given: Mapping[str, Any]
+
+
+def _default_name(section: str, track: str | None) -> str | None:
+    """Name of the plug-in where none is given; None where that depends on data that is not known."""
+    if section == "data":
+        return DEFAULT_DATA
+    return None if track is None else str(getattr(tracks.TRACKS[track], section))
+
+
+def _choose(section: str, given: Any, track: str | None, problems: list[str]) -> _Choice | None:
+    registry = COMPONENTS[section]
     if given is None:
         given = {}  # a section may be left empty
     if isinstance(given, str):
@@ -241,18 +301,23 @@ def _resolve_component(section: str, given: Any, problems: list[str]) -> Compone
         problems.append(f"{section}: got {given!r}, expected a section with a 'name'")
         return None
     options = {str(key): value for key, value in given.items()}
-    name = options.pop("name", default)
+    name = options.pop("name", _default_name(section, track))
+    if name is None and "name" not in given:
+        return None  # the data, which would tell it, has a problem of its own
     if not isinstance(name, str):
         problems.append(f"{section}.name: got {name!r}, expected the name of a {registry.kind}")
         return None
     try:
-        cls = registry.load(name)
+        return _Choice(name, registry.load(name), options)
     except PluginError as error:
         problems.append(f"{section}.name: {error}")
         return None
-    config_class: type[Options] = cls.Config  # type: ignore[attr-defined]  # the registry checked it
-    validated = _validate(config_class, options, f"{section}.", problems, extra_keys=("name",))
-    return None if validated is None else Component(name, cls, validated)
+
+
+def _configured(section: str, choice: _Choice, problems: list[str]) -> Component | None:
+    config_class: type[Options] = choice.cls.Config  # type: ignore[attr-defined]  # the registry checked it
+    validated = _validate(config_class, choice.given, f"{section}.", problems, extra_keys=("name",))
+    return None if validated is None else Component(choice.name, choice.cls, validated)
 
 
 def _validate(
@@ -267,17 +332,6 @@ def _validate(
     except ValidationError as error:
         problems.extend(sentences(model, error, prefix, extra_keys))
         return None
-
-
-def _contradictions(noise: NoiseOptions) -> list[str]:
-    if noise.file is None:
-        return []
-    unset = NoiseOptions()
-    return [
-        f"noise.{key}: a noise file decides the noise, so leave noise.{key} out or noise.file"
-        for key in ("ratio", "protocol", "seed", "derange")
-        if getattr(noise, key) != getattr(unset, key)
-    ]
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run can be told, section by section, with the defaults of the embedded data set."""
+"""What a run can be told, section by section, with the defaults of the pairs track."""
 
 from __future__ import annotations
 
@@ -11,14 +11,29 @@ from robustcmr.options import Options
 
 
 class NoiseOptions(Options):
-    """Which pairs are made wrong before training."""
+    """Which pairs or labels are made wrong before training."""
 
-    ratio: float = Field(0.0, ge=0.0, lt=1.0, description="share of the pairs to mismatch, in [0, 1)")
-    protocol: Literal["caption", "image"] = Field(
-        "caption", description="caption: single captions move; image: an image's captions all move together"
+    ratio: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of the pairs to mismatch, or of the labels to draw, in [0, 1)"
+    )
+    kind: Literal["mismatch", "symmetric", "asymmetric", "instance"] | None = Field(
+        None,
+        description="mismatch: captions go to other images (pairs); symmetric: labels become any other "
+        "class, asymmetric: the class of class_map, instance: a class that looks alike (labels); null takes "
+        "mismatch or symmetric by the data",
+    )
+    protocol: Literal["caption", "image", "shared", "per_modality"] | None = Field(
+        None,
+        description="caption: single captions move, image: an image's captions all move together (pairs); "
+        "shared: image and text of a pair have one label, per_modality: each its own (labels); null takes "
+        "caption or shared by the data",
     )
     seed: int | None = Field(None, ge=0, lt=2**32, description="seed of the noise; the run's seed when null")
-    derange: bool = Field(False, description="no chosen pair stays right by chance")
+    derange: bool = Field(False, description="no chosen pair stays right by chance (pairs)")
+    redraw_true: bool = Field(False, description="a chosen label may be drawn right again (symmetric)")
+    class_map: tuple[int, ...] | None = Field(
+        None, description="class that labels of each class become; the next one when null (asymmetric)"
+    )
     file: Path | None = Field(
         None, description="published or saved noise file to use instead of making noise"
     )
@@ -34,14 +49,18 @@ class TextOptions(Options):
 
 
 class AugmentationOptions(Options):
-    """What is hidden from the matcher during training."""
+    """What is hidden from the matcher or blurred during training."""
 
-    drop_regions: float = Field(0.2, ge=0.0, lt=1.0, description="chance that a region is left out")
+    drop_regions: float = Field(0.2, ge=0.0, lt=1.0, description="chance that a region is left out (pairs)")
     corrupt_words: float = Field(
         0.2,
         ge=0.0,
         lt=1.0,
-        description="chance that a word is corrupted: half to <unk>, a tenth replaced, the rest deleted",
+        description="chance that a word is corrupted: half to <unk>, a tenth replaced, the rest deleted "
+        "(pairs)",
+    )
+    feature_noise: float = Field(
+        0.0, ge=0.0, description="standard deviation of the noise added to each number of a vector (labels)"
     )
 
 
@@ -50,15 +69,29 @@ class OptimOptions(Options):
 
     name: Literal["adamw", "adam"] = Field("adamw", description="optimiser")
     lr: float = Field(2e-3, gt=0.0, description="learning rate")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="decay of the running means of the gradient and of its square, in [0, 1)"
+    )
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay")
+    schedule: Literal["milestones", "cosine"] = Field(
+        "milestones",
+        description="cosine: the learning rate falls to 0 as half a cosine over the whole training",
+    )
     milestones: tuple[int, ...] = Field(
-        (8,), description="epochs (from 0) at which the learning rate is multiplied by decay"
+        (8,), description="epochs (from 0) at which the learning rate is multiplied by decay (milestones)"
     )
     decay: float = Field(0.1, gt=0.0, le=1.0, description="factor at each milestone")
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate grows linearly from 0")
     clip: float | None = Field(
         2.0, gt=0.0, description="largest gradient norm of a matcher or other network; null does not clip"
     )
+
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0.0 <= beta < 1.0 for beta in value):
+            raise ValueError(f"got {list(value)}, expected two numbers in [0, 1)")
+        return value
 
 
 class TrainingOptions(Options):
@@ -87,7 +120,7 @@ class TrainingOptions(Options):
 class EvaluationOptions(Options):
     """How retrieval is measured."""
 
-    select: str = Field("dev", description="split whose rSum chooses the best epoch")
+    select: str = Field("dev", description="split whose rSum, or mAP with labels, chooses the best epoch")
     test: str | None = Field(
         "test",
         description="split measured once at the end with the best epoch; skipped, and said so, if it has no "
@@ -97,9 +130,20 @@ class EvaluationOptions(Options):
     rematch_images: int = Field(
         2000,
         ge=2,
-        description="images of the training set that pairs.csv may suggest; more are sampled down to so many",
+        description="images of the training set that pairs.csv may suggest; more are sampled down to so many "
+        "(pairs)",
+    )
+    map_at: tuple[int, ...] = Field(
+        (50,), description="lengths R of the ranking at which mAP@R is given (labels)"
     )
     block_mib: int = Field(256, ge=1, description="memory for one block of scores, MiB")
+
+    @field_validator("map_at")
+    @classmethod
+    def _lengths(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(length < 1 for length in value):
+            raise ValueError(f"got {list(value)}, expected whole numbers of at least 1")
+        return value
 
 
 class Settings(Options):

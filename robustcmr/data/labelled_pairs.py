@@ -1,4 +1,4 @@
-"""The labelled training pairs as a method may see them: vectors and the classes as given; no truth."""
+"""The labelled training pairs as a method may see them: vectors, words and given classes; no truth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from robustcmr.data.base import FeatureStore
+from robustcmr.data.captions import BoolArray, TokenTable
 from robustcmr.errors import DataError
 from robustcmr.types import FloatArray, ImageBatch, IntArray, PairBatch, TextBatch
 
 NO_WORD = 0
-"""Index of the one word that stands in each text, of which only the vector is known."""
+"""Index of the one word that stands in each text of which only the vector is known."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class TrainingLabels:
         texts: (n, 1, V), one vector a text; text i belongs to image i.
         labels: (n, M) int64, given classes; M = 1, or 2 where image and text have one each.
         noise: standard deviation of the Gaussian noise added to every number in training; 0 adds none.
+        captions: word indices of all texts; None where only their vectors are known.
     """
 
     images: FeatureStore
     texts: FeatureStore
     labels: IntArray
     noise: float = 0.0
+    captions: TokenTable | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +57,7 @@ class TrainingLabels:
             texts = texts + self.noise * generator.standard_normal(texts.shape, dtype=np.float32)
         return PairBatch(
             image_batch(images),
-            text_batch(texts),
+            text_batch(texts, None if self.captions is None else self.captions.padded(pair_ids)),
             torch.from_numpy(pair_ids),
             torch.eye(len(pair_ids), dtype=torch.bool),
             torch.from_numpy(self.labels[pair_ids]),
@@ -67,10 +70,12 @@ def image_vector_batches(images: FeatureStore, batch_size: int) -> Iterator[Imag
         yield image_batch(_finite(images, rows, "image"))
 
 
-def text_vector_batches(texts: FeatureStore, batch_size: int) -> Iterator[TextBatch]:
-    """All text vectors in order, in batches."""
+def text_vector_batches(
+    texts: FeatureStore, batch_size: int, captions: TokenTable | None = None
+) -> Iterator[TextBatch]:
+    """All text vectors in order, in batches, with their words where these are known."""
     for rows in _blocks(texts.shape[0], batch_size):
-        yield text_batch(_finite(texts, rows, "text"))
+        yield text_batch(_finite(texts, rows, "text"), None if captions is None else captions.padded(rows))
 
 
 def image_batch(vectors: FloatArray) -> ImageBatch:
@@ -78,10 +83,18 @@ def image_batch(vectors: FloatArray) -> ImageBatch:
     return ImageBatch(torch.from_numpy(vectors), torch.ones(vectors.shape[:2], dtype=torch.bool))
 
 
-def text_batch(vectors: FloatArray) -> TextBatch:
-    """Texts (B, 1, V) of which only the vector is known."""
-    tokens = torch.full((len(vectors), 1), NO_WORD)
-    return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.from_numpy(vectors[:, 0]))
+def text_batch(vectors: FloatArray, words: tuple[IntArray, BoolArray] | None = None) -> TextBatch:
+    """Texts with their vectors.
+
+    Args:
+        vectors: (B, 1, V).
+        words: (B, W) indices and mask; None gives each text one word that stands for nothing.
+    """
+    known = torch.from_numpy(vectors[:, 0])
+    if words is None:
+        tokens = torch.full((len(vectors), 1), NO_WORD)
+        return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool), known)
+    return TextBatch(torch.from_numpy(words[0]), torch.from_numpy(words[1]), known)
 
 
 def _blocks(n: int, size: int) -> Iterator[IntArray]:

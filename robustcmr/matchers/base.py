@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from robustcmr.errors import DataError
 from robustcmr.options import Options
 from robustcmr.types import Fragments, ImageBatch, MatcherInputs, TextBatch
 
@@ -106,3 +107,17 @@ class Matcher(nn.Module, ABC):
             for factor, parameters in gentle.items()
             if parameters and factor > 0
         ]
+
+
+def pooled_vectors(side: Fragments) -> Tensor:
+    """(N, D) one vector an item.
+
+    Raises:
+        DataError: the encoder gives none.
+    """
+    if side.pooled is None:
+        raise DataError(
+            "this matcher gives no single vector of an image or text, and learning with class labels needs "
+            "one; use a matcher that does, such as --matcher two_tower"
+        )
+    return side.pooled

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from robustcmr.matchers.base import Matcher
 from robustcmr.options import Options
-from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
+from robustcmr.types import (
+    Division,
+    EpochPlan,
+    FloatArray,
+    LabelBelief,
+    LabelledVectors,
+    PairBatch,
+    StepResult,
+)
 
 Evidence = Callable[[Tensor, PairBatch], Tensor]
 
@@ -31,6 +39,14 @@ class Scorer(Protocol):
         """
         ...
 
+    def vectors(self, matcher: Matcher) -> LabelledVectors:
+        """Encode the whole labelled training set, unaugmented, on the matcher's device.
+
+        Args:
+            matcher: what encodes; it must give a pooled vector of each image and text.
+        """
+        ...
+
 
 class Method(ABC):
     """A way of training matchers, built as ``cls(config: cls.Config, matchers, n_pairs, batch_size)``.
@@ -44,6 +60,8 @@ class Method(ABC):
 
     Config: ClassVar[type[Options]]
     n_matchers: ClassVar[int] = 1
+    track: ClassVar[str] = "pairs"
+    """``pairs`` or ``labels``: what may be wrong in the data it is for; see :class:`LabelMethod`."""
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         self.config = config
@@ -79,8 +97,11 @@ class Method(ABC):
         self.epoch = epoch
         return EpochPlan({"all": np.arange(self.n_pairs, dtype=np.int64)})
 
-    def believe(self, scorer: Scorer) -> Division | None:
-        """Which pairs the method believes clean with the matchers as they are; None if it holds no belief."""
+    def believe(self, scorer: Scorer) -> Division | LabelBelief | None:
+        """What the method believes of the pairs with the matchers as they are; None if it holds no belief.
+
+        Which pairs are clean, on the pairs track; of which class each is, on the labels track.
+        """
         del scorer
         return None
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: loss and recalls over its epochs. Drawn off screen; no display is ever needed."""
+"""Pictures of a run: loss and measures over its epochs. Drawn off screen; no display is ever needed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ RECALLS = {
     "text to image R@10": "t2i_r10",
 }
 """Lines of the recall plot, by their key in the measures of an epoch."""
+
+CORRECTION = {"corrected right": "corrected_accuracy", "given right": "given_accuracy"}
+"""Lines of the plot of corrected labels, by their key in what an epoch was judged by."""
 
 
 def plot_loss(epochs: Sequence[int], losses: Sequence[float], path: Path) -> None:
@@ -68,16 +71,19 @@ def plot_recall(
     best_epoch: int,
     path: Path,
     title: str = "Recall on the dev split",
+    unit: str = "recall (%)",
+    places: Sequence[int] = range(6),
 ) -> None:
-    """Draw recalls over epochs into a PNG, written atomically, with the best epoch marked.
+    """Draw recalls, or other percentages, over epochs into a PNG, written atomically, with the best marked.
 
     Args:
         epochs: one or more epochs, ascending.
-        series: a line each, by name: a recall in percent, 0..100, for every epoch. The first three share one
-            hue and the next three another; at most six.
+        series: a line each, by name: a number in percent, 0..100, for every epoch; at most six.
         best_epoch: which of ``epochs`` to mark.
         path: the picture.
         title: what stands above it.
+        unit: what the numbers are.
+        places: a colour for each line, 0..5: the first three share one hue and the next three another.
 
     Raises:
         ValueError: there are no epochs, a line has not one value an epoch, there are no lines or more than
@@ -89,47 +95,36 @@ def plot_recall(
         raise ValueError(f"got {len(series)} lines to draw; give between 1 and {len(_COLOURS)}")
     if best_epoch not in epochs:
         raise ValueError(f"the best epoch {best_epoch} is none of the epochs {list(epochs)}")
-    figure, axes = _canvas(title, "recall (%)", epochs)
+    figure, axes = _canvas(title, unit, epochs)
     axes.axvline(best_epoch, color=_GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-    place = list(epochs).index(best_epoch)
-    for (name, values), colour, marker in zip(series.items(), _COLOURS, _MARKERS, strict=False):
-        axes.plot(
-            epochs,
-            values,
-            color=colour,
-            marker=marker,
-            markersize=_marker_size(epochs),
-            linewidth=1.8,
-            label=name,
-        )
-        axes.plot(
-            best_epoch,
-            values[place],
-            color=colour,
-            marker=marker,
-            markersize=8,
-            markeredgecolor="white",
-            zorder=4,
-        )
+    best = list(epochs).index(best_epoch)
+    for (name, values), place in zip(series.items(), places, strict=False):
+        style: dict[str, Any] = {"color": _COLOURS[place], "marker": _MARKERS[place]}
+        axes.plot(epochs, values, markersize=_marker_size(epochs), linewidth=1.8, label=name, **style)
+        axes.plot(best_epoch, values[best], markersize=8, markeredgecolor="white", zorder=4, **style)
     low, high = axes.get_ylim()
     low, high = max(-2.0, low), min(102.0, high)  # room for whole markers at 0 and 100
     axes.set_ylim(low, high)
     near_labels = best_epoch == epochs[-1] and len(epochs) > 1
     caption_above(axes, f"best epoch: {best_epoch}", best_epoch, "data", "right" if near_labels else "center")
     caption_above(axes, f"at epoch {best_epoch}:", _LABELS_AT, "axes fraction", "left")
-    _label_ends(axes, series, place, epochs[-1])
+    ends = [(name, values[-1], values[best], epochs[-1]) for name, values in series.items()]
+    label_ends(axes, ends, [_COLOURS[place] for place in places])
     figure.subplots_adjust(left=0.09, right=0.735, top=0.86, bottom=0.13)
     _save(figure, path)
 
 
 def draw_run_plots(rows: Sequence[Mapping[str, Any]], folder: Path, split: str = "dev") -> list[Path]:
-    """Draw what a run's metrics show: ``loss.png``, and ``dev_recall.png`` if a split was measured.
+    """Draw what a run's metrics show.
+
+    ``loss.png``; if a split was measured, ``dev_recall.png`` or, of labelled data, ``dev_map.png``; and if
+    corrected labels were judged, ``correction.png``.
 
     Args:
         rows: one an epoch, as in ``metrics.jsonl``, with ``epoch``, ``loss`` and, where the epoch was
             measured, the split's measures under its name.
         folder: where the pictures go; made if missing.
-        split: the split that chooses the best epoch, the one of the largest ``rsum``.
+        split: the split that chooses the best epoch, the one of the largest ``rsum`` or ``map``.
 
     Returns:
         The pictures written; none for a run without epochs.
@@ -139,21 +134,56 @@ def draw_run_plots(rows: Sequence[Mapping[str, Any]], folder: Path, split: str =
     """
     if not rows:
         return []
-    loss = folder / "loss.png"
-    plot_loss([row["epoch"] for row in rows], [row["loss"] for row in rows], loss)
+    written = [folder / "loss.png"]
+    plot_loss([row["epoch"] for row in rows], [row["loss"] for row in rows], written[0])
     measured = [row for row in rows if split in row]
     if not measured:
-        return [loss]
-    best = max(measured, key=lambda row: float(row[split]["rsum"]))
-    recall = folder / f"{split}_recall.png"
+        return written
+    labelled = "map" in measured[0][split]
+    key, name = ("map", "mAP") if labelled else ("rsum", "rSum")
+    best = max(measured, key=lambda row: float(row[split][key]))
+    lines = map_lines(measured[0][split]) if labelled else RECALLS
+    what = "Mean average precision" if labelled else "Recall"
+    written.append(folder / f"{split}_{'map' if labelled else 'recall'}.png")
     plot_recall(
         [row["epoch"] for row in measured],
-        {name: [row[split][key] for row in measured] for name, key in RECALLS.items()},
+        {line: [row[split][measure] for row in measured] for line, measure in lines.items()},
         best["epoch"],
-        recall,
-        f"Recall on the {split} split; best rSum {best[split]['rsum']:.1f}",
+        written[-1],
+        f"{what} on the {split} split; best {name} {best[split][key]:.1f}",
+        "mAP (%)" if labelled else "recall (%)",
+        _two_hues(len(lines)),
     )
-    return [loss, recall]
+    judged = [row for row in measured if "correction" in row]
+    if best in judged:  # else there is no epoch to mark
+        written.append(folder / "correction.png")
+        plot_recall(
+            [row["epoch"] for row in judged],
+            {
+                line: [100 * row["correction"][measure] for row in judged]
+                for line, measure in CORRECTION.items()
+            },
+            best["epoch"],
+            written[-1],
+            "Right labels among the training pairs",
+            "labels that are right (%)",
+            _two_hues(2),
+        )
+    return written
+
+
+def map_lines(measures: Mapping[str, Any]) -> dict[str, str]:
+    """Lines of the mAP plot by their key: the whole ranking's, and the first two lengths', both ways."""
+    lengths = [key.removeprefix("map_at_") for key in measures if key.startswith("map_at_")][:2]
+    ends = {"mAP": "", **{f"mAP@{length}": f"_at_{length}" for length in lengths}}
+    ways = {"image to text": "map_i2t", "text to image": "map_t2i"}
+    return {f"{way} {name}": key + end for way, key in ways.items() for name, end in ends.items()}
+
+
+def _two_hues(n_lines: int) -> list[int]:
+    """Colours of lines of which the first half shares one hue and the other half another."""
+    half = (n_lines + 1) // 2
+    return [place if place < half else 3 + place - half for place in range(n_lines)]
 
 
 def _check_lengths(epochs: Sequence[int], series: Mapping[str, Sequence[float]]) -> None:
@@ -226,14 +256,22 @@ def caption_above(axes: Axes, text: str, x: float, unit: str, side: str) -> None
     )
 
 
-def _label_ends(axes: Axes, series: Mapping[str, Sequence[float]], place: int, last: int) -> None:
-    """Name every line at its right end with its value at ``place``, moved apart where ends are close."""
+def label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, float]], colours: Sequence[str]) -> None:
+    """Name lines to the right of the axes, each with a number, moved apart where ends are close.
+
+    Args:
+        axes: the axes, their limits set.
+        ends: of each line its name, its height at its end, the number to write, and where on the horizontal
+            axis it ends.
+        colours: of each line; more are ignored.
+    """
     low, high = axes.get_ylim()
-    heights = spread([values[-1] for values in series.values()], (high - low) * 0.055, low, high)
-    for (name, values), colour, height in zip(series.items(), _COLOURS, heights, strict=False):
+    room = 0.035 * (high - low)  # a line of text at the edge stays within the axes
+    heights = spread([height for _, height, _, _ in ends], (high - low) * 0.055, low + room, high - room)
+    for (name, end, value, last), colour, height in zip(ends, colours, heights, strict=False):
         axes.annotate(
-            f"{name}  {values[place]:.1f}",
-            (last, values[-1]),
+            f"{name}  {value:.1f}",
+            (last, end),
             xytext=(_LABELS_AT, height),
             textcoords=("axes fraction", "data"),
             va="center",

@@ -28,6 +28,16 @@ _DIVISION = {
     "95% int.": "noise_rate_interval",
     "true": "noise_rate_true",
 }
+_CORRECTION = {
+    "given right": "given_accuracy",
+    "corrected right": "corrected_accuracy",
+    "changed": "changed",
+    "repaired": "repaired",
+    "broken": "broken",
+    "AUROC": "auroc",
+    "AP": "average_precision",
+    "ECE": "calibration_error",
+}
 _REMATCH = {
     "plan": "plan",
     "chance": "chance",
@@ -77,6 +87,77 @@ def recall_table(
         ]
         table.add_row(Text(name), *cells, Text(_number(name, measures, "rsum", _WIDTH)))
     return table
+
+
+def map_table(
+    results: Mapping[str, Mapping[str, float]],
+    title: str | None = None,
+    rows: str = "",
+) -> Table:
+    """Mean average precision of several models, splits or runs, one a row, over the whole ranking and at R.
+
+    Args:
+        results: measures by name of the row, keyed as in ``LabelRetrievalMetrics.to_dict``; in percent. A
+            length R that a row lacks stays empty there.
+        title: what stands above.
+        rows: what the rows are, such as ``split``.
+
+    Returns:
+        A table of four columns: name, both directions, their mean.
+
+    Raises:
+        ValueError: a row has no ``map``.
+    """
+    lengths = sorted(
+        {
+            int(key.removeprefix("map_at_"))
+            for measures in results.values()
+            for key in measures
+            if key.startswith("map_at_")
+        }
+    )
+    ends = {"mAP": "", **{f"@{length}": f"_at_{length}" for length in lengths}}
+    heads = " ".join(name.rjust(_WIDTH) for name in ends)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(Text(f"\n{rows}"), overflow="fold")  # the only column that gives way
+    ways = {**{way: f"map_{key}" for way, key in _DIRECTIONS.items()}, "mean": "map"}
+    for way in ways:
+        width = max(len(heads), len(way))
+        table.add_column(
+            Text(f"{way.center(len(heads)).rstrip()}\n{heads.rjust(width)}"), no_wrap=True, min_width=width
+        )
+    for name, measures in results.items():
+        cells = []
+        for way, key in ways.items():
+            shown = [
+                _number(name, measures, key + end, max(_WIDTH, len(head)))
+                if not end or key + end in measures
+                else " " * max(_WIDTH, len(head))
+                for head, end in ends.items()
+            ]
+            cells.append(Text(" ".join(shown).rjust(max(len(heads), len(way)))))
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def correction_table(
+    results: Mapping[str, Mapping[str, float]],
+    title: str | None = None,
+    rows: str = "",
+) -> Table:
+    """How right given and corrected labels are, and how well wrong ones are found, one a row, in percent.
+
+    Args:
+        results: measures by name of the row, keyed as in ``LabelDiagnosis.to_dict``; shares in 0..1. What a
+            row lacks stays empty there, and a column that all rows lack is left out.
+        title: what stands above.
+        rows: what the rows are, such as ``epoch``.
+
+    Returns:
+        A table of a name and up to eight measures; AUROC and AP are of finding pairs with a wrong label, ECE
+        is the calibration error of the confidence.
+    """
+    return _percentages(results, _CORRECTION, title, rows)
 
 
 def division_table(

@@ -1,56 +1,22 @@
-"""Rules about splits, captions, features, pictures and what tells two data sets apart."""
+"""Rules that a data set of either track keeps: about splits, features, pictures and fingerprints."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from robustcmr.data.base import FeatureStore, PairsData, PairsSplit
+from robustcmr.data.base import FeatureStore
 from robustcmr.errors import DataError
+from robustcmr.testing.dataset_case import UNKNOWN_SPLIT, DataCase
 from robustcmr.testing.report import NotApplicable
 from robustcmr.types import IntArray
 
-_UNKNOWN = "no-such-split"
 
-
-@dataclass(frozen=True)
-class DataCase:
-    """A data set to look through.
-
-    Attributes:
-        data: open.
-        again: the same, opened once more; None where it cannot be.
-        sample: images and captions of a split to look at closely.
-    """
-
-    data: PairsData
-    again: PairsData | None
-    sample: int
-
-    def opened(self) -> Iterator[PairsSplit]:
-        """Every split."""
-        for name in self.data.splits():
-            yield self.data.split(name)
-
-    def some(self, n: int) -> IntArray:
-        """A few evenly spaced indices of 0..n-1."""
-        chosen = np.unique(np.linspace(0, n - 1, min(self.sample, n)).round())
-        return np.asarray(chosen, dtype=np.int64)
-
-    def stores(self) -> Iterator[tuple[str, FeatureStore]]:
-        """Features of every split, and vectors of captions, with what to call them."""
-        for split in self.opened():
-            if split.features is not None:
-                yield f"features of {split.name}", split.features
-            if split.text_vectors is not None:
-                yield f"text_vectors of {split.name}", split.text_vectors
-
-
-def splits(case: DataCase) -> Iterator[str]:
+def splits(case: DataCase[Any, Any]) -> Iterator[str]:
     """Splits are a tuple of different names, train first, and each opens under its name."""
     names = case.data.splits()
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
@@ -61,71 +27,49 @@ def splits(case: DataCase) -> Iterator[str]:
     if len(set(names)) != len(names):
         yield f"splits() gave {names!r}, which names one twice"
     for name in names:
-        split = case.data.split(name)
-        if not isinstance(split, PairsSplit):
-            yield f"split({name!r}) gave a {type(split).__name__}, not a PairsSplit"
+        split = case.open(case.data, name)
+        if not isinstance(split, case.split_type):
+            yield f"split({name!r}) gave a {type(split).__name__}, not a {case.split_type.__name__}"
         elif split.name != name:
             yield f"split({name!r}) gave a split that calls itself {split.name!r}"
-        elif split.n_images < 1:
-            yield f"split({name!r}) has {split.n_images} images"
+        elif case.n_images(split) < 1:
+            yield f"split({name!r}) has {case.n_images(split)} images"
 
 
-def unknown_split(case: DataCase) -> Iterator[str]:
+def unknown_split(case: DataCase[Any, Any]) -> Iterator[str]:
     """A split that does not exist raises DataError."""
-    tried: dict[str, Callable[[], object]] = {
-        "split": lambda: case.data.split(_UNKNOWN),
-        "fits": lambda: case.data.fits(_UNKNOWN, 0, np.zeros(1, dtype=np.int64)),
-    }
-    for name, call in tried.items():
+    for name, call in case.unknown_split().items():
         try:
             call()
         except DataError:
             continue
         except Exception as error:  # any other kind is what is to be reported
-            yield f"{name}({_UNKNOWN!r}) raised {type(error).__name__}"
+            yield f"{name}({UNKNOWN_SPLIT!r}) raised {type(error).__name__}"
         else:
-            yield f"{name}({_UNKNOWN!r}) raised nothing"
+            yield f"{name}({UNKNOWN_SPLIT!r}) raised nothing"
 
 
-def captions(case: DataCase) -> Iterator[str]:
-    """Every caption is text with at least one word."""
+def captions(case: DataCase[Any, Any]) -> Iterator[str]:
+    """Every caption is text with at least one word; where they need not be given, there is one a text."""
+    told = 0
     for split in case.opened():
+        if split.captions is None:
+            continue
+        told += 1
         if not len(split.captions):
             yield f"{split.name} has no caption"
+        elif len(split.captions) != case.n_texts(split):
+            yield f"{split.name} has {len(split.captions)} captions for {case.n_texts(split)} texts"
         for row, caption in enumerate(split.captions):
             if not isinstance(caption, str) or not caption.strip():
                 yield f"caption {row} of {split.name} is {caption!r}"
                 break
+    if not told:
+        raise NotApplicable("the texts are vectors alone")
 
 
-def pairing(case: DataCase) -> Iterator[str]:
-    """Every caption has an image of the split, int64, and every image at least one caption."""
-    for split in case.opened():
-        given, n, rows = split.image_of_caption, split.n_images, len(split.captions)
-        if not isinstance(given, np.ndarray) or given.shape != (rows,) or given.dtype != np.int64:
-            kind = getattr(given, "dtype", type(given).__name__)
-            shape = getattr(given, "shape", "?")
-            yield f"image_of_caption of {split.name} is {kind} of shape {shape} for {rows} captions"
-        elif rows and (given.min() < 0 or given.max() >= n):
-            yield f"image_of_caption of {split.name} runs over {given.min()}..{given.max()} for {n} images"
-        elif len(np.unique(given)) < n:
-            yield f"{n - len(np.unique(given))} of {n} images of {split.name} have no caption"
-
-
-def features(case: DataCase) -> Iterator[str]:
-    """Features are finite float32 of the shape announced, (n, R, F), of one width in all splits."""
-    widths: dict[str, int] = {}
-    for split in case.opened():
-        if split.features is not None:
-            widths[split.name] = split.features.shape[-1]
-            yield from _misshapen(f"features of {split.name}", split.features, case.some(split.n_images))
-    if not widths:
-        raise NotApplicable("the data set has pictures alone")
-    if len(set(widths.values())) > 1:
-        yield f"the splits have features of different widths, {widths}"
-
-
-def _misshapen(what: str, store: FeatureStore, chosen: IntArray) -> Iterator[str]:
+def misshapen(what: str, store: FeatureStore, chosen: IntArray) -> Iterator[str]:
+    """What is wrong with the shape, type and numbers of some entries."""
     shape = store.shape
     if len(shape) != 3 or min(shape) < 1:
         yield f"{what} announce the shape {shape}"
@@ -140,7 +84,13 @@ def _misshapen(what: str, store: FeatureStore, chosen: IntArray) -> Iterator[str
         yield f"{what}: {bad} of the {len(chosen)} entries looked at hold NaN or infinite numbers"
 
 
-def take(case: DataCase) -> Iterator[str]:
+def unequal(what: str, widths: Mapping[str, int | None]) -> Iterator[str]:
+    """That widths, by split, are not all the same."""
+    if len(set(widths.values())) > 1:
+        yield f"the splits have {what} of different widths, {dict(widths)}"
+
+
+def take(case: DataCase[Any, Any]) -> Iterator[str]:
     """What take gives is in the order asked for, and repeats are given again."""
     for what, store in _required(case):
         chosen = case.some(store.shape[0])
@@ -150,61 +100,41 @@ def take(case: DataCase) -> Iterator[str]:
             yield f"{what}: take of {chosen[places].tolist()} gave other entries than one after another"
 
 
-def fresh_arrays(case: DataCase) -> Iterator[str]:
+def fresh_arrays(case: DataCase[Any, Any]) -> Iterator[str]:
     """What take gives may be written to, as training does, and the data stays as it is."""
     for what, store in _required(case):
-        chosen = case.some(store.shape[0])
-        found = store.take(chosen)
+        found = case.looked_at(store)
         before = np.array(found)
         if not found.flags.writeable:
             yield f"{what}: take gave an array that cannot be written to"
             continue
         found[...] = found + 1.0
-        if not np.array_equal(store.take(chosen), before, equal_nan=True):
+        if not np.array_equal(case.looked_at(store), before, equal_nan=True):
             yield f"{what}: after writing into what take gave, take gave other numbers"
 
 
-def pickling(case: DataCase) -> Iterator[str]:
+def pickling(case: DataCase[Any, Any]) -> Iterator[str]:
     """Features can be pickled, as processes that load batches get them that way."""
     for what, store in _required(case):
-        chosen = case.some(store.shape[0])
         copied: FeatureStore = pickle.loads(pickle.dumps(store))
-        if not np.array_equal(copied.take(chosen), store.take(chosen), equal_nan=True):
+        if not np.array_equal(case.looked_at(copied), case.looked_at(store), equal_nan=True):
             yield f"{what}: a pickled copy gave other numbers"
 
 
-def _required(case: DataCase) -> Iterator[tuple[str, FeatureStore]]:
+def _required(case: DataCase[Any, Any]) -> Iterator[tuple[str, FeatureStore]]:
     found = list(case.stores())
     if not found:
         raise NotApplicable("the data set has pictures alone")
     yield from found
 
 
-def text_vectors(case: DataCase) -> Iterator[str]:
-    """Where captions have vectors, they have them in all splits: finite float32 (n_captions, 1, V), one V."""
-    widths: dict[str, int | None] = {}
-    for split in case.opened():
-        store = split.text_vectors
-        widths[split.name] = None if store is None else store.shape[-1]
-        if store is None:
-            continue
-        if store.shape[:2] != (len(split.captions), 1):
-            yield f"text_vectors of {split.name} announce {store.shape} for {len(split.captions)} captions"
-            continue
-        yield from _misshapen(f"text_vectors of {split.name}", store, case.some(len(split.captions)))
-    if set(widths.values()) == {None}:
-        raise NotApplicable("the captions have no vectors")
-    if len(set(widths.values())) > 1:
-        yield f"the splits have caption vectors of different widths, {widths}"
-
-
-def pictures(case: DataCase) -> Iterator[str]:
+def pictures(case: DataCase[Any, Any]) -> Iterator[str]:
     """Where there are pictures, picture(i) gives a PIL image of every image of the split."""
     seen = 0
     for split in case.opened():
         if split.picture is None:
             continue
-        for image in case.some(split.n_images):
+        for image in case.some(case.n_images(split)):
             seen += 1
             found = split.picture(int(image))
             if not isinstance(found, Image.Image) or min(found.size) < 1:
@@ -214,40 +144,8 @@ def pictures(case: DataCase) -> Iterator[str]:
         raise NotApplicable("the data set has features alone")
 
 
-def image_names(case: DataCase) -> Iterator[str]:
-    """Where images have names, there is one for each, and it is text."""
-    named = 0
-    for split in case.opened():
-        names: Sequence[object] | None = split.image_names
-        if names is None:
-            continue
-        named += 1
-        if len(names) != split.n_images:
-            yield f"{split.name} has {len(names)} image_names for {split.n_images} images"
-        elif not all(isinstance(name, str) and name for name in names):
-            yield f"{split.name} has an image name that is no text or empty"
-    if not named:
-        raise NotApplicable("the images have no names")
-
-
-def fits(case: DataCase) -> Iterator[str]:
-    """Asked which images a caption is true of, fits gives (k,) bool, True at the caption's own image."""
-    for split in case.opened():
-        for row in case.some(len(split.captions)):
-            own = int(split.image_of_caption[row])
-            images = np.concatenate([case.some(split.n_images), [own]])
-            found = case.data.fits(split.name, int(row), images)
-            if not isinstance(found, np.ndarray) or found.shape != images.shape or found.dtype != np.bool_:
-                kind, shape = getattr(found, "dtype", type(found).__name__), getattr(found, "shape", "?")
-                yield f"fits({split.name!r}, {row}) gave {kind} of shape {shape} for {len(images)} images"
-                break
-            if not found[images == own].all():
-                yield f"fits({split.name!r}, {row}) says no to image {own}, which the caption was written for"
-                break
-
-
-def fingerprint(case: DataCase) -> Iterator[str]:
-    """A fingerprint is text, the same whenever it is asked for, and another for each split."""
+def fingerprint(case: DataCase[Any, Any]) -> Iterator[str]:
+    """A fingerprint is text, the same whenever it is asked for, and another where the content is another."""
     found: dict[str, str] = {}
     for name in case.data.splits():
         value = case.data.fingerprint(name)
@@ -257,23 +155,37 @@ def fingerprint(case: DataCase) -> Iterator[str]:
         if case.data.fingerprint(name) != value:
             yield f"fingerprint({name!r}) gave another text when it was asked for again"
         for other, theirs in found.items():
-            if theirs == value:
-                yield f"{other} and {name} have the same fingerprint {value}"
+            if theirs == value and (apart := _differing(case, other, name)):
+                yield f"{other} and {name} have the same fingerprint {value} but other {', '.join(apart)}"
         found[name] = value
 
 
-def reopening(case: DataCase) -> Iterator[str]:
-    """Opened a second time, a data set has the same splits, captions, pairing and fingerprints."""
+def _differing(case: DataCase[Any, Any], one: str, other: str) -> list[str]:
+    return _apart(*(case.content(case.open(case.data, name)) for name in (one, other)))
+
+
+def reopening(case: DataCase[Any, Any]) -> Iterator[str]:
+    """Opened a second time, a data set has the same splits, content and fingerprints."""
     if case.again is None:
         raise NotApplicable("it was given open; give its class and options to have it opened twice")
     if case.again.splits() != case.data.splits():
         yield f"splits() gave {case.again.splits()} the second time, {case.data.splits()} the first"
         return
-    for split in case.opened():
-        again = case.again.split(split.name)
+    for split, again in zip(case.opened(), case.opened(case.again), strict=True):
         if case.again.fingerprint(split.name) != case.data.fingerprint(split.name):
-            yield f"{split.name} has another fingerprint"
-        if list(again.captions) != list(split.captions):
-            yield f"{split.name} has other captions"
-        if not np.array_equal(again.image_of_caption, split.image_of_caption):
-            yield f"{split.name} has another pairing"
+            yield f"{split.name} has another fingerprint the second time"
+        for what in _apart(case.content(split), case.content(again)):
+            yield f"{split.name} has other {what} the second time"
+
+
+def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs between the content of two splits."""
+    return [what for what in {**one, **other} if not _same(one.get(what), other.get(what))]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return list(one) == list(other)

@@ -109,11 +109,6 @@ def trainable(matcher: Matcher) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in named if p.requires_grad and p not in frozen}
 
 
-def some(names: list[str], most: int = 5) -> str:
-    """The first few names, and that there are more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def no_regions(case: MatcherCase) -> str | None:
     """Why images cannot be padded; None if they can."""
     if case.spec.picture_size is not None:

@@ -16,10 +16,9 @@ from robustcmr.testing.matcher_case import (
     MatcherCase,
     encoded,
     scored,
-    some,
     trainable,
 )
-from robustcmr.testing.report import NotApplicable
+from robustcmr.testing.report import NotApplicable, some_of
 from robustcmr.training.checkpoint import load_modules, save_checkpoint
 from robustcmr.training.seeds import capture_generators
 
@@ -44,16 +43,17 @@ def gradients(case: MatcherCase) -> Iterator[str]:
         given = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         broken = sorted(name for name, gradient in given.items() if not gradient.isfinite().all())
         if broken:
-            yield f"the gradient of {some(broken)} was not finite"
+            yield f"the gradient of {some_of(broken)} was not finite"
             return
         missing -= given.keys()
         idle -= {name for name, gradient in given.items() if gradient.any()}
         if not idle:
             return
     if missing:
-        yield f"over {_ATTEMPTS} random batches no gradient reached {some(sorted(missing))}"
+        yield f"over {_ATTEMPTS} random batches no gradient reached {some_of(sorted(missing))}"
     if idle - missing:
-        yield f"over {_ATTEMPTS} random batches the gradient of {some(sorted(idle - missing))} was all zero"
+        zero = some_of(sorted(idle - missing))
+        yield f"over {_ATTEMPTS} random batches the gradient of {zero} was all zero"
 
 
 def learn(matcher: Matcher, case: MatcherCase, seed: int) -> None:
@@ -87,9 +87,9 @@ def parameter_groups(case: MatcherCase) -> Iterator[str]:
     twice = [name for key, name in wanted.items() if counted[key] > 1]
     foreign = sum(key not in wanted for key in counted)
     if left_out:
-        yield f"the groups leave out {some(left_out)}"
+        yield f"the groups leave out {some_of(left_out)}"
     if twice:
-        yield f"the groups hold {some(twice)} more than once"
+        yield f"the groups hold {some_of(twice)} more than once"
     if foreign:
         yield f"the groups hold {foreign} tensors that are no trainable parameters of the matcher"
 
@@ -153,7 +153,7 @@ def evaluation_state(case: MatcherCase) -> Iterator[str]:
     scored(matcher, case.images(seed=3), case.texts(seed=3))
     changed = [key for key, value in matcher.state_dict().items() if not _same(before.get(key), value)]
     if changed:
-        yield f"scoring in evaluation mode changed {some(changed)}"
+        yield f"scoring in evaluation mode changed {some_of(changed)}"
     if [module.training for module in matcher.modules()] != modes:
         yield "scoring in evaluation mode switched a submodule to training mode"
 

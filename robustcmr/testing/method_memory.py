@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,14 +43,22 @@ def _modes(trial: Trial) -> list[bool]:
 
 def beliefs(case: MethodCase) -> Iterator[str]:
     """Asked for its belief, a method gives None or a Division of all N pairs, and stays as it is."""
+    yield from told_beliefs(case, lambda found: wrong_division(found, len(case.pairs)))
+
+
+def told_beliefs(case: MethodCase, wrong: Callable[[object], Iterator[str]]) -> Iterator[str]:
+    """What is wrong with the beliefs of a training, those of its plans and those it is asked for.
+
+    Args:
+        case: the method.
+        wrong: says what is wrong with one.
+    """
     trial, told = case.start(), 0
     while trial.epoch < case.epochs:
         where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()
-        if plan.division is not None:
+        if plan.belief is not None:
             told += 1
-            yield from (
-                f"{where} gave a division {what}" for what in wrong_division(plan.division, len(case.pairs))
-            )
+            yield from (f"{where} gave a belief {what}" for what in wrong(plan.belief))
         for batches in trial.batches():
             trial.take_step(batches)
         before = _snapshot(trial)
@@ -58,8 +67,8 @@ def beliefs(case: MethodCase) -> Iterator[str]:
             yield f"believe after epoch {trial.epoch - 1} changed weights"
         if belief is not None:
             told += 1
-            found = list(wrong_division(belief, len(case.pairs)))
-            yield from (f"believe after epoch {trial.epoch - 1} gave a division {what}" for what in found)
+            found = list(wrong(belief))
+            yield from (f"believe after epoch {trial.epoch - 1} gave a belief {what}" for what in found)
             if found:
                 return
     if not told:
@@ -71,16 +80,14 @@ def wrong_division(found: object, n_pairs: int) -> Iterator[str]:
     if not isinstance(found, Division):
         yield f"that is a {type(found).__name__}"
         return
-    for name, kind in (("clean_probability", np.floating), ("is_clean", np.bool_), ("evidence", np.floating)):
-        value = getattr(found, name)
-        if (
-            not isinstance(value, np.ndarray)
-            or value.shape != (n_pairs,)
-            or not np.issubdtype(value.dtype, kind)
-        ):
-            shape, of = getattr(value, "shape", "?"), getattr(value, "dtype", type(value).__name__)
-            yield f"whose {name} has shape {shape} of {of} for {n_pairs} pairs"
-            return
+    problems = [
+        wrong_column("clean_probability", found.clean_probability, np.floating, n_pairs),
+        wrong_column("is_clean", found.is_clean, np.bool_, n_pairs),
+        wrong_column("evidence", found.evidence, np.floating, n_pairs),
+    ]
+    if any(problems):
+        yield from filter(None, problems)
+        return
     probability = found.clean_probability
     if not ((probability >= 0) & (probability <= 1)).all():
         yield "whose clean_probability leaves 0..1 or is NaN"
@@ -88,6 +95,14 @@ def wrong_division(found: object, n_pairs: int) -> Iterator[str]:
         yield "whose is_clean is not clean_probability > threshold"
     if not np.isfinite(found.evidence).all():
         yield "whose evidence is not finite"
+
+
+def wrong_column(name: str, value: object, kind: type[Any], n_pairs: int) -> str | None:
+    """What is wrong with one number a pair; None if nothing is."""
+    if isinstance(value, np.ndarray) and value.shape == (n_pairs,) and np.issubdtype(value.dtype, kind):
+        return None
+    shape, of = getattr(value, "shape", "?"), getattr(value, "dtype", type(value).__name__)
+    return f"whose {name} has shape {shape} of {of} for {n_pairs} pairs"
 
 
 def rematches(case: MethodCase) -> Iterator[str]:

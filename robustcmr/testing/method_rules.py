@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -18,22 +18,30 @@ from robustcmr.training.batches import step_ids
 from robustcmr.types import EpochPlan, IntArray, PairBatch, StepResult
 
 RESERVED = frozenset(
-    {"loss", "pairs", "steps", "epoch", "lr", "division", "rematch", "pairs_seen", "seconds", "dev", "test"}
+    {
+        *("loss", "pairs", "steps", "epoch", "lr", "pairs_seen", "seconds", "dev", "test"),
+        *("division", "rematch", "correction", "confusion", "labels"),
+    }
 )
 """What the trainer writes beside a method's metrics."""
+
+Measure = Callable[[Trial], float | None]
+"""What shall grow in training; None where it cannot be told."""
 
 _LESSONS = 8  # times the first epoch's pairs are gone through where the loss shall fall
 
 
 def builds(case: MethodCase) -> Iterator[str]:
-    """It is built from its config, n_matchers >= 1 matchers, the number of pairs and the batch size."""
+    """It is built from its config, n_matchers >= 1 matchers, and what it must know of the data."""
     count = case.cls.n_matchers
     if not isinstance(count, int) or count < 1:
         yield f"n_matchers is {count!r}"
         return
     method = case.start().method
-    if method.n_pairs != len(case.pairs) or method.batch_size != case.batch_size:
-        yield f"it was built for {len(case.pairs)} pairs but says n_pairs={method.n_pairs}"
+    told = {"n_pairs": len(case.pairs), "batch_size": case.batch_size, **case.pairs.sizes}
+    for name, value in told.items():
+        if getattr(method, name, value) != value:
+            yield f"it was built with {name}={value} but says {name}={getattr(method, name)}"
 
 
 def auxiliary(case: MethodCase) -> Iterator[str]:
@@ -178,9 +186,19 @@ def wrong_metrics(where: str, given: Mapping[str, Any]) -> Iterator[str]:
 
 def learning(case: MethodCase) -> Iterator[str]:
     """On an easy problem the loss of the first epoch falls, and given pairs come to score above others."""
+    yield from learnt(case, {"given pairs scored above others by": _given_above_others})
+
+
+def learnt(case: MethodCase, measures: Mapping[str, Measure]) -> Iterator[str]:
+    """What did not become better in some rounds of the first epoch.
+
+    Args:
+        case: the method.
+        measures: what shall grow, by how to say it with its value behind it.
+    """
     trial = case.start()
     plan = trial.begin_epoch()
-    before, losses = _given_above_others(trial), []
+    before, losses = {said: measure(trial) for said, measure in measures.items()}, []
     for module in trial.modules.values():
         module.train()
     for lesson in range(_LESSONS):
@@ -189,15 +207,13 @@ def learning(case: MethodCase) -> Iterator[str]:
             trial.take_step({name: case.pairs.batch(ids) for name, ids in step.items()}) for step in steps
         ]
         losses.append(fmean(float(result.loss.detach()) for result in results))
+    where = f"over {_LESSONS} rounds of the first epoch"
     if not losses[-1] < losses[0]:
-        first, last = losses[0], losses[-1]
-        yield f"over {_LESSONS} rounds of the first epoch the loss went from {first:.4g} to {last:.4g}"
-    after = _given_above_others(trial)
-    if not after > before:
-        yield (
-            f"over {_LESSONS} rounds of the first epoch, given pairs scored above others by {before:.3g} at "
-            f"first and by {after:.3g} in the end"
-        )
+        yield f"{where} the loss went from {losses[0]:.4g} to {losses[-1]:.4g}"
+    for said, measure in measures.items():
+        first, last = before[said], measure(trial)
+        if first is not None and last is not None and not last > first:
+            yield f"{where}, {said} {first:.3g} at first and {last:.3g} in the end"
 
 
 def _given_above_others(trial: Trial) -> float:
@@ -234,10 +250,15 @@ def same_image(case: MethodCase) -> Iterator[str]:
     """A step bears a batch of which all pairs have the same image, so that there is no negative."""
     given = case.pairs.batch(np.arange(len(case.pairs), dtype=np.int64)).same_image
     alike = given[int(given.sum(1).argmax())].nonzero().squeeze(1).numpy()
+    yield from bears(case, alike, f"{len(alike)} pairs of one image")
+
+
+def bears(case: MethodCase, alike: IntArray, what: str) -> Iterator[str]:
+    """What goes wrong, in the first epoch in which it does, when every stream gives the same pairs."""
     for trial, plan in _planned(case):
         problem = _tried_step(trial, {name: alike for name, ids in plan.streams.items() if len(ids)})
         if problem is not None:
-            yield f"with {len(alike)} pairs of one image in epoch {trial.epoch}, training_step {problem}"
+            yield f"with {what} in epoch {trial.epoch}, training_step {problem}"
             return
 
 

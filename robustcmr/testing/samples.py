@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,7 +80,34 @@ def sample_texts(spec: DataSpec, n: int, seed: int = 0) -> TextBatch:
     return TextBatch(tokens, mask, vectors)
 
 
-class SamplePairs:
+class Sample(ABC):
+    """Training pairs made up for a method, and what it is built with.
+
+    Attributes:
+        spec: what a matcher is told of them.
+    """
+
+    spec: DataSpec
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pairs."""
+
+    @abstractmethod
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Some pairs; with a generator they are augmented."""
+
+    @abstractmethod
+    def matcher(self) -> Matcher:
+        """A fresh matcher that learns from them."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """What a method is built with behind the number of pairs and the batch size, by name."""
+        return {}
+
+
+class SamplePairs(Sample):
     """Training pairs that are easily learnt: captions name the kinds of region their image shows.
 
     A quarter of the captions is given a wrong image. Nothing says which.
@@ -121,6 +150,10 @@ class SamplePairs:
             torch.from_numpy(np.asarray(pair_ids, dtype=np.int64)),
             torch.from_numpy(given[:, None] == given[None, :]),
         )
+
+    def matcher(self) -> Matcher:
+        """The smallest one that reads regions and words."""
+        return SampleMatcher(SampleOptions(), self.spec)
 
 
 class SampleOptions(Options):

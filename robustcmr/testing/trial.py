@@ -14,7 +14,7 @@ from torch import nn
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
-from robustcmr.testing.samples import SampleMatcher, SampleOptions, SamplePairs
+from robustcmr.testing.samples import Sample
 from robustcmr.training.batches import EpochBatches, step_ids
 from robustcmr.training.checkpoint import load_modules, load_state, save_checkpoint
 from robustcmr.training.optimiser import build_optimiser
@@ -31,7 +31,9 @@ class SampleOptim:
 
     name: str = "adam"
     lr: float = 5e-3
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    schedule: str = "milestones"
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
     warmup_steps: int = 0
@@ -53,7 +55,7 @@ class MethodCase:
     config: Options
     epochs: int
     batch_size: int
-    pairs: SamplePairs
+    pairs: Sample
 
     def start(self, seed: int = 0) -> Trial:
         """A fresh trial; another seed, other weights."""
@@ -71,11 +73,11 @@ class Trial:
     def __init__(self, case: MethodCase, seed: int) -> None:
         self.case = case
         seed_everything(seed)
-        self.matchers: list[Matcher] = [
-            SampleMatcher(SampleOptions(), case.pairs.spec) for _ in range(case.cls.n_matchers)
-        ]
+        self.matchers: list[Matcher] = [case.pairs.matcher() for _ in range(case.cls.n_matchers)]
         make: Any = case.cls
-        self.method: Method = make(case.config, self.matchers, len(case.pairs), case.batch_size)
+        self.method: Method = make(
+            case.config, self.matchers, len(case.pairs), case.batch_size, *case.pairs.sizes.values()
+        )
         self.epoch, self.step = 0, 0
         self.plan: EpochPlan | None = None
 

@@ -4,32 +4,53 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from robustcmr.data.base import TrainingData
+from robustcmr.data.base import DataSet, TrainingData
+from robustcmr.evaluation.scoring import Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
-from robustcmr.types import DataSpec, Division, FloatArray, PairsTable, Rematch
+from robustcmr.types import DataSpec, Division, LabelBelief, Rematch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well one model, or an ensemble declared as such, retrieves on a split, as plain values.
+
+    Attributes:
+        protocol: what the field calls it, such as ``1K`` or ``full``.
+        metrics: of the mean of the models' scores; averaged over folds where there are some.
+        by_model: of each model alone, in the order given.
+        by_fold: of each fold; one entry where there are no folds.
+    """
+
+    protocol: str
+    metrics: dict[str, Any]
+    by_model: list[dict[str, Any]]
+    by_fold: list[dict[str, Any]]
 
 
 class Track(ABC):
     """Data ready for a run, and how its splits are measured.
 
     Attributes:
+        name: ``pairs`` or ``labels``.
+        data: the opened data set.
         spec: what a matcher must know of the data.
         training: the training pairs as given.
     """
 
+    name: ClassVar[str]
+    data: DataSet
     spec: DataSpec
     training: TrainingData
 
-    @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that can be measured."""
+        return tuple(self.data.splits())
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
@@ -39,7 +60,42 @@ class Track(ABC):
     def save(self, run: RunFolder) -> None:
         """Write into a run folder what is needed to build the same track again."""
 
+    def method_arguments(self, matchers: Sequence[Matcher], device: torch.device) -> tuple[Any, ...]:
+        """What a method is built with behind the arguments that all methods share; nothing by default.
+
+        Args:
+            matchers: those to be trained, which are looked at before training begins.
+            device: where they are.
+
+        Raises:
+            UserError: such matchers cannot be trained on this track's data.
+        """
+        del matchers, device
+        return ()
+
     @abstractmethod
+    def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
+        """Matchers together with a split as this run reads it."""
+
+    @abstractmethod
+    def measure(
+        self,
+        members: Sequence[Member],
+        split: str,
+        device: torch.device,
+        folds: int | None = None,
+        after_block: Callable[[], None] | None = None,
+    ) -> Measured:
+        """Measure a split with the mean score of some models, each of which may read it its own way.
+
+        Args:
+            members: one or more.
+            split: which one.
+            device: where the matchers are.
+            folds: measure that many consecutive parts and average; None measures the whole.
+            after_block: called now and then, such as to ask whether to stop.
+        """
+
     def evaluate(
         self,
         matchers: Sequence[Matcher],
@@ -48,24 +104,19 @@ class Track(ABC):
         folds: int | None = None,
         after_block: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """Measure a split with the mean score of some matchers, as plain values.
+        """Measure a split with the mean score of some matchers of this run; see :meth:`measure`."""
+        return self.measure(self.members(matchers, split), split, device, folds, after_block).metrics
+
+    @abstractmethod
+    def diagnose(self, belief: Division | LabelBelief) -> Mapping[str, Mapping[str, Any]]:
+        """Hold what a method believes against the hidden truth; empty where the truth is not known.
 
         Args:
-            matchers: one or more; their scores are averaged.
-            split: which one.
-            device: where the matchers are.
-            folds: measure that many consecutive parts and average; None measures the whole.
-            after_block: called now and then, such as to ask whether to stop.
-        """
+            belief: of the kind that belongs to the track.
 
-    def diagnose(self, division: Division) -> dict[str, float]:
-        """Hold a division against the hidden truth; empty where the truth is not known.
-
-        Args:
-            division: which training pairs a method believes clean.
+        Returns:
+            Measures under a heading each.
         """
-        del division
-        return {}
 
     def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
         """What is right in a rematching, as sums to add up by key; empty where the truth is not known."""
@@ -76,28 +127,6 @@ class Track(ABC):
         """Shares from added sums of :meth:`judge_rematch`; empty where nothing was judged."""
         del sums
         return {}
-
-    def mismatched(self) -> npt.NDArray[np.bool_] | None:
-        """(N,) which training pairs are wrong, for reports alone; None where the truth is not known."""
-        return None
-
-    def pairs_table(
-        self,
-        division: Division,
-        matcher: Matcher,
-        scores: FloatArray,
-        device: torch.device,
-    ) -> PairsTable | None:
-        """What is believed of every training pair; None where pairs are not what is judged.
-
-        Args:
-            division: which training pairs are believed clean.
-            matcher: what to suggest other images by.
-            scores: (N,) that matcher's score of each given pair.
-            device: where the matcher is.
-        """
-        del division, matcher, scores, device
-        return None
 
     @abstractmethod
     def selection_score(self, measured: dict[str, Any]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from robustcmr.config.schema import TextOptions
 from robustcmr.data.base import ImageStore, PairsSplit, TextReader
 from robustcmr.data.pictures import PicturePixels, Processor
@@ -12,9 +14,16 @@ from robustcmr.types import MatcherInputs
 
 
 def text_reader(
-    options: TextOptions, split: PairsSplit, saved: RunFolder | None, inputs: MatcherInputs
+    options: TextOptions, captions: Iterable[str], saved: RunFolder | None, inputs: MatcherInputs
 ) -> TextReader:
-    """The pretrained tokenizer the matcher asks for, or the vocabulary of the run."""
+    """The pretrained tokenizer the matcher asks for, or the vocabulary of the run.
+
+    Args:
+        options: how captions are read.
+        captions: those of the training split, from which a vocabulary is built where there is none yet.
+        saved: a run folder whose vocabulary is used where it has one.
+        inputs: what the matcher reads.
+    """
     if inputs.tokenizer is not None:
         if options.vocabulary is not None:
             raise ConfigError(
@@ -28,7 +37,13 @@ def text_reader(
         return Vocabulary.load(saved.vocabulary)
     if options.vocabulary is not None:
         return Vocabulary.load(options.vocabulary)
-    return Vocabulary.build(split.captions, options.min_count)
+    return Vocabulary.build(captions, options.min_count)
+
+
+def save_reader(reader: TextReader, run: RunFolder) -> None:
+    """Write ``vocabulary.json``, unless captions are read by a pretrained tokenizer."""
+    if isinstance(reader, Vocabulary):
+        reader.save(run.vocabulary)
 
 
 def picture_processor(name: str) -> Processor:

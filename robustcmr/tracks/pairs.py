@@ -9,24 +9,21 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from noise_injection import NoiseError, NoiseRecord, load_noise, make_mismatch, save_noise
+from noise_injection import NoiseRecord, save_noise
 from robustcmr.config.resolve import RunConfig
-from robustcmr.config.schema import EvaluationOptions, NoiseOptions
+from robustcmr.config.schema import EvaluationOptions
 from robustcmr.data.augmentation import Augmentation
 from robustcmr.data.base import ImageStore, PairsData, PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.pictures import Processor
-from robustcmr.data.store import first_non_finite
-from robustcmr.data.vocabulary import Vocabulary
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
@@ -34,14 +31,15 @@ from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
-from robustcmr.tracks.base import Track
-from robustcmr.tracks.inputs import image_store, picture_processor, text_reader
+from robustcmr.tracks.base import Measured, Track
+from robustcmr.tracks.inputs import image_store, picture_processor, save_reader, text_reader
+from robustcmr.tracks.noise import given_pairs, refuse_non_finite
 from robustcmr.types import (
     Correspondence,
     DataSpec,
     Division,
     FloatArray,
-    IntArray,
+    LabelBelief,
     MatcherInputs,
     PairsTable,
     Rematch,
@@ -64,6 +62,8 @@ class PairsTrack(Track):
         evaluation: batch and block sizes.
     """
 
+    name = "pairs"
+
     def __init__(
         self,
         data: PairsData,
@@ -75,7 +75,7 @@ class PairsTrack(Track):
         noise: NoiseRecord,
         evaluation: EvaluationOptions,
     ) -> None:
-        self.data = data
+        self.data: PairsData = data
         self.reader = reader
         self._processor = processor
         self.training: TrainingPairs = training
@@ -102,15 +102,12 @@ class PairsTrack(Track):
         split = data.split("train")
         fingerprint = data.fingerprint("train")
         inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
-        reader = text_reader(settings.text, split, saved, inputs)
+        reader = text_reader(settings.text, split.captions, saved, inputs)
         processor = None if inputs.image_processor is None else picture_processor(inputs.image_processor)
         images = image_store(split, processor)
-        if saved is not None and saved.noise.exists():
-            given, noise = _load(saved.noise, split, fingerprint)
-        else:
-            if saved is None:  # else it was looked at when the run began
-                _refuse_non_finite(split)
-            given, noise = _inject(settings.noise, settings.seed, split, fingerprint)
+        if saved is None:  # else it was looked at when the run began
+            refuse_non_finite(split.name, {"images": split.features, "captions": split.text_vectors})
+        given, noise = given_pairs(settings, split, fingerprint, saved)
         captions = TokenTable.from_captions(split.captions, reader)
         training = TrainingPairs(
             images,
@@ -145,16 +142,13 @@ class PairsTrack(Track):
         """Memory for one block of scores."""
         return self._evaluation.block_mib * 2**20
 
-    def splits(self) -> tuple[str, ...]:
-        """Names of the splits that can be measured."""
-        return tuple(self.data.splits())
-
     def provenance(self) -> dict[str, Any]:
         """Data fingerprint and everything about the noise."""
         return {
-            "track": "pairs",
+            "track": self.name,
             "data_fingerprint": self.noise.data_fingerprint,
             "training_pairs": len(self.training),
+            "noise_kind": self.noise.kind,
             "protocol": self.noise.protocol,
             "noise_ratio": self.noise.ratio_asked,
             "noise_ratio_realised": self._truth.mismatched_share(self.training.correspondence),
@@ -165,39 +159,45 @@ class PairsTrack(Track):
     def save(self, run: RunFolder) -> None:
         """Write ``noise.npz``, and ``vocabulary.json`` unless captions are read by a pretrained tokenizer."""
         save_noise(run.noise, self.training.correspondence.image_of_caption, self.noise)
-        if isinstance(self.reader, Vocabulary):
-            self.reader.save(run.vocabulary)
+        save_reader(self.reader, run)
 
-    def evaluate(
+    def measure(
         self,
-        matchers: Sequence[Matcher],
+        members: Sequence[Member],
         split: str,
         device: torch.device,
         folds: int | None = None,
         after_block: Callable[[], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Measured:
         """Retrieval both ways over a split; see :class:`Track`."""
         result = evaluate_split(
-            self.members(matchers, split),
+            members,
             self.data.split(split).image_of_caption,
             device,
             folds,
             self.block_bytes,
             None if after_block is None else lambda *_: after_block(),
         )
-        return result.metrics.to_dict()
+        return Measured(
+            result.protocol,
+            result.metrics.to_dict(),
+            [metrics.to_dict() for metrics in result.by_model],
+            [metrics.to_dict() for metrics in result.by_fold],
+        )
 
     @property
     def truth_is_known(self) -> bool:
         """Whether the pairing as written is right, so that beliefs about it can be judged."""
         return self.data.split("train").trusted
 
-    def diagnose(self, division: Division) -> dict[str, float]:
-        """Detection, calibration and noise rate of a division; see :class:`Track`."""
+    def diagnose(self, belief: Division | LabelBelief) -> dict[str, dict[str, float]]:
+        """Detection, calibration and noise rate of a ``division``; see :class:`Track`."""
+        if not isinstance(belief, Division):
+            raise PluginError(
+                f"the method believes a {type(belief).__name__} of pairs without classes; return a Division"
+            )
         mismatched = self.mismatched()
-        if mismatched is None:
-            return {}
-        return diagnose_division(division, mismatched).to_dict()
+        return {} if mismatched is None else {"division": diagnose_division(belief, mismatched).to_dict()}
 
     def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
         """Sums of :class:`RematchQuality`; see :class:`Track`."""
@@ -220,7 +220,14 @@ class PairsTrack(Track):
         scores: FloatArray,
         device: torch.device,
     ) -> PairsTable:
-        """Beliefs, and for every caption the best other image of the training set; see :class:`Track`."""
+        """Beliefs, and for every caption the best other image of the training set.
+
+        Args:
+            division: which training pairs are believed clean.
+            matcher: what to suggest other images by.
+            scores: (N,) that matcher's score of each given pair.
+            device: where the matcher is.
+        """
         split, given = self.data.split("train"), self.training.correspondence.image_of_caption
         most, size = self._evaluation.rematch_images, self._evaluation.batch_size
         candidates = np.arange(split.n_images, dtype=np.int64)
@@ -286,82 +293,3 @@ class PairsTrack(Track):
     def selection_score(self, measured: dict[str, Any]) -> float:
         """The sum of the six recalls."""
         return float(measured["rsum"])
-
-
-def evaluate_ensemble(
-    parts: Sequence[tuple[PairsTrack, Sequence[Matcher]]],
-    split: str,
-    device: torch.device,
-    folds: int | None = None,
-) -> dict[str, Any]:
-    """Measure a split with the mean score of the matchers of several runs, as plain values.
-
-    Args:
-        parts: at least one run's track and matchers.
-        split: which split; every run must read the same one.
-        device: where the matchers are.
-        folds: measure that many consecutive parts and average; None measures the whole.
-
-    Raises:
-        DataError: there is no such split, or the runs were trained for other data.
-    """
-    first = parts[0][0]
-    fingerprints = [track.data.fingerprint(split) for track, _ in parts]
-    if len(set(fingerprints)) > 1:
-        raise DataError(
-            f"these runs are of different data: their {split} splits have the fingerprints "
-            f"{', '.join(dict.fromkeys(fingerprints))}; an ensemble needs runs of the same data"
-        )
-    result = evaluate_split(
-        [member for track, matchers in parts for member in track.members(matchers, split)],
-        first.data.split(split).image_of_caption,
-        device,
-        folds,
-        first.block_bytes,
-    )
-    return {
-        "split": split,
-        "protocol_name": result.protocol,
-        "folds": folds,
-        "n_models": result.n_models,
-        "data_fingerprint": fingerprints[0],
-        "metrics": result.metrics.to_dict(),
-        "by_model": [metrics.to_dict() for metrics in result.by_model],
-        "by_fold": [metrics.to_dict() for metrics in result.by_fold],
-    }
-
-
-def _inject(
-    options: NoiseOptions, seed: int, split: PairsSplit, fingerprint: str
-) -> tuple[IntArray, NoiseRecord]:
-    truth = split.image_of_caption
-    if options.file is not None:
-        return _load(options.file, split, fingerprint)
-    noise_seed = seed if options.seed is None else options.seed
-    try:
-        return make_mismatch(
-            truth, split.n_images, options.ratio, options.protocol, noise_seed, options.derange, fingerprint
-        )
-    except NoiseError as error:
-        raise DataError(str(error)) from error
-
-
-def _load(path: Path, split: PairsSplit, fingerprint: str) -> tuple[IntArray, NoiseRecord]:
-    try:
-        return load_noise(path, split.image_of_caption, split.n_images, fingerprint)
-    except NoiseError as error:
-        raise DataError(str(error)) from error
-
-
-def _refuse_non_finite(split: PairsSplit) -> None:
-    for store, whose in ((split.features, "images"), (split.text_vectors, "captions")):
-        if store is None:
-            continue
-        found = first_non_finite(store, limit=store.shape[0])
-        if found:
-            places = ", ".join(f"{whose[:-1]} {row} ({regions} regions)" for row, regions in found[:3])
-            raise DataError(
-                f"the {split.name} features hold NaN or infinite numbers in {len(found)} of "
-                f"{store.shape[0]} {whose}, first {places}; repair the file, "
-                "'robustcmr data check' lists more"
-            )

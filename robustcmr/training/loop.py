@@ -72,9 +72,10 @@ class Trainer:
         self.plan: EpochPlan | None = None
         self.sums: dict[str, float] = {}
         self.rematch_sums: dict[str, float] = {}
-        self.diagnosis: dict[str, float] = {}
+        self.diagnosis: dict[str, Any] = {}
         self.epoch_seconds = 0.0
         self.seconds = 0.0
+        self._n_steps = 1
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
@@ -172,6 +173,7 @@ class Trainer:
         batches = EpochBatches(self.track.training, steps, settings.seed, self.epoch)
         for module in self.modules.values():
             module.train()
+        self._n_steps = len(steps)
         progress.begin_epoch(self.epoch, len(steps), self.step)
         for batch in batches.from_step(self.step, settings.training.workers):
             started = time.monotonic()
@@ -203,16 +205,16 @@ class Trainer:
 
     def _judged(self, plan: EpochPlan) -> EpochPlan:
         """Have what a new plan believes judged, and the plan without it; training never sees the verdict."""
-        self.diagnosis = {} if plan.division is None else self.track.diagnose(plan.division)
+        self.diagnosis = {} if plan.belief is None else dict(self.track.diagnose(plan.belief))
         self.rematch_sums = {}
-        return replace(plan, division=None)
+        return replace(plan, belief=None)
 
     def _judge(self, rematch: Rematch) -> None:
         for name, value in self.track.judge_rematch(rematch).items():
             self.rematch_sums[name] = self.rematch_sums.get(name, 0.0) + value
 
     def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
-        set_lr(self.optimiser, lr_factor(self.settings.optim, self.epoch, self.global_step))
+        set_lr(self.optimiser, self._lr_factor(self.step / self._n_steps))
         result = self.method.training_step(batches)
         loss = float(result.loss.detach())
         if not math.isfinite(loss):
@@ -261,10 +263,10 @@ class Trainer:
         row = {
             "epoch": self.epoch + 1,
             **means,
-            "lr": lr_factor(settings.optim, self.epoch, self.global_step) * settings.optim.lr,
+            "lr": self._lr_factor(1.0) * settings.optim.lr,
             "steps": int(steps),
             **self.plan.metrics,
-            **({"division": self.diagnosis} if self.diagnosis else {}),
+            **self.diagnosis,
             **({"rematch": self.track.rematch_quality(self.rematch_sums)} if self.rematch_sums else {}),
             settings.evaluation.select: measured,
             "pairs_seen": int(pairs),
@@ -283,6 +285,11 @@ class Trainer:
         self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
         self.run.write_metrics(self.rows)
         self.save()
+
+    def _lr_factor(self, share: float) -> float:
+        """What multiplies every learning rate when a share of the epoch is done."""
+        done = (self.epoch + share) / self.settings.training.epochs
+        return lr_factor(self.settings.optim, self.epoch, self.global_step, done)
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,16 @@ class OptimSettings(Protocol):
     @property
     def weight_decay(self) -> float:
         """Weight decay of groups without their own."""
+        ...
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Decay of the running means of the gradient and of its square."""
+        ...
+
+    @property
+    def schedule(self) -> str:
+        """``milestones`` or ``cosine``."""
         ...
 
     @property
@@ -56,21 +67,24 @@ def build_optimiser(groups: Sequence[dict[str, Any]], settings: OptimSettings) -
     ]
     kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     optimiser: torch.optim.Optimizer = kinds[settings.name](
-        prepared, lr=settings.lr, weight_decay=settings.weight_decay
+        prepared, lr=settings.lr, betas=tuple(settings.betas), weight_decay=settings.weight_decay
     )
     return optimiser
 
 
-def lr_factor(settings: OptimSettings, epoch: int, global_step: int) -> float:
-    """What multiplies every learning rate, in (0, 1].
+def lr_factor(settings: OptimSettings, epoch: int, global_step: int, done: float) -> float:
+    """What multiplies every learning rate, in [0, 1].
 
     Args:
         settings: the ``optim`` section.
         epoch: from 0.
         global_step: steps taken before this one.
+        done: share of the whole training that has passed, in 0..1; the cosine falls by it from 1 to 0.
     """
-    passed = sum(epoch >= milestone for milestone in settings.milestones)
     warm = min(1.0, (global_step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "cosine":
+        return warm * 0.5 * (1.0 + math.cos(math.pi * done))
+    passed = sum(epoch >= milestone for milestone in settings.milestones)
     return float(settings.decay**passed * warm)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from robustcmr.data.base import TrainingData
 from robustcmr.evaluation.scoring import evaluation_mode
-from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.training.seeds import generator_for
-from robustcmr.types import FloatArray, PairBatch
+from robustcmr.types import FloatArray, LabelledVectors, PairBatch
 
 _PURPOSE = 3
 
@@ -62,3 +62,21 @@ class TrainingSetScorer:
                 if self._after_batch is not None:
                     self._after_batch()
         return gathered
+
+    def vectors(self, matcher: Matcher) -> LabelledVectors:
+        """See :class:`robustcmr.methods.base.Scorer`."""
+        n_pairs = len(self._data)
+        images, texts, labels = [], [], []
+        with evaluation_mode(matcher), torch.inference_mode():
+            for start in range(0, n_pairs, self._batch_size):
+                ids = np.arange(start, min(start + self._batch_size, n_pairs), dtype=np.int64)
+                batch = self._data.batch(ids).to(self._device)
+                if batch.labels is None:
+                    raise ValueError("these pairs carry no classes, so there are no labelled vectors")
+                images.append(pooled_vectors(matcher.encode_images(batch.images)).float())
+                texts.append(pooled_vectors(matcher.encode_texts(batch.texts)).float())
+                labels.append(batch.labels)
+                if self._after_batch is not None:
+                    self._after_batch()
+        # cloned outside of inference mode, so that a method may compute with them as with any tensor
+        return LabelledVectors(*(torch.cat(parts).clone() for parts in (images, texts, labels)))

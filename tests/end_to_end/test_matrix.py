@@ -1,6 +1,6 @@
-"""Every matcher with every method of the pairs track: two steps of training, and an evaluation.
+"""Every matcher with every method: two steps of training and an evaluation, on both tracks.
 
-Both are taken from what is registered, so that a new one joins by existing.
+All are taken from what is registered, so that a new one joins by existing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,28 @@ from PIL import Image
 
 from robustcmr import plugins
 from robustcmr.config.resolve import resolve
+from robustcmr.errors import PluginError
 from robustcmr.run import train
 
 # options of matchers that do not start without them; {clip} is the folder of a tiny CLIP
 OPTIONS = {"clip": {"weights": "{clip}"}}
+# those that make a method do in two epochs what it does later by itself
+METHOD_OPTIONS = {"l2rm": {"warmup_epochs": 1}, "uot_rcl": {"warmup_epochs": 1}}
+# matchers that read a vector of each image and text and give one
+VECTOR_MATCHERS = ("two_tower", "embeddings")
+
+
+def methods_of(track):
+    """Names of the track's methods; one that cannot be loaded is in both matrices, to fail there by name."""
+    found = []
+    for name in plugins.methods.names():
+        try:
+            fits = plugins.methods.load(name).track == track
+        except PluginError:
+            fits = True
+        if fits:
+            found.append(name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +52,34 @@ def pictures(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("method", plugins.methods.names())
+@pytest.fixture
+def folder(data_folder):
+    """Region features and captions, with a vector of each caption."""
+    rng = np.random.default_rng(0)
+    for captions in data_folder.glob("*_caps.txt"):
+        rows = len(captions.read_text().splitlines())
+        vectors = rng.normal(size=(rows, 6)).astype(np.float32)
+        np.save(captions.with_name(captions.name.replace("_caps.txt", "_txts.npy")), vectors)
+    return data_folder
+
+
+@pytest.mark.parametrize("method", methods_of("pairs"))
 @pytest.mark.parametrize("matcher", plugins.matchers.names())
-def test_two_steps_and_an_evaluation(matcher, method, data_folder, clip_folder, pictures, tmp_path):
+def test_pairs_two_steps_and_an_evaluation(matcher, method, folder, clip_folder, pictures, tmp_path):
     options = {key: value.format(clip=clip_folder) for key, value in OPTIONS.get(matcher, {}).items()}
     cls = plugins.matchers.load(matcher)
     reads_pictures = cls.inputs(cls.Config(**options)).image_processor is not None
     data = (
         {"name": "images", "root": str(pictures)}
         if reads_pictures
-        else {"name": "precomp", "root": str(data_folder)}
+        else {"name": "precomp", "root": str(folder)}
     )
-    warmup = {"warmup_epochs": 1} if method == "l2rm" else {}
     run = train(
         resolve(
             {
                 "data": data,
                 "matcher": {"name": matcher, **options},
-                "method": {"name": method, **warmup},
+                "method": {"name": method, **METHOD_OPTIONS.get(method, {})},
                 "noise": {"ratio": 0.4},
                 "training": {"epochs": 2, "batch_size": 48 if reads_pictures else 200, "device": "cpu"},
                 "evaluation": {"test": None},
@@ -62,3 +90,26 @@ def test_two_steps_and_an_evaluation(matcher, method, data_folder, clip_folder, 
     results = run.read_results()
     assert results["parameters"] > 0
     assert 0 < results["splits"]["dev"]["rsum"] <= 600
+
+
+@pytest.mark.parametrize("protocol", ["shared", "per_modality"])
+@pytest.mark.parametrize("method", methods_of("labels"))
+@pytest.mark.parametrize("matcher", VECTOR_MATCHERS)
+def test_labels_two_steps_and_an_evaluation(matcher, method, protocol, labelled_folder, tmp_path):
+    run = train(
+        resolve(
+            {
+                "data": {"name": "labelled", "root": str(labelled_folder)},
+                "matcher": {"name": matcher, "dim": 8},
+                "method": {"name": method, **METHOD_OPTIONS.get(method, {})},
+                "noise": {"ratio": 0.4, "kind": "symmetric", "protocol": protocol},
+                "training": {"epochs": 2, "batch_size": 60, "device": "cpu"},
+                "evaluation": {"test": None},
+            }
+        ),
+        tmp_path / "run",
+    )
+    results = run.read_results()
+    assert results["parameters"] > 0
+    assert (results["track"], results["method"], results["protocol"]) == ("labels", method, protocol)
+    assert 0 < results["splits"]["dev"]["map"] <= 100

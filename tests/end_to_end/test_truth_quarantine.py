@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from noise_injection import NoiseRecord
+from noise_injection import LabelNoiseRecord, NoiseRecord
 from robustcmr.config.resolve import resolve
-from robustcmr.data.base import PairsData
+from robustcmr.data.base import LabelledData, PairsData
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.run import train
-from robustcmr.tracks import pairs
+from robustcmr.tracks import labels, pairs
+from robustcmr.tracks.build import build_track
+from robustcmr.tracks.hidden_labels import HiddenLabels
 from robustcmr.training.loop import Trainer
 from robustcmr.training.scorer import TrainingSetScorer
 
+SECRETS = (HiddenTruth, FittingCells, NoiseRecord, PairsData, pairs.PairsTrack)
+SECRETS += (HiddenLabels, LabelNoiseRecord, LabelledData, labels.LabelsTrack)
 RATIO = 0.4137  # a number that stands nowhere else
 TRUTH = np.arange(200, dtype=np.int64) // 5
 # divides from the second epoch on, and finds two groups whatever the evidence
@@ -69,15 +73,17 @@ def leaks(start: Any, truth: np.ndarray, wrong: np.ndarray | None = None) -> lis
     """What gives the truth or the noise away among all that can be reached."""
     found = []
     for item in reachable(start):
-        if isinstance(item, HiddenTruth | FittingCells | NoiseRecord | PairsData | pairs.PairsTrack):
+        if isinstance(item, SECRETS):
             found.append(type(item).__name__)
         if isinstance(item, torch.Tensor):
             item = item.detach().cpu().numpy()
-        if isinstance(item, np.ndarray) and item.shape == truth.shape and np.array_equal(item, truth):
-            found.append("the true pairing")
-        if isinstance(item, np.ndarray) and wrong is not None and item.shape == wrong.shape:
-            told = [np.array_equal(item, wrong), np.array_equal(item, ~wrong)]
-            found.extend(["the mismatched pairs"] * any(told))
+        if isinstance(item, np.ndarray) and item.size and item.size % truth.size == 0:
+            columns = item.reshape(len(truth), -1).T if len(item) == len(truth) else [item.ravel()]
+            for column in columns:
+                if np.array_equal(column, truth):
+                    found.append("the truth")
+                if wrong is not None and (np.array_equal(column, wrong) or np.array_equal(column, ~wrong)):
+                    found.append("the wrong pairs")
         if isinstance(item, float) and item == RATIO:
             found.append("the noise ratio")
     return found
@@ -175,7 +181,7 @@ def test_the_look_sees_leaks(noisy: dict[str, Any]) -> None:
     """The walker itself: a method handed any of these would be caught."""
     track = pairs.PairsTrack.build(resolve(noisy))
     assert "PairsTrack" in leaks([lambda: track], TRUTH)
-    assert "the true pairing" in leaks({"a": (torch.from_numpy(TRUTH),)}, TRUTH)
+    assert "the truth" in leaks({"a": (torch.from_numpy(TRUTH),)}, TRUTH)
     assert "the noise ratio" in leaks(track.noise, TRUTH)
     assert "Precomputed" in leaks(functools.partial(track.data.fits, "train"), TRUTH)
     assert "FittingCells" in leaks(functools.partial(print, track._fitting), TRUTH)
@@ -184,12 +190,12 @@ def test_the_look_sees_leaks(noisy: dict[str, Any]) -> None:
     method = torch.nn.Module()
     for belief in (wrong, ~wrong, (~wrong).astype(np.float32)):  # a belief that is the truth
         method.belief = torch.from_numpy(belief)
-        assert leaks(method, TRUTH, wrong) == ["the mismatched pairs"]
+        assert leaks(method, TRUTH, wrong) == ["the wrong pairs"]
     method.belief = torch.from_numpy(wrong[::-1].copy())
     assert leaks(method, TRUTH, wrong) == []
     assert leaks(types.SimpleNamespace(inner=HiddenTruth(TRUTH)), TRUTH) == [
         "HiddenTruth",
-        "the true pairing",
+        "the truth",
     ]
 
 
@@ -203,3 +209,119 @@ def test_given_pairs_are_the_noisy_ones(noisy: dict[str, Any]) -> None:
     batch = track.training.batch(ids)
     features = np.load(noisy["data"]["root"] + "/train_ims.npy")
     np.testing.assert_array_equal(batch.images.features.numpy(), features[given[ids]])
+
+
+# corrects from the second epoch on
+UOT_RCL = {"name": "uot_rcl", "warmup_epochs": 1}
+LABEL_METHODS = pytest.mark.parametrize(
+    "method", ["label_ce", "mrl", UOT_RCL], ids=lambda m: m if m is not UOT_RCL else "uot_rcl"
+)
+
+
+@pytest.fixture
+def labelled(labelled_folder: Path) -> dict[str, Any]:
+    return {
+        "data": {"name": "labelled", "root": str(labelled_folder)},
+        "matcher": {"name": "two_tower", "dim": 8, "hidden": [12]},
+        "noise": {"ratio": RATIO},
+        "training": {"epochs": 3, "batch_size": 16, "device": "cpu"},
+    }
+
+
+def labels_of(root: Path) -> np.ndarray:
+    with np.load(root / "train.npz") as file:
+        return np.asarray(file["label"], dtype=np.int64)
+
+
+@pytest.mark.parametrize("protocol", ["shared", "per_modality"])
+@LABEL_METHODS
+def test_garbage_labels_change_no_bit(
+    method: Any,
+    protocol: str,
+    labelled: dict[str, Any],
+    tmp_path: Path,
+    comparable_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = {**labelled, "method": method, "noise": {"ratio": RATIO, "protocol": protocol}}
+    real = train(resolve(tree), tmp_path / "real")
+    garbage = np.random.default_rng(5)
+
+    def lie(true: np.ndarray, n_classes: int) -> HiddenLabels:
+        return HiddenLabels(garbage.integers(0, n_classes, len(true)), n_classes)
+
+    monkeypatch.setattr(labels, "HiddenLabels", lie)
+    fooled = train(resolve(tree), tmp_path / "fooled")
+    assert comparable_run(fooled.path)["weights"] == comparable_run(real.path)["weights"]
+    assert fooled.labels.read_bytes() == real.labels.read_bytes()
+    for mine, other in zip(real.read_metrics(), fooled.read_metrics(), strict=True):
+        assert mine["dev"] == other["dev"]  # splits to measure on are no secret of training
+    told = [run.read_results() for run in (real, fooled)]
+    assert told[0]["noise_ratio_realised"] != told[1]["noise_ratio_realised"]  # type: ignore[index]
+    judged = [found["beliefs"]["correction"] for found in told]  # type: ignore[index]
+    assert judged[0]["corrected_accuracy"] != judged[1]["corrected_accuracy"]
+    if method is UOT_RCL:
+        for mine, other in zip(real.read_metrics()[1:], fooled.read_metrics()[1:], strict=True):
+            assert mine["moved_mass"] > 0  # there was a correction
+            assert mine["noise_rate"] == other["noise_rate"]
+            assert mine["correction"]["given_accuracy"] != other["correction"]["given_accuracy"]
+
+
+@LABEL_METHODS
+def test_no_road_leads_to_the_true_labels(
+    method: Any, labelled: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve({**labelled, "method": method, "training": {**labelled["training"], "epochs": 2}})
+    track = build_track(config)
+    truth = labels_of(Path(labelled["data"]["root"]))
+    wrong = track.training.labels[:, 0] != truth  # type: ignore[attr-defined]
+    assert 0.3 < wrong.mean() <= RATIO
+    looked: set[str] = set()
+    take_step, judged = Trainer._take_step, Trainer._judged
+    score, vectors = TrainingSetScorer.__call__, TrainingSetScorer.vectors
+
+    def look(place: str, *handed: Any) -> None:
+        for thing in handed:
+            assert leaks(thing, truth, wrong) == [], place
+        looked.add(place)
+
+    def look_then_step(self: Trainer, batches: Any) -> Any:
+        look(f"step of epoch {self.epoch}", self.method, self.matchers, batches, self.plan)
+        look("data", self.track.training)
+        return take_step(self, batches)
+
+    def look_then_judge(self: Trainer, plan: Any) -> Any:
+        look("plan", plan, self.method)
+        found = judged(self, plan)
+        look("judged plan", found, self.method)
+        return found
+
+    def look_then_score(self: TrainingSetScorer, evidence: Any, matcher: Any) -> Any:
+        look("scorer", self, evidence, matcher)
+        return score(self, evidence, matcher)
+
+    def look_then_encode(self: TrainingSetScorer, matcher: Any) -> Any:
+        look("scorer", self, matcher)
+        found = vectors(self, matcher)
+        look("vectors", found)
+        return found
+
+    monkeypatch.setattr(Trainer, "_take_step", look_then_step)
+    monkeypatch.setattr(Trainer, "_judged", look_then_judge)
+    monkeypatch.setattr(TrainingSetScorer, "__call__", look_then_score)
+    monkeypatch.setattr(TrainingSetScorer, "vectors", look_then_encode)
+    train(config, tmp_path / "run")
+    assert looked >= {"step of epoch 0", "step of epoch 1", "data", "plan", "judged plan", "vectors"}
+
+
+def test_the_look_sees_labels_that_leak(labelled: dict[str, Any]) -> None:
+    track = build_track(resolve({**labelled, "method": "label_ce"}))
+    truth = labels_of(Path(labelled["data"]["root"]))
+    wrong = track.training.labels[:, 0] != truth  # type: ignore[attr-defined]
+    assert leaks(track.training, truth, wrong) == []
+    assert {"LabelsTrack", "HiddenLabels", "Labelled", "the noise ratio"} <= set(
+        leaks([lambda: track], truth)
+    )
+    both = np.stack([truth[::-1], truth], axis=1)
+    assert leaks({"a": torch.from_numpy(both)}, truth) == ["the truth"]
+    assert leaks(torch.from_numpy(~wrong), truth, wrong) == ["the wrong pairs"]

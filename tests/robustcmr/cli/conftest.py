@@ -2,11 +2,13 @@ import io
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from robustcmr import plugins
 from robustcmr.cli.main import run
 from robustcmr.data.scenes import Scenes
+from robustcmr.data.scenes_labels import ScenesLabels
 
 
 @dataclass
@@ -55,6 +57,34 @@ def few_scenes(monkeypatch, cache):
     monkeypatch.setenv("ROBUSTCMR_CACHE", str(cache))
     monkeypatch.setitem(plugins.datasets._registered, "few-scenes", FewScenes)
     return "few-scenes"
+
+
+@pytest.fixture
+def few_labels(monkeypatch, cache):
+    """The embedded labelled data set under another name, and with few pictures."""
+
+    class FewLabels(ScenesLabels):
+        class Config(ScenesLabels.Config):
+            n_train: int = 18
+            n_dev: int = 9
+            n_test: int = 9
+            text_width: int = 8
+
+    monkeypatch.setenv("ROBUSTCMR_CACHE", str(cache))
+    monkeypatch.setitem(plugins.datasets._registered, "few-labels", FewLabels)
+    return "few-labels"
+
+
+@pytest.fixture
+def labelled_folder(tmp_path):
+    """A folder of labelled features: 9, 6 and 6 pairs of 3 classes."""
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 9), ("dev", 6), ("test", 6)):
+        image, text = rng.normal(size=(n, 5)), rng.normal(size=(n, 4))
+        np.savez(folder / f"{name}.npz", image=image, text=text, label=np.arange(n) % 3)
+    return folder
 
 
 class Terminal(io.StringIO):

@@ -112,3 +112,108 @@ def test_repeated_captions_and_strange_names(robustcmr, make_folder, tmp_path):
     assert "train: 24 captions repeat an earlier one" in outcome.out
     first_cells = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("│")]
     assert sorted(first_cells) == ["[bold]dev", "[x]", "train"]
+
+
+# labelled features
+
+
+def rows_of(out):
+    """Cells of the tables' rows, by the first cell."""
+    lines = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
+
+
+def test_labelled_features_are_known_by_their_files(robustcmr, labelled_folder):
+    outcome = robustcmr("data", "check", labelled_folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = rows_of(outcome.out)
+    assert rows["train"][0] == "9"
+    assert rows["train"][1].startswith("5 numbers, ")
+    assert rows["train"][2].startswith("4 numbers, ")
+    assert (rows["class 0"], rows["class 2"]) == (["3", "2", "2"], ["3", "2", "2"])
+    assert outcome.out.endswith("no problem found\n")
+
+
+def test_labelled_features_as_json(robustcmr, labelled_folder):
+    report = json.loads(robustcmr("data", "check", labelled_folder, "--json", "--data", "labelled").out)
+    assert report["ok"] is True
+    assert report["class_names"] == ["class 0", "class 1", "class 2"]
+    assert [split["class_counts"] for split in report["splits"]] == [[3, 3, 3], [2, 2, 2], [2, 2, 2]]
+    assert report["splits"][0]["image"]["shape"] == [9, 1, 5]
+
+
+def test_published_sizes_of_labelled_data(robustcmr, labelled_folder):
+    for name in ("train", "dev", "test"):
+        columns = dict(np.load(labelled_folder / f"{name}.npz"))
+        more = {key: np.concatenate([column] * 4) for key, column in columns.items()}
+        more["label"] = np.arange(len(more["label"])) % 10
+        np.savez(labelled_folder / f"{name}.npz", **more)
+    outcome = robustcmr("data", "check", labelled_folder, "--data", "wikipedia")
+    assert outcome.code == 0
+    assert "warning: train: 36 pairs; the published split has 2173\n" in outcome.out
+    assert rows_of(outcome.out)["warfare"] == ["3", "2", "2"]
+
+
+def test_damaged_labelled_data_leaves_question_marks(robustcmr, labelled_folder):
+    (labelled_folder / "test.npz").write_bytes(b"nothing of use")
+    outcome = robustcmr("data", "check", labelled_folder)
+    assert outcome.code == 1
+    rows = rows_of(outcome.out)
+    assert rows["test"] == ["?"] * 4
+    assert rows["class 0"] == ["3", "2"]
+    assert outcome.out.splitlines()[-1].startswith("PROBLEM: test: ")
+
+
+def test_where_no_labelled_split_opens(robustcmr, labelled_folder):
+    (labelled_folder / "train.npz").write_bytes(b"nothing of use")
+    outcome = robustcmr("data", "check", labelled_folder)
+    assert outcome.code == 1
+    assert set(rows_of(outcome.out)) == {"train", "dev", "test"}
+    assert outcome.out.count("PROBLEM: ") == 1
+
+
+def test_options_of_the_data_set_can_be_told(robustcmr, labelled_folder):
+    """One file, whose arrays have other names."""
+    columns = np.load(labelled_folder / "train.npz")
+    one = labelled_folder / "all.npz"
+    np.savez(one, a=columns["image"], b=columns["text"], c=columns["label"])
+    outcome = robustcmr("data", "check", one)
+    assert outcome.code == 2
+    assert "all.npz is one file" in outcome.err
+    told = ["data.image=a", "data.text=b", "data.label=c", "data.split_sizes={train: 6, dev: null}"]
+    outcome = robustcmr("data", "check", one, *(word for text in told for word in ("--set", text)))
+    assert outcome.code == 0, outcome.err
+    assert [rows_of(outcome.out)[name][0] for name in ("train", "dev")] == ["6", "3"]
+
+
+def test_options_reach_any_data_set(robustcmr, data_folder):
+    outcome = robustcmr(
+        "data", "check", data_folder, "--data", "precomp", "--set", "data.captions_per_image=4"
+    )
+    assert outcome.code == 1
+    outcome = robustcmr("data", "check", data_folder, "--data", "precomp", "--set", "data.x=4")
+    assert outcome.err.startswith("robustcmr: data.x: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--set", "data.x=1"],
+            "--set tells options of a data set, so name the data set too, with --data NAME",
+        ),
+        (
+            ["--data", "precomp", "--set", "optim.lr=1"],
+            "data check takes options of the data alone, such as --set data.KEY=VALUE, got optim",
+        ),
+    ],
+)
+def test_overrides_that_fit_nothing(robustcmr, data_folder, words, message):
+    outcome = robustcmr("data", "check", data_folder, *words)
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"robustcmr: {message}\n")
+
+
+def test_a_vocabulary_beside_labelled_data(robustcmr, labelled_folder):
+    outcome = robustcmr("data", "check", labelled_folder, "--vocabulary", "words.json")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "robustcmr: --vocabulary is for captions and this is labelled data; leave it out\n"

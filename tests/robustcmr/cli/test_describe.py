@@ -50,13 +50,50 @@ def broken(monkeypatch):
 )
 def test_list(robustcmr, shipped, kind, names):
     outcome = robustcmr("list", kind)
-    lines = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
+    n_columns = 3 if kind in ("methods", "data", "datasets") else 2  # these have a track
+    rows = [line.split(maxsplit=n_columns - 1) for line in outcome.out.splitlines()]
+    lines = {row[0]: row[-1] for row in rows}
     assert outcome.code == 0
     assert outcome.err == ""
     assert set(names) <= set(lines)
     assert all(lines.values())
+    assert all(row[1] in ("pairs", "labels") for row in rows if n_columns == 3)
     as_json = robustcmr("list", kind, "--json")
     assert json.loads(as_json.out) == lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "tracks"),
+    [
+        ("methods", {"l2rm": "pairs", "hinge": "pairs", "mrl": "labels", "label_ce": "labels"}),
+        ("data", {"scenes": "pairs", "f30k": "pairs", "scenes-labels": "labels", "nuswide": "labels"}),
+    ],
+)
+def test_list_shows_the_track_in_a_column_of_its_own(robustcmr, kind, tracks):
+    lines = robustcmr("list", kind).out.splitlines()
+    shown = {line.split()[0]: line.split()[1] for line in lines}
+    assert {name: shown[name] for name in tracks} == tracks
+    (column,) = {line.index(line.split()[1], len(line.split()[0])) for line in lines}
+    assert column > max(map(len, shown))
+
+
+def test_list_where_a_data_set_says_no_track(robustcmr, monkeypatch):
+    from robustcmr.data.scenes import Scenes
+
+    class Odd(Scenes):
+        """Odd."""
+
+        track = None
+
+    monkeypatch.setitem(plugins.datasets._registered, "odd", Odd)
+    (line,) = (line for line in robustcmr("list", "data").out.splitlines() if line.startswith("odd "))
+    assert line.split() == ["odd", "None", "Odd."]
+    assert "\ntrack: None, which is none of pairs, labels\n" in robustcmr("show", "odd").out
+
+
+def test_list_of_nothing(robustcmr, monkeypatch):
+    monkeypatch.setattr(plugins.methods, "names", lambda: [])
+    assert (robustcmr("list", "methods").out, robustcmr("list", "methods").code) == ("", 0)
 
 
 def test_list_shows_the_opening_line_of_a_recipe(robustcmr, shipped):
@@ -107,6 +144,22 @@ def test_show_describes_every_option(robustcmr, words):
     assert "none | bins | mass" in outcome.out
 
 
+def test_show_tells_the_track_and_what_it_takes_by_default(robustcmr):
+    assert "\ntrack: pairs\n\n" in robustcmr("show", "l2rm").out
+    assert "\ntrack: labels\n\n" in robustcmr("show", "mrl").out
+    assert "track:" not in robustcmr("show", "omit").out
+    _, _, labels = robustcmr("show", "nuswide").out.partition("\ntrack: labels\n")
+    assert labels.startswith("a run on it takes by default:\n  matcher: two_tower\n  method: uot_rcl\n")
+    assert {"  optim.betas: [0.5, 0.999]", "  optim.milestones: []", "  training.epochs: 25"} <= set(
+        labels.splitlines()
+    )
+    _, _, pairs = robustcmr("show", "f30k").out.partition("\ntrack: pairs\n")
+    assert pairs.startswith(
+        "a run on it takes by default:\n  matcher: omit\n  method: l2rm\n  noise.kind: mismatch\n"
+        "  noise.protocol: caption\n\n"
+    )
+
+
 def test_show_a_plugin_without_options(robustcmr, monkeypatch):
     from robustcmr.methods.baseline import Hinge
     from robustcmr.options import Options
@@ -118,7 +171,7 @@ def test_show_a_plugin_without_options(robustcmr, monkeypatch):
 
     monkeypatch.setitem(plugins.methods._registered, "bare", Bare)
     outcome = robustcmr("show", "bare")
-    assert outcome.out.endswith("It has [brackets] and no options.\n\nno options\n")
+    assert outcome.out.endswith("It has [brackets] and no options.\n\ntrack: pairs\n\nno options\n")
 
 
 def test_show_a_recipe_is_the_recipe(robustcmr, shipped):
@@ -169,6 +222,39 @@ def test_show_data_without_pictures_lists_captions(robustcmr, data_folder):
     assert outcome.err == "precomp holds features without pictures, so there is no contact sheet\n"
 
 
+def test_show_labelled_data_with_pictures(robustcmr, few_labels, tmp_path):
+    path = tmp_path / "sheet.png"
+    outcome = robustcmr("show", "data", few_labels, "--split", "dev", "--count", "20", "-o", path)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith(f"wrote {path}: 9 pictures of {few_labels} dev with their captions\n")
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_show_labelled_data_without_pictures_tells_the_classes(robustcmr, labelled_folder):
+    outcome = robustcmr("show", "data", "labelled", "--data-root", labelled_folder, "--count", "3")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith(
+        "image 0\n  class: class 0\nimage 1\n  class: class 1\nimage 2\n  class: class 2\n"
+    )
+    assert "so there is no contact sheet" in outcome.err
+
+
+def test_captions_of_labelled_data_stand_below_its_class(robustcmr, monkeypatch, few_labels):
+    import dataclasses
+
+    opened = plugins.datasets.load(few_labels).split
+    monkeypatch.setattr(
+        plugins.datasets.load(few_labels),
+        "split",
+        lambda self, name: dataclasses.replace(opened(self, name), picture=None),
+    )
+    lines = robustcmr("show", "data", few_labels, "--count", "1").out.partition("image 0\n")[2].splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("  class: ")
+    assert " . " in lines[1]
+
+
 def test_show_data_uses_the_names_of_images(robustcmr, data_folder):
     (data_folder / "train_ids.txt").write_text("".join(f"name{i}.jpg\n" for i in range(40)))
     outcome = robustcmr("show", "data", "precomp", "--data-root", data_folder, "--count", "1")
@@ -210,6 +296,22 @@ def test_validate_prints_the_resolved_recipe(robustcmr, tmp_path):
     assert outcome.code == 0
     assert outcome.err == f"{path} is valid: omit + infonce on scenes\n"
     assert resolve(yaml.safe_load(outcome.out)) == resolve(yaml.safe_load(path.read_text()))
+
+
+def test_validate_fills_in_the_defaults_of_the_track(robustcmr, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("data: scenes-labels\nmethod: mrl\noptim: {lr: 0.5}\n")
+    outcome = robustcmr("validate", path)
+    assert outcome.err == f"{path} is valid: two_tower + mrl on scenes-labels\n"
+    tree = yaml.safe_load(outcome.out)
+    assert (tree["noise"]["kind"], tree["noise"]["protocol"]) == ("symmetric", "shared")
+    assert (tree["optim"]["lr"], tree["optim"]["betas"], tree["optim"]["schedule"]) == (
+        0.5,
+        [0.5, 0.999],
+        "cosine",
+    )
+    assert tree["training"]["epochs"] == 25
+    assert resolve(tree) == resolve(yaml.safe_load(path.read_text()))
 
 
 def test_validate_lists_every_problem(robustcmr, tmp_path):

@@ -62,3 +62,13 @@ def test_a_folder_without_a_run(robustcmr, tmp_path):
     outcome = robustcmr("eval", tmp_path)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(f"robustcmr: {tmp_path} holds no run")
+
+
+def test_labelled_runs_are_shown_by_map(robustcmr, monkeypatch):
+    found = {"map": 61.0, "map_i2t": 60.0, "map_t2i": 62.0}
+    told = {"runs": ["a"], "n_models": 1, "protocol_name": "full", "metrics": found}
+    monkeypatch.setattr(jobs, "evaluate", lambda *asked: told)
+    outcome = robustcmr("eval", "runs/a")
+    assert "mAP" in outcome.out
+    assert "test (full)" in outcome.out
+    assert "61.0" in outcome.out

@@ -10,7 +10,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from robustcmr.cli.output import print_recalls, report_run, run_summary, running
+from robustcmr.cli.output import print_measures, report_run, run_summary, running
 from robustcmr.run_folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -20,6 +20,7 @@ RESULTS = {
     "matcher": "omit",
     "method": "hinge",
     "seed": 3,
+    "track": "pairs",
     "n_models": 1,
     "training_pairs": 7500,
     "protocol": "caption",
@@ -129,6 +130,43 @@ def test_the_summary_says_ensembles_and_clean_pairs_aloud():
 def test_ranks_are_shown_where_there_is_room(width, ranks):
     measured = {f"{way}_{key}": 1.0 for way in ("i2t", "t2i") for key in RANKED} | {"rsum": 6.0}
     out = StringIO()
-    print_recalls(Console(file=out, width=width), {"testall (5-fold 1K)": measured})
+    print_measures(Console(file=out, width=width), {"testall (5-fold 1K)": measured})
     assert ("MedR" in out.getvalue()) is ranks
     assert "5-fold" in out.getvalue()
+
+
+LABELLED = {
+    **RESULTS,
+    "track": "labels",
+    "noise_kind": "symmetric",
+    "protocol": "shared",
+    "splits": {"dev": {"map": 61.0, "map_i2t": 60.0, "map_t2i": 62.0}},
+    "beliefs": {"changed": 0.385, "confidence": 0.7, "correction": {"given_accuracy": 0.4, "auroc": 0.93}},
+}
+
+
+def test_the_report_of_a_labelled_run(tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    run.results.write_text(json.dumps(LABELLED))
+    report_run(run, as_json=False)
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("mAP", "61.0", "given right", "93.0"))
+    assert (
+        f"38.5% of the training pairs got another class, all classes are in {run.labels}; "
+        f"the most doubted: robustcmr suspects {tmp_path}\n"
+    ) in said
+    assert said.endswith(f"saved in {tmp_path}\n")
+    run.results.write_text(json.dumps({**LABELLED, "beliefs": {"changed": 0.1, "confidence": 0.7}}))
+    report_run(run, as_json=False)
+    assert "given right" not in capsys.readouterr().out
+
+
+def test_the_summary_tells_how_labels_are_wrong():
+    first, _ = run_summary(LABELLED)
+    assert first.endswith(
+        "seed 3: 39.9% of 7,500 labels wrong (40% asked for, symmetric, shared, noise 0123456789ab)"
+    )
+    first, _ = run_summary({**LABELLED, "protocol": "per_modality", "noise_kind": "instance"})
+    assert "39.9% of 15,000 labels wrong (40% asked for, instance, by modality, noise" in first
+    first, _ = run_summary({**LABELLED, "noise_ratio_realised": 0.0})
+    assert first.endswith("all 7,500 labels as they were written")

@@ -9,6 +9,7 @@ from robustcmr.cli.suspects import suspects
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.reporting import suspects_sheet
+from robustcmr.reporting.labels_table import LabelsTable, write_labels
 from robustcmr.reporting.pairs_table import write_pairs
 from robustcmr.run_folder import RunFolder
 from robustcmr.types import PairsTable
@@ -149,11 +150,13 @@ def test_runs_without_beliefs(tmp_path, few_scenes, call):
     run, _ = start_run(tmp_path / "a", {"name": few_scenes})
     run.pairs.unlink()
     with pytest.raises(
-        RunFolderError, match=r"has no pairs\.csv yet; finish it by 'robustcmr train --resume"
+        RunFolderError, match=r"has no pairs\.csv or labels\.csv yet; finish it by 'robustcmr train --resume"
     ):
         call(run.path)
     run.results.write_text("{}")
-    with pytest.raises(RunFolderError, match=r"has no pairs\.csv: its method does not say which pairs"):
+    with pytest.raises(
+        RunFolderError, match=r"has no pairs\.csv or labels\.csv: its method does not say which pairs"
+    ):
         call(run.path)
 
 
@@ -163,4 +166,69 @@ def test_mistakes_in_the_options(tmp_path, few_scenes, call):
         call(run.path, "--no-sheet", "--output", tmp_path / "x.png")
     run.pairs.write_text("something else\n")
     with pytest.raises(DataError, match="is no table of pairs"):
+        call(run.path)
+
+
+def start_labelled(path, data, wrong=(3, 11)):
+    """A run folder on labelled data: some pairs got the next class, and were noticed."""
+    config = resolve({"data": data, "method": "label_ce"})
+    split = config.data.cls(config.data.options).split("train")
+    n, k = len(split), len(split.class_names)
+    bad = np.isin(np.arange(n), wrong)
+    run = RunFolder(path)
+    run.start(config.to_yaml(), {})
+    write_labels(
+        run.labels,
+        LabelsTable(
+            pair=np.arange(n),
+            given=np.where(bad, (split.labels + 1) % k, split.labels),
+            corrected=split.labels,
+            confidence=np.full(n, 0.75),
+            class_names=split.class_names,
+            evidence=np.arange(n) / 4,
+            caption=split.captions,
+        ),
+    )
+    return run, split
+
+
+FEW = {"name": "scenes-labels", "n_train": 18, "n_dev": 9, "n_test": 9}
+
+
+def test_doubted_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeypatch):
+    monkeypatch.setenv("ROBUSTCMR_CACHE", str(cache))
+    run, split = start_labelled(tmp_path / "a", FEW)
+    out, _ = call(run.path)
+    lines = [line for line in out.splitlines() if "0.750" in line]
+    for line, pair in zip(lines, (11, 3), strict=True):
+        own = split.labels[pair]
+        assert line.split()[0] == str(pair)
+        assert f"{split.class_names[(own + 1) % 9]}  " in line
+        assert split.class_names[own] in line
+        assert f"{pair / 4:.3f}" in line
+        assert split.captions[pair][:30] in line
+    assert "2 of 18 pairs (11.1%) are believed to have a wrong class, all of them shown" in out
+    assert f"wrote {run.suspects}" in out
+    with Image.open(run.suspects) as sheet:
+        assert sheet.width > 300
+    found = json.loads(call(run.path, "--json", "--top", 1).out)
+    assert (found["pairs"], found["suspected"], [row["pair"] for row in found["suspects"]]) == (18, 2, [11])
+    assert found["suspects"][0]["corrected_name"] == split.class_names[split.labels[11]]
+    text = run.labels.read_text(encoding="utf-8")
+    run.labels.write_text(text.replace(split.captions[11], "another"), encoding="utf-8")
+    with pytest.raises(DataError, match="not the data the run was trained on"):
+        call(run.path)
+
+
+def test_labels_without_pictures_or_doubts(tmp_path, call, make_labelled_folder):
+    labelled_folder = make_labelled_folder(tmp_path / "data")
+    run, _ = start_labelled(tmp_path / "a", {"name": "labelled", "root": str(labelled_folder)})
+    out, err = call(run.path)
+    assert "2 of 60 pairs" in out
+    assert "caption" not in out
+    assert err.endswith("labelled holds features without pictures, so there is no contact sheet\n")
+    run, _ = start_labelled(tmp_path / "b", {"name": "labelled", "root": str(labelled_folder)}, wrong=())
+    assert call(run.path).out == "none of 60 pairs is suspected\n"
+    run.labels.write_text("something else\n")
+    with pytest.raises(DataError, match="is no table of labels"):
         call(run.path)

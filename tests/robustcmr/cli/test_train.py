@@ -68,6 +68,35 @@ def test_every_flag_reaches_its_key(robustcmr, asked, tmp_path):
     assert (asked["output"], asked["overwrite"]) == (Path("here"), True)
 
 
+def test_flags_of_the_labels_track(robustcmr, asked):
+    outcome = robustcmr(
+        *("train", "--json", "--data", "scenes-labels", "--method", "mrl", "--noise", "0.4"),
+        *("--noise-kind", "instance", "--noise-protocol", "per_modality"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert asked["config"] == resolve(
+        {
+            "data": "scenes-labels",
+            "method": "mrl",
+            "noise": {"ratio": 0.4, "kind": "instance", "protocol": "per_modality"},
+        }
+    )
+    assert asked["config"].matcher.name == "two_tower"
+
+
+def test_the_kind_of_noise_is_a_flag_of_pairs_too(robustcmr, asked):
+    assert robustcmr("train", "--json", "--noise-kind", "mismatch").code == 0
+    assert asked["config"] == resolve({})
+
+
+def test_help_tells_what_each_track_takes(robustcmr, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(robustcmr("train", "--help").out.split())
+    assert "mismatch for pairs; symmetric, asymmetric or instance for labels." in shown
+    assert "caption or image for pairs; shared or per_modality for labels." in shown
+    assert "Share of the pairs to mismatch, or of the labels to make wrong, in [0, 1)." in shown
+
+
 def test_a_zero_flag_is_given_all_the_same(robustcmr, asked, tmp_path):
     """``--noise 0`` and ``--seed 0`` win over a recipe, though they are false in Python's eyes."""
     (tmp_path / "own.yaml").write_text("seed: 4\nnoise: {ratio: 0.4, seed: 7}\ntraining: {epochs: 3}\n")
@@ -96,6 +125,7 @@ def test_resuming(robustcmr, asked):
     "extra",
     [
         ["--noise", "0"],
+        ["--noise-kind", "mismatch"],
         ["--seed", "0"],
         ["--config", "x"],
         ["--set", "a=1"],
@@ -118,7 +148,15 @@ def test_resuming_takes_no_other_option(robustcmr, asked, extra):
         (["--precision", "fp8"], "training.precision: got 'fp8', expected fp32, bf16 or fp16"),
         (["--device", "gpu"], "training.device: unknown device 'gpu', expected auto, cpu"),
         (["--seed", "-1"], "seed: got -1, expected a whole number in [0, 4294967296)"),
-        (["--noise-protocol", "images"], "noise.protocol: got 'images', expected caption or image; did you"),
+        (["--noise-protocol", "images"], "noise.protocol: got 'images', expected caption, image, shared or"),
+        (
+            ["--noise-kind", "symmetric"],
+            "noise.kind: got 'symmetric', and the data set 'scenes' is of the pairs",
+        ),
+        (
+            ["--data", "scenes-labels", "--method", "hinge"],
+            "method.name: method 'hinge' is for the pairs track",
+        ),
         (["--method", "hing"], "method.name: unknown method 'hing'; did you mean 'hinge'?"),
         (["--data", "f30k"], "data.root: missing, set it with --set data.root=VALUE or --data-root DIR"),
         (["--set", "optim.lr"], "cannot read the override 'optim.lr', expected KEY=VALUE"),

@@ -1,10 +1,11 @@
 """Options in words."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from robustcmr.config.fields import choices, expectation, field_rows, type_name, yaml_scalar
 from robustcmr.config.schema import Settings
@@ -35,6 +36,20 @@ def test_rows_follow_sections_and_show_defaults():
     ]
 
 
+class Holder(Options):
+    by_name: dict[str, Inside] = Field({}, description="some of them")
+    listed: list[Inside] | None = None
+
+
+def test_rows_of_sections_in_a_mapping_or_a_list_stand_below_it():
+    assert field_rows(Holder) == [
+        ("by_name", "dict[str, section]", "{}", "some of them"),
+        ("by_name.NAME.size", "int", "3", "how large"),
+        ("listed", "list[section] | null", "null", ""),
+        ("listed.NUMBER.size", "int", "3", "how large"),
+    ]
+
+
 def test_every_setting_is_described():
     rows = field_rows(Settings)
     assert len(rows) > 20
@@ -56,6 +71,13 @@ def test_names_of_types():
     assert type_name(float | None) == "float | null"
     assert type_name(Literal["x"]) == "x"
     assert type_name(dict[str, int]) == "dict[str, int]"
+    assert type_name(dict[str, Inside]) == "dict[str, section]"
+    assert type_name(dict[str, int | None]) == "dict[str, int | null]"
+    assert type_name(tuple[int, int | None] | None) == "tuple[int, int | null] | null"
+    assert type_name(list[Annotated[float, Field(ge=0)]]) == "list[float]"
+    assert type_name(Path) == "Path"
+    assert type_name(list) == "list"
+    assert type_name(Any) == "Any"
 
 
 def test_expectations_name_choices_and_sections():
@@ -64,5 +86,7 @@ def test_expectations_name_choices_and_sections():
     assert expectation(fields["mode"]) == "a or b or null"
     assert expectation(fields["steps"]) == "a list of whole numbers"
     assert expectation(fields["made"]) == "a list of texts"
+    assert expectation(FieldInfo.from_annotation(tuple[float, float])) == "a list of 2 numbers"
+    assert expectation(FieldInfo.from_annotation(tuple[int, str])) is None
     assert choices(fields["mode"].annotation) == ["a", "b"]
     assert choices(fields["steps"].annotation) == []

@@ -1,14 +1,16 @@
 """Finding recipes by path and by name; every shipped one is valid and says how it is run."""
 
+import itertools
 import shlex
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from robustcmr.cli.main import app
 from robustcmr.config import recipes
 from robustcmr.config.recipes import opening_comment, recipe_folder, recipe_names, recipe_path
-from robustcmr.config.resolve import read_config, resolve
+from robustcmr.config.resolve import compose, read_config, resolve
 from robustcmr.errors import ConfigError
 
 SHIPPED = sorted(recipe_folder().glob("*"))
@@ -28,6 +30,30 @@ def test_shipped_recipes_are_valid_and_open_with_their_command(path):
         assert isinstance(tree["data"], dict)
         tree["data"] = {**tree["data"], "root": str(given["data_root"])}
     resolve(tree)
+
+
+COMMENTED = [path for path in SHIPPED if "\n#   data:\n" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", COMMENTED, ids=lambda path: path.name)
+def test_what_stands_in_a_comment_is_valid_too(path):
+    _, _, after = path.read_text().partition("\n#   data:\n")
+    lines = list(itertools.takewhile(lambda line: line.startswith("#     "), after.splitlines()))
+    shown = yaml.safe_load("\n".join(["data:", *(line.removeprefix("#   ") for line in lines)]))
+    assert len(shown["data"]) > 1
+    assert resolve({**read_config(path), **shown}).data.name == shown["data"]["name"]
+
+
+@pytest.mark.parametrize("data", ["inria", "nuswide", "wikipedia", "xmedianet"])
+def test_recipes_with_labels_say_only_what_their_track_does_not(data):
+    config = compose(f"{data}_labels", {"noise.ratio": 0.4}, [])
+    assert (config.data.name, config.matcher.name, config.method.name) == (data, "two_tower", "uot_rcl")
+    assert (config.settings.noise.kind, config.settings.noise.protocol) == ("symmetric", "shared")
+    default = resolve({"data": {"name": data, "root": "x"}}).settings
+    tree = read_config(recipe_path(f"{data}_labels"))
+    for section in set(tree) - {"data"}:
+        for key, value in tree[section].items():
+            assert getattr(getattr(default, section), key) != value, f"{section}.{key}"
 
 
 def test_the_folder_is_the_one_beside_the_package_in_a_checkout():

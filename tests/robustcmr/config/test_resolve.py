@@ -130,7 +130,13 @@ def test_one_problem_stands_alone():
         ({"noise": {"file": 3}}, "noise.file: got 3, expected a path or null"),
         (
             {"noise": {"protocol": "captoin"}},
-            "noise.protocol: got 'captoin', expected caption or image; did you mean 'caption'?",
+            "noise.protocol: got 'captoin', expected caption, image, shared or per_modality or null; "
+            "did you mean 'caption'?",
+        ),
+        (
+            {"noise": {"kind": "symetric"}},
+            "noise.kind: got 'symetric', expected mismatch, symmetric, asymmetric or instance or null; "
+            "did you mean 'symmetric'?",
         ),
         ({"optim": 3}, "optim: got 3, expected a section of options"),
         ({"optim": {"clip": 0}}, "optim.clip: got 0, expected a number above 0 or null"),
@@ -140,6 +146,16 @@ def test_one_problem_stands_alone():
             "optim.milestones: got 'x' in it, expected a list of whole numbers",
         ),
         ({"optim": {"milestones": 3}}, "optim.milestones: got 3, expected a list of whole numbers"),
+        ({"optim": {"betas": [0.9, 1]}}, "optim.betas: got [0.9, 1.0], expected two numbers in [0, 1)"),
+        ({"optim": {"betas": [-0.1, 0.9]}}, "optim.betas: got [-0.1, 0.9], expected two numbers in [0, 1)"),
+        ({"optim": {"betas": [0.9]}}, "optim.betas: got [0.9], expected a list of 2 numbers"),
+        ({"optim": {"betas": [0.9, 0.9, 0.9]}}, "optim.betas: got [0.9, 0.9, 0.9], expected a list of 2"),
+        ({"optim": {"betas": [0.9, "x"]}}, "optim.betas: got 'x' in it, expected a list of 2 numbers"),
+        ({"optim": {"betas": ["nan", 0.9]}}, "optim.betas: got 'nan' in it, expected a list of 2 numbers"),
+        (
+            {"evaluation": {"map_at": [50, 0]}},
+            "evaluation.map_at: got [50, 0], expected whole numbers of at least 1",
+        ),
         ({"training": {"epochs": 0}}, "training.epochs: got 0, expected a whole number of at least 1"),
         ({"evaluation": {"select": 3}}, "evaluation.select: got 3, expected a text"),
         (
@@ -425,6 +441,8 @@ class Strange(Options):
     inner: Inner = Inner()
     either: int | str | None = 1
     weights: dict[str, float] = {}  # noqa: RUF012  # pydantic copies it
+    by_name: dict[str, Inner] = {}  # noqa: RUF012  # pydantic copies it
+    listed: list[Inner] | None = None
     few: float = Field(0.5, le=1)
     less: float = Field(0.5, lt=1)
 
@@ -454,6 +472,26 @@ def strange(monkeypatch):
         ),
         ({"either": [1]}, "method.either: got [1], expected a whole number or a text or null"),
         ({"weights": 3}, "method.weights: got 3, input should be a valid dictionary"),
+        ({"weights": {"a": "x"}}, "method.weights: got 'x', input should be a valid number"),
+        (
+            {"by_name": {"a": {"dept": 1}}},
+            "method.by_name.a.dept: unknown key; did you mean 'method.by_name.a.depth'?",
+        ),
+        ({"by_name": {"a": {"name": 1}}}, "method.by_name.a.name: unknown key (known: depth)"),
+        (
+            {"by_name": {"a": {"depth": -1}}},
+            "method.by_name.a.depth: got -1, expected a whole number of at least 0",
+        ),
+        ({"by_name": {"a": 3}}, "method.by_name.a: got 3, expected a section of options"),
+        ({"by_name": 3}, "method.by_name: got 3, input should be a valid dictionary"),
+        (
+            {"listed": [{}, {"dept": 1}]},
+            "method.listed.1.dept: unknown key; did you mean 'method.listed.1.depth'?",
+        ),
+        (
+            {"listed": [{"depth": "x"}]},
+            "method.listed.0.depth: got 'x', expected a whole number of at least 0",
+        ),
         ({"few": 3}, "method.few: got 3, expected a number of at most 1"),
         ({"less": 3}, "method.less: got 3, expected a number below 1"),
         ({"few": -1}, "method: few must not be negative"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from robustcmr.data.captions import TokenTable
 from robustcmr.data.labelled_pairs import TrainingLabels, image_vector_batches, text_vector_batches
 from robustcmr.errors import DataError
 
@@ -70,3 +71,18 @@ def test_numbers_that_are_none_are_named(arrays):
     assert len(pairs.batch(np.arange(5))) == 5
     with pytest.raises(DataError, match=r"vectors of 1 texts .* text 7"):
         pairs.batch(np.arange(9))
+
+
+def test_words_are_read_beside_vectors(arrays):
+    lengths = np.array([1, 3, 2, 2, 5, 1, 1, 4, 2])
+    words = TokenTable(np.arange(lengths.sum(), dtype=np.int32) + 1, np.r_[0, lengths.cumsum()])
+    pairs = TrainingLabels(Memory(arrays[0]), Memory(arrays[1]), np.zeros((9, 1), np.int64), captions=words)
+    ids = np.array([7, 1, 0])
+    batch = pairs.batch(ids, np.random.default_rng(0))
+    assert batch.texts.tokens.tolist() == [[16, 17, 18, 19], [2, 3, 4, 0], [1, 0, 0, 0]]
+    assert batch.texts.mask.sum(1).tolist() == [4, 3, 1]
+    assert np.array_equal(batch.texts.vectors.numpy(), arrays[1][ids, 0])
+    parts = list(text_vector_batches(Memory(arrays[1]), 4, words))
+    assert [part.tokens.shape for part in parts] == [(4, 3), (4, 5), (1, 2)]
+    found = np.concatenate([part.tokens[part.mask].numpy() for part in parts])
+    assert found.tolist() == list(range(1, lengths.sum() + 1))

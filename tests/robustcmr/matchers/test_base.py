@@ -1,10 +1,12 @@
 """What every matcher can do: start from files, and say which weights are trained how gently."""
 
+import pytest
 import torch
 from torch import nn
 
-from robustcmr.matchers.base import Backbone, Matcher
-from robustcmr.types import MatcherInputs
+from robustcmr.errors import DataError
+from robustcmr.matchers.base import Backbone, Matcher, pooled_vectors
+from robustcmr.types import Fragments, MatcherInputs
 
 
 class Files(Backbone):
@@ -79,3 +81,11 @@ def test_a_teacher_of_a_matcher_with_backbones_follows_all_weights():
     before = teacher.matcher.a.parts[0].weight.clone()
     teacher.follow(matcher)
     assert (teacher.matcher.a.parts[0].weight > before).all()
+
+
+def test_pooled_vectors_are_handed_on_or_asked_for():
+    vectors, mask = torch.randn(3, 1, 4), torch.ones(3, 1, dtype=torch.bool)
+    pooled = vectors[:, 0]
+    assert pooled_vectors(Fragments(vectors, mask, pooled)) is pooled
+    with pytest.raises(DataError, match=r"gives no single vector of an image or text.*--matcher two_tower"):
+        pooled_vectors(Fragments(vectors, mask))

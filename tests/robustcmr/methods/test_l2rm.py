@@ -553,7 +553,7 @@ def test_warming_up_visits_all_pairs(legacy):
     for epoch in (0, 1):
         plan = method.plan_epoch(epoch, unasked)
         assert {name: ids.tolist() for name, ids in plan.streams.items()} == {"all": list(range(30))}
-        assert plan.division is None
+        assert plan.belief is None
         assert method.epoch == epoch
 
 
@@ -566,8 +566,8 @@ def test_then_the_pairs_are_divided(kind, streams, warmup):
     scorer = FakeScorer(evidence(200, np.flatnonzero(bad), kind))
     plan = method.plan_epoch(warmup, scorer)
     assert method.epoch == warmup
-    assert (plan.division.is_clean == ~bad).all()
-    assert plan.division.bimodal
+    assert (plan.belief.is_clean == ~bad).all()
+    assert plan.belief.bimodal
     assert plan.metrics["suspected"] == 0.25
     expected = {"all": np.arange(200)}
     if streams == "split":
@@ -577,12 +577,12 @@ def test_then_the_pairs_are_divided(kind, streams, warmup):
         np.testing.assert_array_equal(plan.streams[name], ids)
         assert plan.streams[name].dtype == np.int64
     believed = method.state_dict()["clean_probability"]
-    torch.testing.assert_close(believed.double(), torch.from_numpy(plan.division.clean_probability))
+    torch.testing.assert_close(believed.double(), torch.from_numpy(plan.belief.clean_probability))
     assert len(scorer.asked) == 1
     if kind == "anchored":  # by the mismatched pairs that are some
         own, reference = np.float32(scorer.values).T
         alone = divide_by_reference(own, reference[np.isfinite(reference)])
-        np.testing.assert_array_equal(plan.division.clean_probability, alone.clean_probability)
+        np.testing.assert_array_equal(plan.belief.clean_probability, alone.clean_probability)
 
 
 @pytest.mark.parametrize("decay", [0.99, None])
@@ -617,7 +617,7 @@ def test_nothing_suspected(streams):
     method = planner(N, streams=streams)
     plan = method.plan_epoch(9, FakeScorer(np.stack([np.ones(N), np.full(N, 3.0)], axis=1)))
     assert plan.metrics["suspected"] == 0
-    assert not plan.division.bimodal
+    assert not plan.belief.bimodal
     for step in step_ids(plan, B, 0, 9):
         assert list(step) == ["all" if streams == "mixed" else "clean"]
         result = method.training_step({name: batch_of(ids) for name, ids in step.items()})

@@ -170,6 +170,47 @@ def test_bad_series_are_refused(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def labelled_row(epoch: int, level: float, judged: bool = True) -> dict[str, Any]:
+    measures = {"map": level, "map_i2t": level + 1, "map_t2i": level - 1}
+    for length in (50, 100, 200):
+        measures |= {f"map_at_{length}": level, f"map_i2t_at_{length}": 2.0, f"map_t2i_at_{length}": 3.0}
+    told = {"correction": {"given_accuracy": 0.6, "corrected_accuracy": level / 100}} if judged else {}
+    return {"epoch": epoch, "loss": 5.0 / epoch, "dev": {**measures, "scopes": [1]}, **told}
+
+
+def test_labelled_runs_are_drawn_by_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = captured(monkeypatch)
+    rows = [labelled_row(1, 40.0, judged=False), labelled_row(2, 70.0), labelled_row(3, 60.0)]
+    written = draw_run_plots(rows, tmp_path)
+    assert [path.name for path in written] == ["loss.png", "dev_map.png", "correction.png"]
+    measured, judged = (figure.axes[0] for figure in figures[1:])
+    assert measured.get_title(loc="left") == "Mean average precision on the dev split; best mAP 70.0"
+    lines = {line.get_label(): list(line.get_ydata()) for line in measured.lines}
+    assert lines["image to text mAP"] == [41.0, 71.0, 61.0]
+    assert lines["text to image mAP@100"] == [3.0, 3.0, 3.0]
+    assert not any("200" in str(name) for name in lines)  # six lines are enough
+    assert {"best epoch: 2", "text to image mAP  69.0"} <= set(words(figures[1]))
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in judged.lines}
+    assert lines["corrected right"] == ([2, 3], [70.0, 60.0])
+    assert lines["given right"] == ([2, 3], [60.0, 60.0])
+    colours = {line.get_label(): line.get_color() for line in measured.lines}
+    assert colours["image to text mAP"] == plots._COLOURS[0]
+    assert colours["text to image mAP"] == plots._COLOURS[3]
+    assert judged.lines[3].get_color() == plots._COLOURS[3]
+
+
+def test_no_plot_of_corrections_where_the_best_epoch_has_none(tmp_path: Path) -> None:
+    rows = [labelled_row(1, 70.0, judged=False), labelled_row(2, 60.0)]
+    assert [path.name for path in draw_run_plots(rows, tmp_path)] == ["loss.png", "dev_map.png"]
+
+
+def test_labelled_plots_keep_within_the_picture(tmp_path: Path) -> None:
+    for picture in draw_run_plots([labelled_row(1, 99.0), labelled_row(2, 100.0)], tmp_path):
+        found = pixels(picture)
+        border = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
+        assert (border == 255).all()
+
+
 @pytest.mark.parametrize(
     "values", [[50, 50, 50], [99, 100, 98, 97], [0, 1, 0.5], [10, 90], [100, 0, 3, 3, 3], [7]]
 )

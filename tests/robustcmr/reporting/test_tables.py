@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from robustcmr.reporting.tables import division_table, recall_table, rematch_table, render
+from robustcmr.reporting.tables import (
+    correction_table,
+    division_table,
+    map_table,
+    recall_table,
+    rematch_table,
+    render,
+)
 
 DEV = {
     "i2t_r1": 61.25,
@@ -171,3 +178,46 @@ def test_tables_of_beliefs_fit_a_terminal_and_keep_their_numbers(table: Table) -
 def test_titles_and_markup() -> None:
     assert render(rematch_table({"[red]x": REMATCH}, title="T")).startswith("T\n")
     assert "[red]x" in render(division_table({"[red]x": DIVISION}))
+
+
+MAPS = {"map": 50.06, "map_i2t": 48.0, "map_t2i": 100.0, "scopes": [1, 5]}
+MAPS_AT = {f"{key}_at_{r}": float(r) for key in ("map", "map_i2t", "map_t2i") for r in (5, 50)}
+
+
+def test_mean_average_precision_both_ways_and_at_lengths() -> None:
+    above, heads, row = lines_of(map_table({"dev": {**MAPS, **MAPS_AT}}, rows="split"))
+    assert above.split() == ["image", "to", "text", "text", "to", "image", "mean"]
+    assert heads.split() == ["split", *["mAP", "@5", "@50"] * 3]
+    assert row.split() == ["dev", "48.0", "5.0", "50.0", "100.0", "5.0", "50.0", "50.1", "5.0", "50.0"]
+    assert ends(heads) == ends(row)
+
+
+def test_lengths_that_a_row_lacks_stay_empty() -> None:
+    _, heads, first, second = lines_of(map_table({"a": MAPS, "b": {**MAPS, **MAPS_AT}}, rows="run"))
+    assert first.split() == ["a", "48.0", "100.0", "50.1"]
+    for name in ("48.0", "100.0", "50.1"):
+        assert first.index(name) == second.index(name)
+    assert ends(heads) == ends(second)
+    _, heads, row = lines_of(map_table({"a": MAPS}, rows="run", title="T"), 60)[1:]
+    assert heads.split() == ["run", "mAP", "mAP", "mAP"]
+    assert ends(heads) == ends(row)
+    with pytest.raises(ValueError, match="'a' has no measure 'map_i2t'"):
+        map_table({"a": {"rsum": 1.0}})
+
+
+def test_corrections_are_shown_in_percent() -> None:
+    found = {
+        "given_accuracy": 0.6,
+        "corrected_accuracy": 0.754,
+        "changed": 0.0,
+        "auroc": 0.99,
+        "wrong_pairs": 1,
+    }
+    heads, row = lines_of(correction_table({"train": found}))
+    assert heads.split() == ["given", "right", "corrected", "right", "changed", "AUROC"]
+    assert row.split() == ["train", "60.0", "75.4", "0.0", "99.0"]
+    names = ("given_accuracy", "corrected_accuracy", "changed", "repaired", "broken", "auroc")
+    everything = dict.fromkeys((*names, "average_precision", "calibration_error"), 1.0)
+    text = render(correction_table({"best epoch": everything}), 80)
+    assert "…" not in text
+    assert all(name in text for name in ("repaired", "broken", "AP", "ECE"))

@@ -1,12 +1,13 @@
 """The conformance kit for data sets: built-ins pass, and every check catches the fault it is there for."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from robustcmr.data.base import PairsData, PairsSplit
+from robustcmr.data.base import DataSet, PairsData, PairsSplit
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.options import Options
 from robustcmr.testing import DATASET_CHECKS, ConformanceError, check_dataset
@@ -103,6 +104,11 @@ class InventsSplits(Sound):
 class BlankCaption(Sound):
     def changed(self, name):
         return {"captions": ["a", " "] * (6 if name == "train" else 4)}
+
+
+class NoCaption(Sound):
+    def changed(self, name):
+        return {"captions": [], "image_of_caption": np.zeros(0, dtype=np.int64), "text_vectors": None}
 
 
 class ShortIndex(Sound):
@@ -300,6 +306,7 @@ BROKEN = [
     (RaisesKeyError, {"unknown_split"}, "split('no-such-split') raised KeyError"),
     (InventsSplits, {"unknown_split"}, "split('no-such-split') raised nothing"),
     (BlankCaption, {"captions"}, "caption 1 of train is ' '"),
+    (NoCaption, {"captions", "pairing"}, "train has no caption"),
     (ShortIndex, {"pairing"}, "image_of_caption of train is int32 of shape (12,)"),
     (FarImages, {"pairing"}, "runs over 5..5 for 4 images"),
     (BareImages, {"pairing"}, "5 of 6 images of train have no caption"),
@@ -319,12 +326,16 @@ BROKEN = [
     (NumberNames, {"image_names"}, "no text or empty"),
     (FitsNothing, {"fits"}, "fits('train', 0) says no to image 0"),
     (FitsOne, {"fits"}, "fits('train', 0) gave bool of shape ?"),
-    (OneFingerprint, {"fingerprint"}, "train and dev have the same fingerprint"),
+    (
+        OneFingerprint,
+        {"fingerprint"},
+        "train and dev have the same fingerprint all the same but other captions, pairing, features",
+    ),
     (NumberFingerprint, {"fingerprint"}, "fingerprint('train') gave 7"),
     (Counting, {"fingerprint"}, "another text when it was asked for again"),
     (Unstable, {"reopening"}, "train has another fingerprint"),
     (OtherCaptions, {"reopening"}, "train has other captions"),
-    (OtherPairing, {"reopening"}, "train has another pairing"),
+    (OtherPairing, {"reopening"}, "train has other pairing the second time"),
     (OtherSplits, {"reopening"}, "the second time"),
 ]
 
@@ -344,6 +355,37 @@ def test_every_check_is_shown_to_catch_something():
 
 def test_a_sound_data_set_passes_every_check():
     assert check_dataset(Sound, {"seed": 3}).passed == tuple(DATASET_CHECKS)
+
+
+class SameContent(Sound):
+    """Selects and tests on the same data."""
+
+    def splits(self):
+        return ("train", "dev", "test")
+
+    def split(self, name):
+        return replace(super().split("dev"), name="test") if name == "test" else super().split(name)
+
+    def fingerprint(self, split):
+        return super().fingerprint("dev" if split == "test" else split)
+
+
+def test_equal_splits_may_have_one_fingerprint():
+    assert "fingerprint" in check_dataset(SameContent).passed
+
+
+class OtherFeatures(Unstable):
+    def changed(self, name):
+        store = super().parts(name, 6 if name == "train" else 4)["features"]
+        return {"features": Store(store.numbers + self.seed)}
+
+    def fingerprint(self, split):
+        return split
+
+
+def test_other_features_the_second_time_are_told():
+    with pytest.raises(ConformanceError, match="train has other features the second time"):
+        check_dataset(OtherFeatures)
 
 
 def test_an_open_data_set_is_not_opened_again():
@@ -370,28 +412,25 @@ def test_features_alone():
     assert set(check_dataset(Features).not_applicable) == {"pictures", "image_names"}
 
 
-def test_scenes_pass():
-    report = check_dataset("scenes", {"n_train": 12, "n_dev": 4, "n_test": 4})
-    assert set(report.not_applicable) == {"text_vectors"}
-
-
-def test_precomputed_folders_pass(data_folder):
-    report = check_dataset("precomp", {"root": str(data_folder)})
-    assert set(report.not_applicable) == {"text_vectors", "pictures", "image_names"}
-
-
-def test_a_damaged_folder_is_told(make_folder, tmp_path):
-    root = make_folder(tmp_path / "damaged")
-    numbers = np.load(root / "dev_ims.npy")
-    numbers[0] = np.inf
-    np.save(root / "dev_ims.npy", numbers)
-    with pytest.raises(ConformanceError, match="features of dev: 1 of the 12 entries"):
-        check_dataset("precomp", {"root": str(root)})
-
-
 def test_what_is_no_data_set_is_refused():
     with pytest.raises(ConformanceError, match="does not derive from"):
         check_dataset(dict)
+
+    class OfNoTrack(DataSet):
+        class Config(Options):
+            pass
+
+        def __init__(self, config):
+            pass
+
+        def splits(self):
+            return ("train",)
+
+        def fingerprint(self, split):
+            return split
+
+    with pytest.raises(ConformanceError, match="derives from neither PairsData nor LabelledData"):
+        check_dataset(OfNoTrack)
     with pytest.raises(ConfigError, match="expected at least 2 images"):
         check_dataset(Sound, sample=1)
     with pytest.raises(ConfigError, match="there is no check 'take2'; did you mean 'take'"):

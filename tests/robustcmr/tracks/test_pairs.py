@@ -12,7 +12,8 @@ from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.recall import retrieval_metrics
 from robustcmr.run_folder import RunFolder
-from robustcmr.tracks.pairs import PairsTrack, evaluate_ensemble
+from robustcmr.tracks.build import evaluate_ensemble
+from robustcmr.tracks.pairs import PairsTrack
 
 CPU = torch.device("cpu")
 

@@ -8,10 +8,22 @@ import pytest
 import torch
 
 from robustcmr.config.resolve import resolve
+from robustcmr.data.array_features import ArrayFeatures
+from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.errors import DataError
+from robustcmr.matchers.two_tower import TwoTower
 from robustcmr.selection import batch_cross_entropy
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.training.scorer import TrainingSetScorer
-from robustcmr.types import Correspondence, PairBatch
+from robustcmr.types import (
+    Correspondence,
+    DataSpec,
+    Fragments,
+    ImageBatch,
+    LabelledVectors,
+    PairBatch,
+    TextBatch,
+)
 
 
 @pytest.fixture
@@ -145,3 +157,118 @@ def test_no_batch_is_a_single_pair(scored: Any, n_pairs: int, batch_size: int) -
     assert sum(sizes) == n_pairs
     assert min(sizes) >= 2
     assert max(sizes) - min(sizes) <= 1
+
+
+class Labelled:
+    """Labelled pairs with noise in training, and a small matcher of their vectors."""
+
+    def __init__(self, columns: int = 1, labels: bool = True) -> None:
+        rng = np.random.default_rng(2)
+        self.pairs = TrainingLabels(
+            ArrayFeatures(rng.normal(size=(23, 5)).astype(np.float32)),
+            ArrayFeatures(rng.normal(size=(23, 4)).astype(np.float32)),
+            rng.integers(0, 3, (23, columns)),
+            noise=0.5,
+        )
+        self.labels = labels
+        torch.manual_seed(1)
+        spec = DataSpec(feature_width=5, n_regions=1, vocabulary_size=4, longest_caption=1, text_width=4)
+        self.matcher = TwoTower(TwoTower.Config(dim=6, hidden=(8,), dropout=0.5), spec)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
+        assert generator is None, "what is encoded must not be augmented"
+        batch = self.pairs.batch(pair_ids)
+        return batch if self.labels else dataclasses.replace(batch, labels=None)
+
+    def vectors(self, batch_size: int = 7, epoch: int = 0, after: Any = None) -> LabelledVectors:
+        scorer = TrainingSetScorer(self, batch_size, torch.device("cpu"), 0, epoch, after)
+        return scorer.vectors(self.matcher)
+
+
+class Rounded(torch.nn.Module):
+    """Gives the vectors of a matcher in bfloat16."""
+
+    def __init__(self, matcher: TwoTower) -> None:
+        super().__init__()
+        self.matcher = matcher
+
+    def encode_images(self, images: ImageBatch) -> Fragments:
+        return self.rounded(self.matcher.encode_images(images))
+
+    def encode_texts(self, texts: TextBatch) -> Fragments:
+        return self.rounded(self.matcher.encode_texts(texts))
+
+    def rounded(self, side: Fragments) -> Fragments:
+        return dataclasses.replace(side, pooled=None if side.pooled is None else side.pooled.bfloat16())
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_vectors_equal_encoding_pair_by_pair(columns: int) -> None:
+    data = Labelled(columns)
+    found = data.vectors()
+    data.matcher.eval()
+    for i in range(23):
+        one = data.pairs.batch(np.array([i]))
+        torch.testing.assert_close(found.images[i], data.matcher.encode_images(one.images).pooled[0])
+        torch.testing.assert_close(found.texts[i], data.matcher.encode_texts(one.texts).pooled[0])
+    assert torch.equal(found.labels, torch.from_numpy(data.pairs.labels))
+    assert (found.images.dtype, found.images.shape) == (torch.float32, (23, 6))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_vectors_come_in_the_order_of_pair_ids_whatever_the_batch(batch_size: int) -> None:
+    data = Labelled(2)
+    found, expected = data.vectors(batch_size, epoch=3), data.vectors()
+    torch.testing.assert_close(found.images, expected.images)
+    torch.testing.assert_close(found.texts, expected.texts)
+    assert torch.equal(found.labels, expected.labels)
+
+
+def test_vectors_are_taken_in_evaluation_mode_which_ends_even_after_an_error() -> None:
+    data = Labelled()
+    modes: list[bool] = []
+    data.matcher.train()
+    data.vectors(after=lambda: modes.append(data.matcher.training))
+    assert modes == [False] * 4
+    assert data.matcher.training
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        data.vectors(after=stop)
+    assert data.matcher.training
+
+
+def test_vectors_may_be_computed_with() -> None:
+    data = Labelled()
+    found = data.vectors()
+    assert not found.images.requires_grad
+    weight = torch.ones(6, requires_grad=True)
+    ((found.images * weight).sum() + (found.texts * weight).square().sum()).backward()
+    assert weight.grad is not None
+    assert weight.grad.isfinite().all()
+    found.images.add_(1.0)  # a tensor of inference mode would refuse this
+
+
+def test_vectors_of_a_matcher_in_half_precision_come_back_in_float32() -> None:
+    data = Labelled()
+    data.matcher = Rounded(data.matcher)  # type: ignore[assignment]
+    found = data.vectors()
+    assert found.images.dtype == found.texts.dtype == torch.float32
+
+
+def test_pairs_without_classes_have_no_labelled_vectors() -> None:
+    with pytest.raises(ValueError, match="these pairs carry no classes, so there are no labelled vectors"):
+        Labelled(labels=False).vectors()
+
+
+def test_a_matcher_without_pooled_vectors_says_so() -> None:
+    data = Labelled()
+    encode = data.matcher.encode_texts
+    data.matcher.encode_texts = lambda texts: dataclasses.replace(encode(texts), pooled=None)  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="no single vector of an image or text"):
+        data.vectors()

@@ -1,0 +1,223 @@
+"""What a run takes by default on each track, and what means nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from robustcmr import plugins
+from robustcmr.config.schema import NoiseOptions, Settings
+from robustcmr.errors import PluginError
+from robustcmr.options import Options
+
+
+@dataclass(frozen=True)
+class TrackDefaults:
+    """One track as the configuration knows it.
+
+    Attributes:
+        matcher: name of the matcher where none is given.
+        method: name of the method where none is given.
+        settings: values by section and key that differ from the defaults of the schema.
+        kinds: what ``noise.kind`` may be, the default first.
+        protocols: what ``noise.protocol`` may be, the default first.
+        own: keys by section that mean something on this track alone.
+    """
+
+    matcher: str
+    method: str
+    settings: Mapping[str, Mapping[str, Any]]
+    kinds: tuple[str, ...]
+    protocols: tuple[str, ...]
+    own: Mapping[str, tuple[str, ...]]
+
+
+TRACKS: Mapping[str, TrackDefaults] = MappingProxyType(
+    {
+        "pairs": TrackDefaults(
+            matcher="omit",
+            method="l2rm",
+            settings=MappingProxyType({}),
+            kinds=("mismatch",),
+            protocols=("caption", "image"),
+            own=MappingProxyType(
+                {
+                    "noise": ("derange",),
+                    "augmentation": ("drop_regions", "corrupt_words"),
+                    "evaluation": ("rematch_images",),
+                }
+            ),
+        ),
+        "labels": TrackDefaults(
+            matcher="two_tower",
+            method="uot_rcl",
+            settings=MappingProxyType(
+                {
+                    "training": MappingProxyType({"epochs": 25, "batch_size": 100}),
+                    "optim": MappingProxyType(
+                        {
+                            "name": "adam",
+                            "lr": 1e-3,
+                            "betas": (0.5, 0.999),
+                            "schedule": "cosine",
+                            "weight_decay": 0.0,
+                            "milestones": (),
+                        }
+                    ),
+                }
+            ),
+            kinds=("symmetric", "asymmetric", "instance"),
+            protocols=("shared", "per_modality"),
+            own=MappingProxyType(
+                {
+                    "noise": ("redraw_true", "class_map"),
+                    "augmentation": ("feature_noise",),
+                    "evaluation": ("map_at",),
+                }
+            ),
+        ),
+    }
+)
+
+NEEDS_KIND: Mapping[str, str] = MappingProxyType({"redraw_true": "symmetric", "class_map": "asymmetric"})
+"""Keys of ``noise`` that one kind alone reads."""
+
+DECIDED_BY_FILE = ("ratio", "kind", "protocol", "seed", "derange", "redraw_true", "class_map")
+"""Keys of ``noise`` that a noise file answers."""
+
+
+def with_defaults(tree: Mapping[str, Any], track: str) -> dict[str, Any]:
+    """A tree with a track's own defaults under everything it says.
+
+    Args:
+        tree: sections as in a recipe; one that is no section is left for the schema to refuse.
+        track: a known one.
+    """
+    result = dict(tree)
+    for section, values in TRACKS[track].settings.items():
+        given = {} if result.get(section) is None else result[section]
+        result[section] = {**values, **given} if isinstance(given, Mapping) else given
+    return result
+
+
+def with_noise_filled(settings: Settings, track: str) -> Settings:
+    """The settings with kind and protocol of the noise as the track has them where none was given."""
+    noise, defaults = settings.noise, TRACKS[track]
+    filled = {
+        "kind": defaults.kinds[0] if noise.kind is None else noise.kind,
+        "protocol": defaults.protocols[0] if noise.protocol is None else noise.protocol,
+    }
+    return settings.model_copy(update={"noise": noise.model_copy(update=filled)})
+
+
+def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
+    """A sentence for each key that a noise file already answers.
+
+    Args:
+        noise: with kind and protocol filled where the track is known.
+        track: which decides what the defaults are; None where the data is not known.
+    """
+    if noise.file is None:
+        return
+    usual = {key: _default(NoiseOptions, key) for key in DECIDED_BY_FILE}
+    if track is None:
+        del usual["kind"], usual["protocol"]  # a saved configuration has them written out
+    else:
+        usual.update(kind=TRACKS[track].kinds[0], protocol=TRACKS[track].protocols[0])
+    for key, default in usual.items():
+        if getattr(noise, key) != default:
+            yield f"noise.{key}: a noise file decides the noise, so leave noise.{key} out or noise.file"
+
+
+def meaningless(settings: Settings, data: str, track: str) -> Iterator[str]:
+    """A sentence for each key that says something, but nothing that the track of the data knows.
+
+    Args:
+        settings: with kind and protocol of the noise filled.
+        data: name of the data set.
+        track: its track.
+    """
+    decided = settings.noise.file is not None  # what is said of the noise is refused for another reason
+    if not decided:
+        yield from _unfit_noise(settings.noise, data, track)
+    for other, section, key in _keys_of_others(track):
+        options = getattr(settings, section)
+        if (decided and section == "noise") or getattr(options, key) == _default(type(options), key):
+            continue
+        yield f"{section}.{key}: it is for the {other} track and {_whose(data, track)}; leave it out"
+
+
+def _keys_of_others(track: str) -> Iterator[tuple[str, str, str]]:
+    """(track, section, key) of every key that only another track than this one knows."""
+    for other, defaults in TRACKS.items():
+        for section, keys in defaults.own.items():
+            yield from ((other, section, key) for key in keys if other != track)
+
+
+def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
+    for key, known in (("kind", TRACKS[track].kinds), ("protocol", TRACKS[track].protocols)):
+        given = getattr(noise, key)
+        if given not in known:
+            *others, last = known
+            expected = f"{', '.join(others)} or {last}" if others else last
+            yield f"noise.{key}: got '{given}', and {_whose(data, track)}; expected {expected}"
+    if noise.kind not in TRACKS[track].kinds:
+        return
+    for key, kind in NEEDS_KIND.items():
+        says_something = getattr(noise, key) != _default(NoiseOptions, key)
+        if says_something and key in TRACKS[track].own["noise"] and noise.kind != kind:
+            yield (
+                f"noise.{key}: only {kind} noise reads it and noise.kind is '{noise.kind}'; "
+                f"leave it out or set noise.kind to {kind}"
+            )
+
+
+def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]:
+    """A sentence that names methods that would work, where a method is for another track than the data.
+
+    Args:
+        method: its name.
+        cls: its class.
+        data: name of the data set.
+        track: the data's track.
+    """
+    own = _track_of(cls)
+    if own == track:
+        return
+    fitting = []
+    for name in plugins.methods.names():
+        try:
+            if _track_of(plugins.methods.load(name)) == track:
+                fitting.append(name)
+        except PluginError:  # a broken one would not work
+            continue
+    would = f"methods that would work: {', '.join(fitting)}" if fitting else "no method here is for that"
+    yield f"method.name: method '{method}' is for the {own} track and {_whose(data, track)}; {would}"
+
+
+def unknown_track(data: str, cls: type) -> Iterator[str]:
+    """A sentence where the class of a data set says no track, or one that nobody knows."""
+    if known_track(cls) is None:
+        track = _track_of(cls)
+        says = "says no track" if track is None else f"says that its track is {track!r}"
+        yield f"data.name: data set '{data}' {says}, expected its class to say {' or '.join(TRACKS)}"
+
+
+def known_track(cls: type) -> str | None:
+    """The track of a data set's class; None where it says none that is known."""
+    track = _track_of(cls)
+    return track if isinstance(track, str) and track in TRACKS else None
+
+
+def _track_of(cls: type) -> Any:
+    return getattr(cls, "track", None)
+
+
+def _default(options: type[Options], key: str) -> Any:
+    return options.model_fields[key].default
+
+
+def _whose(data: str, track: str) -> str:
+    return f"the data set '{data}' is of the {track} track"

@@ -1,0 +1,180 @@
+"""After UOT-RCL: correct wrong classes by partial transport, and align all pairs of one class in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustcmr.correction.class_evidence import class_evidence
+from robustcmr.correction.label_transport import LabelTargets, label_targets, relation_plan
+from robustcmr.losses.class_anchors import anchor_probabilities, multimodal_contrast, robust_clustering
+from robustcmr.losses.matching import soft_cross_entropy_loss
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Scorer
+from robustcmr.methods.labels import LabelMethod, given_classes, label_belief
+from robustcmr.methods.uot_rcl_options import UotRclOptions
+from robustcmr.options import Options
+from robustcmr.selection.label_transitions import estimate_transitions
+from robustcmr.types import EpochPlan, LabelBelief, LabelledVectors, PairBatch, StepResult
+
+_MOVED = 1e-3
+"""A sample of which less was moved keeps the target it had."""
+
+
+class UotRcl(LabelMethod):
+    """Learning with wrong classes in two parts, each switchable, on the losses of MRL.
+
+    After a warm-up on the given classes, each epoch
+
+    - asks class anchors, image neighbours and text neighbours of which class every pair is, trusting a
+      modality more where the other's neighbours agree with it;
+    - estimates from that how true classes were given, and weighs each given label by it;
+    - (semantic alignment) moves a growing share of the samples to classes by partial transport, whose plan
+      becomes their class distribution through a running mean; what is not moved learns without classes.
+
+    In each step (relation alignment) a balanced plan among the pairs of the batch says which texts each image
+    goes with as far as their classes tell, and the scores are drawn towards it.
+
+    Of the paper only the abstract is public, so every choice beyond those two parts is ours: the estimated
+    rates of wrong labels, trust by agreement, the schedule of the mass, the running mean, the losses.
+
+    References:
+        After UOT-RCL, by its abstract, IEEE Transactions on Neural Networks and Learning Systems, 2025; Hu et
+        al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, for the losses.
+    """
+
+    Config: ClassVar[type[Options]] = UotRclOptions
+    config: UotRclOptions
+
+    def __init__(
+        self,
+        config: UotRclOptions,
+        matchers: Sequence[Matcher],
+        n_pairs: int,
+        batch_size: int,
+        n_classes: int,
+        width: int,
+    ) -> None:
+        super().__init__(config, matchers, n_pairs, batch_size, n_classes, width)
+        self.targets: Tensor | None = None  # (N, K) once something was corrected
+        self.weights = torch.ones(n_pairs)  # (N,)
+
+    def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
+        """All pairs, and after the warm-up new targets for them."""
+        plan = super().plan_epoch(epoch, scorer)
+        if epoch < self.config.warmup_epochs or not self.config.semantic:
+            return plan
+        found = scorer.vectors(self.matchers[0])
+        mass = self.mass(epoch)
+        moved, kept = self._correct(found, mass)
+        new = moved.targets.float().cpu()
+        if self.targets is not None:
+            keep = self.config.momentum
+            new = torch.where(
+                moved.weights.cpu()[:, None] > _MOVED, keep * self.targets + (1 - keep) * new, self.targets
+            )
+        self.targets, self.weights = new, moved.weights.float().cpu()
+        return EpochPlan(
+            plan.streams,
+            {"noise_rate": 1 - kept, "moved_mass": mass},
+            label_belief(moved.targets, found),
+        )
+
+    def mass(self, epoch: int) -> float:
+        """Share of the samples that is moved in an epoch."""
+        config = self.config
+        passed = min(1.0, max(0, epoch - config.warmup_epochs) / config.mass_epochs)
+        return config.mass_start + passed * (config.mass_end - config.mass_start)
+
+    def believe(self, scorer: Scorer) -> LabelBelief:
+        """The classes that all samples but the least sure are moved to, by the matcher as it is."""
+        if not self.config.semantic:
+            return super().believe(scorer)
+        found = scorer.vectors(self.matchers[0])
+        return label_belief(self._correct(found, self.config.mass_end)[0].targets, found)
+
+    def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
+        """The losses of one step."""
+        batch, config = batches["all"], self.config
+        images, texts = self.encode(batch)
+        of_images, of_texts, weights = self._wanted(batch, images)
+        anchors, tau = self.anchors(), config.temperature
+        by_image = robust_clustering(images, anchors, of_images, tau)  # (B,)
+        by_text = robust_clustering(texts, anchors, of_texts, tau)  # (B,)
+        contrast = multimodal_contrast(images, texts, config.contrast_temperature)  # (B,)
+        losses = {
+            "class_loss": config.beta * (weights * (by_image + by_text)).mean() / 2,
+            "contrast_loss": (1 - config.beta) * contrast.mean(),
+        }
+        if config.relation and self.epoch >= config.warmup_epochs:
+            losses["relation_loss"] = config.relation_weight * self._relation_loss(
+                images, texts, (of_images + of_texts) / 2
+            )
+        total = torch.stack(list(losses.values())).sum()
+        return StepResult(total, {name: value.detach() for name, value in losses.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, targets and weights."""
+        return {**super().state_dict(), "targets": self.targets, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back epoch, targets and weights."""
+        super().load_state_dict(state)
+        self.targets, self.weights = state["targets"], state["weights"]
+
+    def _wanted(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Classes (B, K) that images and texts are to have, and how much each pair counts (B,)."""
+        if self.targets is None:
+            one_hot = [F.one_hot(labels, self.n_classes).to(like) for labels in given_classes(batch)]
+            return one_hot[0], one_hot[1], like.new_ones(len(batch))
+        ids = batch.pair_ids.cpu()
+        targets = self.targets[ids].to(like)
+        return targets, targets, self.weights[ids].to(like)
+
+    def _relation_loss(self, images: Tensor, texts: Tensor, classes: Tensor) -> Tensor:
+        """Scalar cross entropy of the batch's scores to the plan among its pairs, mean of both directions."""
+        config = self.config
+        scores = images @ texts.T  # (B, B)
+        cosines = scores if config.relation_cost == "both" else None
+        plan = relation_plan(classes, config.relation_epsilon, cosines)
+        by_image, by_text = soft_cross_entropy_loss(scores, plan, plan.T, config.relation_temperature)
+        return (by_image.mean() + by_text.mean()) / 2
+
+    @torch.no_grad()
+    def _correct(self, found: LabelledVectors, mass: float) -> tuple[LabelTargets, float]:
+        """Move a share of the samples to classes; also the estimated share of labels that are right."""
+        config, anchors = self.config, self.anchors()
+        images, texts = F.normalize(found.images, dim=1), F.normalize(found.texts, dim=1)
+        said = class_evidence(
+            images,
+            texts,
+            anchor_probabilities(images, anchors, config.belief_temperature),
+            anchor_probabilities(texts, anchors, config.belief_temperature),
+            config.neighbours,
+            config.neighbour_share,
+            config.neighbour_temperature,
+            config.trust,
+        )
+        posterior, kept = said.probabilities.double(), []
+        for given in found.labels.T:  # one column, or the images' and the texts'
+            counts = config.pseudo_counts if config.transitions == "classes" else None
+            rates = estimate_transitions(said.by_neighbours, given, counts)
+            kept.append(rates.kept)
+            if config.transitions != "none":
+                posterior = posterior * rates.likelihood(given)
+        posterior = posterior / posterior.sum(1, keepdim=True)
+        moved = label_targets(posterior, self._prior(posterior, found.labels), mass, config.epsilon)
+        return moved, float(np.mean(kept))
+
+    def _prior(self, posterior: Tensor, labels: Tensor) -> Tensor:
+        """(K,) most that each class may receive, summing to 1."""
+        if self.config.prior == "estimated":
+            return posterior.mean(0)
+        if self.config.prior == "uniform":
+            return torch.full_like(posterior[0], 1 / self.n_classes)
+        return torch.bincount(labels.flatten(), minlength=self.n_classes).double() / labels.numel()

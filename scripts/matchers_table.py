@@ -10,14 +10,12 @@ while the runs were made; run nothing beside them.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from finished_run import finished_run, write_rows
 
 RESULTS = Path(__file__).parent / "results"
 MATCHERS = ("omit", "scan", "sgr", "saf", "vse_infty", "embeddings")
@@ -42,11 +40,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = options.threads  # before torch is imported, here and in the runs
     rows = [run(name, method, options) for method in options.methods for name in options.matchers]
     output = options.output or RESULTS / f"matchers_{options.data}.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(output, rows)
     for row in rows:
         recalls = " / ".join(f"{row[key]:.1f}" for key in MEASURES[:6])
         cells = (row["matcher"], row["method"], recalls, f"{row['rsum']:.1f}", f"{row['parameters']:,}")
@@ -58,19 +52,14 @@ def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train one run on dev alone, or go on with it, read its results and time its scoring."""
     path = options.runs / f"{options.data}-{name}-{method}-{options.noise}-{options.seed}"
     begin = ["--data", options.data, "--matcher", name, "--method", method, "--noise", options.noise]
-    begin += ["--seed", options.seed, "--set", "evaluation.test=null", "--output", str(path)]
+    begin += ["--seed", options.seed, "--set", "evaluation.test=null"]
     if options.data_root is not None:
         begin += ["--data-root", str(options.data_root)]
     if options.epochs is not None:
         begin += ["--epochs", str(options.epochs), "--set", f"optim.milestones=[{options.epochs - 1}]"]
     if options.warmup is not None and method == "l2rm":
         begin += ["--set", f"method.warmup_epochs={options.warmup}"]
-    arguments = ["--resume", str(path)] if (path / "config.yaml").exists() else begin
-    done = subprocess.run([sys.executable, "-m", "robustcmr", "train", *arguments], stdout=subprocess.DEVNULL)
-    if done.returncode:
-        raise RuntimeError(f"{path} failed")
-    results = json.loads((path / "results.json").read_text())
-    epochs = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    results, epochs = finished_run(path, begin, int(options.threads))
     return {
         "data": options.data,
         "data_fingerprint": results["data_fingerprint"],

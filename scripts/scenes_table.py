@@ -11,16 +11,14 @@ and standard deviation over seeds as Markdown.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from finished_run import finished_run, write_rows
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
@@ -85,11 +83,7 @@ def main() -> None:
         ]
         rows = [task.result() for task in tasks]
     output = options.output or RESULTS / f"{kind}.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(output, rows)
     for noise, name in product(noises, names):
         chosen = [row for row in rows if (row["row"], row["noise"]) == (name, noise)]
         print(summary(name, noise, chosen, "dev" if options.ablation else "test"))
@@ -112,19 +106,7 @@ def run(
     begin = ["--method", method, "--noise", ratio, "--noise-protocol", protocol, "--seed", str(seed)]
     begin += [part for key, value in change.items() for part in ("--set", f"method.{key}={value}")]
     begin += ["--set", "evaluation.test=null"] if dev_only else []
-    begin += ["--output", str(path)]
-    arguments = ["--resume", str(path)] if (path / "config.yaml").exists() else begin
-    done = subprocess.run(
-        [sys.executable, "-m", "robustcmr", "train", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )
-    if done.returncode:
-        raise RuntimeError(f"{path} failed:\n{done.stderr}")
-    results = json.loads((path / "results.json").read_text())
-    epochs = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    results, epochs = finished_run(path, begin, threads)
     beliefs = results.get("beliefs", {})
     division, rematch = beliefs.get("division", {}), beliefs.get("rematch", {})
     measured = {

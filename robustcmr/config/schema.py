@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from robustcmr.options import Options
 
@@ -92,6 +93,19 @@ class OptimOptions(Options):
         if not all(0.0 <= beta < 1.0 for beta in value):
             raise ValueError(f"got {list(value)}, expected two numbers in [0, 1)")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_schedule(cls, given: Any) -> Any:
+        """A cosine has no milestones, not even those of the default; setting some is a contradiction."""
+        if not isinstance(given, Mapping) or given.get("schedule") != "cosine":
+            return given
+        if given.get("milestones"):
+            raise ValueError(
+                f"schedule is cosine and milestones are {given['milestones']}, which only the schedule "
+                "milestones has; leave one of them out"
+            )
+        return {**given, "milestones": ()}
 
 
 class TrainingOptions(Options):

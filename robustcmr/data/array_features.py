@@ -81,16 +81,6 @@ def _open_again(
     return ArrayFeatures(np.memmap(path, dtype, "r", offset, shape), rows)
 
 
-def all_vectors(store: ArrayFeatures) -> FloatArray:
-    """Every vector of a store, (n, F) float32, in memory."""
-    n, _, width = store.shape
-    everything = np.empty((n, width), dtype=np.float32)
-    for first in range(0, n, BLOCK_ROWS):
-        block = np.arange(first, min(first + BLOCK_ROWS, n), dtype=np.int64)
-        everything[block] = store.take(block)[:, 0]
-    return everything
-
-
 def rows_not_finite(store: ArrayFeatures) -> list[int]:
     """Items with a NaN, an infinity or a number float32 cannot hold, read in blocks."""
     n = store.shape[0]
@@ -99,24 +89,3 @@ def rows_not_finite(store: ArrayFeatures) -> list[int]:
         block = store.take(np.arange(first, min(first + BLOCK_ROWS, n), dtype=np.int64))  # (k, 1, F)
         found.extend((first + np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))).tolist())
     return found
-
-
-def mean_and_deviation(vectors: FloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and standard deviation of each number, as needed to standardise.
-
-    Args:
-        vectors: (n, F), n at least 1.
-
-    Returns:
-        (F,) means and (F,) population deviations; 1 in place of the deviation of a number that never varies.
-    """
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    deviation = vectors.std(axis=0, dtype=np.float64)
-    constant = (vectors == vectors[:1]).all(axis=0)  # rounding may leave a tiny deviation
-    return mean, np.where(constant, 1.0, deviation)
-
-
-def to_unit_length(vectors: FloatArray) -> FloatArray:
-    """Divide each vector (n, F) by its Euclidean length; vectors of zeros stay as they are."""
-    length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.where(length == 0.0, 1.0, length)).astype(np.float32)

@@ -10,10 +10,9 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from robustcmr.data.array_features import ArrayFeatures, all_vectors, mean_and_deviation, to_unit_length
-from robustcmr.data.base import LabelledData, LabelledSplit
+from robustcmr.data.array_features import ArrayFeatures
+from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit
 from robustcmr.data.label_columns import (
     LabelColumn,
     check_range,
@@ -25,12 +24,11 @@ from robustcmr.data.labelled_layout import Layout, folder_of
 from robustcmr.data.labelled_options import LabelledOptions
 from robustcmr.data.labelled_rows import read_split_file, rows_between, rows_by_sizes, rows_in_range
 from robustcmr.data.labelled_table import read_table, store_of
+from robustcmr.data.prepared_features import PreparedFeatures, Scale, measured_scale
 from robustcmr.errors import DataError
 from robustcmr.types import IntArray
 
 SAMPLED_PAIRS = 16
-
-Scale = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +61,8 @@ class Labelled(LabelledData):
 
     The splits are files ``train.npz``, ``dev.npz``, ``test.npz`` (or ``.mat``, ``.h5``, ``.hdf5``) in a
     folder; or arrays of one file, named under ``splits``; or rows of one file, given by ``split_file`` or
-    dealt out by ``split_sizes``. Vectors are loaded into memory; only large uncompressed HDF5 arrays stay on
-    disk, as long as they are neither standardised nor normalised. The training split is opened before any
+    dealt out by ``split_sizes``. Vectors are loaded into memory, but large uncompressed HDF5 arrays stay on
+    disk. The training split is opened before any
     other, because it tells the classes, the widths and the scale.
 
     Args:
@@ -214,21 +212,18 @@ class Labelled(LabelledData):
                     f"{usual.shape[2]}; expected the same width"
                 )
 
-    def _prepared(self, raw: tuple[ArrayFeatures, ArrayFeatures]) -> tuple[ArrayFeatures, ArrayFeatures]:
+    def _prepared(self, raw: tuple[ArrayFeatures, ArrayFeatures]) -> tuple[FeatureStore, FeatureStore]:
         """Standardise and normalise as asked for; the first split that comes is the training split."""
         config = self.config
         if config.standardise == "none" and not config.normalise:
             return raw
-        images, texts = all_vectors(raw[0]), all_vectors(raw[1])
-        if config.standardise == "train":
-            if self._scales is None:
-                self._scales = mean_and_deviation(images), mean_and_deviation(texts)
-            (image_mean, image_deviation), (text_mean, text_deviation) = self._scales
-            images = ((images - image_mean) / image_deviation).astype(np.float32)
-            texts = ((texts - text_mean) / text_deviation).astype(np.float32)
-        if config.normalise:
-            images, texts = to_unit_length(images), to_unit_length(texts)
-        return ArrayFeatures(images), ArrayFeatures(texts)
+        if config.standardise == "train" and self._scales is None:
+            self._scales = measured_scale(raw[0]), measured_scale(raw[1])
+        scales = self._scales or (None, None)
+        images, texts = (
+            PreparedFeatures(store, scale, config.normalise) for store, scale in zip(raw, scales, strict=True)
+        )
+        return images, texts
 
 
 class Wikipedia(Labelled):

@@ -58,9 +58,9 @@ class LabelledOptions(Options):
     )
     split_seed: int = Field(0, ge=0, lt=2**63, description="seed of split_sizes")
     standardise: Literal["none", "train"] = Field(
-        "none",
+        "train",
         description="train: shift and scale each number to mean 0 and variance 1 over the training "
-        "pairs, in every split alike",
+        "pairs, in every split alike; none: read them as they are",
     )
     normalise: bool = Field(False, description="scale each vector to length 1, after standardising")
     trusted: bool = Field(

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from robustcmr.data.bag_of_words import BagOfWords
-from robustcmr.data.base import LabelledData, LabelledSplit
+from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit
 from robustcmr.data.cache import cache_root, cached_folder
+from robustcmr.data.prepared_features import PreparedFeatures, Scale, measured_scale
 from robustcmr.data.scenes.build import BOXES, CAPTIONS, LAYOUT, Recipe
 from robustcmr.data.scenes.grammar import GrammarOptions, write_captions
 from robustcmr.data.scenes.layout import LayoutOptions, Scene, sample_scene
@@ -123,10 +124,14 @@ class ScenesLabels(LabelledData):
         )
         captions: int = Field(3, ge=1, le=5, description="captions a text is made of; fewer is harder")
         text_width: int = Field(128, ge=8, le=4096, description="numbers of a text vector")
+        standardise: Literal["none", "train"] = Field(
+            "train", description="train: shift and scale each number to mean 0 and variance 1 over train"
+        )
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._opened: dict[str, _Content] = {}
+        self._scales: dict[str, Scale] = {}
 
     def splits(self) -> tuple[str, ...]:
         """``train``, ``dev`` and ``test``."""
@@ -145,7 +150,8 @@ class ScenesLabels(LabelledData):
         """16 hexadecimal digits that stand for what the split shows, its texts and labels."""
         content = self._open(split)
         opened = content.split
-        digest = hashlib.sha256(f"{VERSION} {opened.images.shape} {opened.texts.shape}\n".encode())
+        prepared = f"{opened.images.shape} {opened.texts.shape} {self.config.standardise}"
+        digest = hashlib.sha256(f"{VERSION} {prepared}\n".encode())
         digest.update(opened.labels.astype("<i8").tobytes())
         # pooled pixels may differ in their last bit between machines, what is drawn and said may not
         shown = [scene_to_json(scene) for scene in content.scenes]
@@ -158,7 +164,8 @@ class ScenesLabels(LabelledData):
 
     def folder(self) -> Path:
         """The folder in the cache, built where it is missing or damaged."""
-        text = json.dumps(self.config.model_dump(mode="json"), sort_keys=True)
+        # how vectors are prepared when read does not change the files
+        text = json.dumps(self.config.model_dump(mode="json", exclude={"standardise"}), sort_keys=True)
         key = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
         return cached_folder(cache_root() / "scenes-labels" / f"v{VERSION}-{key}", self._build)
 
@@ -174,7 +181,8 @@ class ScenesLabels(LabelledData):
             np.save(folder / f"{name}_ims.npy", images)
             np.save(folder / f"{name}_txts.npy", bag.vectors(content["captions"]))
             (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-        (folder / "options.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        written = config.model_dump_json(indent=2, exclude={"standardise"})
+        (folder / "options.json").write_text(written, encoding="utf-8")
 
     def _recipe(self, name: str) -> Recipe:
         stream = FIRST_STREAM + SPLITS.index(name)
@@ -192,14 +200,23 @@ class ScenesLabels(LabelledData):
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
         split = LabelledSplit(
             name=name,
-            images=NpyFeatures(folder / f"{name}_ims.npy"),
-            texts=NpyFeatures(folder / f"{name}_txts.npy"),
+            images=self._prepared(folder, name, "ims"),
+            texts=self._prepared(folder, name, "txts"),
             labels=np.array(value["labels"], dtype=np.int64),
             class_names=KINDS,
             captions=tuple(value["captions"]),
             picture=partial(_picture, self._recipe(name), scenes, tuple(value["candidates"])),
         )
         return _Content(split, scenes)
+
+    def _prepared(self, folder: Path, name: str, side: str) -> FeatureStore:
+        """The vectors of a split's ``ims`` or ``txts``, standardised by the training pairs if asked for."""
+        store = NpyFeatures(folder / f"{name}_{side}.npy")
+        if self.config.standardise == "none":
+            return store
+        if side not in self._scales:
+            self._scales[side] = measured_scale(NpyFeatures(folder / f"train_{side}.npy"))
+        return PreparedFeatures(store, self._scales[side])
 
 
 def draw_split(

@@ -78,5 +78,5 @@ class TrainingSetScorer:
                 labels.append(batch.labels)
                 if self._after_batch is not None:
                     self._after_batch()
-        # cloned outside of inference mode, so that a method may compute with them as with any tensor
-        return LabelledVectors(*(torch.cat(parts).clone() for parts in (images, texts, labels)))
+        # joined outside of inference mode, so that a method may compute with them as with any tensor
+        return LabelledVectors(torch.cat(images), torch.cat(texts), torch.cat(labels))

@@ -500,3 +500,12 @@ def strange(monkeypatch):
 )
 def test_options_of_a_third_party(strange, options, message):
     assert problem_of({"method": {"name": "strange", **options}}).startswith(message)
+
+
+def test_a_cosine_has_no_milestones():
+    settings = resolve({"optim": {"schedule": "cosine"}}).settings
+    assert settings.optim.milestones == ()
+    again = resolve(yaml.safe_load(resolve({"optim": {"schedule": "cosine"}}).to_yaml()))
+    assert again.settings.optim == settings.optim
+    with pytest.raises(ConfigError, match=r"schedule is cosine and milestones are \[3\]"):
+        resolve({"optim": {"schedule": "cosine", "milestones": [3]}})

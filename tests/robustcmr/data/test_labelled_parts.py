@@ -11,16 +11,17 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from robustcmr.data import array_features
 from robustcmr.data.array_features import (
     ArrayFeatures,
-    all_vectors,
-    mean_and_deviation,
     rows_not_finite,
-    to_unit_length,
 )
 from robustcmr.data.bag_of_words import BagOfWords, words_of
 from robustcmr.data.label_columns import column_of
 from robustcmr.data.labelled_rows import in_order, rows_by_sizes
 
 TABLE = np.arange(21.0).reshape(7, 3)
+
+
+def all_vectors(store):
+    return store.take(np.arange(store.shape[0]))[:, 0]
 
 
 @pytest.mark.parametrize("rows", [None, np.array([6, 0, 2])])
@@ -75,19 +76,6 @@ def test_blocks(monkeypatch):
     table[[1, 4, 6], [0, 2, 1]] = np.nan, np.inf, 1e39
     assert rows_not_finite(ArrayFeatures(table)) == [1, 4, 6]
     np.testing.assert_array_equal(all_vectors(ArrayFeatures(TABLE)), TABLE)
-
-
-def test_mean_and_deviation_of_constants():
-    vectors = np.array([[0.1, 1], [0.1, 3], [0.1, 5]], dtype=np.float32)
-    mean, deviation = mean_and_deviation(vectors)
-    np.testing.assert_allclose(mean, [0.1, 3], rtol=1e-6)
-    np.testing.assert_allclose(deviation, [1, np.sqrt(8 / 3)], rtol=1e-12)
-
-
-def test_to_unit_length_of_large_numbers():
-    np.testing.assert_allclose(
-        to_unit_length(np.array([[3e30, 4e30]], dtype=np.float32)), [[0.6, 0.8]], rtol=1e-6
-    )
 
 
 def test_labels_of_every_form():

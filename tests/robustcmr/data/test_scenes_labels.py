@@ -37,7 +37,7 @@ def build(folder, **options):
     """A data set in a cache of its own, all splits opened."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTCMR_CACHE", str(folder))
-        given = {f"n_{name}": n for name, n in SIZES.items()} | options
+        given = {f"n_{name}": n for name, n in SIZES.items()} | {"standardise": "none"} | options
         data = ScenesLabels(ScenesLabels.Config(**given))
         for name in data.splits():
             data.split(name)
@@ -202,3 +202,22 @@ def test_things_are_judged_by_shape_and_colour_alone():
         scene, background="dark", things=tuple(replace(t, size="small", x=0.1) for t in scene.things)
     )
     assert kind_of_scene(scene, 0.6) == kind_of_scene(turned, 0.6) == KINDS.index("cool and pointed")
+
+
+def test_standardised_by_the_training_pairs(data, tmp_path):
+    plain = {name: data.split(name) for name in SIZES}
+    scaled, _ = build(tmp_path, standardise="train")
+    for side in ("images", "texts"):
+        rows = {name: np.arange(n) for name, n in SIZES.items()}
+        train = getattr(plain["train"], side).take(rows["train"]).astype(np.float64)
+        spread = train.std(0)
+        spread[train.min(0) == train.max(0)] = 1
+        for name in SIZES:
+            raw = getattr(plain[name], side).take(rows[name])
+            found = getattr(scaled.split(name), side).take(rows[name])
+            np.testing.assert_allclose(found, (raw - train.mean(0)) / spread, rtol=1e-3, atol=1e-4)
+    assert scaled.fingerprint("train") != data.fingerprint("train")
+
+
+def test_how_vectors_are_prepared_leaves_the_files_alone(built, tmp_path):
+    assert build(tmp_path, standardise="train")[1] == built[1]

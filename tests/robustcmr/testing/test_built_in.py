@@ -101,12 +101,6 @@ def test_uot_rcl_past_its_warmup(options):
     )
 
 
-def test_uot_rcl_without_a_warmup_keeps_all_but_learning():
-    """Its first classes are then those of random anchors, which training cannot be expected to mend."""
-    report = check_method("uot_rcl", {"warmup_epochs": 0}, epochs=2, skip=("learning",))
-    assert report.passed == tuple(name for name in LABEL_METHOD_CHECKS if name != "learning")
-
-
 def test_scenes_pass():
     report = check_dataset("scenes", {"n_train": 12, "n_dev": 4, "n_test": 4})
     assert set(report.not_applicable) == {"text_vectors"}

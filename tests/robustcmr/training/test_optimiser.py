@@ -27,7 +27,7 @@ def test_warm_up_grows_linearly() -> None:
 
 
 def test_the_cosine_as_torch_has_it() -> None:
-    options = OptimOptions(schedule="cosine", milestones=(1,), decay=0.1)  # milestones are not for it
+    options = OptimOptions(schedule="cosine")
     epochs, steps = 3, 5
     optimiser = torch.optim.SGD([parameter()], lr=1.0)
     reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs * steps)

@@ -27,6 +27,10 @@ class RunFolderError(UserError):
     """A run folder is missing, or already holds a run."""
 
 
+class ComparisonError(UserError):
+    """Runs or published figures cannot be set beside each other."""
+
+
 class DeviceError(UserError):
     """The device or precision asked for is not available on this machine."""
 

@@ -15,11 +15,13 @@ from rich.console import Console
 import robustcmr
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
-from robustcmr.errors import CheckpointError, ConfigError
+from robustcmr.errors import ConfigError
 from robustcmr.files import write_json
+from robustcmr.loaded_run import build_matchers, load_run
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.reporting.plots import draw_run_plots
+from robustcmr.reporting.queries import write_queries
 from robustcmr.reporting.scope_plot import draw_scopes
 from robustcmr.run_beliefs import report_beliefs
 from robustcmr.run_folder import RunFolder, unused_folder
@@ -30,6 +32,7 @@ from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.devices import build_accelerator, check_device
 from robustcmr.training.loop import Trainer
 from robustcmr.training.seeds import seed_everything
+from robustcmr.training.trackers import check_trackers, tracking
 
 logger = logging.getLogger("robustcmr")
 
@@ -54,11 +57,11 @@ def train(
     """
     run = RunFolder(planned_folder(config, output))
     run.check_free(overwrite)
-    check_device(config.settings.training.device, config.settings.training.precision)
+    _check_machine(config)
     with _remembered_log() as early:  # what is said before there is a folder to say it in
         track = build_track(config)
         _check_fits(config, track)
-        accelerator, matchers = _prepare(config, track, pretrained=True)
+        accelerator, matchers = _prepare(config, track, run, pretrained=True)
         arguments = track.method_arguments(matchers, accelerator.device)
     run.start(config.to_yaml(), describe_environment())
     with _log_to(run.log, early):
@@ -85,11 +88,11 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
     if run.read_results() is not None:
         return run
     config = resolve(read_config(run.config))
-    check_device(config.settings.training.device, config.settings.training.precision)
+    _check_machine(config)
     track = build_track(config, run)
     _check_fits(config, track)
     recover(run.checkpoint("last"))
-    accelerator, matchers = _prepare(config, track, pretrained=not run.checkpoint("last").exists())
+    accelerator, matchers = _prepare(config, track, run, pretrained=not run.checkpoint("last").exists())
     arguments = track.method_arguments(matchers, accelerator.device)
     with _log_to(run.log):
         track.save(run)
@@ -121,27 +124,15 @@ def evaluate(
     """
     parts: list[tuple[Track, list[Matcher]]] = []
     accelerator: Accelerator | None = None
-    for run in map(RunFolder, paths):
-        run.require()
-        config = resolve(read_config(run.config))
-        training = config.settings.training
-        if accelerator is None:  # all members compute where, and as exactly as, the first was set to
-            accelerator = build_accelerator(device or training.device, training.precision)
-        track = build_track(config, run)
-        if split not in track.splits():
+    for path in paths:  # all members compute where, and as exactly as, the first was set to
+        loaded = load_run(path, checkpoint, device, accelerator)
+        accelerator = loaded.accelerator
+        if split not in loaded.track.splits():
             raise ConfigError(
-                f"there is no {split} split here, the data has {', '.join(track.splits())}; use --split"
+                f"there is no {split} split here, the data has {', '.join(loaded.track.splits())}; "
+                "use --split"
             )
-        matchers = _build_matchers(config, track, accelerator)
-        folder = run.checkpoint(checkpoint)
-        recover(folder)
-        if not folder.exists():
-            run.require_trained()
-            raise CheckpointError(
-                f"{run.path} has no {checkpoint} checkpoint yet; train it further by --resume {run.path}"
-            )
-        load_modules(folder, {f"matcher_{i}": matcher for i, matcher in enumerate(matchers)})
-        parts.append((track, matchers))
+        parts.append((loaded.track, loaded.matchers))
     if accelerator is None:
         raise ConfigError("no run folder was given; name at least one")
     measured = evaluate_ensemble(parts, split, accelerator.device, folds)
@@ -173,18 +164,23 @@ def _check_fits(config: RunConfig, track: Track) -> None:
     check_batch_size(settings.training.batch_size, len(track.training))
 
 
-def _build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:
-    count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
-    make: Callable[..., Matcher] = config.matcher.cls
-    return [accelerator.prepare(make(config.matcher.options, track.spec)) for _ in range(count)]
+def _check_machine(config: RunConfig) -> None:
+    """Refuse what this machine does not have, before anything is opened."""
+    settings = config.settings
+    check_device(settings.training.device, settings.training.precision)
+    check_trackers(settings.tracking.names)
 
 
-def _prepare(config: RunConfig, track: Track, pretrained: bool) -> tuple[Accelerator, list[Matcher]]:
+def _prepare(
+    config: RunConfig, track: Track, run: RunFolder, pretrained: bool
+) -> tuple[Accelerator, list[Matcher]]:
     """Where to compute, and the matchers as training begins; ``pretrained`` loads what they start from."""
     settings = config.settings
-    accelerator = build_accelerator(settings.training.device, settings.training.precision)
+    accelerator = build_accelerator(
+        settings.training.device, settings.training.precision, settings.tracking.names, run.tracking
+    )
     seed_everything(settings.seed)
-    matchers = _build_matchers(config, track, accelerator)
+    matchers = build_matchers(config, track, accelerator)
     if pretrained:
         for matcher in matchers:
             accelerator.unwrap_model(matcher).load_pretrained()
@@ -210,7 +206,8 @@ def _fit_and_finish(
     trainer.restore()
     if trainer.global_step:
         logger.info("resumed at epoch %d, step %d", trainer.epoch + 1, trainer.step + 1)
-    trainer.fit()
+    with tracking(accelerator, settings.tracking, run, config.to_dict(), trainer.epoch) as trackers:
+        trainer.fit(trackers.epoch)
     draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
     best = run.checkpoint("best")
     load_modules(best, trainer.modules)
@@ -222,7 +219,9 @@ def _fit_and_finish(
         if split not in track.splits():
             logger.info("no %s split here, so the table has none", split)
             continue
-        measured[split] = track.evaluate(matchers, split, accelerator.device)
+        found = track.measure(track.members(matchers, split), split, accelerator.device)
+        measured[split] = found.metrics
+        write_queries(run.queries(split), found.queries)
     draw_scopes(measured, run.plots)
     write_json(run.results, {**_results(config, track, trainer, measured, accelerator.device), **believed})
     return run

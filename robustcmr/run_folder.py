@@ -54,6 +54,10 @@ class RunFolder:
         """The outcome, JSON; it exists once the run has finished."""
         return self.path / "results.json"
 
+    def queries(self, split: str) -> Path:
+        """How every query of a measured split fared with the best epoch, NumPy arrays."""
+        return self.path / f"queries-{split}.npz"
+
     @property
     def pairs(self) -> Path:
         """What the method came to believe of every training pair, CSV; only of methods that divide them."""
@@ -68,6 +72,11 @@ class RunFolder:
     def suspects(self) -> Path:
         """Contact sheet of the worst suspects, PNG; made on request."""
         return self.path / "suspects.png"
+
+    @property
+    def tracking(self) -> Path:
+        """Folder of what trackers write that keep their records in files."""
+        return self.path / "tracking"
 
     @property
     def plots(self) -> Path:

@@ -40,12 +40,12 @@ ABLATION = {
     "mass 0.95 from the start": {"mass_start": "0.95"},
     "mass up to 0.7": {"mass_end": "0.7"},
     "no momentum": {"momentum": "0"},
-    "warm-up 2 epochs": {"warmup_epochs": "2"},
-    "warm-up 10 epochs": {"warmup_epochs": "10"},
+    "warm-up 5 epochs": {"warmup_epochs": "5"},
+    "20 neighbours of half the say": {"neighbours": "20", "neighbour_share": "0.5"},
     "relation by cosines too": {"relation_cost": "both"},
     "relation weight 0.3": {"relation_weight": "0.3"},
-    "contrast temperature 1": {"contrast_temperature": "1"},
     "contrast temperature 0.5": {"contrast_temperature": "0.5"},
+    "contrast temperature 1": {"contrast_temperature": "1"},
 }
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"unknown rows {', '.join(unknown)}; expected some of {', '.join(known)}")
-    ratios = options.ratios or (["0.4", "0.8"] if options.ablation else ["0", "0.2", "0.4", "0.6", "0.8"])
+    ratios = options.ratios or (["0.6"] if options.ablation else ["0", "0.2", "0.4", "0.6", "0.8"])
     seeds = options.seeds or ([0, 1, 2] if options.ablation else [0, 1, 2, 3, 4])
     folder = options.runs or Path("runs") / kind
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)

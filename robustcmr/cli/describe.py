@@ -13,26 +13,35 @@ if TYPE_CHECKING:
     from robustcmr.data.base import LabelledSplit, PairsSplit
     from robustcmr.plugins import Registry
 
-KINDS = {"matchers": "matcher", "methods": "method", "data": "data", "configs": "config"}
+KINDS = {
+    "matchers": "matcher",
+    "methods": "method",
+    "data": "data",
+    "configs": "config",
+    "sweeps": "sweep",
+}
+FILES = ("configs", "sweeps")
+"""Kinds that are shipped files and not classes."""
+
 WITH_TRACK = ("methods", "data")
 """Kinds of which each is for one track; a matcher may serve any."""
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="matchers, methods, data or configs.")],
+    kind: Annotated[str, typer.Argument(help="matchers, methods, data, configs or sweeps.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print names and descriptions as JSON.")] = False,
 ) -> None:
     """List what can be chosen by name, with one line about each; methods and data with their track."""
     from robustcmr.cli.output import print_json
-    from robustcmr.config.recipes import opening_comment, recipe_names, recipe_path
+    from robustcmr.config.recipes import opening_comment
     from robustcmr.errors import PluginError
 
     kind = _kind(kind)
     rows: dict[str, str] = {}
     tracks: dict[str, str] = {}
     broken: list[str] = []
-    if kind == "configs":
-        rows = {name: opening_comment(recipe_path(name)).split("\n")[0] for name in recipe_names()}
+    if kind in FILES:
+        rows = {name: opening_comment(_file(kind, name)).split("\n")[0] for name in _names(kind)}
     else:
         registry = _registry(kind)
         for name in registry.names():
@@ -65,7 +74,7 @@ def show(
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
 ) -> None:
-    """Describe a matcher, method, data set or recipe with all its options.
+    """Describe a matcher, method, data set, recipe or sweep with all its options.
 
     With 'data NAME' its captions are shown too, on a contact sheet of pictures where it has pictures.
     """
@@ -83,10 +92,8 @@ def show(
             f"nothing is called '{name}'{did_you_mean(name, everything)} (see 'robustcmr list')"
         )
     for kind in kinds:
-        if kind == "configs":
-            from robustcmr.config.recipes import recipe_path
-
-            sys.stdout.write(recipe_path(name).read_text(encoding="utf-8"))
+        if kind in FILES:
+            sys.stdout.write(_file(kind, name).read_text(encoding="utf-8"))
         else:
             _print_class(kind, name)
     if len(words) == 2 and kinds == ["data"]:
@@ -143,8 +150,17 @@ def _registry(kind: str) -> Registry:
 
 def _names(kind: str) -> list[str]:
     from robustcmr.config.recipes import recipe_names
+    from robustcmr.sweeps.shipped import sweep_names
 
-    return recipe_names() if kind == "configs" else _registry(kind).names()
+    shipped = {"configs": recipe_names, "sweeps": sweep_names}
+    return shipped[kind]() if kind in FILES else _registry(kind).names()
+
+
+def _file(kind: str, name: str) -> Path:
+    from robustcmr.config.recipes import recipe_path
+    from robustcmr.sweeps.shipped import sweep_path
+
+    return recipe_path(name) if kind == "configs" else sweep_path(name)
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:

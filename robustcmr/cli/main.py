@@ -11,7 +11,19 @@ import sys
 import typer
 
 import robustcmr
-from robustcmr.cli import convert, data, describe, evaluate, noise, suspects, train
+from robustcmr.cli import (
+    card,
+    compare,
+    convert,
+    data,
+    describe,
+    evaluate,
+    noise,
+    report,
+    suspects,
+    sweep,
+    train,
+)
 from robustcmr.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +38,9 @@ data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=Tru
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("suspects")(suspects.suspects)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("card")(card.card)
 app.command("convert")(convert.convert)
 app.command(
     "noise",
@@ -37,6 +52,7 @@ app.command("validate")(describe.validate)
 app.command("env")(describe.environment)
 data_app.command("check")(data.check)
 app.add_typer(data_app, name="data")
+app.add_typer(sweep.app, name="sweep")
 
 
 @app.callback(invoke_without_command=True)

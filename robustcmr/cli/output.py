@@ -76,7 +76,9 @@ def report_run(run: RunFolder, as_json: bool) -> None:
     print_beliefs(console, results.get("beliefs", {}))
     for line in [*run_summary(results), *belief_summary(results.get("beliefs"), run)]:
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"saved in {run.path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"saved in {run.path}; a page of it: robustcmr report {run.path}", highlight=False, soft_wrap=True
+    )
 
 
 def print_measures(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:

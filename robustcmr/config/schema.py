@@ -160,6 +160,27 @@ class EvaluationOptions(Options):
         return value
 
 
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "dvclive"]
+
+
+class TrackingOptions(Options):
+    """Where else the measures of every epoch go; nowhere by default."""
+
+    names: tuple[TrackerName, ...] = Field(
+        (),
+        description="trackers that are told of every epoch: tensorboard, wandb, mlflow, comet_ml, aim, "
+        "clearml, dvclive; each needs its package",
+    )
+    project: str = Field("robustcmr", min_length=1, description="what trackers file the run under")
+
+    @field_validator("names")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"got {list(value)}, expected each tracker once")
+        return value
+
+
 class Settings(Options):
     """Every section that does not depend on a plug-in."""
 
@@ -170,3 +191,4 @@ class Settings(Options):
     optim: OptimOptions = OptimOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
+    tracking: TrackingOptions = TrackingOptions()

@@ -73,8 +73,8 @@ def class_evidence(
     texts: Tensor,
     of_images: Tensor,
     of_texts: Tensor,
-    count: int = 20,
-    share: float = 0.5,
+    count: int = 60,
+    share: float = 0.8,
     temperature: float = 0.1,
     trust: bool = True,
 ) -> ClassEvidence:

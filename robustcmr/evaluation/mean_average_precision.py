@@ -11,7 +11,7 @@ the places of relevant items are all that is then needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -55,6 +55,9 @@ class LabelRetrievalMetrics:
         n_texts: texts that were queries.
         excluded_images: images left out, for no text has their class.
         excluded_texts: texts left out, for no image has their class.
+        ap_i2t: (n_queries,) float64, average precision of each image over the whole ranked gallery; NaN where
+            it is left out. Not part of what makes two metrics equal.
+        ap_t2i: the same for texts.
 
     References:
         Zhen, Hu, Wang and Peng, CVPR 2019, whose released evaluation defines mAP and mAP@R this way and
@@ -73,6 +76,8 @@ class LabelRetrievalMetrics:
     n_texts: int
     excluded_images: int
     excluded_texts: int
+    ap_i2t: npt.NDArray[np.float64] = field(compare=False, repr=False)
+    ap_t2i: npt.NDArray[np.float64] = field(compare=False, repr=False)
 
     @property
     def map(self) -> float:
@@ -80,7 +85,7 @@ class LabelRetrievalMetrics:
         return (self.map_i2t + self.map_t2i) / 2
 
     def to_dict(self) -> dict[str, float | list[float] | list[int]]:
-        """Everything as plain values for JSON: ``map``, ``map_i2t``, ``map_i2t_at_50`` … and the curves."""
+        """All but single queries, for JSON: ``map``, ``map_i2t``, ``map_i2t_at_50`` … and the curves."""
         values: dict[str, float | list[float] | list[int]] = {
             "map": self.map,
             "map_i2t": self.map_i2t,
@@ -233,18 +238,21 @@ def label_retrieval_metrics_of_blocks(
         n_texts=t2i.n_queries,
         excluded_images=i2t.n_excluded,
         excluded_texts=t2i.n_excluded,
+        ap_i2t=i2t.by_query,
+        ap_t2i=t2i.by_query,
     )
 
 
 @dataclass(frozen=True)
 class _OneWay:
-    """Means over queries in one direction, in percent."""
+    """Means over queries in one direction, in percent, and each query's average precision."""
 
     average_precision: float
     average_precision_at: tuple[float, ...]
     precision: tuple[float, ...]
     n_queries: int
     n_excluded: int
+    by_query: npt.NDArray[np.float64]
 
 
 def _one_way(
@@ -264,12 +272,14 @@ def _one_way(
             "there is nothing to find; check that both sides use the same class numbers"
         )
     totals = np.zeros(1 + len(at) + len(scopes))
+    by_query = np.empty(len(queries))
     size = max(1, block_bytes // (_BYTES_PER_CELL * len(gallery)))
     for start in range(0, len(queries), size):
         rows = slice(start, min(start + size, len(queries)))
         block = scores(rows)  # (b, n_gallery)
         _check_matrix(block, rows.stop - rows.start, len(gallery))
-        totals += _block_totals(block, queries[rows], gallery, at, scopes)
+        by_query[rows], some = _block_totals(block, queries[rows], gallery, at, scopes)
+        totals += some
     means = (100.0 * totals / int(known.sum())).tolist()
     return _OneWay(
         average_precision=means[0],
@@ -277,13 +287,14 @@ def _one_way(
         precision=tuple(means[1 + len(at) :]),
         n_queries=int(known.sum()),
         n_excluded=int((~known).sum()),
+        by_query=np.where(known, 100.0 * by_query, np.nan),
     )
 
 
 def _block_totals(
     scores: Tensor, queries: IntArray, gallery: IntArray, at: tuple[int, ...], scopes: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
-    """Sums over a block's queries of AP, of AP@R for each of ``at``, of precision for each of ``scopes``.
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """A block's APs, and sums over its queries of AP, of AP@R for ``at``, of precision for ``scopes``.
 
     A query without relevant items adds nothing.
     """
@@ -296,14 +307,15 @@ def _block_totals(
     found = np.bincount(query, minlength=n_queries)  # (n_queries,) relevant items of each
     before = np.cumsum(found) - found
     precision = (np.arange(len(cells)) - before[query] + 1) / (place + 1)  # (k,) at each relevant item
-    totals = []
+    averages = []
     for length in (n_gallery, *at):
         inside = place < length
         summed = np.bincount(query[inside], weights=precision[inside], minlength=n_queries)
         hits = np.bincount(query[inside], minlength=n_queries)
-        totals.append(float((summed / np.maximum(hits, 1)).sum()))
+        averages.append(summed / np.maximum(hits, 1))  # (b,)
+    totals = [float(average.sum()) for average in averages]
     totals += [int((place < scope).sum()) / scope for scope in scopes]
-    return np.array(totals)
+    return averages[0], np.array(totals)
 
 
 def relevant_places(scores: Tensor, relevant: Tensor) -> Tensor:

@@ -58,25 +58,47 @@ class RetrievalMetrics:
         return {**dataclasses.asdict(self), "rsum": self.rsum}
 
 
-def retrieval_metrics(scores: Tensor, image_of_caption: IntArray | Tensor) -> RetrievalMetrics:
-    """Measure retrieval in both directions.
+@dataclass(frozen=True)
+class RetrievalRanks:
+    """The rank of the right answer to every query, from 0.
+
+    Attributes:
+        i2t: (n_images,) int64, of the best own caption of each image.
+        t2i: (n_captions,) int64, of the right image of each caption.
+    """
+
+    i2t: Tensor
+    t2i: Tensor
+
+    def metrics(self) -> RetrievalMetrics:
+        """What the ranks amount to."""
+        return RetrievalMetrics(
+            *_summary(self.i2t), *_summary(self.t2i), n_images=len(self.i2t), n_captions=len(self.t2i)
+        )
+
+
+def retrieval_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> RetrievalRanks:
+    """Rank the right answers in both directions.
 
     Args:
         scores: (n_images, n_captions) float, larger is closer.
         image_of_caption: (n_captions,) int64, the image each caption was written for; none is without.
 
     Returns:
-        The metrics; ties count against the scorer (see :mod:`robustcmr.evaluation.ranking`).
+        The ranks; ties count against the scorer (see :mod:`robustcmr.evaluation.ranking`).
 
     Raises:
         ValueError: the shapes do not fit, or an image has no caption.
         UserError: a score is NaN.
     """
-    by_image = image_to_text_ranks(scores, image_of_caption)
-    by_caption = text_to_image_ranks(scores, image_of_caption)
-    return RetrievalMetrics(
-        *_summary(by_image), *_summary(by_caption), n_images=len(by_image), n_captions=len(by_caption)
+    return RetrievalRanks(
+        image_to_text_ranks(scores, image_of_caption), text_to_image_ranks(scores, image_of_caption)
     )
+
+
+def retrieval_metrics(scores: Tensor, image_of_caption: IntArray | Tensor) -> RetrievalMetrics:
+    """Measure retrieval in both directions; see :func:`retrieval_ranks`."""
+    return retrieval_ranks(scores, image_of_caption).metrics()
 
 
 def _summary(ranks: Tensor) -> tuple[float, float, float, float, float]:

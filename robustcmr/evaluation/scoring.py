@@ -14,7 +14,7 @@ from robustcmr.errors import PluginError
 from robustcmr.evaluation.blocks import caption_blocks, fragment_lengths, image_blocks, longest_first, trimmed
 from robustcmr.evaluation.protocols import captions_of, fold_slices, protocol_name
 from robustcmr.evaluation.ranking import owner_index
-from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics
+from robustcmr.evaluation.recall import RetrievalMetrics, RetrievalRanks, mean_metrics, retrieval_ranks
 from robustcmr.matchers.base import Matcher
 from robustcmr.types import Fragments, ImageBatch, IntArray, TextBatch
 
@@ -220,6 +220,8 @@ class RetrievalResult:
         folds: number of folds, or None where the whole split was ranked at once.
         by_fold: metrics of each fold; one entry where there are no folds.
         by_model: metrics of each model alone, in the order given.
+        ranks: what ``metrics`` sum up, an entry a query of the whole split, each ranked within its fold; on
+            the CPU.
     """
 
     metrics: RetrievalMetrics
@@ -228,6 +230,7 @@ class RetrievalResult:
     folds: int | None
     by_fold: tuple[RetrievalMetrics, ...]
     by_model: tuple[RetrievalMetrics, ...]
+    ranks: RetrievalRanks
 
 
 def evaluate_split(
@@ -281,17 +284,16 @@ def evaluate_split(
             some_texts = texts if len(slices) == 1 else texts[ids.to(texts.mask.device)]
             block = score_matrix(member.matcher, images[rows], some_texts, block_bytes, report)
             done += block.numel()
-            alone.append(retrieval_metrics(block, owners[fold]))
+            alone.append(retrieval_ranks(block, owners[fold]))
             if fold < len(sums):
                 sums[fold] += block
             else:
                 sums.append(block)
-        by_model.append(mean_metrics(alone))
+        by_model.append(mean_metrics([ranks.metrics() for ranks in alone]))
         del images, texts, some_texts  # free them before the next model encodes
-    if len(members) == 1:
-        by_fold = alone
-    else:
-        by_fold = [retrieval_metrics(s.div_(len(members)), own) for s, own in zip(sums, owners, strict=True)]
+    if len(members) > 1:
+        alone = [retrieval_ranks(s.div_(len(members)), own) for s, own in zip(sums, owners, strict=True)]
+    by_fold = [ranks.metrics() for ranks in alone]
     return RetrievalResult(
         mean_metrics(by_fold),
         protocol_name(n_images, folds),
@@ -299,6 +301,16 @@ def evaluate_split(
         folds,
         tuple(by_fold),
         tuple(by_model),
+        _whole(alone, columns),
+    )
+
+
+def _whole(by_fold: Sequence[RetrievalRanks], columns: Sequence[Tensor]) -> RetrievalRanks:
+    """Folds of consecutive images put together again, captions in the order of the split."""
+    by_caption = torch.cat([ranks.t2i.cpu() for ranks in by_fold])
+    return RetrievalRanks(
+        torch.cat([ranks.i2t.cpu() for ranks in by_fold]),
+        torch.empty_like(by_caption).scatter_(0, torch.cat(list(columns)), by_caption),
     )
 
 

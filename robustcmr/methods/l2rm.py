@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -191,10 +192,10 @@ class L2RM(Method):
             losses["agreement_loss"] = self._agreement_loss(scores, judged, batch)
         if self.cost is not None:
             losses["cost_loss"] = self._cost_loss(judged, batch, is_clean)
-        found = None
-        if self._can_rematch(~is_clean):
-            found, losses["rematch_loss"] = self._rematch(scores, judged, batch, ~is_clean, doubts)
-        return _added(losses, found)
+        if not self._can_rematch(~is_clean):
+            return _added(losses)
+        found, losses["rematch_loss"], solved = self._rematch(scores, judged, batch, ~is_clean, doubts)
+        return _added(losses, found, solved)
 
     def _clean_loss(self, scores: Tensor, batch: PairBatch, weights: Tensor) -> Tensor:
         """Scalar matching loss, each pair counted by its weight."""
@@ -241,8 +242,8 @@ class L2RM(Method):
 
     def _rematch(
         self, scores: Tensor, judged: Tensor, batch: PairBatch, suspected: Tensor, doubts: Tensor
-    ) -> tuple[Rematch, Tensor]:
-        """Move the suspected captions of a batch among its images; the plan, and the loss towards it."""
+    ) -> tuple[Rematch, Tensor, Mapping[str, Tensor | float]]:
+        """Move the suspected captions of a batch among its images: the plan, the loss, how it was solved."""
         columns = suspected.nonzero().squeeze(1)  # (k,)
         pair_ids = batch.pair_ids.to(scores.device)
         same_image = batch.same_image[:, columns] if self.config.mask_same_image else None
@@ -251,7 +252,8 @@ class L2RM(Method):
         with torch.no_grad():
             cost = 1.0 - seen if self.cost is None else self.cost(seen, allowed)
         solve = rematch if self.config.solver == "partial" else legacy_plan
-        plan = solve(cost, allowed, self.config.mass, self.config.epsilon).plan
+        moved = solve(cost, allowed, self.config.mass, self.config.epsilon)
+        plan = moved.plan
         targets = rematch_targets(plan, allowed, self.config.weighting)
         tau = self.config.temperature
         if self.config.rematch_loss == "kl":
@@ -266,9 +268,19 @@ class L2RM(Method):
         by_image = (targets.row_weights * rows * suspected * doubts).sum()
         by_caption = (targets.column_weights * of_columns * doubts[columns]).sum()
         found = Rematch(pair_ids, pair_ids[columns], plan, seen, allowed)
-        return found, self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores)
+        solved: Mapping[str, Tensor | float] = {
+            "solver_failed": 1.0 - moved.converged.float(),
+            "solver_iterations": float(moved.iterations),
+            "solver_error": moved.marginal_error,
+        }
+        return found, self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores), solved
 
 
-def _added(losses: Mapping[str, Tensor], rematched: Rematch | None = None) -> StepResult:
+def _added(
+    losses: Mapping[str, Tensor],
+    rematched: Rematch | None = None,
+    solved: Mapping[str, Tensor | float] = MappingProxyType({}),
+) -> StepResult:
     total = torch.stack(list(losses.values())).sum()
-    return StepResult(total, {name: value.detach() for name, value in losses.items()}, rematched)
+    metrics = {name: value.detach() for name, value in losses.items()}
+    return StepResult(total, {**metrics, **solved}, rematched)

@@ -15,21 +15,23 @@ class UotRclOptions(Options):
     semantic: bool = Field(True, description="semantic alignment: correct classes by partial transport")
     relation: bool = Field(True, description="relation alignment: match all that are of one class in a batch")
     # the losses of MRL, which warm-up consists of
-    warmup_epochs: int = Field(5, ge=1, description="epochs on the given classes before the first correction")
+    warmup_epochs: int = Field(
+        10, ge=1, description="epochs on the given classes before the first correction"
+    )
     temperature: float = Field(1.0, gt=0.0, description="temperature of class probabilities in the loss")
     beta: float = Field(
         0.7, ge=0.0, le=1.0, description="weight of the loss against the anchors; the contrast has the rest"
     )
     contrast_temperature: float = Field(
-        0.7, gt=0.0, description="temperature of the contrast between instances"
+        0.8, gt=0.0, description="temperature of the contrast between instances"
     )
     # what is said of a pair's class
     belief_temperature: float = Field(
         0.1, gt=0.0, description="temperature of class probabilities that corrections are made from"
     )
-    neighbours: int = Field(20, ge=1, description="neighbours of an image or text whose opinion counts")
+    neighbours: int = Field(60, ge=1, description="neighbours of an image or text whose opinion counts")
     neighbour_share: float = Field(
-        0.5, ge=0.0, le=1.0, description="how much of a modality's opinion is its neighbours'"
+        0.8, ge=0.0, le=1.0, description="how much of a modality's opinion is its neighbours'"
     )
     neighbour_temperature: float = Field(0.1, gt=0.0, description="temperature of the neighbours' weights")
     trust: bool = Field(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from io import StringIO
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -235,11 +235,11 @@ def _number(row: str, measures: Mapping[str, float], key: str, width: int) -> st
     return f"{measures[key]:{width}.{digits}f}"
 
 
-def render(table: Table, width: int = 100) -> str:
+def render(table: RenderableType, width: int = 100) -> str:
     """A table as plain text without colour, for a log or a file.
 
     Args:
-        table: any table.
+        table: any table, or several.
         width: columns available; longer lines are cut.
 
     Returns:

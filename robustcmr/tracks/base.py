@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 
 from robustcmr.data.base import DataSet, TrainingData
@@ -25,12 +26,17 @@ class Measured:
         metrics: of the mean of the models' scores; averaged over folds where there are some.
         by_model: of each model alone, in the order given.
         by_fold: of each fold; one entry where there are no folds.
+        queries: how single queries fared, of the mean of the models' scores; ranks from 1 as ``i2t_rank``
+            (n_images,) and ``t2i_rank`` (n_captions,) with each caption's image as ``t2i_image``, or average
+            precisions in percent as ``i2t_ap`` and ``t2i_ap`` (n_pairs,), NaN where a query counts for
+            nothing.
     """
 
     protocol: str
     metrics: dict[str, Any]
     by_model: list[dict[str, Any]]
     by_fold: list[dict[str, Any]]
+    queries: dict[str, npt.NDArray[Any]]
 
 
 class Track(ABC):

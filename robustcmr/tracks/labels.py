@@ -190,14 +190,16 @@ class LabelsTrack(Track):
             images = unit_vectors(matcher, matcher.encode_images, member.image_batches(), device, after_block)
             texts = unit_vectors(matcher, matcher.encode_texts, member.text_batches(), device, after_block)
             sides.append((images, texts))  # (n, D) each
-        by_model = [self._map(*side, labels, after_block).to_dict() for side in sides]
-        metrics = by_model[0]
+        alone = [self._map(*side, labels, after_block) for side in sides]
+        found = alone[0]
         if len(sides) > 1:  # the mean of cosines is the inner product of vectors set side by side
             images, texts = (
                 torch.cat(side, dim=1) / math.sqrt(len(sides)) for side in zip(*sides, strict=True)
             )
-            metrics = self._map(images, texts, labels, after_block).to_dict()
-        return Measured("full", metrics, by_model, [metrics])
+            found = self._map(images, texts, labels, after_block)
+        by_model, metrics = [each.to_dict() for each in alone], found.to_dict()
+        queries = {"i2t_ap": found.ap_i2t, "t2i_ap": found.ap_t2i}
+        return Measured("full", metrics, by_model, [metrics], queries)
 
     def diagnose(self, belief: Division | LabelBelief) -> dict[str, dict[str, Any]]:
         """How right given and corrected labels are; see :class:`Track`.

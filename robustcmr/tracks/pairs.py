@@ -170,9 +170,10 @@ class PairsTrack(Track):
         after_block: Callable[[], None] | None = None,
     ) -> Measured:
         """Retrieval both ways over a split; see :class:`Track`."""
+        owner = self.data.split(split).image_of_caption
         result = evaluate_split(
             members,
-            self.data.split(split).image_of_caption,
+            owner,
             device,
             folds,
             self.block_bytes,
@@ -183,6 +184,11 @@ class PairsTrack(Track):
             result.metrics.to_dict(),
             [metrics.to_dict() for metrics in result.by_model],
             [metrics.to_dict() for metrics in result.by_fold],
+            {
+                "i2t_rank": result.ranks.i2t.numpy() + 1,
+                "t2i_rank": result.ranks.t2i.numpy() + 1,
+                "t2i_image": owner,
+            },
         )
 
     @property

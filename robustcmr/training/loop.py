@@ -95,8 +95,11 @@ class Trainer:
         best = None if self.best is None else self.best["epoch"]
         return next((row for row in self.rows if row["epoch"] == best), {})
 
-    def fit(self) -> None:
+    def fit(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch.
+
+        Args:
+            on_epoch: told of the metrics of each epoch that ends.
 
         Raises:
             TrainingStopped: a signal asked to stop; everything is saved.
@@ -107,7 +110,7 @@ class Trainer:
             try:
                 while self.epoch < self.settings.training.epochs:
                     self._train_epoch(stop, progress)
-                    self._close_epoch(stop, progress)
+                    self._close_epoch(stop, progress, on_epoch)
             except TrainingStopped:
                 self.save()
                 raise
@@ -244,7 +247,12 @@ class Trainer:
             "check these pairs"
         )
 
-    def _close_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:
+    def _close_epoch(
+        self,
+        stop: StopRequest,
+        progress: TrainingProgress,
+        on_epoch: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         settings = self.settings
         if self.plan is None:
             raise RuntimeError("an epoch cannot be closed before it was planned")
@@ -284,6 +292,7 @@ class Trainer:
         )
         self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
         self.run.write_metrics(self.rows)
+        on_epoch(row)  # before the checkpoint: after a kill in between it is told again
         self.save()
 
     def _lr_factor(self, share: float) -> float:

@@ -67,6 +67,12 @@ def test_run_folder_is_complete_and_true(recipe: Path, tmp_path: Path) -> None:
     best = max(rows, key=lambda row: row["dev"]["rsum"])
     assert results["best_epoch"] == best["epoch"]
     assert results["splits"]["dev"] == best["dev"]  # measured again from the saved best weights
+    for split, measures in results["splits"].items():  # the six recalls out of every query's rank
+        with np.load(out / f"queries-{split}.npz", allow_pickle=False) as queries:
+            recalls = [
+                100 * (queries[f"{way}_rank"] <= k).mean() for way in ("i2t", "t2i") for k in (1, 5, 10)
+            ]
+        assert sum(recalls) == pytest.approx(measures["rsum"])
     assert resolve(read_config(out / "config.yaml")).settings.seed == 3
     for plot in ("loss.png", "dev_recall.png"):
         assert Image.open(out / "plots" / plot).width > 300
@@ -204,6 +210,7 @@ def test_built_wheel_trains_from_another_folder(tmp_path: Path) -> None:
         archive.extractall(site)
         names = set(archive.namelist())
     assert {"robustcmr/py.typed", "noise_injection/py.typed", "robustcmr/configs/scenes_omit.yaml"} <= names
+    assert {"robustcmr/configs/sweeps/noise_rates.yaml", "robustcmr/reporting/published.csv"} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
     code = (
         f"import sys; sys.path[:] = [{str(site)!r}] + [p for p in sys.path if p != {str(ROOT)!r}]\n"

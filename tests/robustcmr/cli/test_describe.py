@@ -127,7 +127,7 @@ def test_list_of_an_unknown_kind(robustcmr):
     outcome = robustcmr("list", "matchrs")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
-        "robustcmr: unknown kind 'matchrs', expected matchers, methods, data or configs; "
+        "robustcmr: unknown kind 'matchrs', expected matchers, methods, data, configs or sweeps; "
         "did you mean 'matchers'?\n"
     )
 
@@ -276,7 +276,7 @@ def test_show_data_without_its_folder_describes_it_and_says_what_is_missing(robu
         (["data", "scnes"], "unknown data set 'scnes'; did you mean 'scenes'?"),
         (
             ["dtaa", "scenes"],
-            "unknown kind 'dtaa', expected matchers, methods, data or configs; did you mean 'data'?",
+            "unknown kind 'dtaa', expected matchers, methods, data, configs or sweeps; did you mean 'data'?",
         ),
         (["config", "smal"], "no configuration file smal and no shipped recipe of that name; did you mean"),
         (["data", "scenes", "train"], "show takes a name, or a kind and a name, got data scenes train"),

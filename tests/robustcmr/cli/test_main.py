@@ -13,7 +13,22 @@ from robustcmr.cli import main
 from robustcmr.errors import UserError
 from robustcmr.plugins import matchers
 
-COMMANDS = ("train", "eval", "suspects", "convert", "noise", "list", "show", "validate", "env", "data")
+COMMANDS = (
+    "train",
+    "eval",
+    "suspects",
+    "report",
+    "compare",
+    "card",
+    "convert",
+    "noise",
+    "list",
+    "show",
+    "validate",
+    "env",
+    "data",
+    "sweep",
+)
 
 
 def real(*words):

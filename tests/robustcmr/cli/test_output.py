@@ -105,7 +105,7 @@ def test_the_report_of_a_run(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "dev" in said
     assert "75.0" in said
-    assert said.endswith(f"saved in {tmp_path}\n")
+    assert said.endswith(f"saved in {tmp_path}; a page of it: robustcmr report {tmp_path}\n")
     report_run(run, as_json=True)
     assert json.loads(capsys.readouterr().out) == RESULTS
 
@@ -155,7 +155,7 @@ def test_the_report_of_a_labelled_run(tmp_path, capsys):
         f"38.5% of the training pairs got another class, all classes are in {run.labels}; "
         f"the most doubted: robustcmr suspects {tmp_path}\n"
     ) in said
-    assert said.endswith(f"saved in {tmp_path}\n")
+    assert said.endswith(f"saved in {tmp_path}; a page of it: robustcmr report {tmp_path}\n")
     run.results.write_text(json.dumps({**LABELLED, "beliefs": {"changed": 0.1, "confidence": 0.7}}))
     report_run(run, as_json=False)
     assert "given right" not in capsys.readouterr().out

@@ -13,7 +13,7 @@ from robustcmr.config.recipes import opening_comment, recipe_folder, recipe_name
 from robustcmr.config.resolve import compose, read_config, resolve
 from robustcmr.errors import ConfigError
 
-SHIPPED = sorted(recipe_folder().glob("*"))
+SHIPPED = sorted(recipe_folder().glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

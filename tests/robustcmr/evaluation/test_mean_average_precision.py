@@ -97,6 +97,14 @@ def test_against_scikit_learn(seed):
     assert found.map_i2t == pytest.approx(100 * np.mean(by_image), rel=1e-12)
     assert found.map_t2i == pytest.approx(100 * np.mean(by_text), rel=1e-12)
     assert found.map == pytest.approx(50 * (np.mean(by_image) + np.mean(by_text)), rel=1e-12)
+    np.testing.assert_allclose(found.ap_i2t, 100 * np.array(by_image), rtol=1e-12)
+    np.testing.assert_allclose(found.ap_t2i, 100 * np.array(by_text), rtol=1e-12)
+    images[3] = 99  # a class no text has
+    for block_bytes in (1, 1 << 27):
+        found = label_retrieval_metrics(scores, images, texts, block_bytes=block_bytes)
+        assert np.flatnonzero(np.isnan(found.ap_i2t)).tolist() == [3]
+        kept = np.delete(np.arange(40), 3)
+        np.testing.assert_allclose(found.ap_i2t[kept], 100 * np.array(by_image)[kept], rtol=1e-12)
 
 
 def test_by_hand():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustcmr.errors import UserError
-from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics
+from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics, retrieval_ranks
 
 
 def by_sorting(scores: np.ndarray, owner: np.ndarray) -> dict[str, float]:
@@ -52,6 +52,9 @@ def test_metrics_equal_sorting(seed: int) -> None:
     assert metrics.rsum == found["rsum"] == pytest.approx(sum(six))
     assert (metrics.n_images, metrics.n_captions) == (40, 130)
     assert 0 < metrics.i2t_r1 < metrics.i2t_r5 < metrics.i2t_r10 < 100
+    ranks = retrieval_ranks(torch.from_numpy(scores), owner)
+    assert (tuple(ranks.i2t.shape), tuple(ranks.t2i.shape)) == ((40,), (130,))
+    assert ranks.metrics() == metrics
 
 
 @pytest.mark.parametrize("n_images", [4, 5])

@@ -197,6 +197,7 @@ def test_one_model_on_the_whole_split(toy: Any, make_split: Any) -> None:
     assert result.metrics == retrieval_metrics(whole(matcher, split), split.image_of_caption)
     assert (result.protocol, result.n_models, result.folds) == ("full", 1, None)
     assert result.by_fold == result.by_model == (result.metrics,)
+    assert result.ranks.metrics() == result.metrics
 
 
 @pytest.mark.parametrize("folds", [None, 1, 3])
@@ -217,6 +218,27 @@ def test_ensemble_averages_scores_not_recalls(toy: Any, make_split: Any, folds: 
     for matcher, alone in zip(matchers, result.by_model, strict=True):
         assert alone == run([matcher], split, folds=folds).metrics
     assert result.by_model[0] != result.by_model[1]
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_every_query_keeps_its_place(toy: Any, make_split: Any, folds: int | None) -> None:
+    """Ranks by a slow loop over the mean of two models, with captions that do not lie image by image."""
+    matchers, split = [toy(0), toy(1)], make_split(12, 3)
+    owner = np.random.default_rng(0).permutation(split.image_of_caption)
+    members = [Member(matcher, split.image_batches, split.text_batches) for matcher in matchers]
+    ranks = evaluate_split(members, owner, CPU, folds=folds).ranks
+    mean = ((whole(matchers[0], split) + whole(matchers[1], split)) / 2).numpy()
+    fold = np.arange(12) // (12 if folds is None else 4)
+    by_image, by_caption = [], []
+    for image in range(12):
+        rivals = (fold[owner] == fold[image]) & (owner != image)
+        by_image.append(int((mean[image, rivals] >= mean[image, owner == image].max()).sum()))
+    for caption, image in enumerate(owner):
+        rivals = (fold == fold[image]) & (np.arange(12) != image)
+        by_caption.append(int((mean[rivals, caption] >= mean[image, caption]).sum()))
+    assert ranks.i2t.tolist() == by_image
+    assert ranks.t2i.tolist() == by_caption
+    assert len(set(by_caption)) > 2
 
 
 def test_folds_score_only_their_own_blocks(toy: Any, make_split: Any) -> None:

@@ -102,7 +102,7 @@ def test_the_warm_up_believes_the_given_labels():
     assert plan.belief is None
     assert trained.targets is None
     assert plan.streams["all"].tolist() == list(range(N))
-    options = {"temperature": 1.0, "beta": 0.7, "contrast_temperature": 0.7}
+    options = {"temperature": 1.0, "beta": 0.7, "contrast_temperature": 0.8}
     torch.manual_seed(0)
     mrl = MRL(MRL.Config(**options), trained.matchers, N, 10, K, D)
     mrl.anchors = trained.anchors

@@ -115,7 +115,8 @@ def test_the_spec_says_what_the_data_is(tree):
 def test_noise_options_reach_the_noise(tree, labelled_folder, kind, protocol):
     noise = {"ratio": 0.3, "kind": kind, "protocol": protocol, "seed": 9}
     more = {"symmetric": {"redraw_true": True}, "asymmetric": {"class_map": [2, 3, 0, 0]}}.get(kind, {})
-    track, _ = build({**tree, "noise": {**noise, **more}})
+    data = {**tree["data"], "standardise": "none"}
+    track, _ = build({**tree, "data": data, "noise": {**noise, **more}})
     with np.load(labelled_folder / "train.npz") as file:
         images, texts, truth = file["image"], file["text"], file["label"].astype(np.int64)
     features = None
@@ -168,6 +169,9 @@ def test_evaluation_equals_a_direct_one(tree, labelled_folder):
     assert measured["scopes"] == [1, 5, 10, 20]
     assert track.selection_score(measured) == measured["map"]
     assert len(asked) >= 2 * 3
+    queries = track.measure(track.members([matcher], "dev"), "dev", CPU).queries
+    np.testing.assert_allclose(queries["i2t_ap"], direct.ap_i2t, rtol=1e-5)
+    np.testing.assert_allclose(queries["t2i_ap"], direct.ap_t2i, rtol=1e-5)
 
 
 def test_ensemble_averages_cosines_and_says_so(tree, labelled_folder):

@@ -56,6 +56,12 @@ def test_evaluation_equals_a_direct_one(tiny_tree: dict[str, Any]) -> None:
     direct = retrieval_metrics(scores(track, matcher, "dev"), np.arange(60) // 5)
     assert measured == pytest.approx(direct.to_dict())
     assert track.selection_score(measured) == pytest.approx(direct.rsum)
+    queries = track.measure(track.members([matcher], "dev"), "dev", CPU).queries
+    np.testing.assert_array_equal(queries.pop("t2i_image"), np.arange(60) // 5)
+    assert {name: len(ranks) for name, ranks in queries.items()} == {"i2t_rank": 12, "t2i_rank": 60}
+    assert min(ranks.min() for ranks in queries.values()) == 1
+    recalls = [100 * float((ranks <= k).mean()) for ranks in queries.values() for k in (1, 5, 10)]
+    assert sum(recalls) == pytest.approx(direct.rsum)
 
 
 def test_ensemble_averages_scores_and_says_so(tiny_tree: dict[str, Any]) -> None:

@@ -1,0 +1,115 @@
+"""``robustcmr compare``: finished runs side by side, over seeds and noise ratios."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from robustcmr.reporting.comparison import Comparison
+    from robustcmr.reporting.runs import FoundRuns
+
+NARROW = 120
+"""Columns below which a table is cut in two."""
+
+WIDE = 170
+"""Columns from which on every measure is shown, and not the headline alone."""
+
+FORMATS = ("table", "csv", "markdown", "latex", "json")
+
+
+def compare(  # the options describe themselves
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders, folders of them, or sweep folders.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to compare.")] = "test",
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row."),
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="Hold others against this; the best by default.")
+    ] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Add the literature's figures of this data, or all.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv, markdown, latex or json.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead.")] = None,
+) -> None:
+    """Compare methods: mean and deviation over seeds, rank, robustness to noise, and significance."""
+    from robustcmr.errors import ComparisonError
+    from robustcmr.reporting.comparison import Comparison, with_published
+    from robustcmr.reporting.comparison import compare as compare_runs
+    from robustcmr.reporting.published import published_rows
+    from robustcmr.reporting.runs import find_runs
+
+    check_format(form)
+    theirs = [] if published is None else published_rows(None if published == "all" else published)
+    if not runs and published is None:
+        raise ComparisonError("no run folder was given; name some, or add --published DATA")
+    comparison = Comparison(split, (), (), (), ())
+    if runs:
+        found = find_runs(runs)
+        tell_left_out(found)
+        if not found.finished and not published:
+            raise ComparisonError(
+                f"there is no finished run in {', '.join(map(str, runs))}; train some first"
+            )
+        if found.finished:
+            comparison = compare_runs(found.finished, split, mixed, against)
+    if theirs:
+        comparison = with_published(comparison, theirs)
+    print_comparison(comparison, form, output)
+
+
+def check_format(form: str) -> None:
+    """Refuse a format that there is not, before anything is read.
+
+    Raises:
+        ComparisonError: the format is unknown.
+    """
+    from robustcmr.errors import ComparisonError
+
+    if form not in FORMATS:
+        raise ComparisonError(f"--format is '{form}', expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+
+
+def print_comparison(comparison: Comparison, form: str, output: Path | None) -> None:
+    """Print a comparison on stdout, or write it to a file.
+
+    Args:
+        comparison: what to show.
+        form: one of ``FORMATS``.
+        output: the file; None prints.
+    """
+    from rich.console import Console
+
+    from robustcmr.files import write_text
+    from robustcmr.reporting import comparison_formats as formats
+    from robustcmr.reporting.tables import render
+
+    if form == "table" and output is None:
+        console = Console()
+        table = formats.comparison_table(comparison, console.width >= WIDE, console.width < NARROW)
+        console.print(table, highlight=False)
+        return
+    if form == "table":
+        text = render(formats.comparison_table(comparison, all_measures=True), 4 * WIDE)
+    else:
+        text = getattr(formats, f"to_{form}")(comparison)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
+        sys.stderr.write(f"written to {output}\n")
+
+
+def tell_left_out(found: FoundRuns) -> None:
+    """Name on stderr what is left out."""
+    for path in found.unfinished:
+        sys.stderr.write(f"left out, not finished: {path}\n")
+    for sentence in found.damaged.values():
+        sys.stderr.write(f"left out: {sentence}\n")

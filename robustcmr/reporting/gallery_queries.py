@@ -1,0 +1,103 @@
+"""The queries of a split that were answered best and worst, with their five best answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
+from robustcmr.reporting.gallery import THUMB, Album, Answer, QueryCard
+from robustcmr.types import IntArray
+
+_ANSWERS = 5
+
+
+def extremes(ranks: Tensor, leads: Tensor, count: int) -> tuple[list[int], list[int]]:
+    """Which queries fared best and worst.
+
+    Args:
+        ranks: (n,) of the right answer, smaller is better.
+        leads: (n,) by how much it leads over the best wrong one.
+        count: how many of each at most; the two do not overlap.
+
+    Returns:
+        The best, by rank and then the largest lead; and the worst, likewise the other way round.
+    """
+    n = len(ranks)
+    numbers, ahead = ranks.tolist(), leads.tolist()
+    order = sorted(range(n), key=lambda query: (numbers[query], -ahead[query], query))
+    best = order[: min(count, (n + 1) // 2)]
+    return best, order[::-1][: min(count, n - len(best))]
+
+
+def leads_of(scores: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """By how much right answers lead over the best wrong ones.
+
+    Args:
+        scores: (n_images, n_captions).
+        owner: (n_captions,) int64, the image of each caption.
+
+    Returns:
+        (n_images,) for queries by image and (n_captions,) by caption; infinite where nothing is wrong.
+    """
+    own = owner[None, :] == torch.arange(len(scores))[:, None]  # (n_images, n_captions)
+    right, wrong = scores.masked_fill(~own, -torch.inf), scores.masked_fill(own, -torch.inf)
+    return right.amax(1) - wrong.amax(1), right.amax(0) - wrong.amax(0)
+
+
+def query_groups(
+    scores: Tensor, image_of_caption: IntArray, captions: Sequence[str], album: Album, count: int
+) -> tuple[list[tuple[str, list[QueryCard]]], list[int]]:
+    """Cards of the best and worst queries, both ways.
+
+    Args:
+        scores: (n_images, n_captions) on the CPU; every image has a caption.
+        image_of_caption: (n_captions,) int64.
+        captions: as they were written.
+        album: pictures of the split.
+        count: cards of each kind at most.
+
+    Returns:
+        Cards under a heading each, and the captions among the queries, best and worst in turn.
+    """
+    owner = torch.from_numpy(image_of_caption.copy())
+    by_image, by_caption = leads_of(scores, owner)
+    ranks = image_to_text_ranks(scores, owner), text_to_image_ranks(scores, owner)
+    texts_best, texts_worst = extremes(ranks[1], by_caption, count)
+    images_best, images_worst = extremes(ranks[0], by_image, count)
+
+    def text_card(row: int) -> QueryCard:
+        column = scores[:, row]
+
+        def answer(image: int) -> Answer:
+            return Answer(None, album.shot(image, THUMB), float(column[image]), image == own)
+
+        own = int(owner[row])
+        best = column.topk(min(_ANSWERS, len(column))).indices.tolist()
+        missed = None if own in best else answer(own)
+        answers = tuple(map(answer, best))
+        return QueryCard(captions[row], None, int(ranks[1][row]) + 1, float(by_caption[row]), answers, missed)
+
+    def image_card(image: int) -> QueryCard:
+        line = scores[image]
+
+        def answer(row: int) -> Answer:
+            return Answer(captions[row], None, float(line[row]), int(owner[row]) == image)
+
+        best = line.topk(min(_ANSWERS, len(line))).indices.tolist()
+        answers = tuple(map(answer, best))
+        right = line.masked_fill(owner != image, -torch.inf)
+        missed = None if any(found.right for found in answers) else answer(int(right.argmax()))
+        rank = int(ranks[0][image]) + 1
+        return QueryCard(None, album.shot(image), rank, float(by_image[image]), answers, missed)
+
+    groups = [
+        ("Captions whose picture was found best", [text_card(row) for row in texts_best]),
+        ("Captions whose picture was found worst", [text_card(row) for row in texts_worst]),
+        ("Pictures whose caption was found best", [image_card(image) for image in images_best]),
+        ("Pictures whose caption was found worst", [image_card(image) for image in images_worst]),
+    ]
+    in_turn = [row for pair in zip(texts_best, texts_worst, strict=False) for row in pair]
+    return [(title, cards) for title, cards in groups if cards], in_turn

@@ -1,0 +1,150 @@
+"""How a method fares as noise grows: its curve, and the normalised area below as one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from robustcmr.reporting.agreement import Setting
+from robustcmr.reporting.bootstrap import SeedTest, seed_test
+
+if TYPE_CHECKING:
+    from robustcmr.reporting.comparison import ComparedRow
+
+CEILINGS: Mapping[str, float] = {"rsum": 600.0, "map": 100.0}
+"""The best possible value of each headline measure."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """One method's curve over noise ratios.
+
+    Attributes:
+        method: its label.
+        setting: under which conditions; ratio 0 is shared by all kinds of noise.
+        n_models: how many models' scores were averaged.
+        ratios: rising, in [0, 1].
+        means: the headline measure over seeds at each.
+        stds: its standard deviations; None of a single seed.
+        over: the ratios between which the area is taken: those that all methods of the setting have.
+        area: under the straight lines between the means, divided by the width and by the best possible value,
+            in percent; None where fewer than two ratios are common.
+        area_std: over seeds that were run at all of those ratios; None with fewer than two.
+        rank: from 1 by area.
+        over_seeds: paired by seed and ratio against the first in rank; None for itself.
+        marks: in which of the settings, where there are several.
+    """
+
+    method: str
+    setting: Setting
+    n_models: int
+    ratios: tuple[float, ...]
+    means: tuple[float, ...]
+    stds: tuple[float | None, ...]
+    over: tuple[float, ...]
+    area: float | None
+    area_std: float | None
+    rank: int | None
+    over_seeds: SeedTest | None
+    marks: tuple[str, ...]
+
+
+def normalised_area(ratios: Sequence[float], values: Sequence[float], ceiling: float) -> float:
+    """Area under straight lines, by width and height of the box it could fill, in percent.
+
+    Args:
+        ratios: rising, at least two.
+        values: one each.
+        ceiling: the best possible value.
+    """
+    steps = range(len(ratios) - 1)
+    area = sum((ratios[i + 1] - ratios[i]) * (values[i] + values[i + 1]) / 2 for i in steps)
+    return 100.0 * area / ((ratios[-1] - ratios[0]) * ceiling)
+
+
+def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]]:
+    """Curves of all methods that have at least two noise ratios.
+
+    Args:
+        rows: measured ones.
+
+    Returns:
+        The curves by setting and rank, and sentences on areas that could not be taken over all ratios.
+    """
+    noisy = dict.fromkeys(row.setting for row in rows if row.setting.kind is not None)
+    found: list[Robustness] = []
+    notes: list[str] = []
+    for setting in noisy:
+        curves: dict[tuple[str, int], dict[float, ComparedRow]] = {}
+        for row in rows:
+            if row.ratio is not None and row.setting in (setting, setting.clean):
+                curves.setdefault((row.method, row.n_models), {})[row.ratio] = row
+        curves = {key: dict(sorted(points.items())) for key, points in curves.items() if len(points) > 1}
+        if not curves:
+            continue
+        every = sorted({ratio for points in curves.values() for ratio in points})
+        common = [ratio for ratio in every if all(ratio in points for points in curves.values())]
+        over = common if len(common) > 1 else []
+        if len(over) < len(every):
+            what = ", ".join(f"{ratio:g}" for ratio in over) if over else "no two ratios"
+            notes.append(
+                f"not all methods have the same noise ratios; the area is over {what}, which all have"
+            )
+        found.extend(_in_setting(setting, curves, over))
+    return found, notes
+
+
+def _in_setting(
+    setting: Setting, curves: Mapping[tuple[str, int], Mapping[float, ComparedRow]], over: Sequence[float]
+) -> list[Robustness]:
+    areas = {key: _area(points, over) for key, points in curves.items()}
+    order = sorted(curves, key=lambda key: (-(areas[key][0] or 0.0), key))
+    first = curves[order[0]]
+    found = []
+    for key in order:
+        points, (area, deviation) = curves[key], areas[key]
+        rank = None if area is None else 1 + sum((other or 0.0) > area for other, _ in areas.values())
+        found.append(
+            Robustness(
+                method=key[0],
+                setting=setting,
+                n_models=key[1],
+                ratios=tuple(points),
+                means=tuple(fmean(row.values) for row in points.values()),
+                stds=tuple(row.std for row in points.values()),
+                over=tuple(over),
+                area=area,
+                area_std=deviation,
+                rank=rank,
+                over_seeds=None if points is first else _paired(first, points),
+                marks=next((row.marks for row in points.values() if row.setting == setting), ()),
+            )
+        )
+    return found
+
+
+def _area(points: Mapping[float, ComparedRow], over: Sequence[float]) -> tuple[float | None, float | None]:
+    if not over:
+        return None, None
+    rows = [points[ratio] for ratio in over]
+    ceiling = CEILINGS[rows[0].headline]
+    area = normalised_area(over, [fmean(row.values) for row in rows], ceiling)
+    by_seed = [dict(zip(row.seeds, row.values, strict=True)) for row in rows]
+    whole = [seed for seed in by_seed[0] if all(seed in values for values in by_seed)]
+    each = [normalised_area(over, [values[seed] for values in by_seed], ceiling) for seed in whole]
+    return area, stdev(each) if len(each) > 1 else None
+
+
+def _paired(first: Mapping[float, ComparedRow], other: Mapping[float, ComparedRow]) -> SeedTest | None:
+    differences = []
+    for ratio, row in other.items():
+        if ratio in first:
+            reference = dict(zip(first[ratio].seeds, first[ratio].values, strict=True))
+            differences += [
+                value - reference[seed]
+                for seed, value in zip(row.seeds, row.values, strict=True)
+                if seed in reference
+            ]
+    return seed_test(differences) if differences else None

@@ -1,0 +1,150 @@
+"""Trackers such as TensorBoard or Weights & Biases, by way of accelerate; off by default."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+
+from robustcmr.config.schema import TrackingOptions
+from robustcmr.errors import ConfigError
+from robustcmr.run_folder import RunFolder
+
+logger = logging.getLogger("robustcmr")
+
+PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "tensorboard": "'robustcmr[tensorboard]'",
+        "comet_ml": "comet-ml",
+        **{name: name for name in ("wandb", "mlflow", "aim", "clearml", "dvclive")},
+    }
+)
+"""What pip installs for each tracker."""
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers whose package is not installed.
+
+    Raises:
+        ConfigError: at least one is missing; the command that installs them is named.
+    """
+    available = {str(getattr(name, "value", name)) for name in get_available_trackers()}
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise ConfigError(
+            f"tracking.names has {', '.join(missing)}, which needs a package that is not installed; "
+            f"leave it out, or run: pip install {' '.join(PACKAGES[name] for name in missing)}"
+        )
+
+
+class Trackers:
+    """The started trackers of a run. One that fails later is dropped with a warning: training goes on.
+
+    Args:
+        accelerator: with the started trackers.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Tell all trackers of an epoch.
+
+        Args:
+            row: its metrics as the run folder keeps them; its finite numbers are sent, under names such as
+                ``dev/rsum``, at step ``epoch``.
+        """
+        values = scalars({name: value for name, value in row.items() if name != "epoch"})
+        for tracker in list(self._accelerator.trackers):
+            try:
+                tracker.log(values, step=row["epoch"])
+            except Exception as error:  # what a tracker's network or disk does must not cost the training
+                logger.warning(
+                    "the tracker %s failed and is told no more of this run: %s", tracker.name, error
+                )
+                self._accelerator.trackers.remove(tracker)
+
+
+@contextmanager
+def tracking(
+    accelerator: Accelerator, options: TrackingOptions, run: RunFolder, config: Mapping[str, Any], done: int
+) -> Iterator[Trackers]:
+    """Have trackers listen for a while.
+
+    Args:
+        accelerator: built with the trackers' names.
+        options: of the run.
+        run: its folder, whose name the run gets where a tracker has names of runs.
+        config: the resolved configuration, told to trackers once, when the run begins.
+        done: epochs that are behind; one that is told of again, for its checkpoint was lost, replaces it.
+
+    Yields:
+        What to tell of each epoch.
+
+    Raises:
+        ConfigError: a tracker does not start, such as for want of a login.
+    """
+    if options.names:
+        try:
+            accelerator.init_trackers(options.project, init_kwargs=_how(run, done))
+            if done == 0:
+                _describe(accelerator, config)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"a tracker of {', '.join(options.names)} did not start: {reason}; set it up as its own "
+                "instructions say, or leave it out of tracking.names"
+            ) from error
+    try:
+        yield Trackers(accelerator)
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
+
+def _how(run: RunFolder, done: int) -> dict[str, dict[str, Any]]:
+    name = run.path.resolve().name
+    return {
+        "tensorboard": {"purge_step": done + 1},
+        "wandb": {"name": name, "dir": str(run.tracking), "resume": "allow", "id": _identity(run)},
+        "mlflow": {"run_name": name},
+    }
+
+
+def _identity(run: RunFolder) -> str:
+    """The same for a run that is gone on with, and for no other."""
+    made = f"{run.path.resolve()} {run.environment.stat().st_mtime_ns}"
+    return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
+def _describe(accelerator: Accelerator, config: Mapping[str, Any]) -> None:
+    flat = {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in _leaves(config)
+    }
+    for tracker in accelerator.trackers:
+        tracker.store_init_configuration(flat)
+
+
+def scalars(tree: Mapping[str, Any]) -> dict[str, float]:
+    """Finite numbers of a nested mapping by path, such as ``dev/rsum``; curves and texts are left out."""
+    return {
+        name: value
+        for name, value in _leaves(tree)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,159 @@
+"""Every format says the same numbers, marks what was not measured here, and survives awkward names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from robustcmr.reporting.comparison import Comparison, compare, with_published
+from robustcmr.reporting.comparison_formats import (
+    comparison_table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
+from robustcmr.reporting.published import published_rows
+from robustcmr.reporting.runs import FinishedRun
+from robustcmr.reporting.tables import render
+
+
+@pytest.fixture
+def runs(make_results):
+    return [
+        FinishedRun(
+            Path(f"{method}{ratio}{seed}"),
+            make_results(level - 100 * ratio + seed, method=method, noise_ratio=ratio, seed=seed),
+            [],
+            {},
+        )
+        for method, level in (("hinge", 300), ("my_net", 350))
+        for ratio in (0.0, 0.4)
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture
+def comparison(runs):
+    return compare(runs)
+
+
+def test_the_terminal(comparison):
+    text = render(comparison_table(comparison), 200)
+    lines = text.splitlines()
+    first = next(line for line in lines if "my_net" in line)
+    assert first.split() == ["0%", "my_net", "single", "2", "1", "350.5", "±", "0.7"]
+    last = [line for line in lines if "40% caption" in line][-1]
+    assert last.split()[:-3] == ["40%", "caption", "hinge", "single", "2", "2", "260.5", "±", "0.7"]
+    assert last.split()[-3:] == ["-50.0", "0.500", "(n=2)"]
+    assert "i2t R@1" not in text
+    assert "55.1" in next(line for line in lines if line.startswith("my_net"))  # (350.5 + 310.5) / 2 / 600
+    assert "R@1" in render(comparison_table(comparison, all_measures=True), 300)
+    assert "all sign flips" in text
+    assert "of 2 rows the difference over queries is not known" in text
+
+
+def test_a_narrow_terminal_loses_no_column(comparison, runs):
+    text = render(comparison_table(comparison, narrow=True), 80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split() for line in lines if line.startswith("40% caption")] == [
+        ["40%", "caption", "my_net", "2", "1", "310.5", "±", "0.7"],
+        ["40%", "caption", "hinge", "2", "2", "260.5", "±", "0.7"],
+        ["40%", "caption", "hinge", "-50.0", "0.500", "(n=2)"],
+    ]
+    assert ["my_net", "350.5", "310.5", "55.1", "±", "0.1"] in [line.split() for line in lines]
+    assert "All rows are of single models." in lines
+    ensemble = FinishedRun(Path("two"), {**runs[0].results, "n_models": 2}, [], {})
+    text = render(comparison_table(compare([*runs, ensemble]), narrow=True), 80)
+    assert "ensemble (2)" in text
+    assert "All rows are" not in text
+    assert "differences" not in render(comparison_table(compare(runs[:2]), narrow=True), 80)
+
+
+def test_notes_become_footnotes_where_it_is_narrow(comparison):
+    text = render(comparison_table(with_published(comparison, published_rows("f30k")), narrow=True), 80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    number = next(line.split(":")[0] for line in lines if line.endswith("not measured here; IN2R, ICML 2026"))
+    row = next(line for line in lines if "511.6" in line)
+    assert row.split()[-2:] == [number, "511.6"]
+
+
+def test_csv_is_read_back(comparison):
+    rows = list(csv.DictReader(io.StringIO(to_csv(comparison))))
+    assert len(rows) == 4
+    for line, row in zip(rows, comparison.rows, strict=True):
+        assert float(line["rsum_mean"]) == row.mean
+        assert float(line["rsum_std"]) == row.std
+        assert float(line["i2t_r5_mean"]) == row.means["i2t_r5"]
+        assert (line["method"], line["rank"], line["seeds"]) == (row.method, str(row.rank), "0 1")
+        assert line["measured_here"] == "yes"
+    areas = {line["method"]: float(line["robustness_area"]) for line in rows}
+    assert areas == {entry.method: entry.area for entry in comparison.robustness}
+    assert rows[0]["p_seeds"] == ""
+    assert (rows[1]["p_seeds"], rows[1]["test_seeds"]) == ("0.5", "sign flips, exact")
+    assert rows[1]["runs"] == "hinge0.00 hinge0.01"
+
+
+def test_json_is_read_back(comparison):
+    tree = json.loads(to_json(with_published(comparison, published_rows("f30k"))))
+    assert [row["mean"] for row in tree["rows"]][:4] == [row.mean for row in comparison.rows]
+    assert tree["rows"][1]["difference"]["over_seeds"]["p_value"] == 0.5
+    assert tree["rows"][0]["runs"] == ["my_net0.00", "my_net0.01"]
+    assert [row["measured_here"] for row in tree["rows"]].count(False) == 13
+    assert tree["rows"][-1]["source"] == "Han et al., CVPR 2024"
+    assert tree["robustness"][0]["area"] == comparison.robustness[0].area
+    assert tree["notes"]
+
+
+def test_markdown_has_one_shape_and_marks_the_best(comparison):
+    text = to_markdown(with_published(comparison, published_rows("f30k")))
+    tables = text.split("\n\n")
+    for table in tables[:2]:
+        assert len({line.count(" | ") for line in table.strip().splitlines()}) == 1
+    assert "| **my\\_net** |" in text
+    assert "**350.5 ± 0.7**" in text
+    theirs = [line for line in text.splitlines() if "not measured here; " in line]
+    assert len(theirs) == 13
+    assert all("| *ensemble (2)* |" in line or "| *single* |" in line for line in theirs)
+    assert any("*503.8*" in line for line in theirs)
+
+
+def test_latex_escapes_and_balances(runs):
+    odd = FinishedRun(Path("odd"), {**runs[0].results, "method": "a&b_50%#{x}^~$\\"}, [], {})
+    text = to_latex(compare([*runs, odd]))
+    assert r"a\&b\_50\%\#\{x\}\textasciicircum{}\textasciitilde{}\$\textbackslash{}" in text
+    assert r"\textbf{my\_net}" in text
+    assert r"40\% caption" in text
+    assert r"350.5 $\pm$ 0.7" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    assert text.count(r"\midrule") == 3
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len({line.replace(r"\&", "").count("&") for line in body[:6]}) == 1
+    assert r"\textit{" in to_latex(with_published(compare(runs), published_rows("f30k")))
+
+
+def test_mixed_rows_are_marked_in_every_format(runs):
+    other = FinishedRun(
+        Path("image"), {**runs[2].results, "protocol": "image", "noise_hash": "0" * 64}, [], {}
+    )
+    found = compare([*runs, other], mixed=True)
+    for text in (render(comparison_table(found), 300), to_markdown(found), to_latex(found)):
+        assert "MIXED: the rows do not all answer the same question" in text
+        assert text.count("protocol image") >= 1
+    assert "protocol image" in to_csv(found)
+
+
+def test_others_alone(comparison):
+    alone = with_published(Comparison("test", (), (), (), ()), published_rows())
+    for write in (to_csv, to_json, to_markdown, to_latex):
+        text = write(alone)
+        assert "not measured here" in text
+        assert "wikipedia" in text
+    assert next(csv.DictReader(io.StringIO(to_csv(alone))))["measured_here"] == "no"
+    assert to_csv(Comparison("test", (), (), (), ())) == "\n"

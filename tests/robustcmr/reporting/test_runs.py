@@ -1,0 +1,141 @@
+"""Reading runs: what is found where, and what is said of runs that cannot be read."""
+
+import json
+
+import pytest
+
+from robustcmr.errors import RunFolderError
+from robustcmr.reporting.runs import find_runs, headline, read_run
+
+
+def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):
+    results = make_results(312.5, seed=7)
+    run = read_run(make_run(tmp_path / "a", results))
+    assert run.results == results
+    assert [row["epoch"] for row in run.rows] == [1]
+    assert run.config["seed"] == 7
+    assert run.version == "0.1.0"
+    assert run.folder.noise == tmp_path / "a" / "noise.npz"
+
+
+def test_the_headline_measure_is_the_tracks(make_results):
+    assert headline(make_results()) == "rsum"
+    assert headline(make_results(track="labels")) == "map"
+    with pytest.raises(RunFolderError, match="of the track 'sound', expected pairs or labels"):
+        headline(make_results(track="sound"))
+
+
+def test_a_run_of_another_version_is_read_and_says_so(make_run, make_results, tmp_path):
+    run = read_run(make_run(tmp_path / "a", make_results(robustcmr_version="9.9.9", new_measure=1)))
+    assert run.version == "9.9.9"
+    results = make_results()
+    del results["robustcmr_version"]
+    assert read_run(make_run(tmp_path / "b", results)).version == "unknown"
+
+
+def test_a_version_that_wrote_too_little_is_named(make_run, make_results, tmp_path):
+    results = make_results(robustcmr_version="0.0.1")
+    del results["splits"], results["track"]
+    with pytest.raises(RunFolderError, match=r"robustcmr 0\.0\.1 and lacks track, splits; train"):
+        read_run(make_run(tmp_path / "a", results))
+
+
+def test_no_run_is_said(tmp_path):
+    with pytest.raises(RunFolderError, match="holds no run"):
+        read_run(tmp_path / "nothing")
+
+
+def test_an_unfinished_run_says_how_to_go_on(make_run, tmp_path):
+    path = make_run(tmp_path / "a")
+    (path / "results.json").unlink()
+    with pytest.raises(RunFolderError, match=f"has not finished; go on .*--resume {path}"):
+        read_run(path)
+
+
+def test_converted_weights_were_never_trained_here(make_run, tmp_path):
+    path = make_run(tmp_path / "a")
+    (path / "results.json").unlink()
+    (path / "environment.json").write_text(json.dumps({"converted_from": {"file": "their.pth"}}))
+    with pytest.raises(RunFolderError, match=r"converted from their\.pth"):
+        read_run(path)
+    assert find_runs([path]).unfinished == (path,)
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "environment.json"])
+def test_half_a_run_is_said(make_run, tmp_path, missing):
+    path = make_run(tmp_path / "a")
+    (path / missing).unlink()
+    with pytest.raises(RunFolderError, match="holds only a part of a run"):
+        read_run(path)
+    assert "only a part" in find_runs([tmp_path]).damaged[path]
+
+
+def test_a_folder_begun_and_lost_is_said(tmp_path):
+    (tmp_path / "environment.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="holds only a part of a run"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("results.json", b'{"data": "sce', "is damaged"),
+        ("results.json", b"\xff\xfe", "is damaged"),
+        ("results.json", b"[]", "no mapping"),
+        ("config.yaml", b"a: [1", "is damaged"),
+        ("config.yaml", b"7", "no mapping"),
+        ("metrics.jsonl", b'{"epoch": 1}\n{"ep', "is damaged"),
+        ("environment.json", b"{", "is damaged"),
+        ("metrics.jsonl", None, "is missing"),
+    ],
+)
+def test_damage_is_one_sentence(make_run, tmp_path, name, content, message):
+    path = make_run(tmp_path / "a")
+    if content is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_bytes(content)
+    with pytest.raises(RunFolderError, match=message) as caught:
+        read_run(path)
+    assert "\n" not in str(caught.value)
+    found = find_runs([tmp_path])
+    assert found.finished == ()
+    assert found.damaged == {path: str(caught.value)}
+
+
+def test_a_file_that_cannot_be_opened_is_said(make_run, tmp_path):
+    path = make_run(tmp_path / "a")
+    (path / "metrics.jsonl").unlink()
+    (path / "metrics.jsonl").mkdir()
+    with pytest.raises(RunFolderError, match=r"cannot read .*metrics\.jsonl"):
+        read_run(path)
+
+
+def test_runs_are_found_in_folders_and_sweeps_each_once(make_run, tmp_path):
+    trial = make_run(tmp_path / "sweeps" / "noise" / "trials" / "b")
+    other = make_run(tmp_path / "sweeps" / "noise" / "trials" / "a")
+    (tmp_path / "sweeps" / "noise" / "sweep.yaml").write_text("name: noise\n")
+    single = make_run(tmp_path / "runs" / "single")
+    stopped = make_run(tmp_path / "runs" / "stopped")
+    (stopped / "results.json").unlink()
+    (tmp_path / "runs" / "config.yaml").write_text("a recipe of one's own\n")  # alone it is no run
+    found = find_runs([single, tmp_path / "sweeps", tmp_path / "runs", trial])
+    assert [run.path for run in found.finished] == [single, other, trial]
+    assert found.unfinished == (stopped,)
+    assert found.damaged == {}
+
+
+def test_nothing_below_three_levels_and_nothing_inside_a_run(make_run, tmp_path):
+    run = make_run(tmp_path / "1" / "2" / "3" / "run")
+    make_run(run / "checkpoints" / "copy")
+    assert find_runs([tmp_path]).finished == ()
+    assert [found.path for found in find_runs([tmp_path / "1"]).finished] == [run]
+
+
+def test_an_empty_folder_holds_nothing_and_a_missing_one_is_refused(tmp_path):
+    assert find_runs([tmp_path]) == find_runs([])
+    with pytest.raises(RunFolderError, match="is not there, expected a run folder"):
+        find_runs([tmp_path / "typo"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="is a file, expected a run folder"):
+        find_runs([tmp_path / "file"])

@@ -34,6 +34,7 @@ ABLATION = {
     "alike trust": {"trust": "false"},
     "no neighbours": {"neighbour_share": "0"},
     "one rate of wrong labels": {"transitions": "common"},
+    "rates of each class, less drawn to one": {"pseudo_counts": "20"},
     "given labels not weighed": {"transitions": "none"},
     "estimated prior": {"prior": "estimated"},
     "uniform prior": {"prior": "uniform"},

@@ -43,7 +43,7 @@ class UotRclOptions(Options):
         "at all",
     )
     pseudo_counts: float = Field(
-        50.0, gt=0.0, description="labels of each class that the common rate counts for (classes)"
+        200.0, gt=0.0, description="labels of each class that the common rate counts for (classes)"
     )
     # transport of samples to classes
     prior: Literal["given", "estimated", "uniform"] = Field(

@@ -39,7 +39,7 @@ class Transitions:
 
 
 def estimate_transitions(
-    probabilities: Tensor, given: Tensor, pseudo_counts: float | None = 50.0
+    probabilities: Tensor, given: Tensor, pseudo_counts: float | None = 200.0
 ) -> Transitions:
     """Estimate how true classes are given, by expectation maximisation.
 

@@ -79,10 +79,10 @@ def test_the_modality_that_the_other_supports_is_trusted_more():
     of_texts = torch.tensor([[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 5)
     of_images = of_texts.clone()
     of_images[0] = torch.tensor([0.1, 0.9])
-    found = class_evidence(texts, texts, of_images, of_texts, count=4)
+    found = class_evidence(texts, texts, of_images, of_texts, count=4, share=0.5)
     assert found.image_trust[0] < 0.4
     assert found.image_trust[1] == pytest.approx(0.5, abs=0.02)
-    even = class_evidence(texts, texts, of_images, of_texts, count=4, trust=False)
+    even = class_evidence(texts, texts, of_images, of_texts, count=4, share=0.5, trust=False)
     assert (even.image_trust == 0.5).all()
     assert found.probabilities[0, 0] > even.probabilities[0, 0]
 

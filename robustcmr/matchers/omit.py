@@ -13,6 +13,7 @@ from robustcmr.matchers.encoders import FragmentOptions, masked_mean
 from robustcmr.matchers.fragment_matcher import FragmentMatcher
 from robustcmr.options import Options
 from robustcmr.transport import pair_scores, sinkhorn_plan
+from robustcmr.transport.pairwise import Backend
 from robustcmr.types import DataSpec, Fragments
 
 
@@ -37,8 +38,10 @@ class OmitConfig(FragmentOptions):
     marginals: Literal["uniform", "norm"] = Field(
         "uniform", description="Weight of a fragment: the same for all, or its length before normalisation."
     )
-    compile: bool = Field(
-        False, description="Let torch.compile fuse the transport; for long runs, needs a C++ compiler."
+    backend: Backend = Field(
+        "auto",
+        description="What computes scores: tensor operations, these fused by torch.compile (needs a C++ "
+        "compiler), or loops compiled by numba (CPU); auto takes the fastest at hand.",
     )
 
 
@@ -86,7 +89,7 @@ class Omit(FragmentMatcher):
             smoothing=self.config.smoothing,
             iterations=self.config.iterations,
             corner=None if self.config.partial == "none" else self.config.bin_similarity,
-            compiled=self.config.compile,
+            backend=self.config.backend,
         )
         return scores
 

@@ -6,18 +6,20 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.autograd.function import once_differentiable
 
-from robustcmr.transport import tiles
+from robustcmr.transport import packed_scores, tiles
 from robustcmr.transport.tiles import Problem
 
 _TILE_CELLS = 1 << 21  # 8 MiB of float32: small enough for caches, large enough to keep calls few
 _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is computed again
+
+Backend = Literal["auto", "tensors", "torch_compile", "lanes"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +34,9 @@ def pair_scores(
     smoothing: float,
     iterations: int,
     corner: float | None = None,
-    tile_cells: int = _TILE_CELLS,
+    tile_cells: int | None = None,
     kept_bytes: int = _KEPT_BYTES,
-    compiled: bool = False,
+    backend: Backend = "auto",
 ) -> Tensor:
     """Entropic transport score of every left set with every right set.
 
@@ -43,7 +45,7 @@ def pair_scores(
     all iterations; they are worked out by hand, so no iterate is stored. The work is cut into tiles of
     several sets on either side; the tiling changes results by rounding only. Products of fragments run in
     the fragments' type, all else in float32 or wider; autocast has no say. An outer ``torch.compile``
-    leaves this function alone.
+    leaves this function alone. All backends compute the same, to rounding.
 
     Args:
         left: (N, R, D) fragments, float32, float64, float16 or bfloat16; S must lie within -1..1, so they
@@ -57,13 +59,19 @@ def pair_scores(
         corner: None, or the similarity of the last left fragment with the last right one, put in place of
             their product. These two are then bins: the score is what all others collect over the mass among
             them.
-        tile_cells: cells (pairs x R x W) of a tile; a tile has at least one pair.
+        tile_cells: cells (pairs x R x W) of a tile, which has at least one pair; by default what fits the
+            caches.
         kept_bytes: most memory for similarities kept from the way forth to the way back.
-        compiled: let ``torch.compile`` fuse the work inside a tile. Where that does not work, a warning is
-            logged once and the eager code runs.
+        backend: ``tensors`` works with tensor operations anywhere; ``torch_compile`` lets ``torch.compile``
+            fuse them, and where that does not work, a warning is logged once and they run as they are;
+            ``lanes`` runs loops compiled by numba, on the CPU and not in float64; ``auto`` takes ``lanes``
+            where it can and numba is installed, else ``tensors``.
 
     Returns:
         (N, M) scores, float32, or float64 for float64 fragments.
+
+    Raises:
+        ValueError: ``lanes`` for fragments that are not on the CPU, or are float64.
 
     References:
         Cuturi, "Sinkhorn Distances", 2013; OMIT, arXiv 2603.14349.
@@ -71,12 +79,25 @@ def pair_scores(
     wide = torch.promote_types(left.dtype, torch.float32)
     a, left_empty = _without_empty(left_weights.to(wide))
     b, right_empty = _without_empty(right_weights.to(wide))
-    problem = Problem(smoothing, iterations, corner, fused=compiled)
+    problem = Problem(smoothing, iterations, corner, fused=backend == "torch_compile")
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
-    inputs = left.contiguous(), right.contiguous(), a, b, problem, tile_cells, kept_bytes if trained else None
+    lanes = _in_lanes(backend, left)
+    cells = tile_cells or (packed_scores.tile_cells() if lanes else _TILE_CELLS)
+    function = packed_scores.PackedScores if lanes else _PairScores
+    inputs = left.contiguous(), right.contiguous(), a, b, problem, cells, kept_bytes if trained else None
     with torch.autocast(left.device.type, enabled=False):
-        scores = _PairScores.apply(*inputs)  # type: ignore[no-untyped-call]
+        scores = function.apply(*inputs)  # type: ignore[no-untyped-call]
     return cast(Tensor, scores).masked_fill(left_empty | right_empty.T, 0.0)
+
+
+def _in_lanes(backend: Backend, left: Tensor) -> bool:
+    """Whether the compiled loops do the work."""
+    possible = left.device.type == "cpu" and left.dtype != torch.float64
+    if backend == "lanes" and not possible:
+        raise ValueError(
+            f"lanes is for float32 and half precision on the CPU, got {left.dtype} on {left.device}"
+        )
+    return backend == "lanes" or (backend == "auto" and possible and packed_scores.available())
 
 
 def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:

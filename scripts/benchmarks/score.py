@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # Threads that spin long at barriers while another program holds a core cost more than all the work.
@@ -29,6 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from robustcmr.transport import pair_scores
+from robustcmr.transport.pairwise import Backend
 
 SMOOTHING, ITERATIONS = 0.05, 3
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -45,17 +47,17 @@ def released(left: Tensor, right: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (S * P).sum((-1, -2))
 
 
-def eager(left: Tensor, right: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Ours, operation by operation."""
-    return pair_scores(left, right, a, b, smoothing=SMOOTHING, iterations=ITERATIONS)
+def ours(backend: Backend) -> Score:
+    """Ours, computed by one backend."""
+    return partial(pair_scores, smoothing=SMOOTHING, iterations=ITERATIONS, backend=backend)
 
 
-def compiled(left: Tensor, right: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Ours, fused by torch.compile."""
-    return pair_scores(left, right, a, b, smoothing=SMOOTHING, iterations=ITERATIONS, compiled=True)
-
-
-VARIANTS: dict[str, Score] = {"released": released, "eager": eager, "compiled": compiled}
+VARIANTS: dict[str, Score] = {
+    "released": released,
+    "tensors": ours("tensors"),
+    "lanes": ours("lanes"),
+    "torch_compile": ours("torch_compile"),
+}
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def main() -> None:
         print(peak_memory(options))
         return
     inputs, upstream = make_inputs(options)
-    names = ["released", "eager", *(["compiled"] if options.compile else [])]
+    names = ["released", "tensors", "lanes", *(["torch_compile"] if options.compile else [])]
     warm_up = {}
     for name in names:
         start = time.perf_counter()
@@ -75,7 +77,7 @@ def main() -> None:
         forward(VARIANTS[name], inputs)
         warm_up[name] = time.perf_counter() - start
     if options.compile:
-        print(f"compile warm-up: {warm_up['compiled']:.1f} s")
+        print(f"compile warm-up: {warm_up['torch_compile']:.1f} s")
     expected = forward(released, inputs)
     expected_gradients = forward_backward(released, inputs, upstream)
     rows: list[dict[str, object]] = []

@@ -217,14 +217,14 @@ def test_autocast_stays_close():
     assert (rough - exact).abs().max() > 0
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-def test_compile_is_passed_on(wanted, monkeypatch):
+@pytest.mark.parametrize("wanted", ["tensors", "torch_compile"])
+def test_the_backend_is_passed_on(wanted, monkeypatch):
     seen = {}
     monkeypatch.setattr(
         "robustcmr.matchers.omit.pair_scores", lambda *x, **options: seen.update(options) or torch.zeros(1)
     )
-    matcher(compile=wanted)(*batch())
-    assert seen["compiled"] is wanted
+    matcher(backend=wanted)(*batch())
+    assert seen["backend"] == wanted
 
 
 @pytest.mark.parametrize(

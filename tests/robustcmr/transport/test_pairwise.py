@@ -1,11 +1,9 @@
 """The pairwise scores against a slow loop, autograd, symmetries and edge cases."""
 
 import logging
-import math
 
 import pytest
 import torch
-from torch.nn.functional import normalize
 
 from robustcmr.transport import pair_scores, tiles
 from robustcmr.transport.pairwise import _Compiler, _tiling
@@ -14,55 +12,9 @@ from robustcmr.transport.tiles import Problem
 CORNERS = [None, -10.0, 0.3]
 
 
-def sets(n=4, m=3, R=5, W=4, D=6, seed=0, dtype=torch.float64, bins=False):
-    """Unit fragments and weights; the second left and the last right set have fragments of no weight."""
-    generator = torch.Generator().manual_seed(seed)
-    left = normalize(torch.randn(n, R, D, dtype=torch.float64, generator=generator), dim=-1)
-    right = normalize(torch.randn(m, W, D, dtype=torch.float64, generator=generator), dim=-1)
-    a = torch.rand(n, R, dtype=torch.float64, generator=generator) + 0.1
-    b = torch.rand(m, W, dtype=torch.float64, generator=generator) + 0.1
-    if n > 1 and R > 3:
-        a[1, 1:3] = 0.0
-    if m > 1 and W > 2:
-        b[-1, 0] = 0.0
-    if bins:
-        a[:, -1], b[:, -1] = 0.25 * a[:, :-1].sum(1), 0.25 * b[:, :-1].sum(1)
-    a, b = a / a.sum(1, keepdim=True), b / b.sum(1, keepdim=True)
-    return tuple(x.to(dtype) for x in (left, right, a, b))
-
-
-def slow(left, right, a, b, smoothing, iterations, corner=None):
-    """The released formula in plain Python floats, pair by pair, on the fragments that have weight."""
-    scores = torch.zeros(len(left), len(right), dtype=torch.float64)
-    for i in range(len(left)):
-        for j in range(len(right)):
-            rows = [r for r in range(a.shape[1]) if a[i, r] > 0]
-            columns = [w for w in range(b.shape[1]) if b[j, w] > 0]
-            S = [[float(left[i, r] @ right[j, w]) for w in columns] for r in rows]
-            if corner is not None:
-                S[-1][-1] = corner
-            P = [[math.exp(-(1 - s) / smoothing) for s in line] for line in S]
-            total = math.fsum(map(math.fsum, P))
-            P = [[p / total for p in line] for line in P]
-            for _ in range(iterations):
-                for k, r in enumerate(rows):
-                    have = math.fsum(P[k])
-                    P[k] = [p * float(a[i, r]) / have for p in P[k]]
-                for k, w in enumerate(columns):
-                    have = math.fsum(line[k] for line in P)
-                    for line in P:
-                        line[k] *= float(b[j, w]) / have
-            inner = slice(None) if corner is None else slice(-1)
-            S, P = [line[inner] for line in S[inner]], [line[inner] for line in P[inner]]
-            collected = math.fsum(s * p for x, y in zip(S, P, strict=True) for s, p in zip(x, y, strict=True))
-            mass = 1.0 if corner is None else math.fsum(map(math.fsum, P))
-            scores[i, j] = collected / mass
-    return scores
-
-
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("iterations", [1, 3, 8])
-def test_equals_the_released_formula(corner, iterations):
+def test_equals_the_released_formula(sets, slow, corner, iterations):
     data = sets(bins=corner is not None)
     expected = slow(*data, 0.05, iterations, corner)
     exact = pair_scores(*data, smoothing=0.05, iterations=iterations, corner=corner)
@@ -75,7 +27,7 @@ def test_equals_the_released_formula(corner, iterations):
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("smoothing", [0.02, 0.01])
-def test_little_smoothing_stays_finite_and_right_in_single_precision(smoothing, corner):
+def test_little_smoothing_stays_finite_and_right_in_single_precision(sets, slow, smoothing, corner):
     left, right, a, b = sets(n=5, m=6, D=4, bins=corner is not None)
     left[0] = -right[0, :1]  # all regions of one image opposite to a word: exp(-2 / 0.01) is 0 in float32
     expected = slow(left, right, a, b, smoothing, 3, corner)
@@ -89,7 +41,7 @@ def test_little_smoothing_stays_finite_and_right_in_single_precision(smoothing, 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("smoothing", [0.3, 0.04])  # plain and shifted kernels
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
-def test_gradients_by_everything(smoothing, corner, kept_bytes):
+def test_gradients_by_everything(sets, smoothing, corner, kept_bytes):
     left, right, a, b = sets(n=2, m=3, R=4, W=3, D=3, bins=corner is not None)
     a, b = a.clamp(min=0.05), b.clamp(min=0.05)  # at exactly 0 the gradient is 0 by definition, not by limit
 
@@ -103,7 +55,7 @@ def test_gradients_by_everything(smoothing, corner, kept_bytes):
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("smoothing", [0.05, 0.01])
-def test_fragments_without_weight_have_no_part(smoothing, corner):
+def test_fragments_without_weight_have_no_part(sets, smoothing, corner):
     left, right, a, b = sets(bins=corner is not None)
     options = {"smoothing": smoothing, "iterations": 3, "corner": corner}
     inputs = [x.clone().requires_grad_() for x in (left, right, a, b)]
@@ -120,7 +72,7 @@ def test_fragments_without_weight_have_no_part(smoothing, corner):
     assert (after - before).abs().max() < 1e-12
 
 
-def test_a_set_without_weights_scores_zero_and_gets_no_gradient():
+def test_a_set_without_weights_scores_zero_and_gets_no_gradient(sets):
     left, right, a, b = sets()
     a[2], b[0] = 0.0, 0.0
     inputs = [x.requires_grad_() for x in (left, right, a, b)]
@@ -140,7 +92,7 @@ def test_a_set_without_weights_scores_zero_and_gets_no_gradient():
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("tile_cells", [1, 45, 120])
 @pytest.mark.parametrize("kept_bytes", [0, 200, 1 << 20])
-def test_tiles_change_nothing(tile_cells, kept_bytes, corner):
+def test_tiles_change_nothing(sets, tile_cells, kept_bytes, corner):
     def run(**options):
         inputs = [x.requires_grad_() for x in sets(n=7, m=5, bins=corner is not None)]
         scores = pair_scores(*inputs, smoothing=0.05, iterations=3, corner=corner, **options)
@@ -162,7 +114,7 @@ def test_tiling_covers_every_pair_once(n, m, cells):
     assert (seen == 1).all()
 
 
-def test_equivariant_to_orders():
+def test_equivariant_to_orders(sets):
     left, right, a, b = sets()
     base = pair_scores(left, right, a, b, smoothing=0.05, iterations=3)
     x, y, r, w = (torch.randperm(k, generator=torch.Generator().manual_seed(k)) for k in (4, 3, 5, 4))
@@ -171,14 +123,14 @@ def test_equivariant_to_orders():
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (1, 3, 7, 1, 2), (3, 1, 1, 5, 3), (2, 2, 13, 17, 5)])
-def test_odd_sizes(shape):
+def test_odd_sizes(sets, slow, shape):
     data = sets(*shape)
     scores = pair_scores(*data, smoothing=0.05, iterations=3)
     assert scores.shape == shape[:2]
     assert (scores - slow(*data, 0.05, 3)).abs().max() < 1e-12
 
 
-def test_many_iterations_reach_the_converged_plan():
+def test_many_iterations_reach_the_converged_plan(sets):
     ot = pytest.importorskip("ot")
     left, right, a, b = sets()
     scores = pair_scores(left, right, a, b, smoothing=0.1, iterations=500)
@@ -193,7 +145,7 @@ def test_many_iterations_reach_the_converged_plan():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_close(dtype):
+def test_half_precision_is_close(sets, dtype):
     data = sets(R=12, W=9, D=64)
     exact = pair_scores(*data, smoothing=0.05, iterations=3)
     inputs = [x.to(dtype).requires_grad_() for x in data[:2]]
@@ -208,7 +160,7 @@ def test_half_precision_is_close(dtype):
         assert (half.grad - other.grad).norm() < 0.05 * other.grad.norm()
 
 
-def test_autocast_does_not_lower_the_precision():
+def test_autocast_does_not_lower_the_precision(sets):
     data = [x.float().requires_grad_() for x in sets()]
     expected = torch.autograd.grad(pair_scores(*data, smoothing=0.05, iterations=3).sum(), data)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -216,7 +168,7 @@ def test_autocast_does_not_lower_the_precision():
     assert all(torch.equal(x, y) for x, y in zip(expected, found, strict=True))
 
 
-def test_the_way_back_can_be_walked_twice():
+def test_the_way_back_can_be_walked_twice(sets):
     data = [x.requires_grad_() for x in sets()]
     scores = pair_scores(*data, smoothing=0.05, iterations=3).sum()
     first = torch.autograd.grad(scores, data, retain_graph=True)
@@ -234,7 +186,7 @@ def test_padding_far_more_similar_than_all_else_does_not_overflow():
     assert all(x.grad.isfinite().all() for x in inputs)
 
 
-def test_similarities_are_kept_up_to_the_limit():
+def test_similarities_are_kept_up_to_the_limit(sets):
     def kept(limit):
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
@@ -245,7 +197,7 @@ def test_similarities_are_kept_up_to_the_limit():
     assert kept(8 * similarities) - kept(8 * similarities - 1) == similarities
 
 
-def test_nothing_is_kept_without_gradients():
+def test_nothing_is_kept_without_gradients(sets):
     data = sets()
     scores = pair_scores(*data, smoothing=0.05, iterations=3)
     assert not scores.requires_grad
@@ -253,7 +205,7 @@ def test_nothing_is_kept_without_gradients():
     assert tiles.forward(Problem(0.05, 3), Z, data[2][:2], data[3][:2], False)[1] == []
 
 
-def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(monkeypatch, caplog):
+def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(sets, monkeypatch, caplog):
     from torch._dynamo.exc import BackendCompilerFailed
 
     def refuse(*inputs):
@@ -263,7 +215,7 @@ def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(monkeypatch
     monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
     data = [x.requires_grad_() for x in sets()]
     with caplog.at_level(logging.WARNING):
-        scores = pair_scores(*data, smoothing=0.05, iterations=3, compiled=True)
+        scores = pair_scores(*data, smoothing=0.05, iterations=3, backend="torch_compile")
         scores.sum().backward()
     assert torch.equal(scores, pair_scores(*data, smoothing=0.05, iterations=3))
     assert len(caplog.records) == 1
@@ -272,44 +224,44 @@ def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(monkeypatch
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("smoothing", [0.05, 0.01])
-def test_the_form_for_the_compiler_is_equal(monkeypatch, corner, smoothing):
-    def run(compiled):
+def test_the_form_for_the_compiler_is_equal(sets, monkeypatch, corner, smoothing):
+    def run(backend):
         inputs = [x.requires_grad_() for x in sets(bins=corner is not None)]
-        scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, corner=corner, compiled=compiled)
+        scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, corner=corner, backend=backend)
         scores.square().sum().backward()
         return [scores, *(x.grad for x in inputs)]
 
-    expected = run(False)
+    expected = run("tensors")
     calls = []
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: calls.append(function) or function)
     monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
-    for one, other in zip(expected, run(True), strict=True):
+    for one, other in zip(expected, run("torch_compile"), strict=True):
         assert (one - other).abs().max() < 1e-12
     assert calls == [tiles.forward, tiles.backward]
 
 
 @pytest.mark.slow
-def test_compiled_equals_eager(caplog):
-    def run(seed, n, compiled):
+def test_compiled_equals_eager(sets, caplog):
+    def run(seed, n, backend):
         inputs = [x.requires_grad_() for x in sets(n=n, seed=seed, bins=True)]
-        scores = pair_scores(*inputs, smoothing=0.05, iterations=3, corner=-10.0, compiled=compiled)
+        scores = pair_scores(*inputs, smoothing=0.05, iterations=3, corner=-10.0, backend=backend)
         scores.square().sum().backward()
         return [scores, *(x.grad for x in inputs)]
 
     for n in (4, 6):
-        for one, other in zip(run(n, n, False), run(n, n, True), strict=True):
+        for one, other in zip(run(n, n, "tensors"), run(n, n, "torch_compile"), strict=True):
             assert (one - other).abs().max() < 1e-12
     if "torch.compile failed" in caplog.text:
         pytest.skip("no compiler on this machine")
 
 
-def test_an_outer_compile_leaves_it_alone():
+def test_an_outer_compile_leaves_it_alone(sets):
     data = sets()
     outer = torch.compile(lambda *x: pair_scores(*x, smoothing=0.05, iterations=3) + 1, backend="eager")
     assert torch.equal(outer(*data), pair_scores(*data, smoothing=0.05, iterations=3) + 1)
 
 
-def test_fragments_may_be_views_in_any_layout():
+def test_fragments_may_be_views_in_any_layout(sets):
     left, right, a, b = sets()
 
     def gradients(x, y):

@@ -17,6 +17,7 @@ from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.devices import build_accelerator
+from robustcmr.training.sharding import shard
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) ->
     """As many matchers as the method trains, with fresh weights."""
     count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
     make: Callable[..., Matcher] = config.matcher.cls
-    return [accelerator.prepare(make(config.matcher.options, track.spec)) for _ in range(count)]
+    matchers = [shard(make(config.matcher.options, track.spec)) for _ in range(count)]
+    # to the device, in the precision asked for; how processes share the work is not accelerate's to wrap
+    return [accelerator.prepare_model(matcher, evaluation_mode=True) for matcher in matchers]
 
 
 def load_run(

@@ -27,6 +27,7 @@ from robustcmr.run_beliefs import report_beliefs
 from robustcmr.run_folder import RunFolder, unused_folder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track, evaluate_ensemble
+from robustcmr.training import processes
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.devices import build_accelerator, check_device
@@ -55,14 +56,20 @@ def train(
         UserError: something given does not fit; unless training had begun, nothing is written.
         TrainingStopped: a signal asked to stop; the run is saved.
     """
-    run = RunFolder(planned_folder(config, output))
-    run.check_free(overwrite)
     _check_machine(config)
+    accelerator = build_accelerator(config.settings.training.device, config.settings.training.precision)
+    run = RunFolder(processes.as_the_writer_says(planned_folder(config, output)))
+    with processes.writer_first():
+        if processes.is_writer():
+            run.check_free(overwrite)
     with _remembered_log() as early:  # what is said before there is a folder to say it in
-        track = build_track(config)
+        with processes.writer_first():  # who makes what the others find in the cache
+            track = build_track(config)
         _check_fits(config, track)
-        accelerator, matchers = _prepare(config, track, run, pretrained=True)
+        matchers = _prepare(config, track, accelerator, pretrained=True)
         arguments = track.method_arguments(matchers, accelerator.device)
+    if not processes.is_writer():
+        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
     run.start(config.to_yaml(), describe_environment())
     with _log_to(run.log, early):
         track.save(run)
@@ -89,11 +96,16 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         return run
     config = resolve(read_config(run.config))
     _check_machine(config)
-    track = build_track(config, run)
+    accelerator = build_accelerator(config.settings.training.device, config.settings.training.precision)
+    with processes.writer_first():
+        track = build_track(config, run)
+        if processes.is_writer():
+            recover(run.checkpoint("last"))
     _check_fits(config, track)
-    recover(run.checkpoint("last"))
-    accelerator, matchers = _prepare(config, track, run, pretrained=not run.checkpoint("last").exists())
+    matchers = _prepare(config, track, accelerator, pretrained=not run.checkpoint("last").exists())
     arguments = track.method_arguments(matchers, accelerator.device)
+    if not processes.is_writer():
+        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
     with _log_to(run.log):
         track.save(run)
         return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
@@ -171,20 +183,14 @@ def _check_machine(config: RunConfig) -> None:
     check_trackers(settings.tracking.names)
 
 
-def _prepare(
-    config: RunConfig, track: Track, run: RunFolder, pretrained: bool
-) -> tuple[Accelerator, list[Matcher]]:
-    """Where to compute, and the matchers as training begins; ``pretrained`` loads what they start from."""
-    settings = config.settings
-    accelerator = build_accelerator(
-        settings.training.device, settings.training.precision, settings.tracking.names, run.tracking
-    )
-    seed_everything(settings.seed)
+def _prepare(config: RunConfig, track: Track, accelerator: Accelerator, pretrained: bool) -> list[Matcher]:
+    """The matchers as training begins; ``pretrained`` loads what they start from."""
+    seed_everything(config.settings.seed)
     matchers = build_matchers(config, track, accelerator)
     if pretrained:
         for matcher in matchers:
             accelerator.unwrap_model(matcher).load_pretrained()
-    return accelerator, matchers
+    return matchers
 
 
 def _fit_and_finish(
@@ -208,11 +214,10 @@ def _fit_and_finish(
         logger.info("resumed at epoch %d, step %d", trainer.epoch + 1, trainer.step + 1)
     with tracking(accelerator, settings.tracking, run, config.to_dict(), trainer.epoch) as trackers:
         trainer.fit(trackers.epoch)
-    draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
-    best = run.checkpoint("best")
-    load_modules(best, trainer.modules)
+    processes.wait_for_all()  # the best epoch has been written
+    load_modules(run.checkpoint("best"), trainer.modules)
     believed = report_beliefs(track, trainer, run)
-    measured = {}
+    measured, queries = {}, {}
     for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
         if split is None:
             continue
@@ -220,8 +225,12 @@ def _fit_and_finish(
             logger.info("no %s split here, so the table has none", split)
             continue
         found = track.measure(track.members(matchers, split), split, accelerator.device)
-        measured[split] = found.metrics
-        write_queries(run.queries(split), found.queries)
+        measured[split], queries[split] = found.metrics, found.queries
+    if not processes.is_writer():
+        return run
+    draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
+    for split, ranks in queries.items():
+        write_queries(run.queries(split), ranks)
     draw_scopes(measured, run.plots)
     write_json(run.results, {**_results(config, track, trainer, measured, accelerator.device), **believed})
     return run
@@ -245,6 +254,7 @@ def _results(
         "parameters": sum(p.numel() for matcher in trainer.matchers for p in matcher.parameters()),
         "device": str(device),
         "precision": settings.training.precision,
+        "processes": processes.count(),
         "seconds": round(trainer.seconds, 1),
         "peak_memory_bytes": trainer.peak_memory(),
         "robustcmr_version": robustcmr.__version__,

@@ -16,6 +16,7 @@ from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.training import processes
 from robustcmr.training.loop import Trainer
 from robustcmr.types import Division, LabelBelief
 
@@ -42,7 +43,7 @@ def report_beliefs(track: Track, trainer: Trainer, run: RunFolder) -> dict[str, 
     if isinstance(track, PairsTrack) and isinstance(belief, Division):
         return {"beliefs": _report_division(track, belief, trainer, run)}
     if isinstance(track, LabelsTrack) and isinstance(belief, LabelBelief):
-        return {"beliefs": _report_labels(track, belief, run)}
+        return {"beliefs": _report_labels(track, belief, run)} if processes.is_writer() else {}
     raise PluginError(
         f"{type(trainer.method).__name__}.believe gave a {type(belief).__name__} on the {track.name} track; "
         "return a Division where pairs may be wrong, a LabelBelief where classes may be"
@@ -54,7 +55,10 @@ def _report_division(
 ) -> dict[str, Any]:
     matcher, scorer = trainer.matchers[0], trainer.scorer(trainer.settings.training.epochs)
     scores = scorer(lambda scores, _: scores.diagonal(), matcher)
-    write_pairs(run.pairs, track.pairs_table(division, matcher, scores, trainer.accelerator.device))
+    table = track.pairs_table(division, matcher, scores, trainer.accelerator.device)
+    if not processes.is_writer():
+        return {}
+    write_pairs(run.pairs, table)
     plot_evidence(division, run.plots / "evidence.png", track.mismatched())
     judged: Mapping[str, Any] = {
         **track.diagnose(division),

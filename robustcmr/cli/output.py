@@ -23,6 +23,7 @@ from robustcmr.reporting.tables import (
     rematch_table,
 )
 from robustcmr.run_folder import RunFolder
+from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 
 RANKS_WIDTH = 92  # columns a table with ranks takes, names of the rows included
@@ -31,6 +32,10 @@ RANKS_WIDTH = 92  # columns a table with ranks takes, names of the rows included
 @contextmanager
 def running(folder: Path) -> Iterator[Console]:
     """Show notes on stderr while a run goes on, and say how to resume when it is stopped."""
+    if not processes.is_writer():
+        with _silence():
+            yield Console(quiet=True)
+        return
     console = Console(stderr=True)
     logger = logging.getLogger("robustcmr")
     handler = _log_handler(console)
@@ -51,6 +56,17 @@ def running(folder: Path) -> Iterator[Console]:
         raise typer.Exit(130) from None
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What one process of several says is said once."""
+    try:
+        yield
+    except TrainingStopped as stop:
+        raise typer.Exit(128 + stop.signal_number) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 def _log_handler(console: Console) -> logging.Handler:

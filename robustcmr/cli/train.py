@@ -74,6 +74,7 @@ def train(  # the options describe themselves
 
     from robustcmr.cli.output import report_run, running
     from robustcmr.errors import ConfigError
+    from robustcmr.training import processes
 
     if resume is not None:
         if flags or config is not None or overrides or output is not None or overwrite:
@@ -94,4 +95,5 @@ def train(  # the options describe themselves
         folder = planned_folder(chosen, output)
         with running(folder) as console:
             run = train_run(chosen, folder, overwrite, console)
-    report_run(run, as_json)
+    if processes.is_writer():
+        report_run(run, as_json)

@@ -45,6 +45,8 @@ class Matcher(nn.Module, ABC):
     """A similarity model, built as ``cls(config: cls.Config, spec: DataSpec)``."""
 
     Config: ClassVar[type[Options]]
+    pairwise: ClassVar[bool] = True
+    """Whether the score of a pair in training depends on this pair alone, as it always must in evaluation."""
 
     @abstractmethod
     def encode_images(self, images: ImageBatch) -> Fragments:

@@ -180,6 +180,7 @@ class Saf(FragmentMatcher):
     """
 
     Config: ClassVar[type[Options]] = SafConfig
+    pairwise = False  # the gates' statistics are those of all pairs
 
     def __init__(self, config: SafConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)

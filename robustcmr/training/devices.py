@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 import torch
@@ -44,16 +42,12 @@ def check_device(device: str, precision: str) -> None:
         raise DeviceError("precision fp16 needs a GPU; use --precision bf16 or fp32 on the CPU")
 
 
-def build_accelerator(
-    device: str, precision: str, trackers: Sequence[str] = (), tracking: Path | None = None
-) -> Accelerator:
-    """An accelerator on the device asked for.
+def build_accelerator(device: str, precision: str) -> Accelerator:
+    """An accelerator on the device asked for, or on this process's own where several train together.
 
     Args:
         device: see :func:`check_device`.
         precision: likewise.
-        trackers: names of those that shall be told of every epoch; they are not started yet.
-        tracking: where trackers that keep files put them.
 
     Raises:
         DeviceError: device or precision is not available here.
@@ -64,12 +58,7 @@ def build_accelerator(
         torch.cuda.set_device(int(number))
     # accelerate keeps device and precision in a process-wide singleton; a second run may want others
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
-        cpu=kind == "cpu",
-        mixed_precision="no" if precision == "fp32" else precision,
-        log_with=list(trackers) or None,
-        project_dir=None if tracking is None else str(tracking),
-    )
+    return Accelerator(cpu=kind == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:

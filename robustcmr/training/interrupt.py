@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from robustcmr.training import processes
+
 
 class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
     """The run was asked to stop and has saved itself.
@@ -21,7 +23,10 @@ class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
 
 
 class StopRequest:
-    """A context in which SIGINT and SIGTERM set a flag; a second SIGINT interrupts at once."""
+    """A context in which SIGINT and SIGTERM set a flag; a second SIGINT interrupts at once.
+
+    Of several processes, all stop at the same place when one of them is asked to.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -46,5 +51,6 @@ class StopRequest:
 
     def raise_if_asked(self) -> None:
         """Raise :class:`TrainingStopped` if a signal came."""
-        if self.signal_number is not None:
-            raise TrainingStopped(self.signal_number)
+        number = processes.largest(self.signal_number or 0)
+        if number:
+            raise TrainingStopped(number)

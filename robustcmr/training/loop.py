@@ -21,6 +21,7 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Track
+from robustcmr.training import processes
 from robustcmr.training.batches import EpochBatches, step_ids
 from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
 from robustcmr.training.devices import peak_memory_bytes
@@ -29,6 +30,7 @@ from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
 from robustcmr.training.progress import TrainingProgress
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.training.seeds import capture_generators, restore_generators
+from robustcmr.training.sharding import sum_gradients
 from robustcmr.types import EpochPlan, PairBatch, Rematch
 
 logger = logging.getLogger("robustcmr")
@@ -116,8 +118,11 @@ class Trainer:
                 raise
 
     def save(self) -> None:
-        """Write the ``last`` checkpoint."""
+        """Write the ``last`` checkpoint, if this is the process that writes."""
         self._tick()
+        self._saved_at = time.monotonic()
+        if not processes.is_writer():
+            return
         state = {
             "position": {"epoch": self.epoch, "step": self.step, "global_step": self.global_step},
             "plan": None if self.plan is None else _plan_state(self.plan),
@@ -134,7 +139,6 @@ class Trainer:
             "generators": capture_generators(),
         }
         save_checkpoint(self.run.checkpoint("last"), self.modules, state)
-        self._saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Go back to the ``last`` checkpoint, or to the start if the run has none yet.
@@ -143,8 +147,10 @@ class Trainer:
             CheckpointError: the checkpoint is damaged or of another architecture.
         """
         folder = self.run.checkpoint("last")
-        recover(folder)
-        recover(self.run.checkpoint("best"))
+        if processes.is_writer():
+            recover(folder)
+            recover(self.run.checkpoint("best"))
+        processes.wait_for_all()
         if not folder.exists():
             return
         state = load_state(folder)
@@ -164,7 +170,8 @@ class Trainer:
             restore_generators(state["generators"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint {folder} does not fit this run: {error}") from error
-        self.run.write_metrics(self.rows)  # rows of epochs that ended after the checkpoint are measured again
+        if processes.is_writer():  # rows of epochs that ended after the checkpoint are measured again
+            self.run.write_metrics(self.rows)
 
     def _train_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:
         settings = self.settings
@@ -224,6 +231,7 @@ class Trainer:
             self._diverged(batches, loss)
         self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(result.loss)
+        sum_gradients(self.matchers)
         if self.settings.optim.clip is not None:
             for module in self.modules.values():  # an auxiliary network must not shorten the matcher's step
                 self.accelerator.clip_grad_norm_(module.parameters(), self.settings.optim.clip)
@@ -237,9 +245,9 @@ class Trainer:
 
     def _diverged(self, batches: Mapping[str, PairBatch], loss: float) -> None:
         ids = {name: batch.pair_ids.tolist() for name, batch in batches.items()}
-        write_json(
-            self.run.diverged, {"epoch": self.epoch, "step": self.step, "loss": str(loss), "pair_ids": ids}
-        )
+        if processes.is_writer():
+            at = {"epoch": self.epoch, "step": self.step}
+            write_json(self.run.diverged, {**at, "loss": str(loss), "pair_ids": ids})
         first = [pair for stream in ids.values() for pair in stream][:5]
         raise TrainingDivergedError(
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}, on pairs {first} and "
@@ -284,15 +292,17 @@ class Trainer:
         self.rows.append(row)
         if self.best is None or score > self.best["score"]:
             self.best = {"epoch": self.epoch + 1, "score": score}
-            save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": self.best})
+            if processes.is_writer():
+                save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": self.best})
         logger.info(
             "epoch %d/%d  loss %.4f  %s %.1f  best %.1f (epoch %d)  %.1f s",
             *(self.epoch + 1, settings.training.epochs, means["loss"], settings.evaluation.select, score),
             *(self.best["score"], self.best["epoch"], self.epoch_seconds),
         )
         self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
-        self.run.write_metrics(self.rows)
-        on_epoch(row)  # before the checkpoint: after a kill in between it is told again
+        if processes.is_writer():
+            self.run.write_metrics(self.rows)
+            on_epoch(row)  # before the checkpoint: after a kill in between it is told again
         self.save()
 
     def _lr_factor(self, share: float) -> float:

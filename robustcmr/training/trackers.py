@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
+from accelerate.tracking import filter_trackers, get_available_trackers
 
 from robustcmr.config.schema import TrackingOptions
 from robustcmr.errors import ConfigError
 from robustcmr.run_folder import RunFolder
+from robustcmr.training import processes
 
 logger = logging.getLogger("robustcmr")
 
@@ -79,7 +80,7 @@ def tracking(
     """Have trackers listen for a while.
 
     Args:
-        accelerator: built with the trackers' names.
+        accelerator: any.
         options: of the run.
         run: its folder, whose name the run gets where a tracker has names of runs.
         config: the resolved configuration, told to trackers once, when the run begins.
@@ -91,8 +92,10 @@ def tracking(
     Raises:
         ConfigError: a tracker does not start, such as for want of a login.
     """
-    if options.names:
+    if options.names and processes.is_writer():
         try:
+            accelerator.project_configuration.set_directories(str(run.tracking))
+            accelerator.log_with = filter_trackers(list(options.names), accelerator.logging_dir)
             accelerator.init_trackers(options.project, init_kwargs=_how(run, done))
             if done == 0:
                 _describe(accelerator, config)

@@ -159,7 +159,7 @@ def test_an_epoch_told_twice_is_shown_once(tiny_tree, tmp_path):
     run.start("{}", {})
     options = TrackingOptions(names=("tensorboard",))
     for done, epochs in ((0, (1, 2)), (1, (2, 3))):  # killed after epoch 2 was told, before it was saved
-        accelerator = build_accelerator("cpu", "fp32", options.names, run.tracking)
+        accelerator = build_accelerator("cpu", "fp32")
         with tracking(accelerator, options, run, {"seed": 1, "betas": [0.9, 0.99]}, done) as told:
             for epoch in epochs:
                 told.epoch({"epoch": epoch, "loss": float(10 * done + epoch)})
@@ -176,7 +176,7 @@ def test_a_tracker_that_does_not_start_is_one_sentence(tmp_path):
     run.start("{}", {})
     run.tracking.write_text("a file where a folder should be")
     options = TrackingOptions(names=("tensorboard",))
-    accelerator = build_accelerator("cpu", "fp32", options.names, run.tracking)
+    accelerator = build_accelerator("cpu", "fp32")
     with (
         pytest.raises(ConfigError, match="a tracker of tensorboard did not start: "),
         tracking(accelerator, options, run, {}, 0),

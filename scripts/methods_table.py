@@ -1,8 +1,9 @@
-"""Methods on the embedded scenes, over noise protocols, ratios and seeds, each an ordinary run folder.
+"""Methods over noise protocols, ratios and seeds, each an ordinary run folder.
 
-    python scripts/scenes_table.py --jobs 2                            # everything
-    python scripts/scenes_table.py --rows hinge l2rm --noise caption:0.4 --seeds 0
-    python scripts/scenes_table.py --ablation --jobs 2                 # one change of l2rm at a time
+    python scripts/methods_table.py --jobs 2                           # everything on the embedded scenes
+    python scripts/methods_table.py --rows hinge l2rm --noise caption:0.4 --seeds 0
+    python scripts/methods_table.py --ablation --jobs 2                # one change of l2rm at a time
+    python scripts/methods_table.py --recipe f8k_l2rm --data-root DIR --noise caption:0.4 --seeds 0
 
 Finished runs are kept, so that it can be stopped and started again; a row of the CSV is a run. Prints mean
 and standard deviation over seeds as Markdown.
@@ -60,12 +61,22 @@ def main() -> None:
     parser.add_argument("--noise", nargs="+", help="PROTOCOL:RATIO each")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--ablation", action="store_true", help="change one thing of l2rm at a time, on dev")
+    parser.add_argument("--recipe", help="a shipped recipe or a file, in place of the embedded scenes")
+    parser.add_argument("--data-root", type=Path, help="folder of the recipe's data")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="more settings for all rows"
+    )
     parser.add_argument("--runs", type=Path, help="where the run folders are kept")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, help="threads a run; by default the cores shared by the jobs")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    kind = "l2rm_ablation" if options.ablation else "l2rm_scenes"
+    data = "scenes" if options.recipe is None else options.recipe.partition("_")[0]
+    kind = "l2rm_ablation" if options.ablation else f"l2rm_{data}"
+    common = ["--config", options.recipe] if options.recipe else []
+    common += ["--data-root", str(options.data_root)] if options.data_root else []
+    common += [part for setting in options.set for part in ("--set", setting)]
+    common += ["--set", "evaluation.test=null"] if options.ablation else []
     known = {name: ("l2rm", change) for name, change in ABLATION.items()} if options.ablation else ROWS
     names = options.rows or list(known)
     unknown = [name for name in names if name not in known]
@@ -78,7 +89,7 @@ def main() -> None:
     grid = list(product(seeds, noises, names))
     with ThreadPoolExecutor(options.jobs) as pool:
         tasks = [
-            pool.submit(run, name, *known[name], noise, seed, folder, threads, options.ablation)
+            pool.submit(run, name, *known[name], noise, seed, folder, threads, common)
             for seed, noise, name in grid
         ]
         rows = [task.result() for task in tasks]
@@ -86,7 +97,7 @@ def main() -> None:
     write_rows(output, rows)
     for noise, name in product(noises, names):
         chosen = [row for row in rows if (row["row"], row["noise"]) == (name, noise)]
-        print(summary(name, noise, chosen, "dev" if options.ablation else "test"))
+        print(summary(name, noise, chosen, "test" if "test_rsum" in chosen[0] else "dev"))
     print(f"written to {output}")
 
 
@@ -98,14 +109,13 @@ def run(
     seed: int,
     folder: Path,
     threads: int,
-    dev_only: bool,
+    common: list[str],
 ) -> dict[str, Any]:
     """Train one run, or go on with it, and read its results."""
     protocol, _, ratio = noise.partition(":")
     path = folder / f"{name.replace(' ', '_')}-{protocol}-{ratio}-{seed}"
-    begin = ["--method", method, "--noise", ratio, "--noise-protocol", protocol, "--seed", str(seed)]
+    begin = [*common, "--method", method, "--noise", ratio, "--noise-protocol", protocol, "--seed", str(seed)]
     begin += [part for key, value in change.items() for part in ("--set", f"method.{key}={value}")]
-    begin += ["--set", "evaluation.test=null"] if dev_only else []
     results, epochs = finished_run(path, begin, threads)
     beliefs = results.get("beliefs", {})
     division, rematch = beliefs.get("division", {}), beliefs.get("rematch", {})
@@ -141,7 +151,8 @@ def _rounded(value: float | None) -> float | str:
 def summary(name: str, noise: str, rows: list[dict[str, Any]], split: str) -> str:
     """Mean and standard deviation over seeds, as a row of a Markdown table."""
     cells = []
-    for key in (*(f"{split}_{measure}" for measure in MEASURES), "auroc", "noise_rate", "rematch_plan"):
+    measures = (*(f"{split}_{measure}" for measure in MEASURES), "auroc", "noise_rate", "rematch_plan")
+    for key in (*measures, "seconds"):
         values = [row[key] for row in rows if row.get(key, "") != ""]
         digits = 1 if key.startswith(split) else 3
         spread = statistics.stdev(values) if len(values) > 1 else 0.0

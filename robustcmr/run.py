@@ -30,6 +30,7 @@ from robustcmr.tracks.build import build_track, evaluate_ensemble
 from robustcmr.training import processes
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
+from robustcmr.training.compilation import compile_parts
 from robustcmr.training.devices import build_accelerator, check_device
 from robustcmr.training.loop import Trainer
 from robustcmr.training.seeds import seed_everything
@@ -66,6 +67,7 @@ def train(
         with processes.writer_first():  # who makes what the others find in the cache
             track = build_track(config)
         _check_fits(config, track)
+        track.place_training(accelerator.device)
         matchers = _prepare(config, track, accelerator, pretrained=True)
         arguments = track.method_arguments(matchers, accelerator.device)
     if not processes.is_writer():
@@ -102,6 +104,7 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         if processes.is_writer():
             recover(run.checkpoint("last"))
     _check_fits(config, track)
+    track.place_training(accelerator.device)
     matchers = _prepare(config, track, accelerator, pretrained=not run.checkpoint("last").exists())
     arguments = track.method_arguments(matchers, accelerator.device)
     if not processes.is_writer():
@@ -190,6 +193,8 @@ def _prepare(config: RunConfig, track: Track, accelerator: Accelerator, pretrain
     if pretrained:
         for matcher in matchers:
             accelerator.unwrap_model(matcher).load_pretrained()
+    if config.settings.training.compile:
+        compile_parts(matchers)
     return matchers
 
 
@@ -255,6 +260,7 @@ def _results(
         "device": str(device),
         "precision": settings.training.precision,
         "processes": processes.count(),
+        "compile_seconds": None if trainer.warm_up is None else trainer.warm_up.seconds,
         "seconds": round(trainer.seconds, 1),
         "peak_memory_bytes": trainer.peak_memory(),
         "robustcmr_version": robustcmr.__version__,

@@ -19,6 +19,7 @@ from robustcmr.cli import (
     describe,
     evaluate,
     noise,
+    rematch,
     report,
     suspects,
     sweep,
@@ -38,6 +39,7 @@ data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=Tru
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("suspects")(suspects.suspects)
+app.command("rematch")(rematch.rematch)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("card")(card.card)

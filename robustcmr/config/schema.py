@@ -114,10 +114,24 @@ class TrainingOptions(Options):
     epochs: int = Field(12, ge=1, description="passes over the training pairs")
     batch_size: int = Field(128, ge=2, description="pairs a batch")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the matcher")
+    compile: bool = Field(
+        False,
+        description="fuse parts of the matcher and losses by torch.compile; the first steps take long, "
+        "and what cannot be compiled runs as it is",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     checkpoint_minutes: float = Field(5.0, gt=0.0, description="a checkpoint is written at least this often")
     workers: int = Field(
-        0, ge=0, description="processes that read batches ahead; 0 reads in the main process"
+        0, ge=0, description="processes that read batches ahead; 0 reads by a thread of the main process"
+    )
+    store: Literal["auto", "disk", "memory", "device"] = Field(
+        "auto",
+        description="where the training features stay: disk reads each batch, memory and device hold all of "
+        "them; auto takes a GPU or the memory where they fit well, and says so",
+    )
+    half_features: bool = Field(
+        False,
+        description="round training features to half precision (float16), which halves the room they take",
     )
 
     @field_validator("device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -229,4 +229,17 @@ class TrainingData(Protocol):
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
         """Read some pairs; with a generator they are augmented."""
+        ...
+
+
+@runtime_checkable
+class WindowedData(TrainingData, Protocol):
+    """Training pairs too many to be read at random; see :mod:`robustcmr.data.windows`."""
+
+    def windows(self, n_parts: int, generator: np.random.Generator) -> list[list[IntArray]]:
+        """All pairs in random parts, as even as possible, by window; the same wherever the features stay."""
+        ...
+
+    def window(self, pair_ids: IntArray) -> TrainingData:
+        """The same pairs, of which those of one window are read at once and held."""
         ...

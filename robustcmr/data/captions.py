@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -134,8 +135,7 @@ class TokenTable:
             captions: n raw texts.
             reader: gives the indices.
         """
-        flat: list[int] = []
-        ends = [0]
+        flat, ends = array("i"), array("q", [0])  # a million captions as lists would take a gigabyte
         for indices in reader.encode_many(captions):
             flat.extend(indices)
             ends.append(len(flat))

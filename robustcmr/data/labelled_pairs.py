@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robustcmr.data.base import FeatureStore
 from robustcmr.data.captions import BoolArray, TokenTable
+from robustcmr.data.held_features import HeldFeatures
+from robustcmr.data.placement import Room, Wish, place_features
 from robustcmr.errors import DataError
-from robustcmr.types import FloatArray, ImageBatch, IntArray, PairBatch, TextBatch
+from robustcmr.types import ImageBatch, IntArray, PairBatch, TextBatch
 
 NO_WORD = 0
 """Index of the one word that stands in each text of which only the vector is known."""
@@ -46,15 +49,14 @@ class TrainingLabels:
             generator: source of chance of the added noise; None reads the pairs as they are.
 
         Returns:
-            The batch, on the CPU.
+            The batch, on the CPU; but vectors held on a device stay there.
 
         Raises:
             DataError: a number read is not finite.
         """
         images, texts = _finite(self.images, pair_ids, "image"), _finite(self.texts, pair_ids, "text")
         if generator is not None and self.noise > 0:
-            images = images + self.noise * generator.standard_normal(images.shape, dtype=np.float32)
-            texts = texts + self.noise * generator.standard_normal(texts.shape, dtype=np.float32)
+            images, texts = (_blurred(side, self.noise, generator) for side in (images, texts))
         return PairBatch(
             image_batch(images),
             text_batch(texts, None if self.captions is None else self.captions.padded(pair_ids)),
@@ -62,6 +64,21 @@ class TrainingLabels:
             torch.eye(len(pair_ids), dtype=torch.bool),
             torch.from_numpy(self.labels[pair_ids]),
         )
+
+    def placed(self, wish: Wish, half: bool, room: Room) -> TrainingLabels:
+        """The same pairs, their vectors put where they were wished or fit best.
+
+        Args:
+            wish: where to.
+            half: whether to round vectors to half precision.
+            room: what there is room for.
+
+        Raises:
+            ConfigError: the wish is impossible.
+            DataError: a number is not finite, or too large for half precision.
+        """
+        found = place_features({"image": self.images, "text": self.texts}, wish, half, room)
+        return replace(self, images=found["image"], texts=found["text"])
 
 
 def image_vector_batches(images: FeatureStore, batch_size: int) -> Iterator[ImageBatch]:
@@ -78,19 +95,19 @@ def text_vector_batches(
         yield text_batch(_finite(texts, rows, "text"), None if captions is None else captions.padded(rows))
 
 
-def image_batch(vectors: FloatArray) -> ImageBatch:
+def image_batch(vectors: Tensor) -> ImageBatch:
     """Images (B, 1, F) of one region each."""
-    return ImageBatch(torch.from_numpy(vectors), torch.ones(vectors.shape[:2], dtype=torch.bool))
+    return ImageBatch(vectors, torch.ones(vectors.shape[:2], dtype=torch.bool))
 
 
-def text_batch(vectors: FloatArray, words: tuple[IntArray, BoolArray] | None = None) -> TextBatch:
+def text_batch(vectors: Tensor, words: tuple[IntArray, BoolArray] | None = None) -> TextBatch:
     """Texts with their vectors.
 
     Args:
         vectors: (B, 1, V).
         words: (B, W) indices and mask; None gives each text one word that stands for nothing.
     """
-    known = torch.from_numpy(vectors[:, 0])
+    known = vectors[:, 0]
     if words is None:
         tokens = torch.full((len(vectors), 1), NO_WORD)
         return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool), known)
@@ -102,7 +119,15 @@ def _blocks(n: int, size: int) -> Iterator[IntArray]:
         yield np.arange(start, min(start + size, n), dtype=np.int64)
 
 
-def _finite(store: FeatureStore, rows: IntArray, what: str) -> FloatArray:
+def _blurred(vectors: Tensor, deviation: float, generator: np.random.Generator) -> Tensor:
+    chance = deviation * generator.standard_normal(tuple(vectors.shape), dtype=np.float32)
+    return vectors + torch.from_numpy(chance).to(vectors.device)
+
+
+def _finite(store: FeatureStore, rows: IntArray, what: str) -> Tensor:
+    """Some vectors; what was looked through before it was held is not looked at again."""
+    if isinstance(store, HeldFeatures):
+        return store.gather(rows)
     vectors = store.take(rows)
     finite = np.isfinite(vectors).all(axis=(1, 2))
     if not finite.all():
@@ -111,4 +136,4 @@ def _finite(store: FeatureStore, rows: IntArray, what: str) -> FloatArray:
             f"vectors of {len(bad)} {what}s in this batch hold NaN or infinite numbers (first: {what} "
             f"{bad[0]}); repair the file"
         )
-    return vectors
+    return torch.from_numpy(vectors)

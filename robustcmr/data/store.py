@@ -1,4 +1,4 @@
-"""Region features in a memory-mapped ``.npy`` file: only the rows asked for are ever read."""
+"""Region features in a ``.npy`` file that stays on disk: only the rows asked for are ever read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 
 from robustcmr.data.base import FeatureStore
+from robustcmr.data.row_reader import RowLayout, RowReader
 from robustcmr.errors import DataError
 from robustcmr.types import FloatArray, IntArray
-
-RELEASE_BYTES = 256 * 2**20  # read through one map before it is opened anew
 
 
 class NpyFeatures:
@@ -45,7 +44,9 @@ class NpyFeatures:
                 f"{self._path} has {self._rows} rows, which is no multiple of {repeats}; "
                 f"expected every image to be stored {repeats} times"
             )
-        self._map, self._mapped_bytes = self._open(), 0
+        self._reader = RowReader(
+            RowLayout(self._path, self._offset, (self._rows, self._regions, self._width), self._dtype)
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,34 +90,14 @@ class NpyFeatures:
             raise ValueError(f"images must be a vector of indices, got shape {wanted.shape}")
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
             raise IndexError(f"images must lie in 0..{self.shape[0] - 1}, got {wanted.min()}..{wanted.max()}")
-        # every row is read once and in file order; then they are put back into the order asked for
-        rows, position = np.unique(wanted, return_inverse=True)
-        raw = self._map[rows * self._repeats]  # a copy
-        self._mapped_bytes += raw.nbytes
-        if self._mapped_bytes > RELEASE_BYTES:
-            # pages read through a map count as this process's memory until the map is closed
-            self._map, self._mapped_bytes = self._open(), 0
-        read = _to_float32(raw)
-        if np.array_equal(rows, wanted):
-            return read
-        return read[position.reshape(-1)]
+        return to_float32(self._reader.read(wanted * self._repeats))
 
     def block(self, first: int, last: int) -> npt.NDArray[np.floating[Any]]:
         """Copy images ``first`` to ``last`` (exclusive) in the file's number type, (last - first, R, F).
 
-        The pages read are given back at once, so that a walk through the file needs the memory of one block.
+        A walk through the file in blocks needs the memory of one.
         """
-        mapped = self._open()
-        return np.array(mapped[first * self._repeats : last * self._repeats : self._repeats])
-
-    def _open(self) -> npt.NDArray[np.floating[Any]]:
-        try:
-            mapped = np.memmap(
-                self._path, self._dtype, "r", self._offset, (self._rows, self._regions, self._width)
-            )
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot map {self._path} into memory: {error}") from error
-        return np.asarray(mapped)
+        return self._reader.read(np.arange(first, last, dtype=np.int64) * self._repeats)
 
     def __reduce__(self) -> tuple[Callable[..., NpyFeatures], tuple[Path, int]]:
         return NpyFeatures, (self._path, self._repeats)
@@ -125,7 +106,8 @@ class NpyFeatures:
         return f"NpyFeatures({str(self._path)!r}, shape={self.shape}, dtype={self._dtype})"
 
 
-def _to_float32(array: npt.NDArray[np.floating[Any]]) -> FloatArray:
+def to_float32(array: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """The same numbers as float32; not copied where they are already."""
     if array.dtype == np.float16 and array.dtype.isnative:
         # torch widens half precision several times faster than NumPy, to the same values
         widened: FloatArray = torch.from_numpy(array).float().numpy()

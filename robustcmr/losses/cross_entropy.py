@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.losses.checks import check_square
+from robustcmr.losses.fusing import fusible
 
 
 def log_matching_probabilities(
@@ -23,14 +24,21 @@ def log_matching_probabilities(
     Returns:
         Two (B, B) matrices, rows sum to 1 after ``exp``: image to text, and text to image (row = caption).
     """
-    check_square(scores, same_image)
-    logits = scores / temperature
-    if same_image is not None:
-        others = same_image & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        logits = logits.masked_fill(others, -math.inf)
+    logits = _logits(scores, temperature, same_image)
     return logits.log_softmax(dim=1), logits.T.log_softmax(dim=1)
 
 
+def _logits(scores: Tensor, temperature: float, same_image: Tensor | None) -> Tensor:
+    """Scores over the temperature, -inf where cells take no part."""
+    check_square(scores, same_image)
+    logits = scores / temperature
+    if same_image is None:
+        return logits
+    others = same_image & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return logits.masked_fill(others, -math.inf)
+
+
+@fusible
 def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
     """Cross entropy of the given pair among the batch, mean of both directions.
 
@@ -45,10 +53,12 @@ def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None =
     References:
         van den Oord et al., 2018; Radford et al., CLIP, 2021.
     """
-    image_to_text, text_to_image = log_matching_probabilities(scores, temperature, same_image)
-    return -0.5 * (image_to_text.diagonal() + text_to_image.diagonal())
+    logits = _logits(scores, temperature, same_image)
+    # the diagonals of both matrices of log probabilities, without making these
+    return 0.5 * (logits.logsumexp(1) + logits.logsumexp(0)) - logits.diagonal()
 
 
+@fusible
 def robust_cross_entropy_loss(
     scores: Tensor, temperature: float, same_image: Tensor | None = None, floor: float = 1e-7
 ) -> Tensor:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from robustcmr.losses.checks import check_square
+from robustcmr.losses.fusing import fusible
 
 
+@fusible
 def hinge_loss(scores: Tensor, margin: float, hardest: bool, same_image: Tensor | None = None) -> Tensor:
     """Hinge of every pair against the other captions and the other images of the batch.
 

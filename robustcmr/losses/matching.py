@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcmr.losses.fusing import fusible
 
+
+@fusible
 def symmetric_kl_loss(
     scores: Tensor,
     targets_rows: Tensor,
@@ -48,6 +51,7 @@ def symmetric_kl_loss(
     return both[0], both[1]
 
 
+@fusible
 def soft_cross_entropy_loss(
     scores: Tensor,
     targets_rows: Tensor,

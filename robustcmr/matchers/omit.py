@@ -41,7 +41,8 @@ class OmitConfig(FragmentOptions):
     backend: Backend = Field(
         "auto",
         description="What computes scores: tensor operations, these fused by torch.compile (needs a C++ "
-        "compiler), or loops compiled by numba (CPU); auto takes the fastest at hand.",
+        "compiler), loops compiled by numba (CPU), or Triton kernels (NVIDIA GPU); auto takes the fastest "
+        "at hand.",
     )
 
 

@@ -9,8 +9,8 @@ from robustcmr.reporting.runs import FinishedRun
 
 _ELSEWHERE = ("seed", "data.", "noise.")  # these tell settings and seeds apart, not methods
 _WITHOUT_EFFECT = (
-    *("training.device", "training.workers", "training.checkpoint_minutes", "tracking."),
-    *("evaluation.",),
+    *("training.device", "training.workers", "training.store", "training.checkpoint_minutes"),
+    *("tracking.", "evaluation.", "matcher.backend"),
 )
 
 

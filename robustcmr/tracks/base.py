@@ -66,6 +66,16 @@ class Track(ABC):
     def save(self, run: RunFolder) -> None:
         """Write into a run folder what is needed to build the same track again."""
 
+    def place_training(self, device: torch.device) -> None:  # noqa: B027 - most data has nothing to place
+        """Put the training features where training will read them; called once before it begins.
+
+        Args:
+            device: that will train.
+
+        Raises:
+            UserError: they do not fit where they were wished.
+        """
+
     def method_arguments(self, matchers: Sequence[Matcher], device: torch.device) -> tuple[Any, ...]:
         """What a method is built with behind the arguments that all methods share; nothing by default.
 

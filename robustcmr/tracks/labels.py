@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noise_injection import LabelNoiseRecord, save_label_noise
 from robustcmr.config.resolve import RunConfig
-from robustcmr.config.schema import EvaluationOptions, TextOptions
+from robustcmr.config.schema import EvaluationOptions, TextOptions, TrainingOptions
 from robustcmr.data.base import LabelledData, LabelledSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.labelled_pairs import (
@@ -25,6 +25,7 @@ from robustcmr.data.labelled_pairs import (
     image_vector_batches,
     text_vector_batches,
 )
+from robustcmr.data.placement import Room
 from robustcmr.errors import ConfigError, DataError, PluginError
 from robustcmr.evaluation.mean_average_precision import (
     SCOPES,
@@ -62,6 +63,7 @@ class LabelsTrack(Track):
         truth: the labels as they are; stays here.
         noise: what was done to the labels.
         evaluation: batch and block sizes, and at which lengths mAP is given.
+        settings: where the training vectors stay.
     """
 
     name = "labels"
@@ -75,6 +77,7 @@ class LabelsTrack(Track):
         truth: HiddenLabels,
         noise: LabelNoiseRecord,
         evaluation: EvaluationOptions,
+        settings: TrainingOptions,
     ) -> None:
         self.data: LabelledData = data
         self.reader = reader
@@ -83,6 +86,7 @@ class LabelsTrack(Track):
         self._truth = truth
         self.noise = noise
         self._evaluation = evaluation
+        self._settings = settings
         self._captions: dict[str, TokenTable] = {}
 
     @classmethod
@@ -115,7 +119,13 @@ class LabelsTrack(Track):
         )
         truth = HiddenLabels(split.labels, len(split.class_names))
         spec = _spec(split, reader, captions)
-        return cls(data, reader, training, spec, truth, noise, settings.evaluation)
+        return cls(data, reader, training, spec, truth, noise, settings.evaluation, settings.training)
+
+    def place_training(self, device: torch.device) -> None:
+        """Hold the training vectors in memory or on a device, or leave them be; see :class:`Track`."""
+        training = self._settings
+        room = Room.here(device, training.workers)
+        self.training = self.training.placed(training.store, training.half_features, room)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -17,18 +17,20 @@ import torch
 
 from noise_injection import NoiseRecord, save_noise
 from robustcmr.config.resolve import RunConfig
-from robustcmr.config.schema import EvaluationOptions
+from robustcmr.config.schema import EvaluationOptions, TrainingOptions
 from robustcmr.data.augmentation import Augmentation
 from robustcmr.data.base import ImageStore, PairsData, PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.pictures import Processor
+from robustcmr.data.placement import Room
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
+from robustcmr.evaluation.whole_set_quality import judge_whole_set
 from robustcmr.matchers.base import Matcher
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.base import Measured, Track
@@ -39,6 +41,7 @@ from robustcmr.types import (
     DataSpec,
     Division,
     FloatArray,
+    IntArray,
     LabelBelief,
     MatcherInputs,
     PairsTable,
@@ -46,6 +49,9 @@ from robustcmr.types import (
 )
 
 logger = logging.getLogger("robustcmr")
+
+CHANCE_CAPTIONS = 1000
+"""Captions that are asked about all images, to say what chance would get right."""
 
 
 class PairsTrack(Track):
@@ -60,6 +66,7 @@ class PairsTrack(Track):
         truth: the pairing as it was written; stays here.
         noise: what was done to the pairing.
         evaluation: batch and block sizes.
+        settings: where the training features stay.
     """
 
     name = "pairs"
@@ -74,6 +81,7 @@ class PairsTrack(Track):
         truth: HiddenTruth,
         noise: NoiseRecord,
         evaluation: EvaluationOptions,
+        settings: TrainingOptions,
     ) -> None:
         self.data: PairsData = data
         self.reader = reader
@@ -83,6 +91,7 @@ class PairsTrack(Track):
         self._truth = truth
         self.noise = noise
         self._evaluation = evaluation
+        self._settings = settings
         self._fitting = FittingCells(training.correspondence, partial(data.fits, "train"))
         self._captions: dict[str, TokenTable] = {}
 
@@ -135,7 +144,14 @@ class PairsTrack(Track):
             text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
         )
         truth = HiddenTruth(split.image_of_caption)
-        return cls(data, reader, processor, training, spec, truth, noise, settings.evaluation)
+        options = (settings.evaluation, settings.training)
+        return cls(data, reader, processor, training, spec, truth, noise, *options)
+
+    def place_training(self, device: torch.device) -> None:
+        """Hold the training features in memory or on a device, or leave them on disk; see :class:`Track`."""
+        training = self._settings
+        room = Room.here(device, training.workers)
+        self.training = self.training.placed(training.store, training.half_features, room)
 
     @property
     def block_bytes(self) -> int:
@@ -214,6 +230,34 @@ class PairsTrack(Track):
     def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Shares of the rematched mass that are right; see :class:`Track`."""
         return RematchQuality(**sums).to_dict()
+
+    def judge_whole_set(
+        self, pairs: IntArray, images: IntArray, scores: FloatArray, plan: FloatArray, place: IntArray
+    ) -> dict[str, float]:
+        """Hold a whole-set rematching against what captions are true of; empty where that is not known.
+
+        Args:
+            pairs: (n,) the suspected pairs, at least one.
+            images: (n, k) candidate images of their captions, best-scoring first; -1 where there is none.
+            scores: (n, k) of the candidates.
+            plan: (n, k) mass moved.
+            place: (n,) the candidate suggested, or -1.
+
+        Returns:
+            :class:`WholeSetQuality` as values; ``chance`` from at most ``CHANCE_CAPTIONS`` captions.
+        """
+        if not self.truth_is_known:
+            return {}
+        fits = partial(self.data.fits, "train")
+        cells = np.zeros(images.shape, dtype=np.bool_)
+        for row, pair in enumerate(pairs.tolist()):
+            there = images[row] >= 0
+            cells[row, there] = fits(pair, images[row, there])
+        given = self.training.correspondence.image_of_caption
+        every = np.arange(self.training.correspondence.n_images, dtype=np.int64)
+        asked = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
+        chance = [float(fits(pair, every[every != given[pair]]).mean()) for pair in asked]
+        return judge_whole_set(cells, scores, plan, place, float(np.mean(chance))).to_dict()
 
     def mismatched(self) -> npt.NDArray[np.bool_] | None:
         """(N,) which training pairs are wrong, for reports alone; None where the truth is not known."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from robustcmr.config.schema import Settings
 from robustcmr.errors import CheckpointError, TrainingDivergedError
 from robustcmr.files import write_json
+from robustcmr.losses.fusing import fused_losses
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.run_folder import RunFolder
@@ -24,6 +26,7 @@ from robustcmr.tracks.base import Track
 from robustcmr.training import processes
 from robustcmr.training.batches import EpochBatches, step_ids
 from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
+from robustcmr.training.compilation import WarmUp
 from robustcmr.training.devices import peak_memory_bytes
 from robustcmr.training.interrupt import StopRequest, TrainingStopped
 from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
@@ -78,12 +81,13 @@ class Trainer:
         self.epoch_seconds = 0.0
         self.seconds = 0.0
         self._n_steps = 1
+        self.warm_up = WarmUp() if settings.training.compile else None
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
         self._clock = time.monotonic()
 
-    @property
+    @cached_property
     def modules(self) -> dict[str, nn.Module]:
         """Everything with weights, by name."""
         matchers = {
@@ -190,6 +194,8 @@ class Trainer:
             loss, n_pairs = self._take_step(
                 {name: part.to(self.accelerator.device) for name, part in batch.items()}
             )
+            if self.warm_up is not None:
+                self.warm_up.step(time.monotonic() - started)
             self.step += 1
             self.global_step += 1
             progress.step(loss, n_pairs / max(time.monotonic() - started, 1e-9))
@@ -225,7 +231,8 @@ class Trainer:
 
     def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
         set_lr(self.optimiser, self._lr_factor(self.step / self._n_steps))
-        result = self.method.training_step(batches)
+        with fused_losses(self.settings.training.compile):
+            result = self.method.training_step(batches)
         loss = float(result.loss.detach())
         if not math.isfinite(loss):
             self._diverged(batches, loss)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robustcmr.data.base import TrainingData
+from robustcmr.data.base import TrainingData, WindowedData
 from robustcmr.evaluation.scoring import evaluation_mode
 from robustcmr.matchers.base import Matcher, pooled_vectors
+from robustcmr.training.read_ahead import read_ahead
 from robustcmr.training.seeds import generator_for
-from robustcmr.types import FloatArray, LabelledVectors, PairBatch
+from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch
 
 _PURPOSE = 3
 
 
 class TrainingSetScorer:
     """Scores shuffled batches of given pairs without augmentation and gathers one number a pair.
+
+    Pairs of large data are shuffled within windows of it, so that files are read in long stretches; see
+    :mod:`robustcmr.data.windows`. The order never depends on where the features stay.
 
     Args:
         data: the training pairs.
@@ -47,14 +52,14 @@ class TrainingSetScorer:
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
         n_pairs = len(self._data)
-        order = generator_for(*self._keys).permutation(n_pairs)
-        # as even as possible, so that no batch is left without negatives
-        count = min(round(n_pairs / self._batch_size), n_pairs // 2)
-        parts = np.array_split(order, max(1, count))
         gathered = np.empty(0, dtype=np.float32)
-        with evaluation_mode(matcher), torch.inference_mode():
-            for ids in parts:
-                batch = self._data.batch(ids).to(self._device)
+        with (
+            evaluation_mode(matcher),
+            torch.inference_mode(),
+            closing(read_ahead(self._shuffled_batches())) as batches,
+        ):
+            for ids, read in batches:
+                batch = read.to(self._device)
                 values = evidence(matcher(batch.images, batch.texts).float(), batch)
                 if not len(gathered):
                     gathered = np.empty((n_pairs, *values.shape[1:]), dtype=np.float32)
@@ -63,14 +68,34 @@ class TrainingSetScorer:
                     self._after_batch()
         return gathered
 
+    def _shuffled_batches(self) -> Iterator[tuple[IntArray, PairBatch]]:
+        """Pair ids and pairs of every batch; data too large for memory is read in windows."""
+        n_pairs, generator = len(self._data), generator_for(*self._keys)
+        # as even as possible, so that no batch is left without negatives
+        count = max(1, min(round(n_pairs / self._batch_size), n_pairs // 2))
+        if not isinstance(self._data, WindowedData):
+            for ids in np.array_split(generator.permutation(n_pairs), count):
+                yield ids, self._data.batch(ids)
+            return
+        windows = self._data.windows(count, generator)
+        for parts in windows:
+            data = self._data if len(windows) == 1 else self._data.window(np.concatenate(parts))
+            for ids in parts:
+                yield ids, data.batch(ids)
+
     def vectors(self, matcher: Matcher) -> LabelledVectors:
         """See :class:`robustcmr.methods.base.Scorer`."""
         n_pairs = len(self._data)
         images, texts, labels = [], [], []
-        with evaluation_mode(matcher), torch.inference_mode():
-            for start in range(0, n_pairs, self._batch_size):
-                ids = np.arange(start, min(start + self._batch_size, n_pairs), dtype=np.int64)
-                batch = self._data.batch(ids).to(self._device)
+        starts = range(0, n_pairs, self._batch_size)
+        rows = (np.arange(start, min(start + self._batch_size, n_pairs), dtype=np.int64) for start in starts)
+        with (
+            evaluation_mode(matcher),
+            torch.inference_mode(),
+            closing(read_ahead(self._data.batch(ids) for ids in rows)) as batches,
+        ):
+            for read in batches:
+                batch = read.to(self._device)
                 if batch.labels is None:
                     raise ValueError("these pairs carry no classes, so there are no labelled vectors")
                 images.append(pooled_vectors(matcher.encode_images(batch.images)).float())

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.autograd.function import once_differentiable
 
-from robustcmr.transport import packed_scores, tiles
+from robustcmr.transport import packed_scores, tiles, triton_support
 from robustcmr.transport.tiles import Problem
 
 _TILE_CELLS = 1 << 21  # 8 MiB of float32: small enough for caches, large enough to keep calls few
+_LONGEST_IN_TRITON = 128  # fragments of a set; a pair of such sets fills the registers of a program
 _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is computed again
 
-Backend = Literal["auto", "tensors", "torch_compile", "lanes"]
+Backend = Literal["auto", "tensors", "torch_compile", "lanes", "triton"]
 
 _log = logging.getLogger(__name__)
 
@@ -64,14 +65,17 @@ def pair_scores(
         kept_bytes: most memory for similarities kept from the way forth to the way back.
         backend: ``tensors`` works with tensor operations anywhere; ``torch_compile`` lets ``torch.compile``
             fuse them, and where that does not work, a warning is logged once and they run as they are;
-            ``lanes`` runs loops compiled by numba, on the CPU and not in float64; ``auto`` takes ``lanes``
-            where it can and numba is installed, else ``tensors``.
+            ``lanes`` runs loops compiled by numba, on the CPU and not in float64; ``triton`` runs fused
+            kernels on an NVIDIA GPU, not in float64, and ``tensors`` where Triton is missing or fails or a
+            set has over 128 fragments, of which the first two are logged once; ``auto`` takes ``lanes`` or
+            ``triton`` where it can and the package is installed, else ``tensors``.
 
     Returns:
         (N, M) scores, float32, or float64 for float64 fragments.
 
     Raises:
-        ValueError: ``lanes`` for fragments that are not on the CPU, or are float64.
+        ValueError: ``lanes`` for fragments that are not on the CPU, ``triton`` for fragments that are not on
+            a GPU, or either for float64.
 
     References:
         Cuturi, "Sinkhorn Distances", 2013; OMIT, arXiv 2603.14349.
@@ -82,11 +86,18 @@ def pair_scores(
     problem = Problem(smoothing, iterations, corner, fused=backend == "torch_compile")
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
     lanes = _in_lanes(backend, left)
-    cells = tile_cells or (packed_scores.tile_cells() if lanes else _TILE_CELLS)
-    function = packed_scores.PackedScores if lanes else _PairScores
-    inputs = left.contiguous(), right.contiguous(), a, b, problem, cells, kept_bytes if trained else None
+    inputs = left.contiguous(), right.contiguous(), a, b, problem
+    budget = kept_bytes if trained else None
     with torch.autocast(left.device.type, enabled=False):
-        scores = function.apply(*inputs)  # type: ignore[no-untyped-call]
+        scores = None
+        if _in_triton(backend, left, right):
+            from robustcmr.transport import triton_scores
+
+            scores = triton_scores.scores(*inputs, tile_cells or triton_scores.TILE_CELLS, budget)
+        if scores is None:
+            cells = tile_cells or (packed_scores.tile_cells() if lanes else _TILE_CELLS)
+            function = packed_scores.PackedScores if lanes else _PairScores
+            scores = function.apply(*inputs, cells, budget)  # type: ignore[no-untyped-call]
     return cast(Tensor, scores).masked_fill(left_empty | right_empty.T, 0.0)
 
 
@@ -98,6 +109,19 @@ def _in_lanes(backend: Backend, left: Tensor) -> bool:
             f"lanes is for float32 and half precision on the CPU, got {left.dtype} on {left.device}"
         )
     return backend == "lanes" or (backend == "auto" and possible and packed_scores.available())
+
+
+def _in_triton(backend: Backend, left: Tensor, right: Tensor) -> bool:
+    """Whether the kernels of a GPU are to do the work."""
+    wanted = backend == "triton"
+    if wanted and (left.dtype == torch.float64 or not (left.is_cuda or triton_support.interpreted())):
+        raise ValueError(
+            f"triton is for float32 and half precision on a GPU, got {left.dtype} on {left.device}"
+        )
+    if not wanted and not (backend == "auto" and left.is_cuda and left.dtype != torch.float64):
+        return False
+    fits = max(left.shape[1], right.shape[1]) <= _LONGEST_IN_TRITON and min(left.shape + right.shape) > 0
+    return fits and triton_support.available(left.device)
 
 
 def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:

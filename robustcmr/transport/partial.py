@@ -7,6 +7,7 @@ from torch import Tensor
 from robustcmr.transport.problems import prepare
 from robustcmr.transport.rules import LARGEST, SMALLEST, Array, Side, greater, lesser
 from robustcmr.transport.scaling import Settings, solve
+from robustcmr.transport.triton_partial import sweeper
 from robustcmr.types import TransportPlan
 
 _STEPS = 2  # Newton steps on the common factor for each scaling of a side
@@ -60,7 +61,8 @@ def partial_plan(
         scaled together with the total mass.
     """
     problem = prepare(cost, row_weights, column_weights, allowed, mass)
-    return solve(_Partial(), problem, Settings(epsilon, tolerance, max_iterations, differentiable))
+    settings = Settings(epsilon, tolerance, max_iterations, differentiable)
+    return solve(_Partial(), problem, settings, sweeper(problem))
 
 
 class _Partial:

@@ -20,6 +20,7 @@ from torch import Tensor
 from robustcmr.transport.newton import Goal, Move, newton_move
 from robustcmr.transport.problems import Problem, overloaded, refuse_infeasible
 from robustcmr.transport.rules import SMALLEST, Array, Logs, Rule, Side, lesser
+from robustcmr.transport.triton_partial import PATIENCE, Sweeper
 from robustcmr.types import TransportPlan
 
 _STRAYED = 5e8  # exp(20); cells that a kernel leaves out weigh nothing at such factors
@@ -98,13 +99,14 @@ class _State(NamedTuple):
         return bool((_largest(self.rows) * _largest(self.columns) * self.level > _STRAYED).any())
 
 
-def solve(rule: Rule, problem: Problem, settings: Settings) -> TransportPlan:
+def solve(rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | None = None) -> TransportPlan:
     """Run the iteration to its tolerance.
 
     Args:
         rule: the kind of problem.
         problem: the problem.
         settings: how to solve it.
+        sweeper: what does many of this rule's scalings in one launch; None where nothing does.
 
     Returns:
         The plan; the iteration stops once all problems of the batch are solved.
@@ -113,7 +115,7 @@ def solve(rule: Rule, problem: Problem, settings: Settings) -> TransportPlan:
         InfeasibleTransportError: if it does not converge because the mass cannot be carried.
     """
     with torch.no_grad(), np.errstate(all="ignore"):
-        kernel, state, iterations, error = _iterate(rule, problem, settings)
+        kernel, state, iterations, error = _iterate(rule, problem, settings, sweeper)
     converged = error <= settings.tolerance
     if not converged.all():
         _log.warning(
@@ -145,7 +147,9 @@ def solve(rule: Rule, problem: Problem, settings: Settings) -> TransportPlan:
     )
 
 
-def _iterate(rule: Rule, problem: Problem, settings: Settings) -> tuple[_Kernel, _State, int, Array]:
+def _iterate(
+    rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | None
+) -> tuple[_Kernel, _State, int, Array]:
     """Kernel, state, number of iterations and error (B, 1) at the end of the way."""
     Z = _log_kernel(problem, settings.epsilon)
     kernel = _kernel(rule, problem, Z, rule.start(Z))
@@ -155,14 +159,26 @@ def _iterate(rule: Rule, problem: Problem, settings: Settings) -> tuple[_Kernel,
     while True:
         row_sums = _vector(kernel.values.sum(-1, keepdim=True).mT)
         level = rule.first_level(kernel.rows, row_sums) if level is None else level * 0 + 1
-        since, patience, strayed = 0, _patience(kernel), False  # since: iterations after the last Newton step
+        since, strayed = 0, False  # since: iterations after the last Newton step
+        patience = _patience(kernel, most, sweeper)
         while not strayed:
-            count = min(max(1, since // 2), _UNSEEN, most - done)
-            for _ in range(count):
-                state = _sweep(rule, kernel, row_sums, level)
+            swept = None
+            if sweeper is not None:
+                count = min(max(1, math.ceil(patience) - since), most - done)
+                given = kernel.rows, kernel.columns, row_sums, level
+                swept = sweeper(kernel.values, *given, count, tolerance, _STRAYED)
+            if swept is None:
+                sweeper = None
+                count = min(max(1, since // 2), _UNSEEN, most - done)
+                for _ in range(count):
+                    state = _sweep(rule, kernel, row_sums, level)
+                    row_sums, level = state.row_sums, state.level
+                error = _error(rule, kernel, state)
+            else:
+                *sums, error, count = swept
+                state = _State(*sums)
                 row_sums, level = state.row_sums, state.level
             done, since = done + count, since + count
-            error = _error(rule, kernel, state)
             if since >= patience and done < most and error.max() > tolerance:
                 before = error
                 state, error = _leap(rule, kernel, state, error, tolerance)
@@ -269,8 +285,11 @@ def _newton(rule: Rule, kernel: _Kernel, state: _State, which: Tensor | slice) -
     return P, newton_move(P, rows, columns, mass)
 
 
-def _patience(kernel: _Kernel) -> float:
-    return _PATIENCE if min(kernel.values.shape[1:]) <= _LARGEST_SIDE else math.inf
+def _patience(kernel: _Kernel, most: int, sweeper: Sweeper | None) -> float:
+    """Iterations before the first Newton step, of ``most`` in all."""
+    if min(kernel.values.shape[1:]) > _LARGEST_SIDE:
+        return math.inf
+    return _PATIENCE if sweeper is None else min(max(_PATIENCE, most // 4), PATIENCE)
 
 
 def _leap(rule: Rule, kernel: _Kernel, state: _State, error: Array, tolerance: float) -> tuple[_State, Array]:

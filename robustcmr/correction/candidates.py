@@ -1,0 +1,243 @@
+"""Candidates of a whole-set rematching: the images that each caption scores best with, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustcmr.errors import TrainingDivergedError
+
+BLOCK_BYTES = 256 * 2**20
+
+Search = Literal["vectors", "all", "shortlist"]
+
+_GROUPS = 8  # a row is cut into so many, and the best of each column of groups is looked at first
+_MOST_ROWS = 512  # captions of a block; more make no product quicker
+_COARSE = 16  # more candidates are kept of a search in half precision, to be scored again
+
+_CELLS = 1 << 18  # numbers of images that are scored again at once: 1 MiB stays in a cache
+_CELLS_ELSEWHERE = 1 << 25
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The best images of N captions.
+
+    Attributes:
+        images: (N, k) int64, best first; -1 where there are no more.
+        scores: (N, k) float32, -inf there.
+        scored: how many pairs of caption and image were scored as the matcher scores.
+        search: ``vectors``: by products of one vector a side, over everything; ``all``: by the matcher's own
+            scores of all pairs; ``shortlist``: by its own scores of those alone that pooled vectors put
+            first.
+    """
+
+    images: Tensor
+    scores: Tensor
+    scored: int
+    search: Search
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 2 or self.images.shape != self.scores.shape:
+            raise ValueError(
+                f"candidates need images and scores (N, k), got {tuple(self.images.shape)} and "
+                f"{tuple(self.scores.shape)}"
+            )
+
+    def edges(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Caption, image and score of all candidates, (E,) each, by caption, best first."""
+        there = self.images >= 0
+        return there.nonzero()[:, 0], self.images[there], self.scores[there]
+
+
+def nearest_candidates(
+    queries: Tensor,
+    images: Tensor,
+    k: int,
+    excluded: Tensor | None = None,
+    *,
+    half: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> Candidates:
+    """Score captions with all images by the product of their vectors, and keep the best of each.
+
+    Args:
+        queries: (N, D) float, one vector a caption.
+        images: (M, D) float, one vector an image, on the same device.
+        k: how many to keep, >= 1; fewer where there are fewer.
+        excluded: (N,) int64, an image that is no candidate of the caption, -1 for none; None for none at all.
+        half: search in bfloat16, for some more than k, and score these again in float32.
+        block_bytes: memory for a block of scores, in bytes.
+
+    Returns:
+        The candidates, on the device of the vectors. Of images that score the same any may come first.
+
+    Raises:
+        ValueError: shapes or numbers do not fit.
+        TrainingDivergedError: a score is NaN or infinite.
+    """
+    n, m = len(queries), len(images)
+    _check_search(queries, images, k, excluded)
+    kept = min(k + _COARSE if half else k, m)
+    kind = torch.bfloat16 if half else torch.float32
+    columns = images.detach().to(kind).T
+    found_images = torch.full((n, min(k, m)), -1, device=images.device)
+    found_scores = torch.full((n, min(k, m)), -torch.inf, device=images.device)
+    rows_at_once = max(1, min(_MOST_ROWS, n, block_bytes // (5 * m)))
+    block = torch.empty(rows_at_once, m, dtype=kind, device=images.device)  # fresh memory takes its time
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        for start in range(0, n, rows_at_once):
+            some = slice(start, min(start + rows_at_once, n))
+            scores = torch.mm(
+                queries[some].detach().to(kind), columns, out=block[: some.stop - start]
+            )  # (b, M)
+            if excluded is not None:
+                _leave_out(scores, excluded[some])
+            best, place = _best(scores, kept)
+            if half:
+                there = best > -torch.inf
+                again = _products(queries[some].detach(), images.detach(), place)  # (b, kept)
+                best, order = again.masked_fill(~there, -torch.inf).topk(min(k, m), dim=1)
+                place = place.gather(1, order)
+            _refuse_non_finite(best)
+            found_scores[some] = best
+            found_images[some] = place.masked_fill(best == -torch.inf, -1)
+    return Candidates(found_images, found_scores, n * m, "vectors")
+
+
+class RunningBest:
+    """The best images of N captions, from blocks of scores in any order.
+
+    Args:
+        n: captions.
+        k: how many to keep, >= 1.
+        excluded: (n,) int64, an image that is no candidate of the caption, -1 for none.
+    """
+
+    def __init__(self, n: int, k: int, excluded: Tensor) -> None:
+        if k < 1 or excluded.shape != (n,):
+            raise ValueError(f"expected k >= 1 and {n} excluded images, got {k} and {tuple(excluded.shape)}")
+        self._excluded = excluded
+        self._images = torch.full((n, k), -1)
+        self._scores = torch.full((n, k), -torch.inf)
+        self._scored = 0
+
+    def add(self, rows: slice, first_image: int, scores: Tensor) -> None:
+        """Take in the scores (b, p) of some captions with the p images from ``first_image`` on.
+
+        Raises:
+            TrainingDivergedError: a score is NaN or infinite.
+        """
+        block = scores.float().cpu().clone()
+        self._scored += block.numel()
+        excluded = self._excluded[rows] - first_image
+        inside = (excluded >= 0) & (excluded < block.shape[1])
+        _leave_out(block, torch.where(inside, excluded, -1))
+        k = self._scores.shape[1]
+        best, place = _best(block, min(k, block.shape[1]))
+        _refuse_non_finite(best)
+        both = torch.cat([self._scores[rows], best], 1)
+        images = torch.cat([self._images[rows], place + first_image], 1)
+        self._scores[rows], order = both.topk(k, dim=1)
+        self._images[rows] = images.gather(1, order).masked_fill(self._scores[rows] == -torch.inf, -1)
+
+    def candidates(self) -> Candidates:
+        """What was best of all that was taken in."""
+        return Candidates(self._images, self._scores, self._scored, "all")
+
+
+def reranked(shortlist: Candidates, scores: Tensor, k: int) -> Candidates:
+    """Sort a shortlist by exact scores and keep the best.
+
+    Args:
+        shortlist: (N, s) images that were scored.
+        scores: (N, s) their exact scores; what stands where there is no image is not read.
+        k: how many to keep, >= 1.
+
+    Returns:
+        The candidates, k or s a caption, whichever is less.
+
+    Raises:
+        ValueError: shapes do not fit.
+        TrainingDivergedError: a score is NaN or infinite.
+    """
+    if scores.shape != shortlist.images.shape or k < 1:
+        raise ValueError(
+            f"expected scores of shape {tuple(shortlist.images.shape)} and k >= 1, got "
+            f"{tuple(scores.shape)} and {k}"
+        )
+    there = shortlist.images >= 0
+    held = scores.float().masked_fill(~there, -torch.inf)
+    best, order = held.topk(min(k, held.shape[1]), dim=1)
+    _refuse_non_finite(best)
+    images = shortlist.images.gather(1, order).masked_fill(best == -torch.inf, -1)
+    return Candidates(images, best, int(there.sum()), "shortlist")
+
+
+def _check_search(queries: Tensor, images: Tensor, k: int, excluded: Tensor | None) -> None:
+    if queries.ndim != 2 or images.ndim != 2 or queries.shape[1] != images.shape[1]:
+        raise ValueError(
+            f"expected vectors (N, D) and (M, D), got {tuple(queries.shape)} and {tuple(images.shape)}"
+        )
+    if len(images) == 0:
+        raise ValueError("there is no image to choose from; give at least one")
+    if k < 1:
+        raise ValueError(f"the number of candidates must be at least 1, got {k}")
+    if excluded is None:
+        return
+    if excluded.shape != (len(queries),):
+        raise ValueError(
+            f"expected one excluded image a caption, {len(queries)}, got {tuple(excluded.shape)}"
+        )
+    if len(excluded) and not -1 <= int(excluded.amin()) <= int(excluded.amax()) < len(images):
+        raise ValueError(f"excluded images must lie in -1..{len(images) - 1}")
+
+
+def _leave_out(scores: Tensor, excluded: Tensor) -> None:
+    """Set one score of each row (b, M) to -inf, where ``excluded`` (b,) is not -1."""
+    rows = (excluded >= 0).nonzero().squeeze(1)
+    scores[rows, excluded[rows].to(scores.device)] = -torch.inf
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row (b, M) as float32, and their places.
+
+    A long row is cut into few pieces laid under each other: the k best lie in the k columns whose best are
+    best, so that only these are sorted. The largest of each column takes one quick pass.
+    """
+    b, m = scores.shape
+    width = m // _GROUPS
+    if width < 8 * k:
+        values, places = scores.topk(k, dim=1)
+        return values.float(), places
+    tail = scores[:, width * _GROUPS :]  # fewer than there are pieces
+    top = scores[:, : width * _GROUPS].view(b, _GROUPS, width).amax(1)  # (b, width)
+    columns = top.topk(k, dim=1).indices
+    pieces = torch.arange(_GROUPS, device=scores.device).view(1, -1, 1) * width
+    places = (columns.unsqueeze(1) + pieces).reshape(b, -1)  # (b, _GROUPS * k)
+    ends = torch.arange(width * _GROUPS, m, device=scores.device).expand(b, -1)
+    places = torch.cat([places, ends], 1)
+    values, order = torch.cat([scores.gather(1, places[:, : _GROUPS * k]), tail], 1).topk(k, dim=1)
+    return values.float(), places.gather(1, order)
+
+
+def _products(queries: Tensor, images: Tensor, places: Tensor) -> Tensor:
+    """Products in float32 of each query (b, D) with its own images, by their places (b, k); few at a time."""
+    cells = _CELLS if queries.device.type == "cpu" else _CELLS_ELSEWHERE
+    size = max(1, cells // (places.shape[1] * images.shape[1]))
+    parts = [
+        torch.bmm(images[some].float(), query.float().unsqueeze(-1)).squeeze(-1)
+        for query, some in zip(torch.split(queries, size), torch.split(places, size), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _refuse_non_finite(best: Tensor) -> None:
+    """NaN counts as the largest, so it is among the best."""
+    if bool((best.isnan() | (best == torch.inf)).any()):
+        raise TrainingDivergedError(
+            "a score is NaN or infinite, so no image can be suggested; train in float32"
+        )

@@ -1,0 +1,162 @@
+"""Whole-set rematching: suspected captions moved to images of the whole training set by one partial plan."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustcmr.correction.candidates import Candidates
+from robustcmr.transport.sparse_graph import sparse_feasible_mass
+from robustcmr.transport.sparse_partial import sparse_partial_plan
+
+_SHORT_OF_FULL = 0.99  # the last percent can take the iteration for ever
+
+
+@dataclass(frozen=True)
+class WholeSetPlan:
+    """What a whole-set rematching suggests for n captions with up to k candidates each.
+
+    Attributes:
+        plan: (n, k) float32, mass moved from each caption to each of its candidates.
+        place: (n,) int64, the candidate that gets the most, 0 being the one that scores best; -1 where there
+            is no candidate.
+        share: (n,) part of what the caption moves that goes there, in 0..1; NaN where there is no candidate.
+        margin: (n,) by how much that share exceeds the next; NaN likewise.
+        moved: (n,) part of the caption's own share that was moved, in 0..1. Where it is about 0, the plan
+            leaves the caption alone: the suggestion is what it would do first.
+        mass: moved in all, of 1 that the captions hold together.
+        asked: mass that was asked for; ``mass`` is less where the candidates let less pass.
+        error: share of the mass that is out of place.
+        converged: whether that is within the tolerance.
+        iterations: scalings of captions and images.
+        edges: candidates in all.
+        seconds: what the transport took.
+    """
+
+    plan: Tensor
+    place: Tensor
+    share: Tensor
+    margin: Tensor
+    moved: Tensor
+    mass: float
+    asked: float
+    error: float
+    converged: bool
+    iterations: int
+    edges: int
+    seconds: float
+
+
+def rematch_whole_set(
+    candidates: Candidates,
+    n_images: int,
+    mass: float = 0.5,
+    epsilon: float = 0.01,
+    *,
+    capacity: float | None = None,
+    tolerance: float = 1e-4,
+    max_iterations: int = 10_000,
+) -> WholeSetPlan:
+    """Move a fixed part of all suspected captions to their candidates at least cost 1 - score.
+
+    Every caption holds 1/n and gives at most that. Every image takes at most ``capacity`` captions.
+
+    Args:
+        candidates: of n >= 1 captions.
+        n_images: M, images of the whole set.
+        mass: rho in (0, 1], of the mass 1 that the captions hold together. Where the candidates let less
+            pass, 99% of what they do is moved.
+        epsilon: smoothing > 0, in units of the score.
+        capacity: captions that an image may take, > 0. None for even shares 1/M of the images, or one
+            caption where these would be less: an image that may not take one whole caption would send part of
+            every right caption elsewhere.
+        tolerance: share of the mass that may be out of place.
+        max_iterations: most scalings; a warning is logged when they did not suffice.
+
+    Returns:
+        The plan; all of nothing, converged, where there is no candidate at all.
+
+    Raises:
+        ValueError: numbers do not fit.
+    """
+    started = time.perf_counter()
+    n = len(candidates.images)
+    if n == 0 or n_images < 1:
+        raise ValueError(f"there must be captions and images to rematch, got {n} and {n_images}")
+    if not 0 < mass <= 1:
+        raise ValueError(f"the mass to rematch must be above 0 and at most 1, got {mass}")
+    if capacity is None:
+        capacity = max(1.0, n / n_images)
+    if not capacity > 0:
+        raise ValueError(f"the captions an image may take must be above 0, got {capacity}")
+    rows, columns, scores = candidates.edges()
+    given = scores.new_full((n,), 1 / n)
+    taken = scores.new_full((n_images,), capacity / n)
+    moved = _movable_mass(rows, columns, given, taken, mass)
+    log_plan = torch.full_like(candidates.scores, -torch.inf)
+    error, converged, iterations = 0.0, True, 0
+    if moved > 0:
+        found = sparse_partial_plan(
+            rows,
+            columns,
+            1 - scores,
+            given,
+            taken,
+            moved,
+            epsilon=epsilon,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+        )
+        log_plan[candidates.images >= 0] = found.log_plan
+        error, converged, iterations = float(found.marginal_error), bool(found.converged), found.iterations
+    plan = log_plan.exp()
+    place, share, margin = _suggestions(log_plan)
+    return WholeSetPlan(
+        plan=plan,
+        place=place,
+        share=share,
+        margin=margin,
+        moved=(plan.sum(1) * n).clamp(max=1.0),
+        mass=float(plan.double().sum()),
+        asked=mass,
+        error=error,
+        converged=converged,
+        iterations=iterations,
+        edges=len(rows),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _suggestions(log_plan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row (n, k): the place of the most, its share of the row, and by how much that exceeds the next.
+
+    Shares are formed from logarithms, so that they hold for a row that moves next to nothing as well.
+    """
+    empty = (log_plan == -torch.inf).all(1)
+    shares = torch.where(empty.unsqueeze(1), 0.0, log_plan).softmax(1)  # (n, k)
+    best, places = shares.topk(min(2, shares.shape[1]), dim=1)
+    margin = best[:, 0] - best[:, 1] if best.shape[1] > 1 else best[:, 0]
+    return (
+        places[:, 0].masked_fill(empty, -1),
+        best[:, 0].masked_fill(empty, torch.nan),
+        margin.masked_fill(empty, torch.nan),
+    )
+
+
+def _movable_mass(rows: Tensor, columns: Tensor, given: Tensor, taken: Tensor, mass: float) -> float:
+    """The mass asked for, or 99% of what the candidates let pass where that is less; 0 without candidates.
+
+    Where every caption spreads evenly and every image takes the same from all, the lesser of both surely
+    passes. Only a mass above that is held against the exact bound.
+    """
+    if len(rows) == 0:
+        return 0.0
+    by_row = given / torch.bincount(rows, minlength=len(given)).clamp(min=1)
+    by_column = taken / torch.bincount(columns, minlength=len(taken)).clamp(min=1)
+    passes = float(torch.minimum(by_row[rows], by_column[columns]).double().sum())
+    if mass <= passes:
+        return mass
+    return min(mass, sparse_feasible_mass(rows, columns, given, taken) * _SHORT_OF_FULL)

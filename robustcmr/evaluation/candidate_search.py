@@ -1,0 +1,184 @@
+"""The images that some captions score best with, over a whole set and with any matcher, in bounded memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustcmr.correction.candidates import Candidates, RunningBest, nearest_candidates, reranked
+from robustcmr.evaluation.scoring import BLOCK_BYTES, encode_images, encode_texts, score_matrix
+from robustcmr.matchers.base import Matcher
+from robustcmr.types import Fragments, ImageBatch, TextBatch
+
+FULL_PAIRS = 20_000_000
+"""Up to so many pairs, a matcher without a common vector scores all of them."""
+
+KEPT_BYTES = 2**30
+"""Memory for encoded images that are kept while captions go by."""
+
+SHORTLIST = 500
+"""Images a caption that are scored exactly, where not all are."""
+
+Scoring = Literal["auto", "all", "shortlist"]
+
+_PROBED = 32  # images and captions by which it is seen whether a score is a product of two vectors
+_SAME = 1e-4
+
+logger = logging.getLogger("robustcmr")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Captions and images to be matched; both can be gone through again.
+
+    Attributes:
+        images: starts a pass over all images in order, in batches.
+        texts: starts a pass over the captions in order, in batches.
+        n_images: images in all.
+        excluded: (n,) int64 on the CPU, an image that is no candidate of each caption, -1 for none.
+    """
+
+    images: Callable[[], Iterable[ImageBatch]]
+    texts: Callable[[], Iterable[TextBatch]]
+    n_images: int
+    excluded: Tensor
+
+
+def search_candidates(
+    matcher: Matcher,
+    collection: Collection,
+    k: int,
+    device: torch.device,
+    *,
+    scoring: Scoring = "auto",
+    shortlist: int = SHORTLIST,
+    half: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> Candidates:
+    """Find the best images of every caption.
+
+    A matcher whose score is the product of one vector a side, which a few images and captions show, is
+    searched by blocked matrix products. Of others, all pairs are scored where they are few, or a shortlist
+    by pooled vectors is made first and only that is scored: it may miss images that pooling hides.
+
+    Args:
+        matcher: any matcher, on ``device``.
+        collection: captions and images, at least one of each.
+        k: candidates a caption, >= 1.
+        device: where to compute.
+        scoring: whether a matcher without a common vector scores all pairs or a shortlist; ``auto`` decides
+            by ``FULL_PAIRS``.
+        shortlist: images a caption that are scored exactly then; at least k are.
+        half: search products of vectors in bfloat16, and score the best of them again in float32.
+        block_bytes: memory for one block of scores.
+
+    Returns:
+        The candidates, on the CPU, with what was done as ``search``.
+
+    Raises:
+        ValueError: there is nothing to search, or k is below 1.
+        TrainingDivergedError: a score is NaN or infinite.
+        PluginError: the matcher returns scores of the wrong shape.
+    """
+    n, m = len(collection.excluded), collection.n_images
+    if n == 0 or m == 0 or k < 1:
+        raise ValueError(f"expected captions, images and k of at least 1, got {n}, {m} and {k}")
+    by_vectors = _scores_by_vectors(matcher, collection, device)
+    if not by_vectors and (scoring == "all" or (scoring == "auto" and n * m <= FULL_PAIRS)):
+        logger.info("scoring all %d x %d pairs of captions and images", n, m)
+        return _score_all(matcher, collection, k, device, block_bytes)
+    images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
+    texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
+    excluded = collection.excluded.to(device)
+    options = {"half": half, "block_bytes": block_bytes}
+    if by_vectors:
+        logger.info("searching %d images for %d captions by products of their vectors", m, n)
+        found = nearest_candidates(texts, images, k, excluded, **options)  # type: ignore[arg-type]
+        return Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search)
+    size = max(k, shortlist)
+    logger.info("scoring %d images of each of %d captions, chosen by pooled vectors of %d", size, n, m)
+    listed = nearest_candidates(texts, images, size, excluded, **options)  # type: ignore[arg-type]
+    del images, texts
+    return _score_listed(matcher, collection, listed.images.cpu(), k, device, block_bytes)
+
+
+def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> bool:
+    """Whether a few scores are the products of one vector a side."""
+    images = encode_images(matcher, [next(iter(collection.images()))], device)[:_PROBED]
+    texts = encode_texts(matcher, [next(iter(collection.texts()))], device)[:_PROBED]
+    if images.pooled is None or texts.pooled is None or images.pooled.shape[1] != texts.pooled.shape[1]:
+        return False
+    scores = score_matrix(matcher, images, texts)
+    products = images.pooled.float() @ texts.pooled.float().T
+    return torch.allclose(products.cpu(), scores, rtol=_SAME, atol=_SAME)
+
+
+def _vectors(side: Fragments) -> Tensor:
+    """(N, D) float32: the pooled vector, or the mean of unit fragments brought to unit length."""
+    if side.pooled is not None:
+        return side.pooled.float()
+    shares = side.mask.unsqueeze(-1).float()
+    return F.normalize((F.normalize(side.features.float(), dim=-1) * shares).sum(1), dim=-1)
+
+
+def _image_chunks(
+    matcher: Matcher, collection: Collection, device: torch.device
+) -> Iterator[tuple[int, Fragments]]:
+    """Encoded images, as many at a time as may be kept, and the number of the first."""
+    start, held, count = 0, list[Fragments](), 0
+    for batch in collection.images():
+        part = encode_images(matcher, [batch], device)
+        size = part.features.element_size() * part.features[0].numel()  # bytes an image
+        if held and (count + len(part)) * size > KEPT_BYTES:
+            yield start, Fragments.concatenate(held)
+            start, held, count = start + count, [], 0
+        held.append(part)
+        count += len(part)
+    yield start, Fragments.concatenate(held)
+
+
+def _text_chunks(
+    matcher: Matcher, collection: Collection, device: torch.device
+) -> Iterator[tuple[slice, Fragments]]:
+    start = 0
+    for batch in collection.texts():
+        yield slice(start, start + len(batch)), encode_texts(matcher, [batch], device)
+        start += len(batch)
+
+
+def _score_all(
+    matcher: Matcher, collection: Collection, k: int, device: torch.device, block_bytes: int
+) -> Candidates:
+    best = RunningBest(len(collection.excluded), min(k, collection.n_images), collection.excluded)
+    for first, images in _image_chunks(matcher, collection, device):
+        for rows, texts in _text_chunks(matcher, collection, device):
+            best.add(rows, first, score_matrix(matcher, images, texts, block_bytes).T)
+    return best.candidates()
+
+
+def _score_listed(
+    matcher: Matcher,
+    collection: Collection,
+    listed: Tensor,
+    k: int,
+    device: torch.device,
+    block_bytes: int,
+) -> Candidates:
+    """Exact scores of the images (n, s) listed for each caption; -1 where there is none."""
+    scores = torch.full(listed.shape, -torch.inf)
+    for first, images in _image_chunks(matcher, collection, device):
+        here = (listed >= first) & (listed < first + len(images))  # (n, s)
+        for rows, texts in _text_chunks(matcher, collection, device):
+            for row in range(rows.start, rows.stop):
+                places = here[row].nonzero().squeeze(1)
+                if len(places):
+                    one = texts[row - rows.start : row - rows.start + 1]
+                    some = images[(listed[row, places] - first).to(device)]
+                    scores[row, places] = score_matrix(matcher, some, one, block_bytes)[:, 0]
+    return reranked(Candidates(listed, scores, 0, "shortlist"), scores, k)

@@ -1,0 +1,173 @@
+"""Edges between rows and columns: checked and sorted both ways, multiplied with vectors, and their flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustcmr.errors import InfeasibleTransportError
+
+_UNITS = 2**30  # whole numbers that the lesser side's mass is cut into: SciPy's flows are of 32 bits
+
+
+@dataclass(frozen=True)
+class Graph:
+    """E' edges that can carry mass, sorted by row, then by column.
+
+    Attributes:
+        kept: (E',) int64, which of the edges given, in this order.
+        row_of: (E',) int64.
+        column_of: (E',) int64.
+        by_column: (E',) int64, the same edges sorted by column, then by row.
+        row_starts: (n + 1,) int64, where each row's edges begin, and where the last one's end.
+        column_starts: (m + 1,) int64, likewise, in the order by column.
+    """
+
+    kept: Tensor
+    row_of: Tensor
+    column_of: Tensor
+    by_column: Tensor
+    row_starts: Tensor
+    column_starts: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.row_starts) - 1, len(self.column_starts) - 1
+
+    @staticmethod
+    def build(
+        rows: Tensor, columns: Tensor, n: int, m: int, open_sides: tuple[Tensor, Tensor] | None = None
+    ) -> Graph:
+        """Check and sort edges.
+
+        Args:
+            rows: (E,) int, 0..n-1.
+            columns: (E,) int, 0..m-1.
+            n: rows.
+            m: columns.
+            open_sides: (n,) and (m,) bool, rows and columns that can carry mass; None for all.
+
+        Raises:
+            ValueError: shapes, types or numbers do not fit, or an edge is listed twice.
+        """
+        if rows.ndim != 1 or rows.shape != columns.shape or rows.is_floating_point():
+            raise ValueError(
+                f"edges must be two vectors of whole numbers of one length, got {rows.dtype} of shape "
+                f"{tuple(rows.shape)} and {columns.dtype} of shape {tuple(columns.shape)}"
+            )
+        rows, columns = rows.long(), columns.long()
+        for name, index, size in (("rows", rows, n), ("columns", columns, m)):
+            if len(index) and not (int(index.amin()) >= 0 and int(index.amax()) < size):
+                raise ValueError(
+                    f"{name} of edges must lie in 0..{size - 1}, got {int(index.amin())}..{int(index.amax())}"
+                )
+        keys, kept = (rows * m + columns).sort()
+        if bool((keys[1:] == keys[:-1]).any()):
+            raise ValueError("an edge is listed twice; list each once")
+        if open_sides is not None:
+            kept = kept[open_sides[0][rows[kept]] & open_sides[1][columns[kept]]]
+        row_of, column_of = rows[kept], columns[kept]
+        return Graph(
+            kept,
+            row_of,
+            column_of,
+            column_of.argsort(stable=True),
+            _starts(row_of, n),
+            _starts(column_of, m),
+        )
+
+
+def _starts(index: Tensor, size: int) -> Tensor:
+    counts = torch.bincount(index, minlength=size)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+class Product:
+    """A matrix on the edges of a graph, to be multiplied with vectors from both sides.
+
+    SciPy's products need neither MKL nor a compiler; on CUDA they are torch's.
+
+    Args:
+        graph: the edges.
+        values: (E',) one number an edge, in the graph's order.
+    """
+
+    def __init__(self, graph: Graph, values: Tensor) -> None:
+        n, m = graph.shape
+        by_column = graph.by_column
+        make = _torch_matrix if values.is_cuda else _scipy_matrix
+        self._by_row = make(graph.row_starts, graph.column_of, values, (n, m))
+        self._by_column = make(graph.column_starts, graph.row_of[by_column], values[by_column], (m, n))
+        self._is_scipy = not values.is_cuda
+
+    def rows(self, x: Tensor) -> Tensor:
+        """(m,) -> (n,) sums of the rows under factors of the columns."""
+        return self._times(self._by_row, x)
+
+    def columns(self, x: Tensor) -> Tensor:
+        """(n,) -> (m,) sums of the columns under factors of the rows."""
+        return self._times(self._by_column, x)
+
+    def _times(self, matrix: Any, x: Tensor) -> Tensor:
+        found: Tensor = torch.from_numpy(matrix @ x.numpy()) if self._is_scipy else matrix @ x
+        return found
+
+
+def _scipy_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Any:
+    from scipy.sparse import csr_array
+
+    kind = np.int32 if max(*shape, len(values)) < 2**31 else np.int64
+    return csr_array(
+        (values.numpy(), index.numpy().astype(kind), starts.numpy().astype(kind)), shape=shape, copy=False
+    )
+
+
+def _torch_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Any:
+    return torch.sparse_csr_tensor(starts, index, values, shape, check_invariants=False)
+
+
+def sparse_feasible_mass(rows: Tensor, columns: Tensor, row_weights: Tensor, column_weights: Tensor) -> float:
+    """Most mass that can pass along the edges: a maximum flow, solved on the CPU.
+
+    Args:
+        rows: (E,) int64, row of each edge.
+        columns: (E,) int64, column of each edge; no edge twice.
+        row_weights: (n,) >= 0.
+        column_weights: (m,) >= 0.
+
+    Returns:
+        The bound, to (n + m) * 2**-30 of the lesser side's mass: weights are cut into whole units.
+
+    Raises:
+        InfeasibleTransportError: a side has no weight.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    r, c = (x.detach().cpu().double().numpy() for x in (row_weights, column_weights))
+    lesser = min(float(r.sum()), float(c.sum()))
+    if not lesser > 0:
+        raise InfeasibleTransportError(
+            "a transport problem has rows or columns whose weights are all zero; give each side some weight"
+        )
+    n, m = len(r), len(c)
+    r, c = _whole_units(r, lesser), _whole_units(c, lesser)
+    i, j = rows.cpu().numpy(), columns.cpu().numpy()
+    # the source is node 0, rows follow, then columns, and the sink is last
+    start = np.concatenate([np.zeros(n, np.int64), 1 + i, 1 + n + np.arange(m)])
+    end = np.concatenate([1 + np.arange(n), 1 + n + j, np.full(m, n + m + 1)])
+    capacity = np.concatenate([r, np.minimum(r[i], c[j]), c]).astype(np.int32)
+    network = csr_array((capacity, (start, end)), shape=(n + m + 2, n + m + 2))
+    return float(maximum_flow(network, 0, n + m + 1).flow_value) * lesser / _UNITS
+
+
+def _whole_units(weights: Any, lesser: float) -> Any:
+    """Weights in units, rounded so that their sums from the first on are right; none above all there is."""
+    totals = np.rint(np.cumsum(weights) * (_UNITS / lesser))
+    units: Any = np.diff(totals, prepend=0.0)
+    return np.minimum(units, _UNITS)

@@ -1,0 +1,202 @@
+"""Transport scores of all pairs by fused kernels on a GPU: what surrounds those of ``triton_kernels``.
+
+Forth, one kernel takes the fragments of some sets to their scores: similarities, iterations and the score
+stay in registers, and fragments of no weight are not read. Kept for the way back are the column scalings of
+all iterations, T W numbers a pair where the similarities are R W. Back, a kernel of the same shape works the
+similarities and the row scalings out again, sweeps in reverse, and leaves the gradient by the similarities of
+one bounded block of pairs, in the fragments' type; two matrix products take it to the gradients by the
+fragments. Nothing is added atomically, so results do not vary from run to run.
+
+Why the last step is no part of the kernel: the gradient by a left set is (R, D): 64 x 1,024 numbers when
+padded, all the registers of a multiprocessor. A kernel that kept it there in parts would work the
+similarities out once for each part, and one that added it up in memory would pass four pairs' worth of
+sums, (36 + 4 x 32) x 1,024 numbers, through atomic additions of varying order. A block of 2^23 numbers,
+32 MiB of float32, should stay in the L2 of an H200 between being written and being multiplied.
+
+The shape of a program, for R = 36 (37 with a bin), W = 32 and D = 1,024: one left set padded to 64 rows,
+which are one group's matrix instruction on Hopper, with four right sets, 8,192 cells on four warps.
+Similarities and kernel, or kernel and its gradient, then take 2 x 64 registers a thread; compiled for that
+chip the kernels take 255 and spill at most 160 bytes. Two programs share a multiprocessor, so the products of
+one cover the reductions of the other. Three stages of 32 (float32) or 64 (half precision) numbers of a
+fragment take 74 to 82 of its 228 KB of shared memory. For a pair, (36 + 4 x 32) / 4 fragments are read,
+mostly from the L2, and fewer as words of no weight are not; 128 x 128 pairs at D = 1,024 cost 69 GFLOP as
+padded.
+
+Products of float32 are ``tf32x3``: each factor is split in two of TF32 and three products are added on tensor
+cores, which leaves errors like those of float32 itself. ``ieee`` would multiply on the plain cores, several
+times slower; a single TF32 product errs by 1e-3, which a smoothing of 0.05 makes up to 2 % of every kernel
+entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from robustcmr.transport.pairwise import _add_product, _PairScores, _tiling
+from robustcmr.transport.tiles import Problem
+from robustcmr.transport.triton_support import Attempt, power_of_two
+
+TILE_CELLS = 1 << 23  # cells of a block of the way back
+_SMALLEST = 16  # side of a matrix instruction
+_ROWS, _CELLS = 64, 8192  # of a program, where one pair does not need more
+_STAGES = 3
+
+_attempt = Attempt("the scoring of pairs")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one program works on.
+
+    Attributes:
+        L: left sets.
+        G: right sets.
+        BR: fragments of a left set, padded.
+        BW: fragments of a right set, padded.
+        BD: part of their width that is multiplied at once.
+    """
+
+    L: int
+    G: int
+    BR: int
+    BW: int
+    BD: int
+
+    @property
+    def warps(self) -> int:
+        """Warps, such that a thread has 64 cells at most."""
+        return 8 if self.L * self.BR * self.G * self.BW > _CELLS else 4
+
+    @staticmethod
+    def of(left_sets: int, right_sets: int, R: int, W: int, D: int, dtype: torch.dtype) -> Layout:
+        """The layout for some left and right sets, of R and W fragments, D wide."""
+        BR, BW = (max(_SMALLEST, power_of_two(x)) for x in (R, W))
+        L = min(max(1, _ROWS // BR), power_of_two(left_sets))
+        G = min(max(1, _CELLS // (L * BR * BW)), power_of_two(right_sets))
+        BD = min(32 if dtype == torch.float32 else 64, max(_SMALLEST, power_of_two(D)))
+        return Layout(L, G, BR, BW, BD)
+
+    def parts(self, left_sets: int, right_sets: int) -> tuple[int, int]:
+        """Into how many parts the left and the right sets fall."""
+        return -(-left_sets // self.L), -(-right_sets // self.G)
+
+    def options(self) -> dict[str, int | str]:
+        """What the kernels take by name."""
+        sizes = {"L": self.L, "G": self.G, "BR": self.BR, "BW": self.BW, "BD": self.BD}
+        return {**sizes, "PRECISION": "tf32x3", "num_warps": self.warps, "num_stages": _STAGES}
+
+
+def scores(left: Tensor, right: Tensor, a: Tensor, b: Tensor, *given: Any) -> Tensor | None:
+    """What ``TritonScores`` computes, or None where its kernels cannot be built, which is logged once."""
+    return _attempt(TritonScores.apply, left, right, a, b, *given)
+
+
+class TritonScores(torch.autograd.Function):
+    """Scores (N, M), float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        left: Tensor,
+        right: Tensor,
+        a: Tensor,
+        b: Tensor,
+        problem: Problem,
+        cells: int,
+        budget: int | None,
+    ) -> Tensor:
+        """See ``pair_scores``; float32 weights, and a budget of None where no way back will follow."""
+        from robustcmr.transport.triton_kernels import scores_forward
+
+        (n, R, D), (m, W, _) = left.shape, right.shape
+        a, b = a.contiguous(), b.contiguous()
+        result = a.new_empty(n, m)
+        trace = a.new_empty(0 if budget is None else problem.iterations, n, m, W)
+        layout = Layout.of(n, m, R, W, D, left.dtype)
+        left_parts, right_parts = layout.parts(n, m)
+        with _on(left):
+            scores_forward[(left_parts * right_parts,)](
+                left, right, a, b, result, trace, n, m, R, W, D,
+                *_numbers(problem), TRACE=budget is not None, **layout.options(),
+            )  # fmt: skip
+        ctx.save_for_backward(left, right, a, b, trace)
+        ctx.problem, ctx.cells = problem, cells
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by both fragments and both weights."""
+        left, right, a, b, trace = ctx.saved_tensors
+        with torch.autocast(left.device.type, enabled=False):
+            gradients = _attempt(_gradients, left, right, a, b, trace, ctx.problem, ctx.cells, gradient)
+            if gradients is None:
+                gradients = _by_tensors(left, right, a, b, ctx.problem, ctx.cells, gradient)
+        return *gradients, None, None, None
+
+
+def _gradients(
+    left: Tensor,
+    right: Tensor,
+    a: Tensor,
+    b: Tensor,
+    trace: Tensor,
+    problem: Problem,
+    cells: int,
+    gradient: Tensor,
+) -> tuple[Tensor, ...]:
+    """By left (N, R, D), right (M, W, D), a (N, R) and b (M, W); given (N, M)."""
+    from robustcmr.transport.triton_kernels import scores_backward
+
+    (n, R, D), (m, W, _) = left.shape, right.shape
+    gradient = gradient.float().contiguous()
+    left_bar, right_bar = torch.zeros_like(left, dtype=a.dtype), torch.zeros_like(right, dtype=a.dtype)
+    a_bar, b_bar = torch.zeros_like(a), torch.zeros_like(b)
+    for i, j in _tiling(n, m, R * W, cells):
+        t, s = i.stop - i.start, j.stop - j.start
+        layout = Layout.of(t, s, R, W, D, left.dtype)
+        left_parts, right_parts = layout.parts(t, s)
+        Z_bar = left.new_empty(t * R, s * W)
+        a_part, b_part = a.new_empty(right_parts, t, R), b.new_empty(left_parts, s, W)
+        with _on(left):
+            scores_backward[(left_parts * right_parts,)](
+                left, right, a, b, trace, gradient, Z_bar, a_part, b_part,
+                n, m, i.start, i.stop, j.start, j.stop, R, W, D, *_numbers(problem), **layout.options(),
+            )  # fmt: skip
+        a_bar[i] += a_part.sum(0)
+        b_bar[j] += b_part.sum(0)
+        _add_product(left_bar[i], Z_bar, right[j], problem)
+        _add_product(right_bar[j], Z_bar.T, left[i], problem)
+    return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar
+
+
+def _by_tensors(
+    left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: Problem, cells: int, gradient: Tensor
+) -> tuple[Tensor, ...]:
+    """The same by tensor operations."""
+    inputs = [x.detach().requires_grad_() for x in (left, right, a, b)]
+    with torch.enable_grad():
+        again = _PairScores.apply(*inputs, problem, cells, 0)  # type: ignore[no-untyped-call]
+    return torch.autograd.grad(again, inputs, gradient)
+
+
+def _numbers(problem: Problem) -> tuple[int, float, float, bool, bool]:
+    """Iterations, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
+    corner = 0.0 if problem.corner is None else problem.corner / problem.smoothing
+    return (
+        problem.iterations,
+        float(problem.smoothing),
+        float(corner),
+        problem.corner is not None,
+        problem.shifted,
+    )
+
+
+def _on(tensor: Tensor) -> torch.cuda.device:
+    """The GPU that holds a tensor, for kernels to be launched on; no change for other devices."""
+    return torch.cuda.device(tensor.device.index if tensor.is_cuda else -1)

@@ -1,0 +1,76 @@
+"""Whether Triton's kernels can run on a device, and what happens where one cannot."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+_OLDEST = (8, 0)  # compute capability: products of float32 on tensor cores begin there
+_log = logging.getLogger(__name__)
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter, on any device, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
+
+
+@lru_cache(maxsize=16)
+def available(device: torch.device) -> bool:
+    """Whether kernels can run on a device; where a GPU must do without them, that is logged once.
+
+    Args:
+        device: where the tensors are.
+
+    Returns:
+        True for an NVIDIA GPU of compute capability 8.0 or above where Triton is installed, and for any
+        device under Triton's interpreter, by ``TRITON_INTERPRET=1``.
+    """
+    if interpreted():
+        return True
+    if device.type != "cuda":
+        return False
+    if find_spec("triton") is None:
+        reason = "triton is not installed"
+    elif torch.version.hip is not None or torch.cuda.get_device_capability(device) < _OLDEST:
+        reason = "the GPU is none of NVIDIA's of compute capability 8.0 or above"
+    else:
+        return True
+    _log.warning("%s, so transport runs in many small kernels and takes longer", reason)
+    return False
+
+
+class Attempt:
+    """Runs kernels until one of them cannot be built; from then on the caller must do without.
+
+    Args:
+        what: what the kernels do, for the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.broken = False
+
+    def __call__(self, function: Callable[..., Any], *inputs: Any) -> Any | None:
+        """What the function returns; None, said once in the log, if it fails or did before."""
+        if self.broken:
+            return None
+        try:
+            return function(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # no C compiler, no ptxas, too little shared memory: each has its own type
+            self.broken = True
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            _log.warning("Triton failed, so %s takes tensor operations and longer: %s", self.what, reason)
+            return None
+
+
+def power_of_two(length: int) -> int:
+    """The smallest power of two that is at least the length."""
+    return 1 << max(0, length - 1).bit_length()

@@ -1,0 +1,160 @@
+"""Training on precomputed vectors: pairs a second through the embeddings matcher, files and loop included.
+
+    python scripts/benchmarks/embeddings.py                         # a million pairs of 512 numbers
+    python scripts/benchmarks/embeddings.py --pairs 100000 --dtype float16
+
+One epoch of ``robustcmr train --data precomp --matcher embeddings`` on made-up files, from the first step to
+the measured dev split. The reference is the least that PyTorch needs for the same steps: two linear maps, the
+loss both ways and AdamW in a bare loop over tensors in memory. The floor is the arithmetic of the matrix
+products and one reading of the vectors. Rows go to scripts/results/embeddings.csv.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import (
+    Floor,
+    arithmetic_floor,
+    benchmark_parser,
+    headline,
+    machine_description,
+    memory_floor,
+    print_headlines,
+    sum_of_floors,
+    write_rows,
+)
+from rich.console import Console
+from torch.nn import functional as F
+
+from robustcmr.config.resolve import compose
+from robustcmr.run import train
+
+DIM, DEV_PAIRS, WORDS = 256, 500, 10
+
+
+def write_folder(root: Path, pairs: int, width: int, dtype: str) -> None:
+    """Vectors that share what little they have in common, and captions of ten words."""
+    rng = np.random.default_rng(0)
+    maps = [rng.standard_normal((64, width), dtype=np.float32) for _ in range(2)]
+    for split, n in (("train", pairs), ("dev", DEV_PAIRS)):
+        sides = [
+            np.lib.format.open_memmap(root / f"{split}_{name}.npy", "w+", np.dtype(dtype), (n, width))
+            for name in ("ims", "txts")
+        ]
+        with (root / f"{split}_caps.txt").open("w", encoding="utf-8") as captions:
+            for first in range(0, n, 10000):
+                hidden = rng.standard_normal((min(10000, n - first), 64), dtype=np.float32)
+                for side, linear in zip(sides, maps, strict=True):
+                    side[first : first + len(hidden)] = hidden @ linear
+                for row in rng.integers(0, 5000, (len(hidden), WORDS)).tolist():
+                    captions.write(" ".join(f"w{word}" for word in row) + "\n")
+
+
+def package_rate(root: Path, asked: Namespace) -> tuple[float, float, float]:
+    """Pairs a second of an epoch, seconds before its first step, and the peak of resident memory in MiB."""
+    settings = {
+        "data.name": "precomp",
+        "data.root": str(root),
+        "data.captions_per_image": 1,
+        "matcher.name": "embeddings",
+        "method.name": asked.method,
+        "noise.ratio": 0.2,
+        "training.batch_size": asked.batch_size,
+        "training.epochs": 1,
+        "training.device": "cpu",
+        "training.store": asked.store,
+        "training.half_features": asked.half,
+        "evaluation.test": None,
+    }
+    began = time.perf_counter()
+    run = train(compose(None, settings, []), root / "run", console=Console(quiet=True))
+    whole = time.perf_counter() - began
+    results = run.read_results()
+    if results is None:
+        raise RuntimeError("the run has no results")
+    (row,) = run.read_metrics()
+    peak = results["peak_memory_bytes"]["cpu"] / 2**20
+    return row["pairs_seen"] / row["seconds"], whole - results["seconds"], peak
+
+
+def bare_rate(root: Path, batch_size: int) -> float:
+    """Pairs a second of the same steps in a bare loop over tensors in memory; at most 200 steps."""
+    images, texts = (torch.from_numpy(np.load(root / f"train_{name}.npy")) for name in ("ims", "txts"))
+    heads = [torch.nn.Linear(images.shape[1], DIM) for _ in range(2)]
+    optimiser = torch.optim.AdamW([p for head in heads for p in head.parameters()], lr=2e-3)
+    steps = torch.randperm(len(images)).split(batch_size)[:200]
+    target = torch.arange(batch_size)
+    began = time.perf_counter()
+    for rows in steps:
+        sides = [F.normalize(x[rows].float(), dim=-1) for x in (images, texts)]
+        a, b = (F.normalize(head(side), dim=-1) for head, side in zip(heads, sides, strict=True))
+        scores = a @ b.T / 0.05
+        own = target[: len(rows)]
+        loss = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        float(loss)
+    return sum(len(rows) for rows in steps) / (time.perf_counter() - began)
+
+
+def floor_rate(width: int, batch_size: int, itemsize: int) -> Floor:
+    """Pairs a second that matrix products and reading alone allow."""
+    heads = 2 * 2 * 2 * batch_size * width * DIM  # two sides, there and back to the weights
+    scores = 3 * 2 * batch_size**2 * DIM  # there, and back to both sides
+    found = sum_of_floors(arithmetic_floor(heads + scores), memory_floor(2 * batch_size * width * itemsize))
+    return Floor(batch_size / found.value, f"a step of {found.words}")
+
+
+def main() -> int:
+    """Make the files, train on them, and write the row."""
+    parser = benchmark_parser(__doc__, "embeddings.csv")
+    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--method", default="infonce")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float32")
+    parser.add_argument("--store", choices=("auto", "disk", "memory", "device"), default="auto")
+    parser.add_argument("--half", action="store_true", help="hold features in half precision")
+    parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
+    asked = parser.parse_args()
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    itemsize = np.dtype(asked.dtype).itemsize
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        write_folder(Path(folder), asked.pairs, asked.width, asked.dtype)
+        ours, around, peak = package_rate(Path(folder), asked)
+        bare = bare_rate(Path(folder), asked.batch_size)
+    rows = [
+        {
+            **headline(
+                *("embeddings", f"an epoch of {asked.method}, {asked.pairs:,} pairs", ours, bare),
+                "bare PyTorch loop over memory",
+                unit="pairs/s",
+                floor=floor_rate(asked.width, asked.batch_size, itemsize),
+                larger_is_better=True,
+            ),
+            "pairs": asked.pairs,
+            "width": asked.width,
+            "dtype": asked.dtype,
+            "batch_size": asked.batch_size,
+            "store": asked.store,
+            "seconds_before_and_after": f"{around:.1f}",
+            "peak_mib": f"{peak:.0f}",
+            **machine_description(),
+        }
+    ]
+    print_headlines(rows)
+    write_rows(asked.output, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Peak resident memory of training on a large feature file, beside that of training on a tiny one.
+
+    python scripts/benchmarks/resident_memory.py                 # 8.5 GB, as many images as Flickr30K has
+    python scripts/benchmarks/resident_memory.py --images 6000
+
+The file is a hole that takes no disk: 36 regions of 2,048 zeros an image, as large to read as any other. Each
+run is one ``robustcmr train`` in a process of its own, whose peak the system told. Rows go to
+scripts/results/resident_memory.csv.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+from common import benchmark_parser, headline, machine_description, print_headlines, write_rows
+
+REGIONS, WIDTH, SMALL = 36, 2048, 128
+
+
+def write_folder(root: Path, images: int) -> Path:
+    """Training features that are a hole in a file, and a few real ones to measure on."""
+    root.mkdir()
+    with (root / "train_ims.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (images, REGIONS, WIDTH)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + images * REGIONS * WIDTH * 4)
+    few = np.random.default_rng(0).standard_normal((8, REGIONS, WIDTH), dtype=np.float32)
+    np.save(root / "dev_ims.npy", few)
+    for split, n in (("train", images), ("dev", 8)):
+        lines = "\n".join(f"picture number {i % 97}" for i in range(n))
+        (root / f"{split}_caps.txt").write_text(lines + "\n", encoding="utf-8")
+    return root
+
+
+def peak_mib(root: Path, asked: Namespace) -> tuple[float, str]:
+    """Peak of one run, and what its log says about the features."""
+    options = {
+        "training.store": asked.store,
+        "training.batch_size": asked.batch_size,
+        "training.epochs": 1,
+        "training.workers": asked.workers,
+        "evaluation.test": "null",
+        "data.captions_per_image": 1,
+    }
+    words = ["train", "--data", "precomp", "--data-root", str(root), "--device", "cpu"]
+    words += ["--matcher", asked.matcher, "--method", asked.method, "--output", str(root / "run")]
+    for key, value in options.items():
+        words += ["--set", f"{key}={value}"]
+    subprocess.run([sys.executable, "-m", "robustcmr", *words], check=True, stdout=subprocess.DEVNULL)
+    results = json.loads((root / "run" / "results.json").read_text(encoding="utf-8"))
+    log = (root / "run" / "log.txt").read_text(encoding="utf-8").splitlines()
+    said = [line.partition("training features")[2] for line in log if "training features of" in line]
+    return results["peak_memory_bytes"]["cpu"] / 2**20, "".join(said).strip()
+
+
+def main() -> int:
+    """Train on both files and write the row."""
+    parser = benchmark_parser(__doc__, "resident_memory.csv")
+    parser.add_argument("--images", type=int, default=29000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--matcher", default="embeddings")
+    parser.add_argument("--method", default="infonce")
+    parser.add_argument("--store", choices=("auto", "disk", "memory"), default="auto")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        large, said = peak_mib(write_folder(Path(folder) / "large", asked.images), asked)
+        small, _ = peak_mib(write_folder(Path(folder) / "small", max(SMALL, asked.batch_size)), asked)
+    size = asked.images * REGIONS * WIDTH * 4
+    what = f"peak resident, {asked.method} on {size / 1e9:.1f} GB"
+    rows = [
+        {
+            **headline("memory", what, large, size / 2**20 + small, "the file in memory", unit="MiB"),
+            "beyond_a_tiny_file_mib": f"{large - small:.0f}",
+            "tiny_file_mib": f"{small:.0f}",
+            "file_mib": f"{size / 2**20:.0f}",
+            "features": said,
+            "matcher": asked.matcher,
+            "method": asked.method,
+            "batch_size": asked.batch_size,
+            "workers": asked.workers,
+            **machine_description(),
+        }
+    ]
+    print_headlines(rows)
+    write_rows(asked.output, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

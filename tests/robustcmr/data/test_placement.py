@@ -1,0 +1,203 @@
+"""Where training features stay, and that it makes no difference to what is read."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from robustcmr.data import free_memory, placement
+from robustcmr.data.array_features import ArrayFeatures
+from robustcmr.data.held_features import HalfFeatures, HeldFeatures, gathered, held_bytes, item_bytes, rows_of
+from robustcmr.data.placement import Room, choose_place, place_features
+from robustcmr.data.store import NpyFeatures
+from robustcmr.errors import ConfigError, DataError
+
+CPU, GPU, GIB = torch.device("cpu"), torch.device("cuda", 0), 2**30
+
+
+def room(memory: int = 100 * GIB, on_device: int = 100 * GIB, device=CPU, workers: int = 0) -> Room:
+    return Room(device, memory, on_device, workers)
+
+
+def saved(tmp_path, dtype="float32", shape=(40, 3, 4)):
+    features = np.random.default_rng(1).normal(size=shape).astype(dtype)
+    np.save(tmp_path / "a.npy", features)
+    return features, NpyFeatures(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("wish", ["auto", "disk", "memory", "device"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", ">f4"])
+def test_every_store_reads_the_same(tmp_path, wish, dtype):
+    features, store = saved(tmp_path, dtype)
+    placed = place_features({"image": store}, wish, False, room())["image"]
+    wanted = np.array([39, 0, 7, 7, 3])
+    assert placed.shape == store.shape == (40, 3, 4)
+    for read in (placed.take(wanted), gathered(placed, wanted).numpy()):
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, features.astype(np.float32)[wanted])
+    assert isinstance(placed, HeldFeatures) == (wish != "disk")
+
+
+@pytest.mark.parametrize("wish", ["disk", "memory", "device"])
+def test_half_precision_rounds_the_same_wherever_features_stay(tmp_path, wish):
+    features, store = saved(tmp_path)
+    placed = place_features({"image": store}, wish, True, room())["image"]
+    read = placed.take(np.arange(40))
+    np.testing.assert_array_equal(read, features.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(read, features, rtol=2**-11, atol=1e-7)
+    assert not np.array_equal(read, features)
+    assert item_bytes(placed if wish == "disk" else HalfFeatures(store)) == 2
+
+
+def test_half_precision_is_kept_where_the_file_has_it(tmp_path):
+    _, store = saved(tmp_path, "float16")
+    held = HeldFeatures.hold(store, CPU)
+    assert held.nbytes == held_bytes(store) == 2 * 40 * 3 * 4
+    assert HeldFeatures.hold(ArrayFeatures(np.ones((3, 5))), CPU).nbytes == 4 * 15
+    assert held.device == CPU
+
+
+def test_a_held_store_is_filled_block_by_block(tmp_path, monkeypatch):
+    features, store = saved(tmp_path)
+    monkeypatch.setattr("robustcmr.data.held_features.BLOCK_BYTES", 7 * 48)
+    held = HeldFeatures.hold(store, CPU)
+    np.testing.assert_array_equal(held.take(np.arange(40)), features)
+
+
+def test_what_was_gathered_is_the_callers_own(tmp_path):
+    features, store = saved(tmp_path)
+    held = HeldFeatures.hold(store, CPU)
+    held.gather(np.arange(3)).zero_()
+    held.take(np.arange(3))[:] = 0
+    np.testing.assert_array_equal(held.take(np.arange(3)), features[:3])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_pickled_copy_holds_no_numbers_and_reads_the_same(tmp_path, half):
+    _, store = saved(tmp_path)
+    held = place_features({"image": store}, "memory", half, room())["image"]
+    content = pickle.dumps(held)
+    assert len(content) < 600
+    np.testing.assert_array_equal(pickle.loads(content).take(np.arange(9)), held.take(np.arange(9)))
+
+
+def test_indices_are_checked(tmp_path):
+    held = HeldFeatures.hold(saved(tmp_path)[1], CPU)
+    for bad in ([-1], [40]):
+        with pytest.raises(IndexError, match=r"0\.\.39"):
+            held.gather(np.array(bad))
+    with pytest.raises(ValueError, match="vector"):
+        held.gather(np.zeros((2, 2), np.int64))
+    assert held.gather(np.array([], dtype=np.int64)).shape == (0, 3, 4)
+
+
+def test_numbers_that_are_none_or_too_large_are_refused(tmp_path):
+    features, _ = saved(tmp_path)
+    features[31, 1, 2] = np.nan
+    np.save(tmp_path / "b.npy", features)
+    with pytest.raises(DataError, match=r"NaN or infinite numbers, first those of image 31;"):
+        place_features({"image": NpyFeatures(tmp_path / "b.npy")}, "memory", False, room())
+    features[31, 1, 2] = 1e5
+    np.save(tmp_path / "c.npy", features)
+    large = NpyFeatures(tmp_path / "c.npy")
+    assert HeldFeatures.hold(large, CPU).take(np.array([31])).max() == 1e5
+    with pytest.raises(
+        DataError, match=r"hold 100000, and half precision ends at 65504; leave training\.half"
+    ):
+        place_features({"image": large}, "memory", True, room())
+    with pytest.raises(DataError, match="65504"):
+        HalfFeatures(large).take(np.array([31]))
+
+
+@pytest.mark.parametrize(
+    ("size", "there", "expected"),
+    [
+        (GIB // 2, room(), "memory"),
+        (GIB // 2, room(memory=GIB), "disk"),
+        (2 * GIB, room(), "memory"),
+        (2 * GIB + 1, room(), "disk"),
+        (8 * GIB, room(device=GPU, on_device=16 * GIB), "device"),
+        (9 * GIB, room(device=GPU, on_device=16 * GIB), "disk"),
+        (GIB // 2, room(device=GPU, on_device=GIB // 2), "memory"),
+        (GIB // 2, room(device=GPU, workers=2), "memory"),
+        (8 * GIB, room(device=GPU, workers=2), "disk"),
+    ],
+)
+def test_auto_goes_by_size_and_room(size, there, expected):
+    place, reason = choose_place("auto", size, there)
+    assert place == expected
+    assert reason
+
+
+def test_wishes_are_granted_where_there_is_room():
+    assert choose_place("memory", 5 * GIB, room(memory=5 * GIB))[0] == "memory"
+    assert choose_place("device", 5 * GIB, room(device=GPU, on_device=5 * GIB))[0] == "device"
+    assert choose_place("device", GIB, room(workers=2))[0] == "device"  # the CPU's memory is everybody's
+    assert choose_place("disk", 500 * GIB, room())[0] == "disk"
+
+
+def test_impossible_wishes_are_one_sentence():
+    with pytest.raises(ConfigError, match=r"store is memory.* take 9\.0 GiB and 2\.0 GiB of main memory are"):
+        choose_place("memory", 9 * GIB, room(memory=2 * GIB))
+    with pytest.raises(
+        ConfigError, match=r"store is device.* take 9\.0 GiB and 512\.0 MiB of cuda:0 are free"
+    ):
+        choose_place("device", 9 * GIB, room(device=GPU, on_device=GIB // 2))
+    with pytest.raises(ConfigError, match=r"store is device, but training\.workers is 2"):
+        choose_place("device", 1, room(device=GPU, workers=2))
+
+
+def test_the_log_says_what_was_chosen_and_why(tmp_path, caplog):
+    _, store = saved(tmp_path, shape=(1024, 16, 16))
+    with caplog.at_level(logging.INFO, logger="robustcmr"):
+        place_features({"image": store, "caption": store}, "auto", False, room())
+        place_features({"image": store}, "disk", True, room())
+        place_features({"image": store}, "device", False, room())
+    assert caplog.messages == [
+        "training features of 2.0 MiB are held in memory: small beside the 100.0 GiB that are free",
+        "training features of 0.5 MiB (rounded to half precision) stay on disk: as asked",
+        "training features of 1.0 MiB are held on cpu: as asked",
+    ]
+
+
+def test_free_memory_heeds_the_limit_of_a_container(tmp_path, monkeypatch):
+    class Memory:
+        available = 1000
+
+    monkeypatch.setattr(free_memory.psutil, "virtual_memory", Memory)
+    assert free_memory.free_memory(tmp_path) == 1000  # no such group here
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\nfile 150\n")
+    for limit, expected in (("max", 1000), ("800", 250), ("9000", 1000), ("400", 0)):
+        (tmp_path / "memory.max").write_text(limit + "\n")
+        assert free_memory.free_memory(tmp_path) == expected
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch):
+    monkeypatch.setattr(placement, "free_memory", lambda: 12 * GIB)
+    monkeypatch.setattr(placement, "free_on_gpu", lambda _: 5 * GIB)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert Room.here(CPU, 3) == Room(CPU, 12 * GIB, 12 * GIB, 3)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert Room.here(CPU, 0) == Room(CPU, 3 * GIB, 3 * GIB, 0)
+    assert Room.here(GPU, 0) == Room(GPU, 3 * GIB, 5 * GIB, 0)
+
+
+def test_rows_of_a_size():
+    assert rows_of((9, 36, 2048), 4 * 2**20) == 14
+    assert rows_of((9, 36, 2048), 1) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_on_a_gpu_batches_are_gathered_there(tmp_path):
+    features, store = saved(tmp_path)
+    there = Room.here(torch.device("cuda", torch.cuda.current_device()), 0)
+    held = place_features({"image": store}, "auto", False, there)["image"]
+    found = gathered(held, np.array([5, 2, 5]))
+    assert found.is_cuda
+    np.testing.assert_array_equal(found.cpu().numpy(), features[[5, 2, 5]])
+    np.testing.assert_array_equal(held.take(np.array([5, 2, 5])), features[[5, 2, 5]])

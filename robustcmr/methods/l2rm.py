@@ -57,7 +57,8 @@ class L2RM(Method):
     (``weighting``); a cost network of any size with a contrast (``cost``); cross entropies divided by how
     much they resemble those of pairs mismatched on purpose (``mixture``); soft weights (``clean_weights``);
     one mixed batch in place of two (``streams``); InfoNCE in place of the hardest negatives
-    (``clean_loss``); the teacher (``teacher_decay``, ``agreement``). ``legacy: true`` is the released recipe.
+    (``clean_loss``); the teacher (``teacher_decay``, ``agreement``); a warm-up that lasts longer where the
+    matcher cannot yet tell pairs apart (``warmup_extension``). ``legacy: true`` is the released recipe.
 
     References:
         Han et al., Learning to Rematch Mismatched Pairs for Robust Cross-Modal Retrieval, CVPR 2024.
@@ -75,6 +76,7 @@ class L2RM(Method):
         self.cost: CostNetwork | LegacyCostNetwork | None = None
         if config.rematch_weight > 0 and config.cost != "similarity":
             self.cost = CostNetwork() if config.cost == "network" else LegacyCostNetwork(batch_size)
+        self.warming_up = True
         self.clean_probability = torch.ones(n_pairs)  # (N,)
         self.is_clean = torch.ones(n_pairs, dtype=torch.bool)  # (N,)
 
@@ -98,16 +100,29 @@ class L2RM(Method):
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
         division = self.believe(scorer)
-        self.clean_probability = torch.from_numpy(division.clean_probability).float()
-        self.is_clean = torch.from_numpy(division.is_clean)
         ids = np.arange(self.n_pairs, dtype=np.int64)
-        streams = {"all": ids}
-        if self.config.streams == "split":
-            streams = {"clean": ids[division.is_clean], "noisy": ids[~division.is_clean]}
         metrics = {"suspected": float((~division.is_clean).mean())}
         if division.noise_rate is not None:
             metrics["noise_rate"] = division.noise_rate
+        self.warming_up = self.warming_up and self._knows_too_little(division)
+        if self.warming_up:
+            return EpochPlan({"all": ids}, metrics, division)
+        self.clean_probability = torch.from_numpy(division.clean_probability).float()
+        self.is_clean = torch.from_numpy(division.is_clean)
+        streams = {"all": ids}
+        if self.config.streams == "split":
+            streams = {"clean": ids[division.is_clean], "noisy": ids[~division.is_clean]}
         return EpochPlan(streams, metrics, division)
+
+    def _knows_too_little(self, division: Division) -> bool:
+        """Whether the matcher has learned too little to divide by: at first all pairs look mismatched to it.
+
+        A division then leaves few pairs to learn from, hardly better than others, and what is learned from
+        them makes the next one no better.
+        """
+        if self.epoch >= self.config.warmup_epochs + self.config.warmup_extension:
+            return False
+        return division.noise_rate is not None and division.noise_rate > self.config.unclear
 
     def believe(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
@@ -125,7 +140,7 @@ class L2RM(Method):
         """The losses of one step, over one batch or over a clean and a noisy one."""
         if self.teacher is not None:
             self.teacher.follow(self.matcher)
-        if self.epoch < self.config.warmup_epochs:
+        if self.warming_up:
             return self._warm_up(batches["all"])
         parts = [self._learn(batch) for batch in batches.values()]
         metrics: dict[str, Tensor | float] = {}
@@ -137,14 +152,15 @@ class L2RM(Method):
         return StepResult(loss, metrics, rematches[0] if rematches else None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and beliefs."""
+        """Epoch, beliefs and whether the warm-up lasts."""
         beliefs = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
-        return {**super().state_dict(), **beliefs}
+        return {**super().state_dict(), **beliefs, "warming_up": self.warming_up}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back epoch and beliefs."""
         super().load_state_dict(state)
         self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
+        self.warming_up = state["warming_up"]
 
     def _hinges(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) evidence against each pair."""

@@ -12,6 +12,7 @@ from robustcmr.options import Options
 RELEASED = MappingProxyType(
     {
         "warmup_epochs": 5,
+        "warmup_extension": 0,
         "warmup_loss": "rce",
         "teacher_decay": None,
         "agreement": 0.0,
@@ -44,6 +45,15 @@ class L2RMOptions(Options):
     )
     # warm-up
     warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
+    warmup_extension: int = Field(
+        2, ge=0, description="epochs that the warm-up may last longer while too many pairs look wrong"
+    )
+    unclear: float = Field(
+        0.7,
+        gt=0.0,
+        le=1.0,
+        description="share of pairs that look wrong above which the matcher knows too little to divide",
+    )
     warmup_loss: Literal["infonce", "rce"] = Field(
         "infonce", description="loss of the warm-up: cross entropy, or with its reverse as released"
     )

@@ -94,7 +94,9 @@ def build(belief=None, epoch=9, batch_size=B, **options):
         for weights in method.matcher.parameters():
             weights += 0.5 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(7))
     belief = torch.ones(N) if belief is None else torch.as_tensor(belief)
-    method.load_state_dict({"epoch": epoch, "clean_probability": belief, "is_clean": belief > 0.5})
+    warming_up = epoch < method.config.warmup_epochs
+    state = {"epoch": epoch, "warming_up": warming_up, "clean_probability": belief}
+    method.load_state_dict({**state, "is_clean": belief > 0.5})
     return method
 
 
@@ -587,6 +589,35 @@ def test_then_the_pairs_are_divided(kind, streams, warmup):
         own, reference = np.float32(scorer.values).T
         alone = divide_by_reference(own, reference[np.isfinite(reference)])
         np.testing.assert_array_equal(plan.belief.clean_probability, alone.clean_probability)
+
+
+def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():
+    many, few = (FakeScorer(evidence(200, np.arange(n), "anchored")) for n in (160, 50))
+    method = planner(warmup_epochs=1, warmup_extension=3, unclear=0.7, rematch_weight=0.0)
+    assert method.plan_epoch(0, unasked).belief is None
+    for epoch in (1, 2):
+        plan = method.plan_epoch(epoch, many)
+        assert method.warming_up
+        assert plan.streams["all"].tolist() == list(range(200))
+        assert plan.metrics["noise_rate"] == pytest.approx(0.8, abs=0.03)
+        assert (method.state_dict()["clean_probability"] == 1).all()
+    assert method.plan_epoch(3, few).metrics["suspected"] == 0.25
+    assert not method.warming_up
+    method.plan_epoch(4, many)  # once it has begun to divide it goes on
+    assert not method.warming_up
+    assert method.state_dict()["is_clean"].sum() == 40
+
+
+@pytest.mark.parametrize(("epoch", "options"), [(3, {}), (2, {"warmup_extension": 1}), (2, {"unclear": 0.9})])
+def test_the_longer_warm_up_ends(epoch, options):
+    method = planner(**{"warmup_epochs": 1, "warmup_extension": 2, **options})
+    method.plan_epoch(0, unasked)
+    method.plan_epoch(epoch, FakeScorer(evidence(200, np.arange(160), "anchored")))
+    assert not method.warming_up
+
+
+def test_as_released_the_warm_up_never_lasts_longer():
+    assert planner(legacy=True).config.warmup_extension == 0
 
 
 @pytest.mark.parametrize("decay", [0.99, None])

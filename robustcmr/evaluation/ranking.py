@@ -7,7 +7,7 @@ for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -17,18 +17,23 @@ from robustcmr.errors import UserError
 from robustcmr.types import IntArray
 
 _BLOCK_CELLS = 1 << 22  # cells compared at once: bounds the extra memory to a few MiB
+_COMPILED_CELLS = 1 << 22  # from here on the compiled loop makes up for loading it
 
 
-def image_to_text_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tensor:
-    """Rank of the best-ranked own caption of every image.
+def ranks_both_ways(scores: Tensor, image_of_caption: IntArray | Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of the best-ranked own caption of every image, and of the right image of every caption.
+
+    Scores are read once. On the CPU a large matrix is gone through by a loop compiled by numba, at about the
+    speed of memory; anything else by tensor operations.
 
     Args:
         scores: (n_images, n_captions) float on any device; larger is closer; infinities are allowed.
         image_of_caption: (n_captions,) int64, the image each caption was written for, in 0..n_images-1.
 
     Returns:
-        (n_images,) int64 on the scores' device: how many captions of other images score at least as high as
-        the best own caption; 0 is best.
+        (n_images,) int64, how many captions of other images score at least as high as the best own caption,
+        and (n_captions,) int64, how many other images score at least as high as the right one; 0 is best.
+        Both on the scores' device.
 
     Raises:
         ValueError: the shapes do not fit, an index is out of range, or an image has no caption.
@@ -37,34 +42,19 @@ def image_to_text_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> 
     owner = _checked_owner(scores, image_of_caption)
     own = _own_scores(scores, owner)  # (n_captions,)
     best = own.new_full((scores.shape[0],), -torch.inf).scatter_reduce(0, owner, own, "amax")  # (n_images,)
-    ahead = torch.empty(scores.shape[0], dtype=torch.int64, device=scores.device)
-    for rows, block in _row_blocks(scores):
-        ahead[rows] = torch.count_nonzero(block >= best[rows, None], dim=1)
-    # The best own caption, and own captions level with it, were counted too.
-    return ahead.index_add(0, owner, -(own >= best[owner]).long())
+    by_image, by_caption = _counts(scores, best, own)
+    # The best own caption, and own captions level with it, were counted too; so was the right image itself.
+    return by_image.index_add(0, owner, -(own >= best[owner]).long()), by_caption - 1
+
+
+def image_to_text_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tensor:
+    """The first of :func:`ranks_both_ways`."""
+    return ranks_both_ways(scores, image_of_caption)[0]
 
 
 def text_to_image_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tensor:
-    """Rank of the right image of every caption.
-
-    Args:
-        scores: (n_images, n_captions) float on any device; larger is closer; infinities are allowed.
-        image_of_caption: (n_captions,) int64, the image each caption was written for, in 0..n_images-1.
-
-    Returns:
-        (n_captions,) int64 on the scores' device: how many other images score at least as high as the right
-        one; 0 is best.
-
-    Raises:
-        ValueError: the shapes do not fit, an index is out of range, or an image has no caption.
-        UserError: a score is NaN.
-    """
-    owner = _checked_owner(scores, image_of_caption)
-    own = _own_scores(scores, owner)  # (n_captions,)
-    ahead = torch.full_like(owner, -1)  # the right image itself is counted below
-    for _, block in _row_blocks(scores):
-        ahead += torch.count_nonzero(block >= own, dim=0)
-    return ahead
+    """The second of :func:`ranks_both_ways`."""
+    return ranks_both_ways(scores, image_of_caption)[1]
 
 
 def owner_index(image_of_caption: IntArray | Tensor, n_images: int) -> Tensor:
@@ -117,15 +107,46 @@ def _own_scores(scores: Tensor, owner: Tensor) -> Tensor:
     return scores[owner, torch.arange(owner.shape[0], device=owner.device)]
 
 
-def _row_blocks(scores: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Consecutive rows, refusing NaN on the way: it compares as False and would look like a perfect rank."""
+def _counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells of each row that reach ``best`` (n_images,), of each column that reach ``own`` (n_captions,).
+
+    NaN is refused on the way: it compares as False and would look like a perfect rank.
+    """
+    found = _compiled_counts(scores, best, own) if _is_for_loop(scores) else _block_counts(scores, best, own)
+    if found is None:
+        raise UserError(
+            "the score matrix holds NaN where every image-caption score must be a number; "
+            "check the model's weights and features for NaN or overflow"
+        )
+    return found
+
+
+def _is_for_loop(scores: Tensor) -> bool:
+    """Whether the compiled loop can do the work, and is worth loading."""
+    return (
+        scores.numel() >= _COMPILED_CELLS
+        and scores.device.type == "cpu"
+        and scores.dtype in (torch.float32, torch.float64)
+        and scores.is_contiguous()
+        and find_spec("numba") is not None
+    )
+
+
+def _compiled_counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor] | None:
+    from robustcmr.evaluation import rank_kernels
+
+    return rank_kernels.counts(scores, best, own)
+
+
+def _block_counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor] | None:
+    by_image = torch.empty(scores.shape[0], dtype=torch.int64, device=scores.device)
+    by_caption = torch.zeros(scores.shape[1], dtype=torch.int64, device=scores.device)
     size = max(1, _BLOCK_CELLS // scores.shape[1])
     for start in range(0, scores.shape[0], size):
         rows = slice(start, start + size)
         block = scores[rows]
         if bool(torch.isnan(block.amin())):  # the minimum is NaN if any cell is
-            raise UserError(
-                "the score matrix holds NaN where every image-caption score must be a number; "
-                "check the model's weights and features for NaN or overflow"
-            )
-        yield rows, block
+            return None
+        by_image[rows] = torch.count_nonzero(block >= best[rows, None], dim=1)
+        by_caption += torch.count_nonzero(block >= own, dim=0)
+    return by_image, by_caption

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
+from robustcmr.evaluation.ranking import ranks_both_ways
 from robustcmr.types import IntArray
 
 
@@ -91,9 +91,7 @@ def retrieval_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Retr
         ValueError: the shapes do not fit, or an image has no caption.
         UserError: a score is NaN.
     """
-    return RetrievalRanks(
-        image_to_text_ranks(scores, image_of_caption), text_to_image_ranks(scores, image_of_caption)
-    )
+    return RetrievalRanks(*ranks_both_ways(scores, image_of_caption))
 
 
 def retrieval_metrics(scores: Tensor, image_of_caption: IntArray | Tensor) -> RetrievalMetrics:

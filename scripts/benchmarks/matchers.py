@@ -8,7 +8,8 @@ graph for every node, everything kept for the way back. To fit into memory at al
 Both run in the same process, turn by turn, and each ratio is the median over turns; processor time, beside
 wall-clock time, leaves out what other programs on the machine take. Peak memory is what each
 needs on top of its inputs, each in a process of its own (Linux); for the loop it is given for one part, and
-for all captions as that times their number.
+for all captions as that times their number. The floor is the matrix products that ours makes, at the speed of
+a bare one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import math
 import statistics
 import subprocess
 import sys
@@ -24,9 +26,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import RESULTS, machine_description, write_rows
+from common import (
+    arithmetic_floor,
+    benchmark_parser,
+    headline,
+    machine_description,
+    print_headlines,
+    write_rows,
+)
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from robustcmr.matchers.sgraf import Saf, Sgr
@@ -118,9 +128,10 @@ def main() -> None:
         print(
             f"{row['matcher']} {row['direction']:16} {row['variant']:6} {row['seconds']:7.2f} s "
             f"{row['times_faster']:5.2f}x  CPU {row['cpu_seconds']:7.2f} s {row['times_less_cpu']:5.2f}x  "
-            f"{row['peak_mebibytes']:8.0f} MiB  scores differ by "
+            f"{row['peak_mebibytes']!s:>8} MiB  scores differ by "
             f"{row['score_difference']}, gradients by {row['gradient_difference']}"
         )
+    print_headlines(rows)
     write_rows(options.output, rows)
     print(f"written to {options.output}")
     if max(float(str(row["score_difference"])) for row in rows) > 1e-5:
@@ -138,6 +149,7 @@ def measured(options: argparse.Namespace, matcher: str) -> list[dict[str, object
         seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
         cpu_seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
         results = {}
+        flop = operations(model, images, texts, wanted, options.part)
         for _ in range(options.repeats):
             for name, run in VARIANTS.items():
                 start, cpu_start = time.perf_counter(), time.process_time()
@@ -146,15 +158,27 @@ def measured(options: argparse.Namespace, matcher: str) -> list[dict[str, object
                 seconds[name].append(time.perf_counter() - start)
                 cpu_seconds[name].append(time.process_time() - cpu_start)
         for name in VARIANTS:
-            memory = peak_in_child(matcher, name, direction)
+            memory = peak_in_child(matcher, name, direction) if options.memory else float("nan")
             parts = -(-options.batch // options.part) if wanted is not None and name == "loop" else 1
             ratios, cpu_ratios = (
                 [x / y for x, y in zip(spent["loop"], spent[name], strict=True)]
                 for spent in (seconds, cpu_seconds)
             )
             found, expected = results[name], results["loop"]
+            median = statistics.median(seconds[name])
+            what = f"{matcher.upper()} {direction}, B {options.batch}, R {options.regions}, "
+            what += f"W {options.words}, D {options.dim}"
+            front = headline(
+                "sgr",
+                what,
+                median,
+                median * statistics.median(ratios),
+                "loop over captions",
+                floor=arithmetic_floor(flop),
+            )
             rows.append(
                 {
+                    **(front if name == "tiled" else {}),
                     "matcher": matcher,
                     "variant": name,
                     "direction": direction,
@@ -168,7 +192,8 @@ def measured(options: argparse.Namespace, matcher: str) -> list[dict[str, object
                     "times_faster": round(statistics.median(ratios), 2),
                     "cpu_seconds": round(statistics.median(cpu_seconds[name]), 2),
                     "times_less_cpu": round(statistics.median(cpu_ratios), 2),
-                    "peak_mebibytes": round(memory * parts),
+                    "peak_mebibytes": round(memory * parts) if options.memory else "",
+                    "gflop": round(flop / 1e9) if name == "tiled" else "",
                     "naive_context_mebibytes": round(naive),
                     "score_difference": f"{(found[0] - expected[0]).abs().max().item():.1e}",
                     "gradient_difference": f"{relative(found[1:], expected[1:]):.1e}",
@@ -180,6 +205,24 @@ def measured(options: argparse.Namespace, matcher: str) -> list[dict[str, object
     return rows
 
 
+def operations(
+    model: Sgr | Saf, images: Fragments, texts: Fragments, upstream: Tensor | None, part: int
+) -> float:
+    """FLOP of the matrix products that the matcher itself makes."""
+
+    def added_product(
+        total: list[int], left: list[int], right: list[int], *rest: object, **named: object
+    ) -> int:
+        del total, rest, named
+        return 2 * math.prod(left) * right[-1]
+
+    in_place = {torch.ops.aten.addmm_: added_product, torch.ops.aten.baddbmm_: added_product}
+    counter = FlopCounterMode(display=False, custom_mapping=in_place)
+    with counter, torch.set_grad_enabled(upstream is not None):
+        tiled(model, images, texts, upstream, part)
+    return float(counter.get_total_flops())
+
+
 def relative(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     """Length of the difference over the length expected, all gradients taken as one vector."""
     pairs = list(zip(found, expected, strict=True))
@@ -189,9 +232,7 @@ def relative(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, "matchers.csv")
     parser.add_argument("--matchers", nargs="+", choices=list(MATCHERS), default=list(MATCHERS))
     parser.add_argument("--batch", type=int, default=128, help="images, and as many captions")
     parser.add_argument("--regions", type=int, default=36)
@@ -200,8 +241,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sim-dim", type=int, default=256)
     parser.add_argument("--part", type=int, default=16, help="captions after which the loop goes back")
     parser.add_argument("--repeats", type=int, default=3, help="turns; medians over them are reported")
-    parser.add_argument("--threads", type=int, help="processor threads; by default as many as torch takes")
-    parser.add_argument("--output", type=Path, default=RESULTS / "matchers.csv")
+    parser.add_argument(
+        "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory too"
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,10 +1,12 @@
 """Time and memory of OMIT scoring, against the released formula written plainly in tensors and autograd.
 
     python scripts/benchmarks/score.py --compile
+    python scripts/benchmarks/score.py --device cuda --batch 128 512
 
-Both run in the same process, turn by turn, and each ratio is the median over turns, so that a busy machine
-disturbs both alike. Peak memory is what each needs on top of its inputs, each in a process of its own
-(Linux).
+All run in the same process, turn by turn, and each ratio is the median over turns, so that a busy machine
+disturbs all alike. The floor is the matrix product of all regions with all words, nothing else, in the same
+turns: one product on the way forth, two more for the gradients on the way back. Peak memory is what each
+needs on top of its inputs, on the CPU each in a process of its own (Linux).
 """
 
 from __future__ import annotations
@@ -20,12 +22,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 # Threads that spin long at barriers while another program holds a core cost more than all the work.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import torch
-from common import RESULTS, machine_description, write_rows
+from common import (
+    Floor,
+    benchmark_parser,
+    headline,
+    in_turns,
+    machine_description,
+    print_headlines,
+    write_rows,
+)
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -52,12 +63,8 @@ def ours(backend: Backend) -> Score:
     return partial(pair_scores, smoothing=SMOOTHING, iterations=ITERATIONS, backend=backend)
 
 
-VARIANTS: dict[str, Score] = {
-    "released": released,
-    "tensors": ours("tensors"),
-    "lanes": ours("lanes"),
-    "torch_compile": ours("torch_compile"),
-}
+VARIANTS: dict[str, Score] = {"released": released}
+VARIANTS.update({name: ours(name) for name in get_args(Backend)})
 
 
 def main() -> None:
@@ -66,58 +73,11 @@ def main() -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.child is not None:
-        print(peak_memory(options))
+        name, direction, batch, dim = options.child
+        print(peak_memory(options, name, direction, int(batch), int(dim)))
         return
-    inputs, upstream = make_inputs(options)
-    names = ["released", "tensors", "lanes", *(["torch_compile"] if options.compile else [])]
-    warm_up = {}
-    for name in names:
-        start = time.perf_counter()
-        forward_backward(VARIANTS[name], inputs, upstream)
-        forward(VARIANTS[name], inputs)
-        warm_up[name] = time.perf_counter() - start
-    if options.compile:
-        print(f"compile warm-up: {warm_up['torch_compile']:.1f} s")
-    expected = forward(released, inputs)
-    expected_gradients = forward_backward(released, inputs, upstream)
-    rows: list[dict[str, object]] = []
-    for direction in ("forward", "forward+backward"):
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(options.repeats):
-            for name in names:
-                score = VARIANTS[name]
-                start = time.perf_counter()
-                if direction == "forward":
-                    forward(score, inputs)
-                else:
-                    forward_backward(score, inputs, upstream)
-                seconds[name].append(time.perf_counter() - start)
-        base = peak_in_child("released", direction)
-        for name in names:
-            memory = peak_in_child(name, direction)
-            gradients = forward_backward(VARIANTS[name], inputs, upstream)
-            pairs = zip(seconds["released"], seconds[name], strict=True)
-            scores = forward(VARIANTS[name], inputs)
-            rows.append(
-                {
-                    "variant": name,
-                    "direction": direction,
-                    "batch": options.batch,
-                    "regions": options.regions,
-                    "words": options.words,
-                    "dim": options.dim,
-                    "milliseconds": round(1e3 * statistics.median(seconds[name]), 1),
-                    "fastest_milliseconds": round(1e3 * min(seconds[name]), 1),
-                    "times_faster": round(statistics.median(x / y for x, y in pairs), 2),
-                    "peak_mebibytes": round(memory, 1),
-                    "times_less_memory": round(base / memory, 2),
-                    "score_difference": f"{(scores - expected).abs().max().item():.1e}",
-                    "gradient_difference": f"{relative_difference(gradients, expected_gradients):.1e}",
-                    "warm_up_seconds": round(warm_up[name], 2),
-                    "repeats": options.repeats,
-                    **machine_description(),
-                }
-            )
+    rows = [row for batch in options.batch for dim in options.dim for row in measured(options, batch, dim)]
+    print_headlines(rows)
     print_table(rows)
     write_rows(options.output, rows)
     print(f"written to {options.output}")
@@ -125,31 +85,119 @@ def main() -> None:
         sys.exit("the scores differ by more than 1e-5")
 
 
+def measured(options: argparse.Namespace, batch: int, dim: int) -> list[dict[str, object]]:
+    """Rows of one batch size and width, all variants forward and forward with backward."""
+    inputs, upstream = make_inputs(options, batch, dim)
+    fastest = "triton" if inputs[0].is_cuda else "lanes"
+    names = ["released", "tensors", fastest, *(["torch_compile"] if options.compile else [])]
+    warm_up = {}
+    for name in names:
+        start = time.perf_counter()
+        forward_backward(VARIANTS[name], inputs, upstream)
+        forward(VARIANTS[name], inputs)
+        warm_up[name] = time.perf_counter() - start
+    expected = forward(released, inputs)
+    expected_gradients = forward_backward(released, inputs, upstream)
+    rows: list[dict[str, object]] = []
+    for direction in ("forward", "forward+backward"):
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(forward, VARIANTS[name], inputs)
+            if direction == "forward"
+            else partial(forward_backward, VARIANTS[name], inputs, upstream)
+            for name in names
+        }
+        calls["product"] = products(inputs, 1 if direction == "forward" else 3)
+        calls["product"]()
+        seconds = in_turns(calls, options.repeats)
+        product = statistics.median(seconds["product"])
+        count = "1 bare matrix product" if direction == "forward" else "3 bare matrix products"
+        memory = (
+            {name: peak(options, name, direction, batch, dim) for name in names} if options.memory else {}
+        )
+        for name in names:
+            gradients = forward_backward(VARIANTS[name], inputs, upstream)
+            ratios = [x / y for x, y in zip(seconds["released"], seconds[name], strict=True)]
+            scores = forward(VARIANTS[name], inputs)
+            median = statistics.median(seconds[name])
+            front = headline(
+                "omit",
+                f"{direction}, B {batch}, R {options.regions}, W {options.words}, D {dim}",
+                median,
+                median * statistics.median(ratios),
+                "released formula",
+                floor=Floor(product, f"{count} in the same turns"),
+            )
+            rows.append(
+                {
+                    **(front if name == fastest else {}),
+                    "variant": name,
+                    "direction": direction,
+                    "batch": batch,
+                    "regions": options.regions,
+                    "words": options.words,
+                    "dim": dim,
+                    "device": options.device,
+                    "milliseconds": round(1e3 * median, 3 if inputs[0].is_cuda else 1),
+                    "fastest_milliseconds": round(1e3 * min(seconds[name]), 3 if inputs[0].is_cuda else 1),
+                    "times_faster": round(statistics.median(ratios), 2),
+                    "product_milliseconds": round(1e3 * product, 3 if inputs[0].is_cuda else 1),
+                    "peak_mebibytes": round(memory[name], 1) if memory else "",
+                    "times_less_memory": round(memory["released"] / max(memory[name], 0.1), 2)
+                    if memory
+                    else "",
+                    "score_difference": f"{(scores - expected).abs().max().item():.1e}",
+                    "gradient_difference": f"{relative_difference(gradients, expected_gradients):.1e}",
+                    "warm_up_seconds": round(warm_up[name], 2),
+                    "repeats": options.repeats,
+                    **machine_description(),
+                }
+            )
+    return rows
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=128, help="images, and as many captions")
+    parser = benchmark_parser(__doc__, "score.csv", devices=True)
+    parser.add_argument("--batch", type=int, nargs="+", default=[128], help="images, and as many captions")
     parser.add_argument("--regions", type=int, default=36)
     parser.add_argument("--words", type=int, default=32)
-    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--dim", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--compile", action="store_true", help="also measure with torch.compile")
+    parser.add_argument(
+        "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory too"
+    )
     parser.add_argument("--repeats", type=int, default=9, help="turns; medians over them are reported")
-    parser.add_argument("--threads", type=int, help="processor threads; by default as many as torch takes")
-    parser.add_argument("--output", type=Path, default=RESULTS / "score.csv")
-    parser.add_argument("--child", nargs=2, metavar=("VARIANT", "DIRECTION"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--child", nargs=4, metavar=("VARIANT", "DIRECTION", "BATCH", "DIM"), help=argparse.SUPPRESS
+    )
     return parser.parse_args()
 
 
-def make_inputs(options: argparse.Namespace) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+def products(inputs: tuple[Tensor, Tensor, Tensor, Tensor], count: int) -> Callable[[], object]:
+    """What no scorer can leave out: similarities, and for gradients their product with either side."""
+    left, right = (side.detach().flatten(0, 1) for side in inputs[:2])  # (N R, D), (M W, D)
+    S = left @ right.T
+    outs = torch.empty_like(S), torch.empty_like(left), torch.empty_like(right)
+
+    def run() -> None:
+        torch.mm(left, right.T, out=outs[0])
+        if count == 3:
+            torch.mm(S, right, out=outs[1])
+            torch.mm(S.T, left, out=outs[2])
+
+    return run
+
+
+def make_inputs(
+    options: argparse.Namespace, n: int, D: int
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Random unit fragments that want gradients, uniform weights, and a gradient by the scores."""
     torch.manual_seed(0)
-    n, R, W, D = options.batch, options.regions, options.words, options.dim
-    left = torch.nn.functional.normalize(torch.randn(n, R, D), dim=-1).requires_grad_()
-    right = torch.nn.functional.normalize(torch.randn(n, W, D), dim=-1).requires_grad_()
-    weights = torch.full((n, R), 1.0 / R), torch.full((n, W), 1.0 / W)
-    return (left, right, *weights), torch.randn(n, n)
+    R, W, device = options.regions, options.words, options.device
+    left = torch.nn.functional.normalize(torch.randn(n, R, D), dim=-1).to(device).requires_grad_()
+    right = torch.nn.functional.normalize(torch.randn(n, W, D), dim=-1).to(device).requires_grad_()
+    weights = torch.full((n, R), 1.0 / R, device=device), torch.full((n, W), 1.0 / W, device=device)
+    return (left, right, *weights), torch.randn(n, n).to(device)
 
 
 def forward(score: Score, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
@@ -170,31 +218,44 @@ def relative_difference(found: tuple[Tensor, ...], expected: tuple[Tensor, ...])
     return max(((x - y).abs().max() / y.abs().max()).item() for x, y in zip(found, expected, strict=True))
 
 
-def peak_in_child(name: str, direction: str) -> float:
-    """Peak memory in MiB of one variant, in a process of its own."""
-    command = [sys.executable, *sys.argv, "--child", name, direction]
+def peak(options: argparse.Namespace, name: str, direction: str, batch: int, dim: int) -> float:
+    """Peak memory in MiB of one variant; on the CPU in a process of its own."""
+    if torch.device(options.device).type == "cuda":
+        return peak_memory(options, name, direction, batch, dim)
+    command = [sys.executable, *sys.argv, "--child", name, direction, str(batch), str(dim)]
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(ran.stdout.split()[-1])
 
 
-def peak_memory(options: argparse.Namespace) -> float:
+def peak_memory(options: argparse.Namespace, name: str, direction: str, batch: int, dim: int) -> float:
     """MiB that one call takes on top of what the process held before it.
 
     The compiler's own memory is no part of a call, so one call is made before; then the allocator gives
     back what it has hoarded and the recorded peak is reset.
     """
-    name, direction = options.child
-    inputs, upstream = make_inputs(options)
+    inputs, upstream = make_inputs(options, batch, dim)
     forward_backward(VARIANTS[name], inputs, upstream)
     gc.collect()
+    if inputs[0].is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
+        called(name, direction, inputs, upstream)
+        return torch.cuda.max_memory_allocated() / 2**20 - before
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = resident()
+    called(name, direction, inputs, upstream)
+    return resident() - before
+
+
+def called(
+    name: str, direction: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor], upstream: Tensor
+) -> None:
+    """One call of a variant."""
     if direction == "forward":
         forward(VARIANTS[name], inputs)
     else:
         forward_backward(VARIANTS[name], inputs, upstream)
-    return resident() - before
 
 
 def resident() -> float:
@@ -208,10 +269,10 @@ def resident() -> float:
 
 def print_table(rows: list[dict[str, object]]) -> None:
     """The measurements, one line a variant and direction."""
-    shown = ["direction", "variant", "milliseconds", "times_faster", "peak_mebibytes", "times_less_memory"]
-    shown += ["score_difference", "gradient_difference"]
+    shown = ["direction", "batch", "dim", "variant", "milliseconds", "times_faster", "peak_mebibytes"]
+    shown += ["times_less_memory", "score_difference", "gradient_difference"]
     for line in [{key: key for key in shown}, *rows]:
-        print("  ".join(str(line[key]).ljust(19) for key in shown).rstrip())
+        print("  ".join(str(line[key]).ljust(min(19, max(len(key), 16))) for key in shown).rstrip())
 
 
 if __name__ == "__main__":

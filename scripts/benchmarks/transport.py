@@ -12,7 +12,8 @@ themselves, by the same rule: excess over weights, what full rows and columns la
 given the fewest iterations after which excess and mass, all that a plan shows, are that small; that is laxer,
 to their advantage. Who needs more than ``--patience`` seconds is left out. POT takes a forbidden cell as one
 of cost 5. Its batched solver is given a dummy row and column for the mass that stays, so its entropy covers
-these too and its plan is another one. Needs POT 0.9.7. Rows go to scripts/results/transport.csv.
+these too and its plan is another one. Needs POT 0.9.7. The floor
+is one reading of the costs and one writing of the plan.
 """
 
 from __future__ import annotations
@@ -22,14 +23,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import ot
 import ot.batch
 import torch
-from common import RESULTS, machine_description, timed, write_rows
+from common import (
+    benchmark_parser,
+    headline,
+    machine_description,
+    memory_floor,
+    print_headlines,
+    timed,
+    write_rows,
+)
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -193,6 +201,8 @@ def measure(
         took = seconds_of(lambda s=solve, k=iterations: s(k), options) if iterations else 0.0  # type: ignore[misc]
         results.append((name, iterations, reached, took))
     rows: list[dict[str, object]] = []
+    least = memory_floor(2 * cost.numel() * cost.element_size(), str(cost.device))
+    what = f"{kind}, n {n}, {batch} at once, epsilon {epsilon}"
     for name, iterations, reached, took in results:
         told = "does not get there in time"
         if iterations:
@@ -200,8 +210,13 @@ def measure(
         sys.stdout.write(
             f"{kind}, n {n}, batch {batch}, epsilon {epsilon}, {name}: {told}, error {reached:.1e}\n"
         )
+        front: dict[str, object] = {}
+        if name == "NumPy loop":
+            slow = f"NumPy loop{'' if iterations else f', over {options.patience:g} s'}"
+            front = headline("transport", what, seconds, took if iterations else None, slow, floor=least)
         rows.append(
             {
+                **front,
                 "partners": kind,
                 "n": n,
                 "batch": batch,
@@ -222,7 +237,7 @@ def measure(
 
 def main() -> int:
     """Measure all kinds and sizes at both values of epsilon and write the rows."""
-    parser = argparse.ArgumentParser(description="Time partial transport plans against other solvers.")
+    parser = benchmark_parser(__doc__, "transport.csv", devices=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--batch", type=int, default=64, help="problems in the batch of the smallest size")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[0.01, 0.07])
@@ -232,9 +247,7 @@ def main() -> int:
     parser.add_argument(
         "--patience", type=float, default=4.0, help="seconds after which a solver is left out"
     )
-    parser.add_argument("--threads", type=int, default=1, help="of torch, NumPy and POT alike")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, default=RESULTS / "transport.csv")
+    parser.set_defaults(threads=1)  # of torch, NumPy and POT alike
     options = parser.parse_args()
     # POT tells of numbers out of range; such runs show as errors that stay infinite.
     warnings.simplefilter("ignore")
@@ -248,6 +261,7 @@ def main() -> int:
                 for n in options.sizes:
                     rows += measure(kind, n, 1, epsilon, options)
                 rows += measure(kind, min(options.sizes), options.batch, epsilon, options)
+    print_headlines(rows)
     write_rows(options.output, rows)
     sys.stdout.write(f"written to {options.output}\n")
     return 0

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from robustcmr.errors import UserError
 from robustcmr.evaluation import ranking
-from robustcmr.evaluation.ranking import image_to_text_ranks, owner_index, text_to_image_ranks
+from robustcmr.evaluation.ranking import (
+    image_to_text_ranks,
+    owner_index,
+    ranks_both_ways,
+    text_to_image_ranks,
+)
 
 
 def sorted_ranks(scores: np.ndarray, owner: np.ndarray) -> tuple[list[int], list[int]]:
@@ -35,19 +40,19 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(cells, dtype=np.float32).reshape(n_images, len(owner)), owner
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(problems(), st.sampled_from([1, 7, 1 << 20]))
-def test_ranks_equal_sorting_with_ties_and_any_block(
-    problem: tuple[np.ndarray, np.ndarray], cells: int
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(problems(), st.sampled_from([1, 7, 1 << 20]), st.booleans())
+def test_ranks_equal_sorting_with_ties_any_block_and_compiled(
+    problem: tuple[np.ndarray, np.ndarray], cells: int, compiled: bool
 ) -> None:
     scores, owner = problem
-    before = ranking._BLOCK_CELLS
-    ranking._BLOCK_CELLS = cells
+    before = ranking._BLOCK_CELLS, ranking._COMPILED_CELLS
+    ranking._BLOCK_CELLS, ranking._COMPILED_CELLS = cells, 0 if compiled else 1 << 40
     try:
         by_image = image_to_text_ranks(torch.from_numpy(scores), owner)
         by_caption = text_to_image_ranks(torch.from_numpy(scores), torch.from_numpy(owner))
     finally:
-        ranking._BLOCK_CELLS = before
+        ranking._BLOCK_CELLS, ranking._COMPILED_CELLS = before
     expected_image, expected_caption = sorted_ranks(scores, owner)
     assert by_image.tolist() == expected_image
     assert by_caption.tolist() == expected_caption
@@ -61,6 +66,45 @@ def test_ranks_equal_sorting_on_a_larger_problem() -> None:
     expected_image, expected_caption = sorted_ranks(scores, owner)
     assert image_to_text_ranks(torch.from_numpy(scores), owner).tolist() == expected_image
     assert text_to_image_ranks(torch.from_numpy(scores), owner).tolist() == expected_caption
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n_images", [193, 196])
+def test_the_compiled_loop_counts_as_tensors_do(
+    n_images: int, threads: int, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    owner = np.concatenate([np.arange(n_images), rng.integers(0, n_images, 2100)])  # wider than a tile
+    scores = torch.from_numpy(rng.integers(0, 40, (n_images, len(owner))).astype(dtype))  # many ties
+    scores[5, 7], scores[6, 2050] = torch.inf, -torch.inf
+    expected = ranks_both_ways(scores, owner)
+    used = []
+    loop = ranking._compiled_counts
+    monkeypatch.setattr(ranking, "_compiled_counts", lambda *given: used.append(True) or loop(*given))
+    monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = ranks_both_ways(scores, owner)
+    assert used == [True]
+    assert [ranks.tolist() for ranks in found] == [ranks.tolist() for ranks in expected]
+
+
+@pytest.mark.parametrize("scores", [torch.rand(8, 4).T, torch.rand(4, 8).half()], ids=["turned", "half"])
+def test_what_the_loop_cannot_read_is_counted_by_tensors(
+    scores: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = np.arange(8, dtype=np.int64) // 2
+    expected = ranks_both_ways(scores, owner)
+    monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
+    monkeypatch.setattr(ranking, "_compiled_counts", lambda *_: pytest.fail("went to the loop"))
+    assert [r.tolist() for r in ranks_both_ways(scores, owner)] == [r.tolist() for r in expected]
+
+
+def test_without_numba_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
+    monkeypatch.setattr(ranking, "find_spec", lambda _: None)
+    monkeypatch.setattr(ranking, "_compiled_counts", lambda *_: pytest.fail("went to the loop"))
+    assert [r.tolist() for r in ranks_both_ways(torch.eye(3), torch.arange(3))] == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_a_constant_scorer_is_ranked_last() -> None:
@@ -83,16 +127,18 @@ def test_other_float_types(dtype: torch.dtype) -> None:
     assert text_to_image_ranks(scores, torch.arange(4)).tolist() == [0] * 4
 
 
-@pytest.mark.parametrize("place", [(0, 0), (3, 7), (2, 1)])
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("place", [(0, 0), (3, 7), (2, 1), (4, 7)])
 @pytest.mark.parametrize("rank", [image_to_text_ranks, text_to_image_ranks])
 def test_nan_is_refused_wherever_it_is(
-    rank: object, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    rank: object, place: tuple[int, int], compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "_BLOCK_CELLS", 8)
-    scores = torch.rand(4, 8)
+    monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0 if compiled else 1 << 40)
+    scores = torch.rand(5, 8)
     scores[place] = torch.nan
     with pytest.raises(UserError, match="holds NaN"):
-        rank(scores, torch.arange(8) // 2)  # type: ignore[operator]
+        rank(scores, torch.arange(8).clamp(max=4))  # type: ignore[operator]
 
 
 def test_a_read_only_array_is_taken() -> None:

@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, cast
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
 from torch.autograd.function import once_differentiable
 
 from robustcmr.transport import packed_scores, tiles, triton_support
@@ -22,10 +22,28 @@ _KEPT_BYTES = 128 << 20  # similarities kept for the way back; what is beyond is
 
 Backend = Literal["auto", "tensors", "torch_compile", "lanes", "triton"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _log = logging.getLogger(__name__)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _left_alone(function: F) -> F:
+    """A function that an outer ``torch.compile`` does not look into.
+
+    What sees to that is imported at the first call, as it takes longer to load than all else here.
+    """
+    disabled: list[Callable[..., Any]] = []
+
+    @wraps(function)
+    def run(*given: Any, **named: Any) -> Any:
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+        return disabled[0](*given, **named)
+
+    return cast(F, run)
+
+
+@_left_alone
 def pair_scores(
     left: Tensor,
     right: Tensor,
@@ -247,7 +265,11 @@ class _Compiler:
                 self._compiled[function] = torch.compile(function, dynamic=True)
             try:
                 return self._compiled[function](problem, *inputs)
-            except BackendCompilerFailed as error:
+            except Exception as error:
+                from torch._dynamo.exc import BackendCompilerFailed  # loaded by now
+
+                if not isinstance(error, BackendCompilerFailed):
+                    raise
                 self.broken = True
                 reason = " ".join(str(error).split())[:200]
                 _log.warning("torch.compile failed, so scoring runs uncompiled and slower: %s", reason)

@@ -67,9 +67,9 @@ def train(
         with processes.writer_first():  # who makes what the others find in the cache
             track = build_track(config)
         _check_fits(config, track)
-        track.place_training(accelerator.device)
         matchers = _prepare(config, track, accelerator, pretrained=True)
         arguments = track.method_arguments(matchers, accelerator.device)
+        track.place_training(accelerator.device)
     if not processes.is_writer():
         return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
     run.start(config.to_yaml(), describe_environment())
@@ -104,9 +104,9 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         if processes.is_writer():
             recover(run.checkpoint("last"))
     _check_fits(config, track)
-    track.place_training(accelerator.device)
     matchers = _prepare(config, track, accelerator, pretrained=not run.checkpoint("last").exists())
     arguments = track.method_arguments(matchers, accelerator.device)
+    track.place_training(accelerator.device)
     if not processes.is_writer():
         return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
     with _log_to(run.log):

@@ -79,7 +79,8 @@ def test_alone_nothing_is_changed():
 ARGUMENTS = [
     *("train", "--noise", "0.4", "--epochs", "3", "--batch-size", "48", "--device", "cpu"),
     *("--set", "data.n_train=40", "--set", "data.n_dev=12", "--set", "data.n_test=12"),
-    *("--set", "method.warmup_epochs=1", "--set", "method.agreement_epoch=1", "--set", "optim.milestones=[]"),
+    *("--set", "method.warmup_epochs=1", "--set", "method.warmup_extension=0"),
+    *("--set", "method.agreement_epoch=1", "--set", "optim.milestones=[]"),
 ]
 
 

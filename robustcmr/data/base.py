@@ -223,6 +223,11 @@ class PairsData(DataSet):
 class TrainingData(Protocol):
     """The training pairs as the trainer asks for them."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether all features are in memory or on the device, so that a batch waits for no disk."""
+        ...
+
     def __len__(self) -> int:
         """Number of pairs."""
         ...

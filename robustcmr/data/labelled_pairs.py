@@ -65,6 +65,11 @@ class TrainingLabels:
             torch.from_numpy(self.labels[pair_ids]),
         )
 
+    @property
+    def is_held(self) -> bool:
+        """Whether all vectors are in memory or on the device."""
+        return all(isinstance(store, HeldFeatures) for store in (self.images, self.texts))
+
     def placed(self, wish: Wish, half: bool, room: Room) -> TrainingLabels:
         """The same pairs, their vectors put where they were wished or fit best.
 

@@ -71,6 +71,11 @@ class TrainingPairs:
             torch.from_numpy(given[:, None] == given[None, :]),
         )
 
+    @property
+    def is_held(self) -> bool:
+        """Whether all features are in memory or on the device."""
+        return all(isinstance(store, HeldFeatures | None) for store in (self.images, self.text_vectors))
+
     def placed(self, wish: Wish, half: bool, room: Room) -> TrainingPairs:
         """The same pairs, their features put where they were wished or fit best.
 

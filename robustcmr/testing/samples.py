@@ -89,6 +89,9 @@ class Sample(ABC):
 
     spec: DataSpec
 
+    is_held = True
+    """Nothing is read from a disk."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of pairs."""

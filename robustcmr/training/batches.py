@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustcmr.data.base import TrainingData
 from robustcmr.errors import ConfigError
-from robustcmr.training.read_ahead import read_ahead
+from robustcmr.training.read_ahead import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import EpochPlan, IntArray, PairBatch
 
@@ -90,9 +90,9 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
         }
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
-        """Batches from a step on, read ahead by ``workers`` processes, or by a thread where there is none."""
+        """Batches from a step on, read ahead by ``workers`` processes, or from disk by a thread."""
         if workers == 0:
-            yield from read_ahead(self[step] for step in range(first, len(self)))
+            yield from batches_of(self._data, (self[step] for step in range(first, len(self))))
             return
         loader: DataLoader[Any] = DataLoader(
             self,

@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from robustcmr.data.base import TrainingData
+
 T = TypeVar("T")
 
 _PATIENCE = 0.1  # seconds between two looks whether anybody still waits
@@ -21,6 +23,21 @@ class _Made(Generic[T]):
 @dataclass(frozen=True)
 class _Ended:
     error: BaseException | None
+
+
+def batches_of(data: TrainingData, items: Iterable[T]) -> Generator[T, None, None]:
+    """What is made of training data, read ahead where it must be fetched from the disk.
+
+    What is held already is put together sooner than a second thread would take from the computing ones.
+
+    Args:
+        data: that the items are read from.
+        items: what to make.
+    """
+    if data.is_held:
+        yield from items
+    else:
+        yield from read_ahead(items)
 
 
 def read_ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcmr.data.base import TrainingData, WindowedData
 from robustcmr.evaluation.scoring import evaluation_mode
 from robustcmr.matchers.base import Matcher, pooled_vectors
-from robustcmr.training.read_ahead import read_ahead
+from robustcmr.training.read_ahead import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch
 
@@ -56,7 +56,7 @@ class TrainingSetScorer:
         with (
             evaluation_mode(matcher),
             torch.inference_mode(),
-            closing(read_ahead(self._shuffled_batches())) as batches,
+            closing(batches_of(self._data, self._shuffled_batches())) as batches,
         ):
             for ids, read in batches:
                 batch = read.to(self._device)
@@ -92,7 +92,7 @@ class TrainingSetScorer:
         with (
             evaluation_mode(matcher),
             torch.inference_mode(),
-            closing(read_ahead(self._data.batch(ids) for ids in rows)) as batches,
+            closing(batches_of(self._data, (self._data.batch(ids) for ids in rows))) as batches,
         ):
             for read in batches:
                 batch = read.to(self._device)

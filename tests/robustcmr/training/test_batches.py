@@ -24,6 +24,8 @@ class Pairs:
     def __len__(self) -> int:
         return self.n
 
+    is_held = False
+
     def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
         chance = 0.0 if generator is None else generator.random(len(pair_ids))
         features = torch.from_numpy(np.asarray(pair_ids + chance)).reshape(-1, 1, 1)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from robustcmr.training.read_ahead import read_ahead
+from robustcmr.training.read_ahead import batches_of, read_ahead
 
 
 def helpers() -> list[threading.Thread]:
@@ -58,3 +59,16 @@ def test_the_thread_ends_when_nobody_wants_more() -> None:
     assert helpers()
     items.close()
     assert not helpers()
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_thread_reads_only_what_is_on_the_disk(is_held):
+    makers = []
+
+    def make():
+        for item in range(3):
+            makers.append(threading.current_thread().name)
+            yield item
+
+    assert list(batches_of(SimpleNamespace(is_held=is_held), make())) == [0, 1, 2]
+    assert set(makers) == ({threading.current_thread().name} if is_held else {"read-ahead"})

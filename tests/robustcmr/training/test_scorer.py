@@ -178,6 +178,8 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    is_held = False
+
     def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
         assert generator is None, "what is encoded must not be augmented"
         batch = self.pairs.batch(pair_ids)

@@ -26,17 +26,24 @@ def recipe_path(given: str) -> Path:
     Raises:
         ConfigError: there is neither such a file nor such a recipe.
     """
+    found = file_or_shipped(given, recipe_folder())
+    if found is not None:
+        return found
+    names = recipe_names()
+    meant = did_you_mean(Path(given).stem, names)
+    raise ConfigError(
+        f"no configuration file {given} and no shipped recipe of that name{meant} "
+        f"(shipped: {', '.join(names)})"
+    )
+
+
+def file_or_shipped(given: str, folder: Path) -> Path | None:
+    """A file given as a path, or by its bare name in a folder of shipped ones; None if there is neither."""
     path = Path(given)
     if path.is_file():
         return path
-    shipped = recipe_folder() / f"{given.removesuffix('.yaml')}.yaml"
-    if "/" not in given and "\\" not in given and shipped.is_file():
-        return shipped
-    names = recipe_names()
-    raise ConfigError(
-        f"no configuration file {given} and no shipped recipe of that name{did_you_mean(path.stem, names)}"
-        f" (shipped: {', '.join(names)})"
-    )
+    shipped = folder / f"{given.removesuffix('.yaml')}.yaml"
+    return shipped if "/" not in given and "\\" not in given and shipped.is_file() else None
 
 
 def opening_comment(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
+from robustcmr.evaluation.ranking import ranks_both_ways
 from robustcmr.reporting.gallery import THUMB, Album, Answer, QueryCard
 from robustcmr.types import IntArray
 
@@ -64,7 +64,7 @@ def query_groups(
     """
     owner = torch.from_numpy(image_of_caption.copy())
     by_image, by_caption = leads_of(scores, owner)
-    ranks = image_to_text_ranks(scores, owner), text_to_image_ranks(scores, owner)
+    ranks = ranks_both_ways(scores, owner)
     texts_best, texts_worst = extremes(ranks[1], by_caption, count)
     images_best, images_worst = extremes(ranks[0], by_image, count)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustcmr.config.recipes import recipe_folder
+from robustcmr.config.recipes import file_or_shipped, recipe_folder
 from robustcmr.plugins import did_you_mean
 from robustcmr.sweeps.errors import SweepError
 
@@ -25,12 +25,10 @@ def sweep_path(given: str) -> Path:
     Raises:
         SweepError: there is neither such a file nor such a sweep.
     """
+    found = file_or_shipped(given, shipped_folder())
+    if found is not None:
+        return found
     path = Path(given)
-    if path.is_file():
-        return path
-    shipped = shipped_folder() / f"{given.removesuffix('.yaml')}.yaml"
-    if "/" not in given and "\\" not in given and shipped.is_file():
-        return shipped
     if path.is_dir():
         raise SweepError(
             f"{given} is a folder, expected a sweep file; go on with a sweep folder by "

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from robustcmr.transport.tiles import Problem
+from robustcmr.transport.tiles import Problem, add_product
 
 _LANES = 16
 _CELLS_OF_THREAD = 1 << 19  # 2 MiB of float32
@@ -175,8 +175,8 @@ def _gradients(
         if problem.corner is not None:
             _set_corners(packed, Z_bar, first, end, 0.0)
         S_bar, words = Z_bar.to(packed.left.dtype), packed.words(first, end)
-        _add_product(left_bar[group], S_bar.T, packed.right[words], problem)
-        _add_product(right_bar[words], S_bar, packed.left[group], problem)
+        add_product(left_bar[group], S_bar.T, packed.right[words], problem)
+        add_product(right_bar[words], S_bar, packed.left[group], problem)
     every_right = right_bar.new_zeros(m * W, D).index_copy_(0, packed.places, right_bar)
     every_b = b_bar.new_zeros(m * W).index_copy_(0, packed.places, b_bar.sum(1))
     return (
@@ -207,14 +207,6 @@ def _set_corners(packed: Packed, Z: Tensor, first: int, end: int, value: float) 
     """Write the cells of the last left fragment with the last word, of right sets that end in a bin."""
     last = packed.offsets[first + 1 : end + 1] - 1 - packed.offsets[first]
     Z[torch.from_numpy(last[packed.bins[first:end] > 0]), -_LANES:] = value
-
-
-def _add_product(total: Tensor, gradient: Tensor, other: Tensor, problem: Problem) -> None:
-    """Add gradient @ other over the smoothing: (x, D) += (x, y) by (y, D)."""
-    if total.dtype == other.dtype:
-        total.addmm_(gradient, other, alpha=1.0 / problem.smoothing)
-    else:
-        total.add_(gradient @ other, alpha=1.0 / problem.smoothing)
 
 
 def _given(

@@ -205,8 +205,8 @@ class _PairScores(torch.autograd.Function):
             a_bar[i] += tile_a.view(s, t, R).sum(0)
             b_bar[j] += tile_b.view(s, t, W).sum(1)
             S_bar = Z_bar.view(t * R, s * W).to(left.dtype)
-            _add_product(left_bar[i], S_bar, right[j], problem)
-            _add_product(right_bar[j], S_bar.T, left[i], problem)
+            tiles.add_product(left_bar[i], S_bar, right[j], problem)
+            tiles.add_product(right_bar[j], S_bar.T, left[i], problem)
         return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar, None, None, None
 
 
@@ -241,15 +241,6 @@ def _spread(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of the pairs of a tile: (t, R), (s, W) -> (s t, R), (s t, W)."""
     t, s = len(a), len(b)
     return a.expand(s, -1, -1).flatten(0, 1), b.unsqueeze(1).expand(-1, t, -1).flatten(0, 1)
-
-
-def _add_product(total: Tensor, gradient: Tensor, other: Tensor, problem: Problem) -> None:
-    """Add gradient @ other over the smoothing: (x, L, D) += (x L, y) by (y, D)."""
-    flat, other = total.view(-1, total.shape[-1]), other.reshape(-1, other.shape[-1])
-    if flat.dtype == other.dtype:
-        flat.addmm_(gradient, other, alpha=1.0 / problem.smoothing)
-    else:
-        flat.add_(gradient @ other, alpha=1.0 / problem.smoothing)
 
 
 class _Compiler:

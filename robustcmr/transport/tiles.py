@@ -222,3 +222,12 @@ def _outer_products(
         return total
     total = torch.bmm(u.unsqueeze(-1), v.unsqueeze(-2)).mul_(Z)
     return total.baddbmm_(torch.stack(left, 1).transpose(1, 2), torch.stack(right, 1))
+
+
+def add_product(total: Tensor, gradient: Tensor, other: Tensor, problem: Problem) -> None:
+    """Add gradient @ other over the smoothing: (x, L, D), or (x L, D) flat, += (x L, y) by (y, D)."""
+    flat, other = total.view(-1, total.shape[-1]), other.reshape(-1, other.shape[-1])
+    if flat.dtype == other.dtype:
+        flat.addmm_(gradient, other, alpha=1.0 / problem.smoothing)
+    else:
+        flat.add_(gradient @ other, alpha=1.0 / problem.smoothing)

@@ -37,8 +37,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustcmr.transport.pairwise import _add_product, _PairScores, _tiling
-from robustcmr.transport.tiles import Problem
+from robustcmr.transport.pairwise import _PairScores, _tiling
+from robustcmr.transport.tiles import Problem, add_product
 from robustcmr.transport.triton_support import Attempt, power_of_two
 
 TILE_CELLS = 1 << 23  # cells of a block of the way back
@@ -170,8 +170,8 @@ def _gradients(
             )  # fmt: skip
         a_bar[i] += a_part.sum(0)
         b_bar[j] += b_part.sum(0)
-        _add_product(left_bar[i], Z_bar, right[j], problem)
-        _add_product(right_bar[j], Z_bar.T, left[i], problem)
+        add_product(left_bar[i], Z_bar, right[j], problem)
+        add_product(right_bar[j], Z_bar.T, left[i], problem)
     return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar
 
 

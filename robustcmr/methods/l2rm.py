@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,13 @@ from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.methods.teacher import Teacher
 from robustcmr.options import Options
-from robustcmr.selection import batch_cross_entropy, batch_hinge, divide, divide_by_reference
+from robustcmr.selection import (
+    at_noise_rate,
+    batch_cross_entropy,
+    batch_hinge,
+    divide,
+    divide_by_reference,
+)
 from robustcmr.types import Division, EpochPlan, PairBatch, Rematch, StepResult
 
 _LEAST_WEIGHT = 1e-3
@@ -55,10 +62,11 @@ class L2RM(Method):
 
     Departures from the paper, each with its option: no dummy points (``solver``); targets weighted by mass
     (``weighting``); a cost network of any size with a contrast (``cost``); cross entropies divided by how
-    much they resemble those of pairs mismatched on purpose (``mixture``); soft weights (``clean_weights``);
-    one mixed batch in place of two (``streams``); InfoNCE in place of the hardest negatives
-    (``clean_loss``); the teacher (``teacher_decay``, ``agreement``); a warm-up that lasts longer where the
-    matcher cannot yet tell pairs apart (``warmup_extension``). ``legacy: true`` is the released recipe.
+    much they resemble those of pairs mismatched on purpose (``mixture``); soft weights (``clean_weights``),
+    lenient where most pairs are wrong (``most_wrong``); one mixed batch in place of two (``streams``);
+    InfoNCE in place of the hardest negatives (``clean_loss``); the teacher (``teacher_decay``,
+    ``agreement``); a warm-up that lasts longer where the matcher cannot yet tell pairs apart
+    (``warmup_extension``). ``legacy: true`` is the released recipe.
 
     References:
         Han et al., Learning to Rematch Mismatched Pairs for Robust Cross-Modal Retrieval, CVPR 2024.
@@ -107,12 +115,24 @@ class L2RM(Method):
         self.warming_up = self.warming_up and self._knows_too_little(division)
         if self.warming_up:
             return EpochPlan({"all": ids}, metrics, division)
-        self.clean_probability = torch.from_numpy(division.clean_probability).float()
-        self.is_clean = torch.from_numpy(division.is_clean)
+        belief = self._lenient(division)
+        is_clean = belief > division.threshold
+        self.clean_probability, self.is_clean = torch.from_numpy(belief).float(), torch.from_numpy(is_clean)
         streams = {"all": ids}
         if self.config.streams == "split":
-            streams = {"clean": ids[division.is_clean], "noisy": ids[~division.is_clean]}
+            streams = {"clean": ids[is_clean], "noisy": ids[~is_clean]}
         return EpochPlan(streams, metrics, division)
+
+    def _lenient(self, division: Division) -> npt.NDArray[np.float64]:
+        """(N,) probability of being clean that training goes by.
+
+        Where most pairs are wrong, hardly one would be believed as long as right ones are hard to tell, and
+        the matcher would learn from those few alone.
+        """
+        rate, most = division.noise_rate, self.config.most_wrong
+        if rate is None or rate <= most:
+            return division.clean_probability
+        return at_noise_rate(division.clean_probability, rate, most)
 
     def _knows_too_little(self, division: Division) -> bool:
         """Whether the matcher has learned too little to divide by: at first all pairs look mismatched to it.

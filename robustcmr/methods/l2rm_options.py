@@ -18,6 +18,7 @@ RELEASED = MappingProxyType(
         "agreement": 0.0,
         "mixture": "beta",
         "always_divide": True,
+        "most_wrong": 1.0,
         "streams": "split",
         "clean_loss": "hinge",
         "clean_weights": "equal",
@@ -82,6 +83,13 @@ class L2RMOptions(Options):
     threshold: float = Field(0.5, gt=0.0, lt=1.0, description="clean means a posterior above it")
     always_divide: bool = Field(
         False, description="divide even where two groups are not believed (beta, gaussian)"
+    )
+    most_wrong: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="share of wrong pairs that training assumes at most when it weighs the evidence of each; "
+        "1 assumes what was estimated",
     )
     # steps
     streams: Literal["mixed", "split"] = Field(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from robustcmr.selection.anchored_mixture import SHIFT, fit_anchored_mixture
+from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, shift_of_upper_part
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
 from robustcmr.selection.density import fitted_density
 from robustcmr.selection.gaussian_mixture import fit_gaussian, fit_gaussian_mixture
@@ -131,10 +131,13 @@ def divide_by_reference(
     """Divide pairs by how much their evidence resembles that of pairs mismatched on purpose.
 
     Works on log(1 + evidence), where the evidence of mismatched pairs is nearly normal. The noisy group is
-    known from the reference; only the clean one and the shares are fitted. Where the noisy share cannot be
-    told from none, or the clean one from none, nothing is divided and every pair counts as clean. As clean
-    evidence is not quite normal, the fit may take its upper tail for a noisy group; so pairs are also counted
-    above the middle of the noisy group, where half of it must lie.
+    known from the reference but for how far training has moved it; that, the clean group and the shares are
+    fitted. How far is found twice, from all pairs and from those above the rest; clean pairs can make either
+    too large, so the smaller counts.
+
+    Where the noisy share cannot be told from none, or the clean one from none, nothing is divided and every
+    pair counts as clean. As clean evidence is not quite normal, the fit may take its upper tail for a noisy
+    group; so pairs are also counted above the middle of the noisy group, where half of it must lie.
 
     Args:
         evidence: (N,) finite and >= 0, high where a pair looks wrong, such as cross entropies.
@@ -142,8 +145,8 @@ def divide_by_reference(
         threshold: least probability of being clean, in (0, 1).
 
     Returns:
-        The division, in the order of the evidence. Its interval holds the sampling error and what shifting
-        the reference between none and twice ``SHIFT`` does to the estimate.
+        The division, in the order of the evidence. Its interval holds the sampling error and what it does
+        to the estimate to hold the reference where it is, or a little further off than fitted.
 
     Raises:
         ValueError: ``evidence`` is empty or no vector, negative, or the threshold out of range.
@@ -166,10 +169,14 @@ def divide_by_reference(
     values, known = np.log1p(given), np.log1p(known)
     if known.std() < _LEAST_SPREAD:
         return _all_clean(given, threshold, "mismatched pairs all have the same evidence")
-    fits = [fit_anchored_mixture(values, known, shift) for shift in (0.0, SHIFT, 2 * SHIFT)]
-    rates = [noise_rate(mixture, values) for mixture in fits]
-    mixture, low, high = fits[1], min(rate.low for rate in rates), max(rate.high for rate in rates)
-    rate, most = rates[1].rate, _most_noisy(values, float(np.median(known)) - SHIFT * float(known.std()))
+    least = SHIFTS[0]
+    shift = max(least, min(fit_anchored_mixture(values, known).shift, shift_of_upper_part(values, known)))
+    fits = {at: fit_anchored_mixture(values, known, (at, at)) for at in {0.0, least, shift, shift + least}}
+    rates = {at: noise_rate(fit, values) for at, fit in fits.items()}
+    # whether there are two groups is asked of a reference that has hardly moved: one that may move fits the
+    # upper tail of clean pairs too
+    rate, low = rates[least].rate, min(rates[0.0].low, rates[least].low)
+    most = _most_noisy(values, float(np.median(known)) - least * float(known.std()))
     found = "of the pairs look like pairs mismatched on purpose"
     if rate < LEAST_SHARE and most == 1:
         rate = most  # all lie above the reference, and a very wide clean component took them
@@ -179,6 +186,8 @@ def divide_by_reference(
     if min(rate, most) < LEAST_SHARE or low < LEAST_SHARE / 10:
         reason = f"one group: about {min(rate, most):.1%} {found}, which cannot be told from none"
         return _all_clean(given, threshold, reason)
+    mixture, rate = fits[shift], rates[shift].rate
+    low, high = min(each.low for each in rates.values()), max(each.high for each in rates.values())
     probability = low_posterior(mixture, values)
     return Division(
         probability,

@@ -60,3 +60,25 @@ def noise_rate(mixture: Mixture, values: Values, confidence: float = 0.95) -> No
     error = float(np.sqrt(max(inverse[0, 0], 0.0)) / scale[0])
     reach = float(ndtri(0.5 + confidence / 2)) * error
     return NoiseRate(share, float(expit(logit(share) - reach)), float(expit(logit(share) + reach)))
+
+
+def at_noise_rate(clean_probability: Values, rate: float, other: float) -> Values:
+    """What probabilities of being clean would be, were another share of all pairs noisy.
+
+    The evidence weighs as before; only the odds before it is seen are others.
+
+    Args:
+        clean_probability: (N,) in [0, 1], found where a share ``rate`` was noisy.
+        rate: that share, in (0, 1).
+        other: the other share, in (0, 1).
+
+    Returns:
+        (N,) in [0, 1].
+
+    Raises:
+        ValueError: a share lies outside (0, 1).
+    """
+    if not (0 < rate < 1 and 0 < other < 1):
+        raise ValueError(f"shares must lie between 0 and 1, got {rate} and {other}")
+    clean = clean_probability * (1 - other) / (1 - rate)
+    return np.asarray(clean / (clean + (1 - clean_probability) * other / rate))

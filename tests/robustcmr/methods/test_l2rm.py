@@ -616,6 +616,32 @@ def test_the_longer_warm_up_ends(epoch, options):
     assert not method.warming_up
 
 
+@pytest.mark.parametrize("streams", ["mixed", "split"])
+@pytest.mark.parametrize("most", [0.3, 0.5, 1.0])
+def test_training_assumes_no_more_wrong_pairs_than_it_is_told(most, streams):
+    """Bayes by hand, at the densities that the division found."""
+    rng = np.random.default_rng(0)
+    values = np.where(np.arange(400) < 320, rng.normal(1.9, 0.4, 400), rng.normal(0.9, 0.4, 400))
+    own = np.expm1(np.abs(values))
+    scorer = FakeScorer(np.stack([own, np.expm1(np.abs(rng.normal(2.0, 0.4, 400)))], axis=1))
+    method = planner(400, most_wrong=most, unclear=1.0, streams=streams)
+    plan = method.plan_epoch(9, scorer)
+    rate, honest = plan.belief.noise_rate, plan.belief.clean_probability
+    assert 0.6 < rate < 0.95
+    ratio = honest / (1 - honest) * rate / (1 - rate)  # of the densities, clean over wrong
+    share = min(rate, most)
+    expected = ratio * (1 - share) / (ratio * (1 - share) + share)
+    torch.testing.assert_close(
+        method.clean_probability, torch.from_numpy(expected).float(), atol=1e-5, rtol=1e-4
+    )
+    np.testing.assert_array_equal(method.is_clean.numpy(), expected > 0.5)
+    assert plan.metrics["suspected"] == pytest.approx((honest <= 0.5).mean())  # what is reported stays honest
+    if most < 1:
+        assert method.is_clean.sum() > plan.belief.is_clean.sum()
+    if streams == "split":
+        assert plan.streams["clean"].tolist() == np.flatnonzero(expected > 0.5).tolist()
+
+
 def test_as_released_the_warm_up_never_lasts_longer():
     assert planner(legacy=True).config.warmup_extension == 0
 
@@ -664,7 +690,7 @@ def test_nothing_suspected(streams):
 @pytest.mark.parametrize("options", [{"streams": "mixed"}, {"streams": "split"}, {"legacy": True}], ids=str)
 def test_everything_suspected(options, monkeypatch):
     none = np.zeros(N)
-    all_bad = Division(none + 0.1, 0.5, none > 1, none, True, "", 1.0, (0.9, 1.0))
+    all_bad = Division(none + 1e-4, 0.5, none > 1, none, True, "", 0.99, (0.9, 1.0))
     method = planner(N, **options)
     monkeypatch.setattr(method, "believe", lambda scorer: all_bad)
     plan = method.plan_epoch(9, unasked)

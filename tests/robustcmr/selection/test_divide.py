@@ -8,7 +8,7 @@ import torch
 
 from robustcmr.errors import TrainingDivergedError
 from robustcmr.selection import batch_cross_entropy, divide, divide_by_reference
-from robustcmr.selection.anchored_mixture import SHIFT, fit_anchored_mixture
+from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, shift_of_upper_part
 from robustcmr.selection.divide import LEAST_SHARE
 from robustcmr.selection.mixture import low_posterior
 from robustcmr.selection.noise_rate import noise_rate
@@ -166,11 +166,11 @@ REASON = re.compile(
 )
 
 
-def logarithmic(share, seed=0, n=3000, clean=(0.6, 0.3), noisy=(2.0, 0.35)):
+def logarithmic(share, seed=0, n=3000, clean=(0.6, 0.3), noisy=(2.0, 0.35), moved=0.1):
     """Evidence, reference and which pairs are noisy; all normal in log(1 + evidence)."""
     rng = np.random.default_rng(seed)
     wrong = rng.random(n) < share
-    values = np.where(wrong, rng.normal(noisy[0] - 0.1 * noisy[1], noisy[1], n), rng.normal(*clean, n))
+    values = np.where(wrong, rng.normal(noisy[0] - moved * noisy[1], noisy[1], n), rng.normal(*clean, n))
     return np.expm1(np.abs(values)), np.expm1(np.abs(rng.normal(*noisy, n))), wrong
 
 
@@ -265,23 +265,41 @@ def test_a_tail_of_the_clean_group_is_no_noise():
     assert divide_by_reference(evidence[:1600], reference).bimodal
 
 
-def fits_at_three_shifts(evidence, reference):
+def shifts_and_rates(evidence, reference):
+    """The shift that counts, and the rate at each of those tried."""
     values, known = np.log1p(evidence), np.log1p(reference)
-    fits = [fit_anchored_mixture(values, known, shift) for shift in (0.0, SHIFT, 2 * SHIFT)]
-    return fits, [noise_rate(fit, values) for fit in fits], values
+    shift = min(fit_anchored_mixture(values, known).shift, shift_of_upper_part(values, known))
+    shift = max(SHIFTS[0], shift)
+    tried = sorted({0.0, SHIFTS[0], shift, shift + SHIFTS[0]})
+    fits = {at: fit_anchored_mixture(values, known, (at, at)) for at in tried}
+    return shift, fits, {at: noise_rate(fit, values) for at, fit in fits.items()}
 
 
-def test_the_middle_shift_decides_and_the_others_widen_the_interval():
-    evidence, reference, _ = logarithmic(0.4, clean=(1.0, 0.3))
-    fits, rates, values = fits_at_three_shifts(evidence, reference)
+@pytest.mark.parametrize("moved", [0.1, 0.4, 0.8])
+def test_the_fitted_shift_decides_and_the_others_widen_the_interval(moved):
+    evidence, reference, wrong = logarithmic(0.4, n=10_000, moved=moved)
+    shift, fits, rates = shifts_and_rates(evidence, reference)
+    assert shift == pytest.approx(moved, abs=0.1)
     division = divide_by_reference(evidence, reference)
-    assert division.noise_rate == pytest.approx(fits[1].weights[1])
-    np.testing.assert_allclose(division.clean_probability, low_posterior(fits[1], values))
+    assert division.noise_rate == pytest.approx(fits[shift].weights[1])
+    assert division.noise_rate == pytest.approx(wrong.mean(), abs=0.02)
+    np.testing.assert_allclose(
+        division.clean_probability, low_posterior(fits[shift], np.log1p(evidence)), atol=1e-12
+    )
     low, high = division.noise_interval
-    assert low == pytest.approx(min(rate.low for rate in rates))
-    assert high == pytest.approx(max(rate.high for rate in rates))
-    assert low < rates[1].low - 0.005
-    assert high > rates[1].high + 0.005
+    assert low == pytest.approx(min(rate.low for rate in rates.values()))
+    assert high == pytest.approx(max(rate.high for rate in rates.values()))
+    assert low < rates[shift].low - 0.001
+    assert high > rates[shift].high + 0.001
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_pairs_learned_by_heart_are_counted(share):
+    """Held where the reference is, a group that has moved this far would be counted by half or less."""
+    evidence, reference, wrong = logarithmic(share, clean=(0.7, 0.4), moved=0.9)
+    assert divide_by_reference(evidence, reference).noise_rate == pytest.approx(wrong.mean(), abs=0.05)
+    held = fit_anchored_mixture(np.log1p(evidence), np.log1p(reference), (0.1, 0.1))
+    assert held.weights[1] < wrong.mean() - 0.05
 
 
 def test_an_estimate_that_might_as_well_be_none_divides_nothing():
@@ -296,9 +314,9 @@ def test_an_estimate_that_might_as_well_be_none_divides_nothing():
             )
         )
     )
-    _, rates, _ = fits_at_three_shifts(evidence, KNOWN)
-    assert rates[1].rate > 0.05
-    assert min(rate.low for rate in rates) < 0.001
+    _, _, rates = shifts_and_rates(evidence, KNOWN)
+    assert rates[SHIFTS[0]].rate > 0.05
+    assert min(rate.low for rate in rates.values()) < 0.001
     division = divide_by_reference(evidence, KNOWN)
     assert division.reason.startswith("one group: about 7.2% of the pairs look like")
     assert division.reason.endswith("which cannot be told from none")

@@ -5,7 +5,7 @@ import pytest
 
 from robustcmr.selection.beta_mixture import fit_beta_mixture
 from robustcmr.selection.gaussian_mixture import fit_gaussian_mixture
-from robustcmr.selection.noise_rate import noise_rate
+from robustcmr.selection.noise_rate import at_noise_rate, noise_rate
 
 
 def beta_values(rng, n, share):
@@ -59,3 +59,12 @@ def test_bad_confidence(confidence):
     values = np.array([0.1, 0.2, 0.8])
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
         noise_rate(fit_gaussian_mixture(values), values, confidence)
+
+
+def test_another_rate_changes_the_odds_alone():
+    found = at_noise_rate(np.array([0.0, 0.2, 0.5, 1.0]), 0.8, 0.5)
+    np.testing.assert_allclose(found, [0.0, 0.5, 0.8, 1.0])  # odds 1/4 -> 1, 1 -> 4
+    np.testing.assert_allclose(at_noise_rate(found, 0.5, 0.8), [0.0, 0.2, 0.5, 1.0])
+    for rate, other in ((0.0, 0.5), (0.5, 1.0), (1.0, 0.5)):
+        with pytest.raises(ValueError, match="shares must lie between 0 and 1"):
+            at_noise_rate(found, rate, other)

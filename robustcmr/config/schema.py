@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from robustcmr.device_names import EXPECTED, is_device_name
 from robustcmr.options import Options
 
 
@@ -137,11 +138,8 @@ class TrainingOptions(Options):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        kind, _, number = value.partition(":")
-        if kind not in {"auto", "cpu", "cuda", "mps"} or (
-            number and not (kind == "cuda" and number.isdigit())
-        ):
-            raise ValueError(f"unknown device '{value}', expected auto, cpu, cuda, cuda:N or mps")
+        if not is_device_name(value):
+            raise ValueError(f"unknown device '{value}', expected {EXPECTED}")
         return value
 
 

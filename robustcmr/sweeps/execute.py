@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_text
+from robustcmr.signals import SignalWatch
 from robustcmr.sweeps import locks
 from robustcmr.sweeps.display import Board, Display, ended_line
 from robustcmr.sweeps.errors import SweepError, listed
@@ -53,25 +52,13 @@ class Outcome:
     signal_number: int | None
 
 
-class StopSignals:
+class StopSignals(SignalWatch):
     """A context in which SIGINT, SIGTERM and SIGHUP are counted in place of ending this process."""
 
     def __init__(self) -> None:
+        super().__init__((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         self.number: int | None = None
         self.count = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.number = number

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from robustcmr.device_names import EXPECTED, is_device_name
 from robustcmr.errors import DeviceError
 
 
@@ -20,8 +21,10 @@ def check_device(device: str, precision: str) -> None:
         precision: ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        DeviceError: it is not available here.
+        DeviceError: it is not available here, or no such device exists.
     """
+    if not is_device_name(device):
+        raise DeviceError(f"unknown device '{device}', expected {EXPECTED}")
     kind, _, number = device.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(

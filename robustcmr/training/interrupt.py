@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
+from robustcmr.signals import SignalWatch
 from robustcmr.training import processes
 
 
@@ -22,27 +21,15 @@ class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
         self.signal_number = signal_number
 
 
-class StopRequest:
+class StopRequest(SignalWatch):
     """A context in which SIGINT and SIGTERM set a flag; a second SIGINT interrupts at once.
 
     Of several processes, all stop at the same place when one of them is asked to.
     """
 
     def __init__(self) -> None:
+        super().__init__((signal.SIGINT, signal.SIGTERM))
         self.signal_number: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # Python handles signals there alone
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.signal_number is not None and number == signal.SIGINT:

@@ -60,6 +60,14 @@ def test_no_gpu(device: str) -> None:
         check_device(device, "fp32")
 
 
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "cpu:0", ""])
+def test_a_device_that_does_not_exist(device: str) -> None:
+    with pytest.raises(
+        DeviceError, match=f"unknown device '{device}', expected auto, cpu, cuda, cuda:N or mps"
+    ):
+        build_accelerator(device, "fp32")
+
+
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

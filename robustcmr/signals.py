@@ -1,0 +1,38 @@
+"""Signals handled by us for a while, and as before afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class SignalWatch:
+    """A context in which signals come to :meth:`_note`.
+
+    Python handles signals in the main thread alone; elsewhere nothing changes.
+
+    Args:
+        numbers: the signals.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._numbers = tuple(numbers)
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in self._numbers:
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        raise NotImplementedError

@@ -47,6 +47,7 @@ ABLATION = {
     "no teacher": {"agreement": "0", "teacher_decay": "null"},
     "Beta mixture of hinges": {"mixture": "beta"},
     "hard weights": {"clean_weights": "equal"},
+    "believed as estimated": {"most_wrong": "1"},
     "two batches": {"streams": "split"},
     "hardest hinge on clean pairs": {"clean_loss": "hinge"},
     "warm-up 2 epochs": {"warmup_epochs": "2"},

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class SignalWatch:
+class SignalWatch(ABC):
     """A context in which signals come to :meth:`_note`.
 
     Python handles signals in the main thread alone; elsewhere nothing changes.
@@ -34,5 +35,6 @@ class SignalWatch:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @abstractmethod
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        raise NotImplementedError
+        """Take note of a signal, between two instructions of the main thread."""

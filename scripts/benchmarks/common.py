@@ -102,6 +102,14 @@ def benchmark_parser(doc: str | None, csv_name: str, devices: bool = False) -> a
     return parser
 
 
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of a command line made by :func:`benchmark_parser`, torch told how many threads to take."""
+    options = parser.parse_args()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return options
+
+
 def machine_description() -> dict[str, str]:
     """Processor, cores, accelerator and library versions, as CSV columns."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -244,3 +252,10 @@ def print_headlines(rows: Sequence[Mapping[str, object]]) -> None:
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Print the comparisons among some rows, write all of them as CSV, and say where."""
+    print_headlines(rows)
+    write_rows(path, rows)
+    print(f"written to {path}")

@@ -26,9 +26,9 @@ from common import (
     benchmark_parser,
     headline,
     machine_description,
-    print_headlines,
+    parsed,
+    publish,
     stopwatch,
-    write_rows,
 )
 from random_pairs import add_sizes, settings, write_folder
 from released import released_formula
@@ -105,15 +105,11 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--held", type=int, default=8, help="batches held for the bare scores")
     parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     logging.getLogger("robustcmr").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         rows = [measure(options, Path(place))]
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

@@ -26,6 +26,7 @@ from common import (
     headline,
     machine_description,
     memory_floor,
+    parsed,
     print_headlines,
     sum_of_floors,
     write_rows,
@@ -124,9 +125,7 @@ def main() -> int:
     parser.add_argument("--store", choices=("auto", "disk", "memory", "device"), default="auto")
     parser.add_argument("--half", action="store_true", help="hold features in half precision")
     parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
-    asked = parser.parse_args()
-    if asked.threads is not None:
-        torch.set_num_threads(asked.threads)
+    asked = parsed(parser)
     itemsize = np.dtype(asked.dtype).itemsize
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         write_folder(Path(folder), asked.pairs, asked.width, asked.dtype)

@@ -28,10 +28,10 @@ from common import (
     benchmark_parser,
     headline,
     machine_description,
-    print_headlines,
+    parsed,
+    publish,
     stopwatch,
     timed,
-    write_rows,
 )
 from released import released_scores
 from torch import Tensor
@@ -200,16 +200,12 @@ def main() -> int:
         "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory too"
     )
     parser.add_argument("--child", nargs=2, metavar=("VARIANT", "DIM"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     if options.child is not None:
         print(peak_memory(options, options.child[0], int(options.child[1])))
         return 0
     rows = [row for dim in options.dim for row in measured(options, dim)]
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     if max(float(str(row["score_difference"])) for row in rows) > 1e-5:
         sys.exit("the scores differ by more than 1e-5")
     return 0

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from common import (
     Floor,
     benchmark_parser,
     headline,
     machine_description,
+    parsed,
     print_headlines,
     stopwatch,
     write_rows,
@@ -180,9 +180,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to put the file; by default the temporary folder")
-    asked = parser.parse_args()
-    if asked.threads is not None:
-        torch.set_num_threads(asked.threads)
+    asked = parsed(parser)
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         path = Path(folder) / "train_ims.npy"

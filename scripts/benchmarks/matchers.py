@@ -31,8 +31,7 @@ from common import (
     benchmark_parser,
     headline,
     machine_description,
-    print_headlines,
-    write_rows,
+    publish,
 )
 from torch import Tensor
 from torch.nn import functional as F
@@ -131,9 +130,7 @@ def main() -> None:
             f"{row['peak_mebibytes']!s:>8} MiB  scores differ by "
             f"{row['score_difference']}, gradients by {row['gradient_difference']}"
         )
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     if max(float(str(row["score_difference"])) for row in rows) > 1e-5:
         sys.exit("the scores differ by more than 1e-5")
 

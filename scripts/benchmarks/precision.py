@@ -25,8 +25,8 @@ from common import (
     benchmark_parser,
     headline,
     machine_description,
-    print_headlines,
-    write_rows,
+    parsed,
+    publish,
 )
 from random_pairs import add_sizes, settings, write_folder
 from rich.console import Console
@@ -125,16 +125,12 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=4, help="of the training on scenes")
     parser.add_argument("--scenes", type=int, default=1500, help="scenes to train on")
     parser.add_argument("--seeds", type=int, default=2)
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     logging.getLogger("robustcmr").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as place:
         details = {"device": options.device, **machine_description()}
         rows = [{**row, **details} for row in measured(options, Path(place))]
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

@@ -24,8 +24,7 @@ from common import (
     cores,
     headline,
     machine_description,
-    print_headlines,
-    write_rows,
+    publish,
 )
 
 
@@ -89,9 +88,7 @@ def main() -> int:
             **machine_description(),
         }
         rows.append({**front, **details})
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

@@ -18,10 +18,10 @@ from common import (
     headline,
     machine_description,
     memory_floor,
-    print_headlines,
+    parsed,
+    publish,
     stopwatch,
     timed,
-    write_rows,
 )
 
 from robustcmr.evaluation.ranking import ranks_both_ways
@@ -65,9 +65,7 @@ def main() -> int:
     parser = benchmark_parser(__doc__, "recall.csv")
     parser.add_argument("--images", type=int, default=5000, help="with five captions each")
     parser.add_argument("--repeats", type=int, default=9, help="of ours; the loop is run once")
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     n_images, n_captions = options.images, options.images * CAPTIONS_PER_IMAGE
     array = tie_free_scores(n_images, n_captions)
     scores, owner = torch.from_numpy(array), torch.arange(n_captions) // CAPTIONS_PER_IMAGE
@@ -99,9 +97,7 @@ def main() -> int:
             **machine_description(),
         }
     )
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

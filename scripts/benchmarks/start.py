@@ -22,9 +22,8 @@ from common import (
     benchmark_parser,
     headline,
     machine_description,
-    print_headlines,
+    publish,
     stopwatch,
-    write_rows,
 )
 
 WANTED_SECONDS = 0.5
@@ -72,9 +71,7 @@ def main() -> int:
             )
             wanted = {"wanted_seconds": WANTED_SECONDS if "--help" in name else ""}
             rows.append({**front, **wanted, "repeats": options.repeats, **machine_description()})
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

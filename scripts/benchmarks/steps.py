@@ -35,10 +35,10 @@ from common import (
     headline,
     machine_description,
     memory_floor,
-    print_headlines,
+    parsed,
+    publish,
     sum_of_floors,
     wait_for_device,
-    write_rows,
 )
 from random_pairs import add_sizes, settings, write_folder
 from released import released_formula
@@ -315,14 +315,10 @@ def main() -> int:
     add_sizes(parser, 1920)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     logging.getLogger("robustcmr").setLevel(logging.WARNING)
     rows = measure(options)
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    print(f"written to {options.output}")
+    publish(rows, options.output)
     return 0
 
 

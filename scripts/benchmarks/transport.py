@@ -34,9 +34,8 @@ from common import (
     headline,
     machine_description,
     memory_floor,
-    print_headlines,
+    publish,
     timed,
-    write_rows,
 )
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -261,9 +260,7 @@ def main() -> int:
                 for n in options.sizes:
                     rows += measure(kind, n, 1, epsilon, options)
                 rows += measure(kind, min(options.sizes), options.batch, epsilon, options)
-    print_headlines(rows)
-    write_rows(options.output, rows)
-    sys.stdout.write(f"written to {options.output}\n")
+    publish(rows, options.output)
     return 0
 
 

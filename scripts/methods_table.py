@@ -48,6 +48,7 @@ ABLATION = {
     "Beta mixture of hinges": {"mixture": "beta"},
     "hard weights": {"clean_weights": "equal"},
     "believed as estimated": {"most_wrong": "1"},
+    "one batch": {"streams": "mixed"},
     "two batches": {"streams": "split"},
     "hardest hinge on clean pairs": {"clean_loss": "hinge"},
     "warm-up 2 epochs": {"warmup_epochs": "2"},

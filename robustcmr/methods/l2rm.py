@@ -63,7 +63,8 @@ class L2RM(Method):
     Departures from the paper, each with its option: no dummy points (``solver``); targets weighted by mass
     (``weighting``); a cost network of any size with a contrast (``cost``); cross entropies divided by how
     much they resemble those of pairs mismatched on purpose (``mixture``); soft weights (``clean_weights``),
-    lenient where most pairs are wrong (``most_wrong``); one mixed batch in place of two (``streams``);
+    lenient where most pairs are wrong (``most_wrong``); one mixed batch in place of two, as long as it holds
+    enough pairs that are believed (``streams``);
     InfoNCE in place of the hardest negatives (``clean_loss``); the teacher (``teacher_decay``,
     ``agreement``); a warm-up that lasts longer where the matcher cannot yet tell pairs apart
     (``warmup_extension``). ``legacy: true`` is the released recipe.
@@ -119,9 +120,19 @@ class L2RM(Method):
         is_clean = belief > division.threshold
         self.clean_probability, self.is_clean = torch.from_numpy(belief).float(), torch.from_numpy(is_clean)
         streams = {"all": ids}
-        if self.config.streams == "split":
+        if self._splits(division):
             streams = {"clean": ids[is_clean], "noisy": ids[~is_clean]}
         return EpochPlan(streams, metrics, division)
+
+    def _splits(self, division: Division) -> bool:
+        """Whether believed and suspected pairs come in batches of their own this epoch.
+
+        A mixed batch teaches more, as its suspected pairs are negatives too; but where most pairs are wrong
+        it holds few that are believed, and full batches of those, visited more often, teach more.
+        """
+        if self.config.streams == "auto":
+            return division.noise_rate is not None and division.noise_rate > self.config.split_above
+        return self.config.streams == "split"
 
     def _lenient(self, division: Division) -> npt.NDArray[np.float64]:
         """(N,) probability of being clean that training goes by.
@@ -162,7 +173,8 @@ class L2RM(Method):
             self.teacher.follow(self.matcher)
         if self.warming_up:
             return self._warm_up(batches["all"])
-        parts = [self._learn(batch) for batch in batches.values()]
+        # the noisy batch is for rematching alone
+        parts = [self._learn(batch, name != "noisy") for name, batch in batches.items()]
         metrics: dict[str, Tensor | float] = {}
         for part in parts:
             for name, value in part.metrics.items():
@@ -211,8 +223,8 @@ class L2RM(Method):
             return robust_cross_entropy_loss(scores, self.config.temperature, same_image, self.config.floor)
         return infonce_loss(scores, self.config.temperature, same_image)
 
-    def _learn(self, batch: PairBatch) -> StepResult:
-        """The losses of one batch that may hold clean and suspected pairs."""
+    def _learn(self, batch: PairBatch, as_given: bool) -> StepResult:
+        """The losses of one batch that may hold clean and suspected pairs, learned as given or not."""
         scores = self.matcher(batch.images, batch.texts)
         judged = scores.detach().float() if self.teacher is None else self.teacher(batch)
         ids = batch.pair_ids.cpu()
@@ -221,8 +233,8 @@ class L2RM(Method):
         weights, doubts = belief, 1 - belief
         if self.config.clean_weights == "equal":
             weights, doubts = is_clean.to(belief), torch.ones_like(belief)
-        if self.config.streams == "split":
-            weights = weights * is_clean  # the noisy batch is for rematching alone
+        if not as_given:
+            weights = torch.zeros_like(weights)
         losses = {"clean_loss": self._clean_loss(scores, batch, weights)}
         if self._agrees:
             losses["agreement_loss"] = self._agreement_loss(scores, judged, batch)

@@ -92,8 +92,13 @@ class L2RMOptions(Options):
         "1 assumes what was estimated",
     )
     # steps
-    streams: Literal["mixed", "split"] = Field(
-        "mixed", description="one batch of all pairs a step, or one of clean and one of suspected pairs"
+    streams: Literal["auto", "mixed", "split"] = Field(
+        "auto",
+        description="one batch of all pairs a step, or one of clean and one of suspected pairs; auto splits "
+        "where most pairs look wrong",
+    )
+    split_above: float = Field(
+        0.65, gt=0.0, le=1.0, description="share of pairs that look wrong above which auto splits"
     )
     clean_loss: Literal["infonce", "rce", "hinge"] = Field("infonce", description="loss of the clean pairs")
     clean_weights: Literal["posterior", "equal"] = Field(
@@ -144,10 +149,10 @@ class L2RMOptions(Options):
                 f"agreement is {self.agreement} but there is no teacher to agree with; "
                 "set teacher_decay, or agreement to 0"
             )
-        if self.cost == "positional" and self.streams == "mixed" and self.rematch_weight > 0:
+        if self.cost == "positional" and self.streams != "split" and self.rematch_weight > 0:
             raise ValueError(
-                "cost is positional but streams is mixed, and that cost knows full batches of suspected "
-                "pairs alone; set streams to split, or another cost"
+                f"cost is positional but streams is {self.streams}, and that cost knows full batches of "
+                "suspected pairs alone; set streams to split, or another cost"
             )
         if self.planted_least > self.planted_most:
             raise ValueError(

@@ -642,6 +642,47 @@ def test_training_assumes_no_more_wrong_pairs_than_it_is_told(most, streams):
         assert plan.streams["clean"].tolist() == np.flatnonzero(expected > 0.5).tolist()
 
 
+@pytest.mark.parametrize(
+    ("share", "options", "splits"),
+    [
+        (0.8, {}, True),
+        (0.6, {}, False),
+        (0.6, {"split_above": 0.5}, True),
+        (0.8, {"split_above": 0.9}, False),
+        (0.8, {"streams": "mixed"}, False),
+        (0.3, {"streams": "split"}, True),
+    ],
+    ids=str,
+)
+def test_batches_are_split_where_few_pairs_are_believed(share, options, splits):
+    bad = np.arange(200) % 10 < 10 * share
+    scorer = FakeScorer(evidence(200, np.flatnonzero(bad), "anchored"))
+    method = planner(**{"streams": "auto", "warmup_epochs": 1, "warmup_extension": 0, **options})
+    assert list(method.plan_epoch(0, unasked).streams) == ["all"]
+    plan = method.plan_epoch(1, scorer)
+    assert plan.metrics["noise_rate"] == pytest.approx(share, abs=0.03)
+    if not splits:
+        assert plan.streams.keys() == {"all"}
+        return
+    assert plan.streams["noisy"].tolist() == np.flatnonzero(bad).tolist()
+    # so a step means the same after a resumption
+    copy = planner(**{"streams": "auto", "warmup_epochs": 1, **options})
+    copy.load_state_dict(method.state_dict())
+    batches = {"clean": batch_of(np.flatnonzero(~bad[:N])), "noisy": batch_of(np.flatnonzero(bad[:N]))}
+    for current in (method, copy):
+        alone = current.training_step({"noisy": batches["noisy"]}).metrics
+        assert alone["clean_loss"] == 0
+        assert current.training_step(batches).metrics["clean_loss"] > 0
+
+
+def test_where_no_share_is_known_nothing_is_split():
+    values = np.random.default_rng(0).normal(0.5, 0.1, 200).clip(0)
+    method = planner(streams="auto", mixture="gaussian", split_above=1e-9)
+    plan = method.plan_epoch(9, FakeScorer(values))
+    assert plan.belief.noise_rate is None
+    assert list(plan.streams) == ["all"]
+
+
 def test_as_released_the_warm_up_never_lasts_longer():
     assert planner(legacy=True).config.warmup_extension == 0
 

@@ -102,10 +102,10 @@ def test_planted_shares_must_be_a_range():
 def test_the_positional_cost_needs_batches_of_suspected_pairs():
     said = refused(cost="positional")
     assert said == (
-        "method: cost is positional but streams is mixed, and that cost knows full batches of suspected "
+        "method: cost is positional but streams is auto, and that cost knows full batches of suspected "
         "pairs alone; set streams to split, or another cost"
     )
-    assert "streams to split" in refused(legacy=True, streams="mixed")
+    assert "streams is mixed" in refused(legacy=True, streams="mixed")
     assert L2RMOptions(cost="positional", streams="split").cost == "positional"
     assert L2RMOptions(cost="positional", rematch_weight=0).cost == "positional"  # nothing is rematched
 
@@ -124,8 +124,9 @@ def test_the_positional_cost_needs_batches_of_suspected_pairs():
         ({"cost_lr": 0}, "a number above 0"),
         ({"planted_least": 0}, "a number in (0, 1]"),
         ({"floor": 0}, "a number in (0, 1)"),
+        ({"split_above": 0}, "a number in (0, 1]"),
         ({"rematch_weight": float("nan")}, "a number of at least 0"),
-        ({"streams": "both"}, "mixed or split"),
+        ({"streams": "both"}, "auto, mixed or split"),
         ({"mixture": "betas"}, "anchored, beta or gaussian"),
         ({"cost": "learned"}, "network, similarity or positional"),
     ],

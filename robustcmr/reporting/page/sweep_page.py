@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 from robustcmr.reporting.agreement import Setting
 from robustcmr.reporting.comparison import SHOWN, ComparedRow, Comparison
-from robustcmr.reporting.comparison_cells import TITLES, Cells, explanations, robustness_cells, row_cells
+from robustcmr.reporting.comparison_cells import (
+    DIFFERENCES,
+    TITLES,
+    Cells,
+    explanations,
+    robustness_cells,
+    row_cells,
+)
 from robustcmr.reporting.page.document import Section, document, sentence
 from robustcmr.reporting.page.heat_map import heat_map
 from robustcmr.reporting.page.html import Html, escape, joined, one_decimal, shown, tag
@@ -106,16 +113,22 @@ def _rows(comparison: Comparison) -> Section:
     told = tag("ul", *(tag("li", text) for text in notes)) if notes else None
     if not comparison.rows:
         return Section("table", "All results", sentence("There are no finished runs to show."))
-    cells = _cells("Means over seeds", row_cells(comparison))
-    return Section("table", "All results", joined(cells, told))
+    headline = _cells("Headline measure, and differences", row_cells(comparison, all_measures=False))
+    measures = row_cells(comparison).without(["seeds", "rank", *DIFFERENCES])
+    return Section("table", "All results", joined(headline, told, _cells("Every measure", measures)))
 
 
 def _cells(caption: str, cells: Cells) -> Html:
-    """A table of text; the best of each section in bold, and what was not measured here in italics."""
+    """A table of text; a line between sections, their best in bold, what was not measured here in italics."""
     head = tag("tr", *(tag("th", name, scope="col") for name in cells.titles))
     body = []
-    for row, best, measured in zip(cells.rows, cells.best, cells.measured, strict=True):
-        style = " ".join(name for name, on in (("best", best), ("theirs", not measured)) if on) or None
+    before = (None, *cells.sections)
+    for row, best, measured, section, last in zip(
+        cells.rows, cells.best, cells.measured, cells.sections, before, strict=False
+    ):
+        starts = last is not None and section != last
+        marks = (("best", best), ("theirs", not measured), ("starts", starts))
+        style = " ".join(name for name, on in marks if on) or None
         first, *others = row
         columns = [
             tag("td", text, class_="word" if place < cells.words else None)

@@ -69,12 +69,17 @@ def test_curves_and_their_numbers(runs, tmp_path, parse):
 def test_the_heat_map_and_the_table_say_the_same(runs, tmp_path, parse):
     page = parse(sweep_page(compare(runs), folder=tmp_path))
     heat = page.table("rSum on scenes")
-    (table,) = [rows for caption, rows in page.tables.items() if caption == "Means over seeds"]
-    columns = {name: table[0].index(name) for name in ("noise", "method", "rSum")}
-    told = {(row[columns["method"]], row[columns["noise"]]): row[columns["rSum"]] for row in table[1:]}
-    assert len(told) == 6
-    for (method, noise), text in told.items():
-        assert text.startswith(f"{heat[method][noise]:.1f}")
+    for caption in ("Headline measure, and differences", "Every measure"):
+        table = page.tables[caption]
+        columns = {name: table[0].index(name) for name in ("noise", "method", "rSum")}
+        told = {(row[columns["method"]], row[columns["noise"]]): row[columns["rSum"]] for row in table[1:]}
+        assert len(told) == 6
+        for (method, noise), text in told.items():
+            assert text.startswith(f"{heat[method][noise]:.1f}")
+    assert "difference [95%]" in page.tables["Headline measure, and differences"][0]
+    assert "i2t R@1" in page.tables["Every measure"][0]
+    # a line where another noise begins, twice in each table
+    assert sum("starts" in (a.get("class") or "").split() for t, a in page.elements if t == "tr") == 4
 
 
 def test_every_run_is_linked(runs, tmp_path, parse):

@@ -105,7 +105,9 @@ def test_the_positional_cost_needs_batches_of_suspected_pairs():
         "method: cost is positional but streams is auto, and that cost knows full batches of suspected "
         "pairs alone; set streams to split, or another cost"
     )
-    assert "streams is mixed" in refused(legacy=True, streams="mixed")
+    mixed = refused(legacy=True, streams="mixed")
+    assert "streams is mixed" in mixed
+    assert "streams to split" in mixed
     assert L2RMOptions(cost="positional", streams="split").cost == "positional"
     assert L2RMOptions(cost="positional", rematch_weight=0).cost == "positional"  # nothing is rematched
 

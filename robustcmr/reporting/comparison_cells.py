@@ -41,6 +41,13 @@ class Cells:
     words: int
     measured: tuple[bool, ...]
 
+    @property
+    def starts(self) -> tuple[bool, ...]:
+        """Whether a row begins a section after the first, so that a line belongs above it."""
+        return tuple(
+            place > 0 and section != self.sections[place - 1] for place, section in enumerate(self.sections)
+        )
+
     def without(self, titles: Sequence[str]) -> Cells:
         """The table without some columns."""
         kept = [place for place, title in enumerate(self.titles) if title not in titles]

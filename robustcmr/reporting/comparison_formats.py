@@ -91,13 +91,9 @@ def _rich(cells: Cells, title: str, narrow: bool) -> Table:
             overflow="fold",
             min_width=least if words else None,
         )
-    before = cells.sections[0] if cells.sections else 0
-    for row, best, section, measured in zip(
-        cells.rows, cells.best, cells.sections, cells.measured, strict=True
-    ):
-        if section != before:
+    for row, best, starts, measured in zip(cells.rows, cells.best, cells.starts, cells.measured, strict=True):
+        if starts:
             table.add_section()
-            before = section
         table.add_row(*map(Text, row), style="bold" if best else None if measured else "dim italic")
     return table
 
@@ -137,14 +133,11 @@ def to_latex(comparison: Comparison) -> str:
 
 def _tabular(cells: Cells) -> str:
     kinds = "l" * cells.words + "r" * (len(cells.titles) - cells.words)
-    lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", _ampersands(cells.titles, _plain_latex)]
-    before = -1
-    for row, best, section, measured in zip(
-        cells.rows, cells.best, cells.sections, cells.measured, strict=True
-    ):
-        if section != before:
+    head = _ampersands(cells.titles, _plain_latex)
+    lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule"]
+    for row, best, starts, measured in zip(cells.rows, cells.best, cells.starts, cells.measured, strict=True):
+        if starts:
             lines.append(r"\midrule")
-            before = section
         wrap = r"\textbf{" if best else "" if measured else r"\textit{"
         lines.append(_ampersands(row, lambda text, wrap=wrap: _wrapped(wrap, _plain_latex(text))))  # type: ignore[misc]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

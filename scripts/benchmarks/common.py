@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 
+from robustcmr.environment import processor_name
+
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 HEADLINE = (
@@ -114,7 +116,7 @@ def machine_description() -> dict[str, str]:
     """Processor, cores, accelerator and library versions, as CSV columns."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor_name(),
         "cores": str(cores()),
         "torch_threads": str(torch.get_num_threads()),
         "gpu": gpu,
@@ -128,15 +130,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def timed(fn: Callable[[], object], repeats: int = 5, warmup: int = 1) -> dict[str, float]:

@@ -122,11 +122,7 @@ def _cells(caption: str, cells: Cells) -> Html:
     """A table of text; a line between sections, their best in bold, what was not measured here in italics."""
     head = tag("tr", *(tag("th", name, scope="col") for name in cells.titles))
     body = []
-    before = (None, *cells.sections)
-    for row, best, measured, section, last in zip(
-        cells.rows, cells.best, cells.measured, cells.sections, before, strict=False
-    ):
-        starts = last is not None and section != last
+    for row, best, measured, starts in zip(cells.rows, cells.best, cells.measured, cells.starts, strict=True):
         marks = (("best", best), ("theirs", not measured), ("starts", starts))
         style = " ".join(name for name, on in marks if on) or None
         first, *others = row

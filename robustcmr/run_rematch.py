@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from robustcmr.correction.whole_set import rematch_whole_set
+from robustcmr.correction.candidates import Candidates, nearest_candidates
+from robustcmr.correction.dense_whole_set import rematch_whole_set_densely
+from robustcmr.correction.whole_set import WholeSetPlan, rematch_whole_set
 from robustcmr.data.pairs import TrainingPairs, image_batches
-from robustcmr.errors import DataError, RunFolderError
-from robustcmr.evaluation.candidate_search import Collection, Scoring, search_candidates
+from robustcmr.errors import ConfigError, DataError, RunFolderError
+from robustcmr.evaluation.candidate_search import Collection, Scoring, scoring_vectors, search_candidates
 from robustcmr.loaded_run import LoadedRun, load_run
 from robustcmr.reporting.pairs_table import read_pairs
 from robustcmr.reporting.rematches_table import RematchesTable, write_rematches
@@ -31,7 +33,9 @@ class RematchOptions:
 
     Attributes:
         top_k: candidates a caption, >= 1.
-        mass: part of the captions' mass to move, in (0, 1].
+        mass: part of the captions' mass to move over the candidates, in (0, 1].
+        reach: root of the price of moving more or less than a share, > 0, for a plan over all images in place
+            of one over the candidates; None for the latter.
         epsilon: smoothing > 0, in units of the score.
         capacity: captions an image may take, > 0; None for even shares, or one caption where those are less.
         scoring: how a matcher without one vector a side finds candidates.
@@ -41,6 +45,7 @@ class RematchOptions:
 
     top_k: int = 50
     mass: float = 0.5
+    reach: float | None = None
     epsilon: float = 0.01
     capacity: float | None = None
     scoring: Scoring = "auto"
@@ -64,8 +69,8 @@ def rematch_run(
 
     Returns:
         ``output``, ``pairs``, ``suspected``, and where any are: ``images``, ``search``, ``scored``,
-        ``edges``, ``mass``, ``asked``, ``error``, ``converged``, ``iterations``, seconds of ``candidates``
-        and of ``transport``, and ``quality`` where the truth is known.
+        ``edges``, ``mass``, ``asked``, ``error``, ``converged``, ``iterations`` (see ``WholeSetPlan``),
+        seconds of ``candidates`` and of ``transport``, and ``quality`` where the truth is known.
 
     Raises:
         UserError: there is no finished run that divides pairs, its data or its table does not fit, or the
@@ -87,19 +92,8 @@ def rematch_run(
     if len(rows) == 0:
         write_rematches(target, _table(table, rows, *_nothing(), names=None))
         return told
-    started = time.perf_counter()
-    found = search_candidates(
-        run.matchers[0],
-        _collection(run, track, rows, split.n_images),
-        options.top_k,
-        run.device,
-        scoring=options.scoring,
-        shortlist=options.shortlist,
-        half=options.half,
-        block_bytes=track.block_bytes,
-    )
-    seconds = time.perf_counter() - started
-    plan = rematch_whole_set(found, split.n_images, options.mass, options.epsilon, capacity=options.capacity)
+    collection = _collection(run, track, rows, split.n_images)
+    found, plan, seconds = _solve(run, collection, options, track.block_bytes)
     place, images, scores = plan.place.numpy(), found.images.numpy(), found.scores.numpy()
     suggested = np.where(place >= 0, images[np.arange(len(rows)), place], -1)
     score = np.where(place >= 0, scores[np.arange(len(rows)), place].astype(np.float64), np.nan)
@@ -122,6 +116,44 @@ def rematch_run(
         "seconds": {"candidates": seconds, "transport": plan.seconds},
         **({"quality": quality} if quality else {}),
     }
+
+
+def _solve(
+    run: LoadedRun, collection: Collection, options: RematchOptions, block_bytes: int
+) -> tuple[Candidates, WholeSetPlan, float]:
+    """The candidates, the plan, and the seconds that the candidates took."""
+    started = time.perf_counter()
+    if options.reach is not None:
+        vectors = scoring_vectors(run.matchers[0], collection, run.device)
+        if vectors is None:
+            raise ConfigError(
+                f"a dense plan needs a matcher that compares one vector a side, {run.config.matcher.name} "
+                "compares more; take the sparse plan"
+            )
+        texts, images = vectors
+        found = nearest_candidates(
+            texts, images, options.top_k, collection.excluded.to(run.device), half=options.half
+        )
+        seconds = time.perf_counter() - started
+        plan = rematch_whole_set_densely(
+            texts, images, found, options.reach, options.epsilon, capacity=options.capacity
+        )
+        return Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search), plan, seconds
+    found = search_candidates(
+        run.matchers[0],
+        collection,
+        options.top_k,
+        run.device,
+        scoring=options.scoring,
+        shortlist=options.shortlist,
+        half=options.half,
+        block_bytes=block_bytes,
+    )
+    seconds = time.perf_counter() - started
+    plan = rematch_whole_set(
+        found, collection.n_images, options.mass, options.epsilon, capacity=options.capacity
+    )
+    return found, plan, seconds
 
 
 def _suspecting_table(run: RunFolder) -> PairsTable:

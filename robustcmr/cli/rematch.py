@@ -35,7 +35,24 @@ QUALITIES = {
 def rematch(
     run: Annotated[Path, typer.Argument(help="Run folder of a method that divides pairs.")],
     top_k: Annotated[int, typer.Option(min=1, help="Candidate images a caption.")] = 50,
-    mass: Annotated[float, typer.Option(help="Part of the suspected captions' mass to move, up to 1.")] = 0.5,
+    plan: Annotated[
+        str,
+        typer.Option(
+            help="sparse: over the candidates. dense: over all images, for a matcher with one vector a side, "
+            "on an NVIDIA GPU."
+        ),
+    ] = "sparse",
+    mass: Annotated[
+        float | None,
+        typer.Option(help="Part of the suspected captions' mass to move, up to 1; 0.5 by default. Sparse."),
+    ] = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(
+            help="Root of the price, in units of the score, of moving more or less than a share; 0.5 by "
+            "default. Dense."
+        ),
+    ] = None,
     epsilon: Annotated[float, typer.Option(help="Smoothing of the plan, in units of the score.")] = 0.01,
     capacity: Annotated[
         float | None,
@@ -64,14 +81,11 @@ def rematch(
     from robustcmr.cli.output import print_json, running
     from robustcmr.run_rematch import RematchOptions, rematch_run
 
-    _check(mass, epsilon, capacity, search)
+    mass, reach = _mass_and_reach(plan, mass, reach)
+    _check(mass, reach, epsilon, capacity, search)
+    options = RematchOptions(top_k, mass, reach, epsilon, capacity, search, shortlist, half)  # type: ignore[arg-type]
     with running(run):
-        told = rematch_run(
-            run,
-            RematchOptions(top_k, mass, epsilon, capacity, search, shortlist, half),  # type: ignore[arg-type]
-            output,
-            device,
-        )
+        told = rematch_run(run, options, output, device)
     if as_json:
         print_json({"run": str(run), **told})
         return
@@ -83,19 +97,33 @@ def rematch(
     if "quality" in told:
         console.print(quality_table(told["quality"]))
     if not told["converged"]:
-        sys.stderr.write("the plan did not converge; raise --epsilon or lower --mass\n")
+        lower = "--mass" if reach is None else "--reach"
+        sys.stderr.write(f"the plan did not converge; raise --epsilon or lower {lower}\n")
     console.print(f"wrote {told['output']}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check(mass: float, epsilon: float, capacity: float | None, search: str) -> None:
+def _mass_and_reach(plan: str, mass: float | None, reach: float | None) -> tuple[float, float | None]:
+    """What is moved over the candidates, and the root of its price over all images; None for the former."""
+    from robustcmr.errors import ConfigError
+
+    if plan == "sparse" and reach is None:
+        return 0.5 if mass is None else mass, None
+    if plan == "dense" and mass is None:
+        return 0.5, 0.5 if reach is None else reach
+    if plan in ("sparse", "dense"):
+        given, fits = ("--reach", "--mass") if plan == "sparse" else ("--mass", "--reach")
+        raise ConfigError(f"{given} does not go with a {plan} plan; give {fits} or the other plan")
+    raise ConfigError(f"--plan is '{plan}', expected sparse or dense")
+
+
+def _check(mass: float, reach: float | None, epsilon: float, capacity: float | None, search: str) -> None:
     from robustcmr.errors import ConfigError
 
     if not 0 < mass <= 1:
         raise ConfigError(f"--mass is {mass}, expected more than 0 and at most 1")
-    if not (epsilon > 0 and epsilon < float("inf")):
-        raise ConfigError(f"--epsilon is {epsilon}, expected a positive number")
-    if capacity is not None and not 0 < capacity < float("inf"):
-        raise ConfigError(f"--capacity is {capacity}, expected a positive number")
+    for name, value in {"--reach": reach, "--epsilon": epsilon, "--capacity": capacity}.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(f"{name} is {value}, expected a positive number")
     if search not in ("auto", "all", "shortlist"):
         raise ConfigError(f"--search is '{search}', expected auto, all or shortlist")
 
@@ -107,9 +135,11 @@ def outcome_table(told: Mapping[str, Any]) -> Table:
 
     share = f"{told['suspected'] / told['pairs']:.1%}"
     moved = f"{told['mass']:.4g}"
-    if told["mass"] < 0.999 * told["asked"]:
+    if told["asked"] is not None and told["mass"] < 0.999 * told["asked"]:
         moved += f" (of {told['asked']:g} asked for; the candidates let no more pass)"
-    error = f"{told['error']:.1e}, {told['iterations']} iterations"
+    error = f"{told['error']:.1e}"
+    if told["iterations"] is not None:
+        error += f", {told['iterations']} iterations"
     seconds = told["seconds"]
     table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1, 0, 0), show_edge=False)
     for name, value in {

@@ -28,11 +28,12 @@ class WholeSetPlan:
         moved: (n,) part of the caption's own share that was moved, in 0..1. Where it is about 0, the plan
             leaves the caption alone: the suggestion is what it would do first.
         mass: moved in all, of 1 that the captions hold together.
-        asked: mass that was asked for; ``mass`` is less where the candidates let less pass.
+        asked: mass that was asked for; ``mass`` is less where the candidates let less pass. None where the
+            mass has a price and no size.
         error: share of the mass that is out of place.
         converged: whether that is within the tolerance.
-        iterations: scalings of captions and images.
-        edges: candidates in all.
+        iterations: scalings of captions and images; None where they are not told.
+        edges: pairs of captions and images that could carry mass.
         seconds: what the transport took.
     """
 
@@ -42,10 +43,10 @@ class WholeSetPlan:
     margin: Tensor
     moved: Tensor
     mass: float
-    asked: float
+    asked: float | None
     error: float
     converged: bool
-    iterations: int
+    iterations: int | None
     edges: int
     seconds: float
 
@@ -70,9 +71,7 @@ def rematch_whole_set(
         mass: rho in (0, 1], of the mass 1 that the captions hold together. Where the candidates let less
             pass, 99% of what they do is moved.
         epsilon: smoothing > 0, in units of the score.
-        capacity: captions that an image may take, > 0. None for even shares 1/M of the images, or one
-            caption where these would be less: an image that may not take one whole caption would send part of
-            every right caption elsewhere.
+        capacity: captions that an image may take, > 0; None for :func:`even_capacity`.
         tolerance: share of the mass that may be out of place.
         max_iterations: most scalings; a warning is logged when they did not suffice.
 
@@ -89,7 +88,7 @@ def rematch_whole_set(
     if not 0 < mass <= 1:
         raise ValueError(f"the mass to rematch must be above 0 and at most 1, got {mass}")
     if capacity is None:
-        capacity = max(1.0, n / n_images)
+        capacity = even_capacity(n, n_images)
     if not capacity > 0:
         raise ValueError(f"the captions an image may take must be above 0, got {capacity}")
     rows, columns, scores = candidates.edges()
@@ -113,7 +112,7 @@ def rematch_whole_set(
         log_plan[candidates.images >= 0] = found.log_plan
         error, converged, iterations = float(found.marginal_error), bool(found.converged), found.iterations
     plan = log_plan.exp()
-    place, share, margin = _suggestions(log_plan)
+    place, share, margin = suggestions(log_plan, log_plan.logsumexp(1))
     return WholeSetPlan(
         plan=plan,
         place=place,
@@ -130,13 +129,28 @@ def rematch_whole_set(
     )
 
 
-def _suggestions(log_plan: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row (n, k): the place of the most, its share of the row, and by how much that exceeds the next.
+def even_capacity(n: int, n_images: int) -> float:
+    """Captions an image takes by even shares of n, or one where these would be less.
 
-    Shares are formed from logarithms, so that they hold for a row that moves next to nothing as well.
+    An image that may not take one whole caption would send part of every right caption elsewhere.
+    """
+    return max(1.0, n / n_images)
+
+
+def suggestions(log_plan: Tensor, log_moved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a plan suggests.
+
+    Args:
+        log_plan: (n, k) logarithm of the mass moved from each caption to each candidate, -inf for none.
+        log_moved: (n,) of all that it moves.
+
+    Returns:
+        Of each row: the place of the most, its share of what is moved, and by how much that exceeds the next;
+        -1 and NaN where there is no candidate. Shares are formed from logarithms, so that they hold for a row
+        that moves next to nothing as well.
     """
     empty = (log_plan == -torch.inf).all(1)
-    shares = torch.where(empty.unsqueeze(1), 0.0, log_plan).softmax(1)  # (n, k)
+    shares = (log_plan - log_moved.masked_fill(empty, 0.0).unsqueeze(1)).exp()  # (n, k)
     best, places = shares.topk(min(2, shares.shape[1]), dim=1)
     margin = best[:, 0] - best[:, 1] if best.shape[1] > 1 else best[:, 0]
     return (

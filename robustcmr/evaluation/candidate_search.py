@@ -93,8 +93,7 @@ def search_candidates(
     if not by_vectors and (scoring == "all" or (scoring == "auto" and n * m <= FULL_PAIRS)):
         logger.info("scoring all %d x %d pairs of captions and images", n, m)
         return _score_all(matcher, collection, k, device, block_bytes)
-    images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
-    texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
+    texts, images = _all_vectors(matcher, collection, device)
     excluded = collection.excluded.to(device)
     options = {"half": half, "block_bytes": block_bytes}
     if by_vectors:
@@ -106,6 +105,32 @@ def search_candidates(
     listed = nearest_candidates(texts, images, size, excluded, **options)  # type: ignore[arg-type]
     del images, texts
     return _score_listed(matcher, collection, listed.images.cpu(), k, device, block_bytes)
+
+
+def scoring_vectors(
+    matcher: Matcher, collection: Collection, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """The vectors whose products are a matcher's scores.
+
+    Args:
+        matcher: any matcher, on ``device``.
+        collection: captions and images, at least one of each.
+        device: where to compute.
+
+    Returns:
+        (N, D) of the captions and (M, D) of the images, float32, on ``device``; None where the matcher does
+        not compare one vector a side.
+    """
+    if not _scores_by_vectors(matcher, collection, device):
+        return None
+    return _all_vectors(matcher, collection, device)
+
+
+def _all_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Vectors of the captions and of the images, by which they are searched."""
+    images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
+    texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
+    return texts, images
 
 
 def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> bool:

@@ -43,7 +43,7 @@ def of_whole_set(row: Row) -> Row:
         "what": f"candidates of {row['suspected']} among {row['pairs']}, then a plan in "
         f"{row['transport_seconds']} s at epsilon {row['epsilon']}",
         "ours": f"{seconds:.4g}",
-        "unit": "s of the processor",
+        "unit": "s" if row.get("device", "cpu") != "cpu" else "s of the processor",
         "floor": f"{product:.4g}",
         "floor_share": f"{product / seconds:.3g}",
         "floor_is": "bare matrix product of the same blocks",
@@ -105,6 +105,7 @@ SUITES: Mapping[str, Suite] = {
     "whole_set": Suite(
         *("whole_set.py", "whole_set.csv"),
         quick=("--pairs", "2000", "--width", "64", "--small", "100", "--floor-blocks", "1"),
+        devices=True,
         read=of_whole_set,
     ),
     "start": Suite("start.py", "start.csv", ("--repeats", "1", "--no-first")),

@@ -8,7 +8,10 @@ and looks for the 50 best of all images, but for the one it was given. Captions 
 best with another image. Beside the seconds stand the bare products of the same blocks, which nothing that
 scores all pairs can beat; ratios and GFLOP/s are of processor time, where another program shares the machine.
 A plan with little smoothing takes longer and stands beside the usual one. On a small set whose candidates are
-all images, the sparse plan is compared with the dense one. Rows go to scripts/results/whole_set.csv.
+all images, the sparse plan is compared with the dense one. On a GPU the plan of all captions and images
+streams beside it. Rows go to scripts/results/whole_set.csv.
+
+    python scripts/benchmarks/whole_set.py --device cuda            # with the extra cuda, dense as well
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from common import RESULTS, machine_description, write_rows
+from common import RESULTS, machine_description, wait_for_device, write_rows
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from robustcmr.correction.candidates import BLOCK_BYTES, Candidates, nearest_candidates
+from robustcmr.correction.dense_whole_set import rematch_whole_set_densely
 from robustcmr.correction.rematching import rematch
 from robustcmr.correction.whole_set import WholeSetPlan, rematch_whole_set
 
@@ -45,21 +50,24 @@ def pairs(options: argparse.Namespace, n: int, seed: int = 0) -> tuple[Tensor, T
     return images, blurred(images, options.noise)
 
 
-def clocked(work: Callable[[], T]) -> tuple[T, float, float]:
-    """What a call gave, and its seconds by the wall clock and of the processors."""
+def clocked(work: Callable[[], T], device: str = "cpu") -> tuple[T, float, float]:
+    """What a call gave, its seconds by the wall clock, and of the processors; the former again on a GPU."""
+    wait_for_device()
     wall, cpu = time.perf_counter(), time.process_time()
     outcome = work()
-    return outcome, time.perf_counter() - wall, time.process_time() - cpu
+    wait_for_device()
+    seconds = time.perf_counter() - wall
+    return outcome, seconds, time.process_time() - cpu if device == "cpu" else seconds
 
 
 def bare_products(images: Tensor, captions: Tensor, blocks: int) -> float:
     """Processor seconds that the products of all blocks would take, from some of them."""
     rows = max(1, min(512, len(captions), BLOCK_BYTES // (5 * len(images))))
-    out = torch.empty(rows, len(images), dtype=images.dtype)
+    out = torch.empty(rows, len(images), dtype=images.dtype, device=images.device)
     columns, least = images.T, float("inf")
     for start in range(0, min(len(captions) - rows, blocks * rows) + 1, rows):
         some = captions[start : start + rows]
-        least = min(least, clocked(lambda x=some: torch.mm(x, columns, out=out))[2])  # type: ignore[misc]
+        least = min(least, clocked(lambda x=some: torch.mm(x, columns, out=out), images.device.type)[2])  # type: ignore[misc]
     return least * len(captions) / rows
 
 
@@ -98,10 +106,15 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
     given = torch.where(given == own, -1, given)
     flops = 2.0 * len(captions) * len(images) * options.width
     kind = torch.bfloat16 if options.half else torch.float32
+    images, captions = images.to(options.device), captions.to(options.device)
     floor = bare_products(images.to(kind), captions.to(kind), options.floor_blocks)
     found, seconds, cpu = clocked(
-        lambda: nearest_candidates(captions, images, options.top_k, given, half=options.half)
+        lambda: nearest_candidates(
+            captions, images, options.top_k, given.to(options.device), half=options.half
+        ),
+        options.device,
     )
+    found = Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search)
     sys.stdout.write(
         f"candidates: {seconds:.1f} s, of the processor {cpu:.1f} s, {cpu / floor:.2f} times the bare "
         f"products ({floor:.1f} s): {flops / cpu / 1e9:.0f} GFLOP/s of {flops / floor / 1e9:.0f}\n"
@@ -112,6 +125,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
         f"{elsewhere:.1e} of the mass lies elsewhere\n"
     )
     rows: list[dict[str, object]] = []
+    dense = options.device != "cpu" and find_spec("flash_sinkhorn") is not None
     for epsilon in dict.fromkeys([options.epsilon, *options.more_epsilons]):
         plan, _, transport = clocked(
             lambda e=epsilon: rematch_whole_set(found, len(images), options.mass, e)  # type: ignore[misc]
@@ -150,10 +164,44 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
                 "dense_pairs": options.small,
                 "dense_row_difference": f"{most:.1e}",
                 "dense_mass_elsewhere": f"{elsewhere:.1e}",
+                **(streamed(captions, images, found, own, plan, epsilon, options) if dense else {}),
+                "device": options.device,
                 **machine_description(),
             }
         )
     return rows
+
+
+def streamed(
+    captions: Tensor,
+    images: Tensor,
+    found: Candidates,
+    own: Tensor,
+    sparse: WholeSetPlan,
+    epsilon: float,
+    options: argparse.Namespace,
+) -> dict[str, object]:
+    """The plan of all captions and images, its kernels built beforehand, beside the sparse one."""
+    few = slice(0, 256)
+    first = Candidates(found.images[few], found.scores[few], found.scored, found.search)
+    rematch_whole_set_densely(captions[few], images, first, max_iterations=1)
+    plan = rematch_whole_set_densely(captions, images, found, options.reach, epsilon)
+    by_plan, by_suggestion, _ = right(found, plan, own)
+    same = float((plan.place == sparse.place).float().mean())
+    sys.stdout.write(
+        f"epsilon {epsilon}: dense plan in {plan.seconds:.1f} s, mass {plan.mass:.4f}, error "
+        f"{plan.error:.1e}; right: {by_plan:.1%} of the mass, {by_suggestion:.1%} of suggestions; "
+        f"{same:.1%} as by the sparse\n"
+    )
+    return {
+        "dense_reach": options.reach,
+        "dense_seconds": f"{plan.seconds:.2f}",
+        "dense_mass": f"{plan.mass:.6f}",
+        "dense_error": f"{plan.error:.1e}",
+        "dense_right_mass": f"{by_plan:.4f}",
+        "dense_right_suggestions": f"{by_suggestion:.4f}",
+        "dense_same_suggestions": f"{same:.4f}",
+    }
 
 
 def main() -> int:
@@ -171,6 +219,8 @@ def main() -> int:
     parser.add_argument("--half", action="store_true", help="search in bfloat16")
     parser.add_argument("--small", type=int, default=1000, help="pairs of the comparison with the dense plan")
     parser.add_argument("--floor-blocks", type=int, default=5, help="blocks of the bare product to time")
+    parser.add_argument("--reach", type=float, default=0.5, help="root of the dense plan's price")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "whole_set.csv")
     options = parser.parse_args()

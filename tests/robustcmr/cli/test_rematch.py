@@ -154,6 +154,63 @@ def test_a_plan_that_did_not_converge_is_told(copied, robustcmr, monkeypatch):
     assert "did not converge; raise --epsilon or lower --mass" in done.err
 
 
+@pytest.fixture
+def one_vector(tmp_path):
+    """A run of a matcher that compares one vector a side, which suspects every third pair."""
+    run = RunFolder(tmp_path / "one")
+    tree = {**TREE, "matcher": {"name": "vse_infty", "dim": 16, "word_dim": 8, "region_hidden": 8}}
+    train(resolve(tree), run.path)
+    suspecting(run, SUSPECTED)
+    return run
+
+
+def test_a_dense_plan(one_vector, robustcmr, monkeypatch):
+    """The kernels need a GPU, so their potentials come from a slow loop here."""
+    from robustcmr.correction import dense_whole_set
+
+    def by_loop(x, y, r, c, *, epsilon, penalty, tolerance, max_iterations):
+        cost, share = 1 - x @ y.T, penalty / (penalty + epsilon)
+        f, g = torch.zeros(len(x)), torch.zeros(len(y))
+        for _ in range(max_iterations):
+            f = -share * epsilon * torch.logsumexp((g - cost) / epsilon + c.log(), 1)
+            g = -share * epsilon * torch.logsumexp((f[:, None] - cost) / epsilon + r.log()[:, None], 0)
+        return f, g
+
+    monkeypatch.setattr(dense_whole_set, "streamed_potentials", by_loop)
+    dense = ["--plan", "dense", "--epsilon", 0.05, "--top-k", 23]
+    told = json.loads(robustcmr("rematch", one_vector.path, "--json", *dense).out)
+    assert (told["search"], told["edges"], told["asked"], told["iterations"]) == ("vectors", 960, None, None)
+    assert told["converged"]
+    more = json.loads(robustcmr("rematch", one_vector.path, "--json", *dense, "--reach", 1.0).out)
+    assert told["mass"] < more["mass"]
+    rows = rows_of(one_vector.path / "rematches.csv")
+    assert len(rows) == 40
+    assert sum(float(row["moved"]) for row in rows) / 40 == pytest.approx(more["mass"], rel=1e-3)
+    assert all(row["image"] != row["rematch"] for row in rows)
+    shown = robustcmr("rematch", one_vector.path, *dense)
+    assert shown.code == 0
+    for said in ("960", "mass moved", "products of one vector a side"):
+        assert said in shown.out
+    assert "asked for" not in shown.out
+    assert "iterations" not in shown.out
+    monkeypatch.setattr(
+        dense_whole_set,
+        "streamed_potentials",
+        lambda *given, **named: by_loop(*given, **{**named, "max_iterations": 1}),
+    )
+    hasty = robustcmr("rematch", one_vector.path, *dense)
+    assert hasty.code == 0
+    assert "did not converge; raise --epsilon or lower --reach" in hasty.err
+
+
+def test_a_dense_plan_needs_a_gpu(one_vector, robustcmr):
+    done = robustcmr("rematch", one_vector.path, "--plan", "dense", "--device", "cpu")
+    assert done.code == 2
+    assert "needs an NVIDIA GPU, but the vectors are on cpu" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (one_vector.path / "rematches.csv").exists()
+
+
 def test_no_suspects(copied, robustcmr):
     suspecting(copied, [])
     done = robustcmr("rematch", copied.path)
@@ -172,6 +229,14 @@ def test_no_suspects(copied, robustcmr):
         (["--epsilon", -1], "--epsilon is -1.0, expected a positive number"),
         (["--capacity", 0], "--capacity is 0.0, expected a positive number"),
         (["--search", "some"], "--search is 'some', expected auto, all or shortlist"),
+        (["--plan", "some"], "--plan is 'some', expected sparse or dense"),
+        (["--reach", 0.5], "--reach does not go with a sparse plan; give --mass or the other plan"),
+        (["--plan", "dense", "--mass", 0.5], "--mass does not go with a dense plan; give --reach or the"),
+        (["--plan", "dense", "--reach", 0], "--reach is 0.0, expected a positive number"),
+        (
+            ["--plan", "dense"],
+            "needs a matcher that compares one vector a side, omit compares more; take the",
+        ),
     ],
 )
 def test_bad_options_are_one_sentence(trained, robustcmr, options, says):

@@ -36,7 +36,9 @@ def test_the_kernels_in_the_interpreter():
     # It must be asked for before triton is first imported, so another process has to do it.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
     env |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    files = [str(FOLDER / f"test_triton_{part}.py") for part in ("scores", "partial")]
+    files = [
+        str(FOLDER / f"test_{part}.py") for part in ("triton_scores", "triton_partial", "streamed_unbalanced")
+    ]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     root = FOLDER.parents[2]
     found = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=600)

@@ -153,11 +153,12 @@ class EvaluationOptions(Options):
         "files",
     )
     batch_size: int = Field(256, ge=1, description="images or captions encoded at once")
-    rematch_images: int = Field(
-        2000,
+    rematch_images: int | None = Field(
+        None,
         ge=2,
-        description="images of the training set that pairs.csv may suggest; more are sampled down to so many "
-        "(pairs)",
+        description="images of the training set that pairs.csv may suggest; more are sampled down to so "
+        "many. By default 2,000, or as many as make 20 million pairs with the captions if those are fewer, "
+        "but at least 256 (pairs)",
     )
     map_at: tuple[int, ...] = Field(
         (50,), description="lengths R of the ranking at which mAP@R is given (labels)"

@@ -53,6 +53,10 @@ logger = logging.getLogger("robustcmr")
 CHANCE_CAPTIONS = 1000
 """Captions that are asked about all images, to say what chance would get right."""
 
+SUGGESTED_IMAGES, SUGGESTED_PAIRS, LEAST_SUGGESTED = 2000, 20_000_000, 256
+"""Images to suggest from by default: at most so many; fewer where they make more pairs with the captions than
+that; but so many at least."""
+
 
 class PairsTrack(Track):
     """Image-text pairs with mismatches.
@@ -279,10 +283,17 @@ class PairsTrack(Track):
             device: where the matcher is.
         """
         split, given = self.data.split("train"), self.training.correspondence.image_of_caption
-        most, size = self._evaluation.rematch_images, self._evaluation.batch_size
+        size = self._evaluation.batch_size
+        most = self._evaluation.rematch_images
+        if most is None:  # every caption is scored with each of them, which slow matchers take long for
+            most = min(SUGGESTED_IMAGES, max(LEAST_SUGGESTED, SUGGESTED_PAIRS // len(given)))
         candidates = np.arange(split.n_images, dtype=np.int64)
         if split.n_images > most:
-            logger.info("pairs.csv suggests from %d of %d training images", most, split.n_images)
+            logger.info(
+                "pairs.csv suggests from %d of %d training images; 'robustcmr rematch' looks through all",
+                most,
+                split.n_images,
+            )
             candidates = np.sort(np.random.default_rng(0).choice(candidates, most, replace=False))
         found = best_other_images(
             matcher,

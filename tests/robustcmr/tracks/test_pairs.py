@@ -11,9 +11,11 @@ from robustcmr.config.resolve import resolve
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.recall import retrieval_metrics
+from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.run_folder import RunFolder
 from robustcmr.tracks.build import evaluate_ensemble
 from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.types import Division
 
 CPU = torch.device("cpu")
 
@@ -172,3 +174,55 @@ def test_words_by_index_are_told(tiny_tree):
     assert track.spec.words == track.reader.words
     assert track.spec.words[:4] == ("<pad>", "<start>", "<end>", "<unk>")
     assert track.spec.picture_size is None
+
+
+@pytest.mark.parametrize(
+    ("constants", "given", "images"),
+    [
+        ((2000, 20_000_000, 256), None, 40),  # all there are
+        ((2000, 20_000_000, 256), 7, 7),
+        ((30, 20_000_000, 2), None, 30),
+        ((30, 200 * 12, 2), None, 12),  # 200 captions
+        ((30, 200 * 12, 19), None, 19),
+        ((30, 200 * 12, 2), 37, 37),
+    ],
+)
+def test_images_that_a_table_suggests_from(
+    tiny_tree: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    constants: tuple[int, int, int],
+    given: int | None,
+    images: int,
+) -> None:
+    from robustcmr.tracks import pairs
+
+    for name, value in zip(
+        ("SUGGESTED_IMAGES", "SUGGESTED_PAIRS", "LEAST_SUGGESTED"), constants, strict=True
+    ):
+        monkeypatch.setattr(pairs, name, value)
+    track, (matcher, _) = build({**tiny_tree, "evaluation": {"rematch_images": given}})
+    assert track.data.split("train").n_images == 40
+    all_clean = Division(
+        clean_probability=np.ones(200),
+        threshold=0.5,
+        is_clean=np.ones(200, bool),
+        evidence=np.zeros(200),
+        bimodal=False,
+        reason="none",
+        noise_rate=None,
+        noise_interval=None,
+    )
+    seen = []
+
+    def noted(matcher: Any, candidates: Any, *rest: Any) -> Any:
+        seen.append(len(candidates))
+        return best_other_images(matcher, candidates, *rest)
+
+    monkeypatch.setattr(pairs, "best_other_images", noted)
+    with caplog.at_level("INFO", "robustcmr"):
+        table = track.pairs_table(all_clean, matcher, np.zeros(200, np.float32), CPU)
+    assert seen == [images]
+    assert len(set(table.rematch.tolist())) <= images
+    said = f"pairs.csv suggests from {images} of 40 training images; 'robustcmr rematch' looks through all"
+    assert (said in caplog.messages) == (images < 40)

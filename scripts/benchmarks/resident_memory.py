@@ -1,7 +1,7 @@
 """Peak resident memory of training on a large feature file, beside that of training on a tiny one.
 
     python scripts/benchmarks/resident_memory.py                 # 8.5 GB, as many images as Flickr30K has
-    python scripts/benchmarks/resident_memory.py --images 6000
+    python scripts/benchmarks/resident_memory.py --images 6000 --train vse_infty+hinge
 
 The file is a hole that takes no disk: 36 regions of 2,048 zeros an image, as large to read as any other. Each
 run is one ``robustcmr train`` in a process of its own, whose peak the system told. Rows go to
@@ -38,7 +38,7 @@ def write_folder(root: Path, images: int) -> Path:
     return root
 
 
-def peak_mib(root: Path, asked: Namespace) -> tuple[float, str]:
+def peak_mib(root: Path, matcher: str, method: str, asked: Namespace) -> tuple[float, str]:
     """Peak of one run, and what its log says about the features."""
     options = {
         "training.store": asked.store,
@@ -49,46 +49,53 @@ def peak_mib(root: Path, asked: Namespace) -> tuple[float, str]:
         "data.captions_per_image": 1,
     }
     words = ["train", "--data", "precomp", "--data-root", str(root), "--device", "cpu"]
-    words += ["--matcher", asked.matcher, "--method", asked.method, "--output", str(root / "run")]
+    words += ["--matcher", matcher, "--method", method, "--output", str(root / f"run-{matcher}-{method}")]
     for key, value in options.items():
         words += ["--set", f"{key}={value}"]
     subprocess.run([sys.executable, "-m", "robustcmr", *words], check=True, stdout=subprocess.DEVNULL)
-    results = json.loads((root / "run" / "results.json").read_text(encoding="utf-8"))
-    log = (root / "run" / "log.txt").read_text(encoding="utf-8").splitlines()
+    run = root / f"run-{matcher}-{method}"
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
     said = [line.partition("training features")[2] for line in log if "training features of" in line]
     return results["peak_memory_bytes"]["cpu"] / 2**20, "".join(said).strip()
 
 
 def main() -> int:
-    """Train on both files and write the row."""
+    """Train on both files and write a row a training."""
     parser = benchmark_parser(__doc__, "resident_memory.csv")
     parser.add_argument("--images", type=int, default=29000)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--matcher", default="embeddings")
-    parser.add_argument("--method", default="infonce")
+    parser.add_argument(
+        "--train", nargs="+", default=["embeddings+infonce", "omit+l2rm"], metavar="MATCHER+METHOD"
+    )
     parser.add_argument("--store", choices=("auto", "disk", "memory"), default="auto")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        large, said = peak_mib(write_folder(Path(folder) / "large", asked.images), asked)
-        small, _ = peak_mib(write_folder(Path(folder) / "small", max(SMALL, asked.batch_size)), asked)
     size = asked.images * REGIONS * WIDTH * 4
-    what = f"peak resident, {asked.method} on {size / 1e9:.1f} GB"
-    rows = [
-        {
-            **headline("memory", what, large, size / 2**20 + small, "the file in memory", unit="MiB"),
-            "beyond_a_tiny_file_mib": f"{large - small:.0f}",
-            "tiny_file_mib": f"{small:.0f}",
-            "file_mib": f"{size / 2**20:.0f}",
-            "features": said,
-            "matcher": asked.matcher,
-            "method": asked.method,
-            "batch_size": asked.batch_size,
-            "workers": asked.workers,
-            **machine_description(),
-        }
-    ]
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        large = write_folder(Path(folder) / "large", asked.images)
+        small = write_folder(Path(folder) / "small", max(SMALL, asked.batch_size))
+        for pair in asked.train:
+            matcher, _, method = pair.partition("+")
+            peak, said = peak_mib(large, matcher, method, asked)
+            least, _ = peak_mib(small, matcher, method, asked)
+            what = f"peak resident, {matcher} by {method} on {size / 1e9:.1f} GB"
+            rows.append(
+                {
+                    **headline("memory", what, peak, size / 2**20 + least, "the file in memory", unit="MiB"),
+                    "beyond_a_tiny_file_mib": f"{peak - least:.0f}",
+                    "tiny_file_mib": f"{least:.0f}",
+                    "file_mib": f"{size / 2**20:.0f}",
+                    "features": said,
+                    "matcher": matcher,
+                    "method": method,
+                    "batch_size": asked.batch_size,
+                    "workers": asked.workers,
+                    **machine_description(),
+                }
+            )
     print_headlines(rows)
     write_rows(asked.output, rows)
     return 0

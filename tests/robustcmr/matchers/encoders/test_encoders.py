@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustcmr.matchers.encoders import BiGRU, RegionEncoder, masked_mean
+from robustcmr.matchers.encoders import BiGRU, RegionEncoder, bigru, masked_mean
 from robustcmr.types import ImageBatch, TextBatch
 
 
@@ -51,13 +51,19 @@ def test_batch_statistics_see_real_regions_only():
     assert torch.allclose(encoder.network[1].running_mean, 0.1 * hidden.mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("waste", [None, -1])  # the usual limit, and one that reads all captions by length
 @pytest.mark.parametrize("lengths", [[5, 1, 3, 5], [2, 4, 4, 1], [1, 1, 1, 1]])
-def test_captions_are_read_one_by_one(lengths):
+def test_captions_are_read_one_by_one(lengths, waste, gradients, monkeypatch):
+    if waste is not None:
+        monkeypatch.setattr(bigru, "WASTE", waste)
+        monkeypatch.setattr(bigru, "_LEAST_GROUP", 1)
     torch.manual_seed(0)
     encoder = BiGRU(vocabulary_size=20, padding_index=0, word_dim=3, dim=4)
     mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
     tokens = torch.randint(1, 20, (4, 5)) * mask
-    found = encoder(TextBatch(tokens, mask))
+    with torch.set_grad_enabled(gradients):
+        found = encoder(TextBatch(tokens, mask))
     for i, length in enumerate(lengths):
         words = encoder.embedding(tokens[i : i + 1, :length])
         forth = encoder.reader(words)[0][0]
@@ -66,6 +72,46 @@ def test_captions_are_read_one_by_one(lengths):
         assert torch.allclose(found.features[i, :length], expected, atol=1e-6)
         assert (found.features[i, length:] == 0).all()
         assert torch.allclose(found.pooled[i], expected.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [70, 131, 1])
+def test_reading_by_length_changes_nothing(n, monkeypatch):
+    """Fragments, gradients and no gradients, against a reading of the whole rectangle, in float64."""
+    torch.manual_seed(0)
+    encoder = BiGRU(vocabulary_size=50, padding_index=0, word_dim=5, dim=6).double()
+    lengths = torch.randint(1, 12, (n,))
+    mask = torch.arange(13) < lengths.unsqueeze(1)  # one column more than any caption has words
+    batch = TextBatch(torch.randint(1, 50, (n, 13)) * mask, mask)
+    calls = []
+    encoder.reader.register_forward_hook(lambda module, given, found: calls.append(type(given[0])))
+
+    def read():
+        encoder.zero_grad()
+        found = encoder(batch)
+        (found.features * torch.arange(6)).square().sum().backward()
+        with torch.no_grad():
+            quiet = encoder(batch)
+        gradients = [x.grad.clone() for x in encoder.parameters()]
+        return [found.features.detach(), found.pooled.detach(), quiet.features, quiet.pooled, *gradients]
+
+    whole = read()
+    assert calls == [torch.Tensor, torch.Tensor]
+    calls.clear()
+    monkeypatch.setattr(bigru, "WASTE", -1)
+    by_length = read()
+    groups = max(1, min(4, n // 32))
+    assert calls == [torch.Tensor] * groups + [torch.nn.utils.rnn.PackedSequence]
+    for one, other in zip(by_length, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_wide_captions_with_much_padding_are_read_by_length():
+    mask = torch.arange(32) < torch.tensor([8] * 127 + [32]).unsqueeze(1)  # 3048 of 4096 are padding
+    assert bigru._lengths_to_read_by(mask, 313) is None
+    assert bigru._lengths_to_read_by(mask, 314).tolist() == mask.sum(1).tolist()
+    assert bigru._lengths_to_read_by(torch.ones_like(mask), 4096) is None
+    mask[3] = False
+    assert bigru._lengths_to_read_by(mask, 1024) is None  # nothing is packed that has no word
 
 
 def test_the_padding_word_stays_zero():

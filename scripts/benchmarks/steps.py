@@ -313,7 +313,7 @@ def main() -> int:
     """Measure and write the rows."""
     parser = benchmark_parser(__doc__, "steps.csv", devices=True)
     add_sizes(parser, 1920)
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
     options = parsed(parser)
     logging.getLogger("robustcmr").setLevel(logging.WARNING)

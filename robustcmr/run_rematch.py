@@ -131,6 +131,11 @@ def _solve(
                 "compares more; take the sparse plan"
             )
         texts, images = vectors
+        if not all(torch.allclose(side.norm(dim=1), side.new_ones(()), atol=1e-3) for side in vectors):
+            raise ConfigError(
+                f"a dense plan needs vectors of length 1, those of {run.config.matcher.name} are of others; "
+                "take the sparse plan"
+            )
         found = nearest_candidates(
             texts, images, options.top_k, collection.excluded.to(run.device), half=options.half
         )

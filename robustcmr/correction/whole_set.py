@@ -25,8 +25,8 @@ class WholeSetPlan:
             is no candidate.
         share: (n,) part of what the caption moves that goes there, in 0..1; NaN where there is no candidate.
         margin: (n,) by how much that share exceeds the next; NaN likewise.
-        moved: (n,) part of the caption's own share that was moved, in 0..1. Where it is about 0, the plan
-            leaves the caption alone: the suggestion is what it would do first.
+        moved: (n,) part of the caption's own share that was moved, in 0..1, or more where mass has a price.
+            Where it is about 0, the plan leaves the caption alone: the suggestion is what it would do first.
         mass: moved in all, of 1 that the captions hold together.
         asked: mass that was asked for; ``mass`` is less where the candidates let less pass. None where the
             mass has a price and no size.

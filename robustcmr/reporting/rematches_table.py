@@ -55,7 +55,7 @@ class RematchesTable:
             none.
         share: (n,) part of what the caption moves that goes to the suggestion; NaN where there is none.
         share_margin: (n,) by how much that exceeds the next image's part; NaN likewise.
-        moved: (n,) part of the caption's mass that the plan moves, in 0..1.
+        moved: (n,) part of the caption's mass that the plan moves, in 0..1; a dense plan may move more.
     """
 
     pair: IntArray

@@ -203,6 +203,17 @@ def test_a_dense_plan(one_vector, robustcmr, monkeypatch):
     assert "did not converge; raise --epsilon or lower --reach" in hasty.err
 
 
+def test_a_dense_plan_needs_unit_vectors(one_vector, robustcmr, monkeypatch):
+    from robustcmr import run_rematch
+
+    vectors = run_rematch.scoring_vectors
+    monkeypatch.setattr(run_rematch, "scoring_vectors", lambda *given: tuple(2 * x for x in vectors(*given)))
+    done = robustcmr("rematch", one_vector.path, "--plan", "dense")
+    assert done.code == 2
+    assert "needs vectors of length 1, those of vse_infty are of others; take the sparse plan" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
 def test_a_dense_plan_needs_a_gpu(one_vector, robustcmr):
     done = robustcmr("rematch", one_vector.path, "--plan", "dense", "--device", "cpu")
     assert done.code == 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robustcmr.correction.candidates import Candidates, nearest_candidates
 from robustcmr.correction.dense_whole_set import rematch_whole_set_densely
@@ -124,26 +125,16 @@ def _solve(
     """The candidates, the plan, and the seconds that the candidates took."""
     started = time.perf_counter()
     if options.reach is not None:
-        vectors = scoring_vectors(run.matchers[0], collection, run.device)
-        if vectors is None:
-            raise ConfigError(
-                f"a dense plan needs a matcher that compares one vector a side, {run.config.matcher.name} "
-                "compares more; take the sparse plan"
-            )
-        texts, images = vectors
-        if not all(torch.allclose(side.norm(dim=1), side.new_ones(()), atol=1e-3) for side in vectors):
-            raise ConfigError(
-                f"a dense plan needs vectors of length 1, those of {run.config.matcher.name} are of others; "
-                "take the sparse plan"
-            )
+        texts, images = _unit_vectors(run, collection)
+        excluded = collection.excluded.to(run.device)
         found = nearest_candidates(
-            texts, images, options.top_k, collection.excluded.to(run.device), half=options.half
-        )
+            texts, images, options.top_k, excluded, half=options.half, block_bytes=block_bytes
+        ).cpu()
         seconds = time.perf_counter() - started
         plan = rematch_whole_set_densely(
             texts, images, found, options.reach, options.epsilon, capacity=options.capacity
         )
-        return Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search), plan, seconds
+        return found, plan, seconds
     found = search_candidates(
         run.matchers[0],
         collection,
@@ -159,6 +150,21 @@ def _solve(
         found, collection.n_images, options.mass, options.epsilon, capacity=options.capacity
     )
     return found, plan, seconds
+
+
+def _unit_vectors(run: LoadedRun, collection: Collection) -> tuple[Tensor, Tensor]:
+    """Vectors of the captions and of the images, which a dense plan takes to be of length 1."""
+    vectors, name = scoring_vectors(run.matchers[0], collection, run.device), run.config.matcher.name
+    if vectors is None:
+        raise ConfigError(
+            f"a dense plan needs a matcher that compares one vector a side, {name} compares more; take the "
+            "sparse plan"
+        )
+    if not all(torch.allclose(side.norm(dim=1), side.new_ones(()), atol=1e-3) for side in vectors):
+        raise ConfigError(
+            f"a dense plan needs vectors of length 1, those of {name} are of others; take the sparse plan"
+        )
+    return vectors
 
 
 def _suspecting_table(run: RunFolder) -> PairsTable:

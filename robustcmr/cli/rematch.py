@@ -81,7 +81,10 @@ def rematch(
     from robustcmr.cli.output import print_json, running
     from robustcmr.run_rematch import RematchOptions, rematch_run
 
-    mass, reach = _mass_and_reach(plan, mass, reach)
+    _check_plan(plan, mass, reach)
+    mass = 0.5 if mass is None else mass
+    if plan == "dense" and reach is None:
+        reach = 0.5
     _check(mass, reach, epsilon, capacity, search)
     options = RematchOptions(top_k, mass, reach, epsilon, capacity, search, shortlist, half)  # type: ignore[arg-type]
     with running(run):
@@ -102,18 +105,15 @@ def rematch(
     console.print(f"wrote {told['output']}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _mass_and_reach(plan: str, mass: float | None, reach: float | None) -> tuple[float, float | None]:
-    """What is moved over the candidates, and the root of its price over all images; None for the former."""
+def _check_plan(plan: str, mass: float | None, reach: float | None) -> None:
+    """A sparse plan moves a mass, a dense one has a price."""
     from robustcmr.errors import ConfigError
 
-    if plan == "sparse" and reach is None:
-        return 0.5 if mass is None else mass, None
-    if plan == "dense" and mass is None:
-        return 0.5, 0.5 if reach is None else reach
-    if plan in ("sparse", "dense"):
-        given, fits = ("--reach", "--mass") if plan == "sparse" else ("--mass", "--reach")
+    if plan not in ("sparse", "dense"):
+        raise ConfigError(f"--plan is '{plan}', expected sparse or dense")
+    strange, given, fits = (reach, "--reach", "--mass") if plan == "sparse" else (mass, "--mass", "--reach")
+    if strange is not None:
         raise ConfigError(f"{given} does not go with a {plan} plan; give {fits} or the other plan")
-    raise ConfigError(f"--plan is '{plan}', expected sparse or dense")
 
 
 def _check(mass: float, reach: float | None, epsilon: float, capacity: float | None, search: str) -> None:

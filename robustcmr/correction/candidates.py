@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -46,6 +46,10 @@ class Candidates:
                 f"candidates need images and scores (N, k), got {tuple(self.images.shape)} and "
                 f"{tuple(self.scores.shape)}"
             )
+
+    def cpu(self) -> Candidates:
+        """The same on the CPU."""
+        return replace(self, images=self.images.cpu(), scores=self.scores.cpu())
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
         """Caption, image and score of all candidates, (E,) each, by caption, best first."""

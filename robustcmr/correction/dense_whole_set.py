@@ -28,9 +28,9 @@ def rematch_whole_set_densely(
 
     How much is moved is not fixed, as it is by ``rematch_whole_set``, but priced: a caption or an image that
     moves less or more than its share pays reach**2 times the KL divergence from it. So images that no caption
-    is of take some mass, too, and the less the lower the price. The plan is never held;
-    suggestions are read from it where the candidates lie, and what a caption moves elsewhere counts against
-    them. The image that a caption was given takes part in the plan and is no candidate.
+    is of take some mass, too, and the less the lower the price. The plan is never held; suggestions are read
+    from it where the candidates lie, and what a caption moves elsewhere counts against them. The image that a
+    caption was given takes part in the plan and is no candidate.
 
     Args:
         texts: (n, D) unit vectors of the captions, on an NVIDIA GPU.
@@ -66,8 +66,8 @@ def rematch_whole_set_densely(
     )
     log_masses, error = streamed_row_masses(*problem, potentials, epsilon=epsilon, penalty=reach**2)
     f, g, log_masses = (x.cpu() for x in (*potentials, log_masses))
-    numbers, scores = candidates.images.cpu(), candidates.scores.cpu()  # (n, k), -1 and -inf for none
-    exponents = (f.unsqueeze(1) + g[numbers.clamp(min=0)] - 1 + scores) / epsilon
+    found = candidates.cpu()  # images -1 and scores -inf for none
+    exponents = (f.unsqueeze(1) + g[found.images.clamp(min=0)] - 1 + found.scores) / epsilon  # (n, k)
     log_plan = exponents + math.log(capacity / n**2)
     place, share, margin = suggestions(log_plan, log_masses)
     return WholeSetPlan(

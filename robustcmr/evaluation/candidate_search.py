@@ -98,8 +98,7 @@ def search_candidates(
     options = {"half": half, "block_bytes": block_bytes}
     if by_vectors:
         logger.info("searching %d images for %d captions by products of their vectors", m, n)
-        found = nearest_candidates(texts, images, k, excluded, **options)  # type: ignore[arg-type]
-        return Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search)
+        return nearest_candidates(texts, images, k, excluded, **options).cpu()  # type: ignore[arg-type]
     size = max(k, shortlist)
     logger.info("scoring %d images of each of %d captions, chosen by pooled vectors of %d", size, n, m)
     listed = nearest_candidates(texts, images, size, excluded, **options)  # type: ignore[arg-type]

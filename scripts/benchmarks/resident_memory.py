@@ -49,11 +49,11 @@ def peak_mib(root: Path, matcher: str, method: str, asked: Namespace) -> tuple[f
         "data.captions_per_image": 1,
     }
     words = ["train", "--data", "precomp", "--data-root", str(root), "--device", "cpu"]
-    words += ["--matcher", matcher, "--method", method, "--output", str(root / f"run-{matcher}-{method}")]
+    run = root / f"run-{matcher}-{method}"
+    words += ["--matcher", matcher, "--method", method, "--output", str(run)]
     for key, value in options.items():
         words += ["--set", f"{key}={value}"]
     subprocess.run([sys.executable, "-m", "robustcmr", *words], check=True, stdout=subprocess.DEVNULL)
-    run = root / f"run-{matcher}-{method}"
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
     said = [line.partition("training features")[2] for line in log if "training features of" in line]

@@ -114,7 +114,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
         ),
         options.device,
     )
-    found = Candidates(found.images.cpu(), found.scores.cpu(), found.scored, found.search)
+    found = found.cpu()
     sys.stdout.write(
         f"candidates: {seconds:.1f} s, of the processor {cpu:.1f} s, {cpu / floor:.2f} times the bare "
         f"products ({floor:.1f} s): {flops / cpu / 1e9:.0f} GFLOP/s of {flops / floor / 1e9:.0f}\n"

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # slow to load, and records of files need none
+    import torch
+    from torch import Tensor
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -135,6 +138,8 @@ class Fragments:
     @staticmethod
     def concatenate(parts: Sequence[Fragments]) -> Fragments:
         """Join batches along N, padding all to the longest L with zeros and False."""
+        import torch
+
         longest = max(part.features.shape[1] for part in parts)
         features, masks = [], []
         for part in parts:
@@ -259,13 +264,13 @@ class Division:
 
 
 @dataclass(frozen=True)
-class LabelBelief:
-    """What a method takes the class of every pair to be.
+class LabelEstimate:
+    """The estimated class of every pair.
 
     Attributes:
-        corrected: (N,) int64 in 0..K-1, the class it believes in.
-        confidence: (N,) float64 in 0..1, how sure it is of that class.
-        evidence: (N,) float64, finite, what speaks against the given class or classes; larger is worse.
+        corrected: (N,) int64 in 0..K-1, the most likely class.
+        confidence: (N,) float64 in 0..1, probability of that class.
+        evidence: (N,) float64, finite, evidence against the given class or classes; larger is worse.
     """
 
     corrected: IntArray
@@ -359,19 +364,18 @@ class Rematch:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """Which pairs an epoch visits: one batch a stream is drawn at each step.
+    """Which pairs an epoch visits. Each step draws one batch from every group.
 
     Attributes:
-        streams: pair ids by stream name, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each
-            (n,) int64. The longest stream sets the number of steps; shorter ones start over with a new order.
-        metrics: what the planning found out, for the log.
-        belief: which pairs the method believes clean, or of which class it takes them to be; None where it
-            has not asked.
+        groups: pair ids by group, such as ``{"all": ids}`` or ``{"clean": ids, "noisy": ids}``; each (n,)
+            int64. The longest group sets the number of steps; shorter ones start over in a new order.
+        metrics: figures of the planning, for the log.
+        estimate: which pairs look clean, or which class each pair seems to have; None if not estimated.
     """
 
-    streams: Mapping[str, IntArray]
+    groups: Mapping[str, IntArray]
     metrics: Mapping[str, float] = field(default_factory=dict)
-    belief: Division | LabelBelief | None = None
+    estimate: Division | LabelEstimate | None = None
 
 
 @dataclass(frozen=True)

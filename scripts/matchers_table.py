@@ -85,7 +85,7 @@ def pairs_a_second(path: Path) -> float:
     import torch
 
     from robustcmr.config.resolve import read_config, resolve
-    from robustcmr.run_folder import RunFolder
+    from robustcmr.runs.folder import RunFolder
     from robustcmr.tracks.pairs import PairsTrack
 
     folder = RunFolder(path)

@@ -19,8 +19,8 @@ UPPER = {
     "reporting",
     "config",
     "plugins",
-    "run",
-    "run_folder",
+    "jobs",
+    "runs",
     "testing",
     "conversion",
 }
@@ -34,10 +34,10 @@ FORBIDDEN = {
     "evaluation": UPPER | {"data"},
     "reporting": {"methods", "training", "matchers", "tracks", "cli", "conversion"},
     "data": UPPER | {"matchers", "evaluation", "correction", "selection", "losses", "transport"},
-    "training": {"cli", "sweeps", "reporting", "plugins", "run", "conversion"},
-    "tracks": {"cli", "sweeps", "reporting", "methods", "run", "conversion"},
-    "config": {"cli", "training", "tracks", "run", "conversion"},
-    "conversion": {"tracks", "cli", "sweeps", "reporting", "run", "evaluation", "correction", "selection"}
+    "training": {"cli", "sweeps", "reporting", "plugins", "jobs", "conversion"},
+    "tracks": {"cli", "sweeps", "reporting", "methods", "jobs", "conversion"},
+    "config": {"cli", "training", "tracks", "jobs", "conversion"},
+    "conversion": {"tracks", "cli", "sweeps", "reporting", "jobs", "evaluation", "correction", "selection"}
     | {"losses", "transport"},
 }
 # of these rooms conversion may know one module alone

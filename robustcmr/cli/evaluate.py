@@ -25,7 +25,7 @@ def evaluate(  # the options describe themselves
 
     from robustcmr.cli.output import print_json, print_measures
     from robustcmr.errors import ConfigError
-    from robustcmr.run import evaluate as evaluate_runs
+    from robustcmr.jobs.evaluate import evaluate as evaluate_runs
 
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"--checkpoint is '{checkpoint}', expected best or last")

@@ -22,7 +22,7 @@ from robustcmr.reporting.tables import (
     recall_table,
     rematch_table,
 )
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 

@@ -79,7 +79,7 @@ def rematch(
     from rich.console import Console
 
     from robustcmr.cli.output import print_json, running
-    from robustcmr.run_rematch import RematchOptions, rematch_run
+    from robustcmr.jobs.rematch import RematchOptions, rematch_run
 
     _check_plan(plan, mass, reach)
     mass = 0.5 if mass is None else mass

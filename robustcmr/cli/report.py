@@ -25,7 +25,7 @@ def report(
     ] = False,
 ) -> None:
     """Write a run's results, curves, beliefs and a gallery of suspects and queries as one HTML file."""
-    from robustcmr.run_report import write_run_report
+    from robustcmr.jobs.report import write_run_report
 
     written = write_run_report(run, output, gallery, not no_model)
     sys.stdout.write(f"wrote {written}\n")

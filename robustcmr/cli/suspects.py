@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
-    from robustcmr.run_folder import RunFolder
+    from robustcmr.runs.folder import RunFolder
     from robustcmr.types import IntArray
 
 PLAIN_WIDTH = 200
@@ -64,7 +64,7 @@ def suspects(
 
     from robustcmr.cli.output import print_json
     from robustcmr.errors import ConfigError
-    from robustcmr.run_folder import RunFolder
+    from robustcmr.runs.folder import RunFolder
 
     if no_sheet and output is not None:
         raise ConfigError("--output names the contact sheet that --no-sheet leaves out; give one of the two")
@@ -94,7 +94,6 @@ def suspects(
 
 
 def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
-    from robustcmr.reporting.pairs_table import read_pairs
     from robustcmr.reporting.suspects_sheet import (
         check_same_data,
         suspect_rows,
@@ -102,6 +101,7 @@ def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
         suspects_table,
         worst_suspects,
     )
+    from robustcmr.runs.pairs_table import read_pairs
 
     table = read_pairs(run.pairs)
     worst = worst_suspects(table, top)
@@ -129,7 +129,7 @@ def _doubted_labels(run: RunFolder, top: int) -> Suspects:
         doubted_table,
         most_doubted,
     )
-    from robustcmr.reporting.labels_table import read_labels
+    from robustcmr.runs.labels_table import read_labels
 
     table = read_labels(run.labels)
     worst = most_doubted(table, top)

@@ -82,14 +82,14 @@ def train(  # the options describe themselves
                 "--resume goes on with a run as it was configured and takes no other options but --json; "
                 "leave them out, or start a new run without --resume"
             )
-        from robustcmr.run import resume as resume_run
+        from robustcmr.jobs.train import resume as resume_run
 
         with running(resume) as console:
             run = resume_run(resume, console)
     else:
         from robustcmr.config.resolve import compose
-        from robustcmr.run import planned_folder
-        from robustcmr.run import train as train_run
+        from robustcmr.jobs.train import planned_folder
+        from robustcmr.jobs.train import train as train_run
 
         chosen = compose(config, flags, overrides or [])
         folder = planned_folder(chosen, output)

@@ -24,7 +24,7 @@ from robustcmr.environment import describe_environment
 from robustcmr.errors import CheckpointError, ConfigError, DataError
 from robustcmr.matchers.base import Matcher
 from robustcmr.plugins import did_you_mean
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training.checkpoint import save_checkpoint
 from robustcmr.types import DataSpec
 

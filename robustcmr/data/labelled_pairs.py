@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcmr.data.base import FeatureStore
 from robustcmr.data.captions import BoolArray, TokenTable
 from robustcmr.data.held_features import HeldFeatures
-from robustcmr.data.placement import Room, Wish, place_features
+from robustcmr.data.placement import MemoryBudget, Wish, place_features
 from robustcmr.errors import DataError
 from robustcmr.types import ImageBatch, IntArray, PairBatch, TextBatch
 
@@ -70,7 +70,7 @@ class TrainingLabels:
         """Whether all vectors are in memory or on the device."""
         return all(isinstance(store, HeldFeatures) for store in (self.images, self.texts))
 
-    def placed(self, wish: Wish, half: bool, room: Room) -> TrainingLabels:
+    def placed(self, wish: Wish, half: bool, room: MemoryBudget) -> TrainingLabels:
         """The same pairs, their vectors put where they were wished or fit best.
 
         Args:

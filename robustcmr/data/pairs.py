@@ -14,7 +14,7 @@ from robustcmr.data.augmentation import Augmentation, BoolArray, corrupt_words, 
 from robustcmr.data.base import FeatureStore, ImageStore
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.held_features import HeldFeatures, gathered, rows_of
-from robustcmr.data.placement import Room, Wish, place_features
+from robustcmr.data.placement import MemoryBudget, Wish, place_features
 from robustcmr.data.windows import STRETCH_BYTES, WINDOW_BYTES, WindowFeatures, shuffled_windows
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.types import Correspondence, ImageBatch, IntArray, PairBatch, TextBatch
@@ -76,7 +76,7 @@ class TrainingPairs:
         """Whether all features are in memory or on the device."""
         return all(isinstance(store, HeldFeatures | None) for store in (self.images, self.text_vectors))
 
-    def placed(self, wish: Wish, half: bool, room: Room) -> TrainingPairs:
+    def placed(self, wish: Wish, half: bool, room: MemoryBudget) -> TrainingPairs:
         """The same pairs, their features put where they were wished or fit best.
 
         Args:

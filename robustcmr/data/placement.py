@@ -25,7 +25,7 @@ SMALL_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """What there is room for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Room:
     workers: int
 
     @classmethod
-    def here(cls, device: torch.device, workers: int) -> Room:
+    def here(cls, device: torch.device, workers: int) -> MemoryBudget:
         """What there is now, shared fairly with the other processes of this machine that train.
 
         Args:
@@ -53,7 +53,7 @@ class Room:
         return cls(device, memory, free_on_gpu(device) if device.type == "cuda" else memory, workers)
 
 
-def choose_place(wish: Wish, size: int, room: Room) -> tuple[Place, str]:
+def choose_place(wish: Wish, size: int, room: MemoryBudget) -> tuple[Place, str]:
     """Where features shall stay.
 
     ``auto`` takes an accelerator where they fill at most half of what is free there, leaving the rest to the
@@ -101,7 +101,7 @@ def place_features(
     stores: Mapping[str, FeatureStore],
     wish: Wish,
     half: bool,
-    room: Room,
+    room: MemoryBudget,
 ) -> dict[str, FeatureStore]:
     """Put the features of a split where they were wished or fit best, and log it.
 

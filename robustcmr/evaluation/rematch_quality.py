@@ -73,7 +73,7 @@ class RematchQuality:
         return {name: part / whole for name, (part, whole) in shares.items() if whole > 0}
 
 
-def judge_rematch(rematch: Rematch, fits: Tensor) -> RematchQuality:
+def evaluate_rematch(rematch: Rematch, fits: Tensor) -> RematchQuality:
     """Compare one batch's rematching with the truth, and with rules that pick by score alone.
 
     Where several cells score best in their row or column, each counts in part. Every image has the budget

@@ -44,7 +44,7 @@ class WholeSetQuality:
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
-def judge_whole_set(
+def evaluate_whole_set(
     fits: BoolArray,
     scores: npt.NDArray[np.float32],
     plan: npt.NDArray[np.float32],

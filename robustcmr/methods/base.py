@@ -15,7 +15,7 @@ from robustcmr.types import (
     Division,
     EpochPlan,
     FloatArray,
-    LabelBelief,
+    LabelEstimate,
     LabelledVectors,
     PairBatch,
     StepResult,
@@ -97,7 +97,7 @@ class Method(ABC):
         self.epoch = epoch
         return EpochPlan({"all": np.arange(self.n_pairs, dtype=np.int64)})
 
-    def believe(self, scorer: Scorer) -> Division | LabelBelief | None:
+    def estimate(self, scorer: Scorer) -> Division | LabelEstimate | None:
         """What the method believes of the pairs with the matchers as they are; None if it holds no belief.
 
         Which pairs are clean, on the pairs track; of which class each is, on the labels track.

@@ -108,7 +108,7 @@ class L2RM(Method):
         if epoch < self.config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        division = self.believe(scorer)
+        division = self.estimate(scorer)
         ids = np.arange(self.n_pairs, dtype=np.int64)
         metrics = {"suspected": float((~division.is_clean).mean())}
         if division.noise_rate is not None:
@@ -155,7 +155,7 @@ class L2RM(Method):
             return False
         return division.noise_rate is not None and division.noise_rate > self.config.unclear
 
-    def believe(self, scorer: Scorer) -> Division:
+    def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
         judge = self.matcher if self.teacher is None else self.teacher.matcher
         config = self.config

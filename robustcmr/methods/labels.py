@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from robustcmr.losses.class_anchors import anchor_probabilities
 from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.types import LabelBelief, LabelledVectors, PairBatch
+from robustcmr.types import LabelEstimate, LabelledVectors, PairBatch
 
 _LEAST = 1e-12
 """What stands in for a probability of 0 where its logarithm is evidence."""
@@ -84,7 +84,7 @@ class LabelMethod(Method):
         images, texts = (F.normalize(pooled_vectors(side).float(), dim=1) for side in sides)
         return images, texts
 
-    def believe(self, scorer: Scorer) -> LabelBelief:
+    def estimate(self, scorer: Scorer) -> LabelEstimate:
         """The class that images and texts together are nearest to, whatever was given."""
         found = scorer.vectors(self.matchers[0])
         with torch.no_grad():
@@ -107,7 +107,7 @@ def given_classes(batch: PairBatch) -> tuple[Tensor, Tensor]:
     return batch.labels[:, 0], batch.labels[:, -1]
 
 
-def label_belief(probabilities: Tensor, found: LabelledVectors) -> LabelBelief:
+def label_belief(probabilities: Tensor, found: LabelledVectors) -> LabelEstimate:
     """What class probabilities say of every pair.
 
     Args:
@@ -121,7 +121,7 @@ def label_belief(probabilities: Tensor, found: LabelledVectors) -> LabelBelief:
     double = probabilities.detach().double()
     confidence, corrected = double.max(dim=1)
     given = double.gather(1, found.labels).amin(dim=1)  # (N,)
-    return LabelBelief(
+    return LabelEstimate(
         corrected.cpu().numpy().astype(np.int64),
         confidence.clamp(max=1.0).cpu().numpy(),
         -given.clamp(min=_LEAST).log().cpu().numpy(),

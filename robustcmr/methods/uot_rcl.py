@@ -20,7 +20,7 @@ from robustcmr.methods.labels import LabelMethod, given_classes, label_belief
 from robustcmr.methods.uot_rcl_options import UotRclOptions
 from robustcmr.options import Options
 from robustcmr.selection.label_transitions import estimate_transitions
-from robustcmr.types import EpochPlan, LabelBelief, LabelledVectors, PairBatch, StepResult
+from robustcmr.types import EpochPlan, LabelEstimate, LabelledVectors, PairBatch, StepResult
 
 _MOVED = 1e-3
 """A sample of which less was moved keeps the target it had."""
@@ -80,7 +80,7 @@ class UotRcl(LabelMethod):
             )
         self.targets, self.weights = new, moved.weights.float().cpu()
         return EpochPlan(
-            plan.streams,
+            plan.groups,
             {"noise_rate": 1 - kept, "moved_mass": mass},
             label_belief(moved.targets, found),
         )
@@ -91,10 +91,10 @@ class UotRcl(LabelMethod):
         passed = min(1.0, max(0, epoch - config.warmup_epochs) / config.mass_epochs)
         return config.mass_start + passed * (config.mass_end - config.mass_start)
 
-    def believe(self, scorer: Scorer) -> LabelBelief:
+    def estimate(self, scorer: Scorer) -> LabelEstimate:
         """The classes that all samples but the least sure are moved to, by the matcher as it is."""
         if not self.config.semantic:
-            return super().believe(scorer)
+            return super().estimate(scorer)
         found = scorer.vectors(self.matchers[0])
         return label_belief(self._correct(found, self.config.mass_end)[0].targets, found)
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robustcmr.errors import ComparisonError
-from robustcmr.reporting.runs import FinishedRun
+from robustcmr.runs.finished import FinishedRun
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustcmr.reporting.comparison import SHOWN
 from robustcmr.reporting.comparison_cells import TITLES, models
-from robustcmr.reporting.runs import FinishedRun, headline
+from robustcmr.runs.finished import FinishedRun, headline
 
 
 def model_card(run: FinishedRun) -> str:
@@ -166,7 +166,7 @@ robustcmr eval {run.path} --split {split}
 ```python
 from pathlib import Path
 
-from robustcmr.loaded_run import load_run
+from robustcmr.jobs.open import load_run
 
 run = load_run(Path({str(run.path)!r}), checkpoint="best")
 measures = run.track.evaluate(run.matchers, {split!r}, run.device)

@@ -15,7 +15,7 @@ from robustcmr.reporting.differences import over_queries, over_seeds
 from robustcmr.reporting.method_labels import method_labels
 from robustcmr.reporting.published import PublishedRow
 from robustcmr.reporting.robustness import Robustness, robustness
-from robustcmr.reporting.runs import FinishedRun, headline
+from robustcmr.runs.finished import FinishedRun, headline
 
 SHOWN: Mapping[str, tuple[str, ...]] = {
     "pairs": ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum"),

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from robustcmr.errors import RunFolderError
 from robustcmr.reporting.bootstrap import QueryTest, SeedTest, query_tests, seed_test
-from robustcmr.reporting.queries import read_queries
-from robustcmr.reporting.runs import FinishedRun
+from robustcmr.runs.finished import FinishedRun
+from robustcmr.runs.queries import read_queries
 
 Floats = npt.NDArray[np.float64]
 Parts = tuple[tuple[Floats, Floats], tuple[Floats, Floats]]

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
-from robustcmr.reporting.labels_table import CHANGED, LabelsTable
 from robustcmr.reporting.suspects_sheet import printable
+from robustcmr.runs.labels_table import CHANGED, LabelsTable
 from robustcmr.types import IntArray
 
 _CARD_WIDTH = 200  # pixels

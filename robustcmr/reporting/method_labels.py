@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from robustcmr.errors import PluginError
 from robustcmr.options import Options
 from robustcmr.plugins import methods
-from robustcmr.reporting.runs import FinishedRun
+from robustcmr.runs.finished import FinishedRun
 
 _ELSEWHERE = ("seed", "data.", "noise.")  # these tell settings and seeds apart, not methods
 _WITHOUT_EFFECT = (

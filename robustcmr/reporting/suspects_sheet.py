@@ -13,7 +13,7 @@ from rich.text import Text
 
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
-from robustcmr.reporting.pairs_table import SUSPECT
+from robustcmr.runs.pairs_table import SUSPECT
 from robustcmr.types import IntArray, PairsTable
 
 MOST_CARDS = 200

@@ -14,7 +14,7 @@ import yaml
 from robustcmr.config.resolve import read_config
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_text
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps.errors import SweepError
 from robustcmr.sweeps.options import SweepOptions, sweep_options
 from robustcmr.sweeps.trials import PlannedTrial, Trial, same_or_refuse

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustcmr.reporting.runs import HEADLINES
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.finished import HEADLINES
+from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps.folder import Record, SweepFolder
 from robustcmr.sweeps.locks import is_held
 from robustcmr.sweeps.process import is_finished

@@ -13,7 +13,7 @@ from robustcmr.testing.label_samples import N_CLASSES, SampleLabels
 from robustcmr.testing.method_memory import told_beliefs, wrong_column
 from robustcmr.testing.method_rules import bears, learnt, wrong_step
 from robustcmr.testing.trial import MethodCase, Trial
-from robustcmr.types import IntArray, LabelBelief
+from robustcmr.types import IntArray, LabelEstimate
 
 
 def learning(case: MethodCase) -> Iterator[str]:
@@ -41,8 +41,8 @@ def _apart(trial: Trial, number: int) -> float:
 
 def _recognised(trial: Trial) -> float | None:
     """Share of the pairs that are believed to be of the class that their image was given."""
-    belief = trial.method.believe(trial.scorer())
-    if not isinstance(belief, LabelBelief):
+    belief = trial.method.estimate(trial.scorer())
+    if not isinstance(belief, LabelEstimate):
         return None
     return float(np.mean(belief.corrected == given_labels(trial)))
 
@@ -72,20 +72,20 @@ def two_labels(case: MethodCase) -> Iterator[str]:
                 yield f"with two labels a pair, training_step in epoch {trial.epoch} {problem}"
                 return
             trial.learn(result)
-    belief = trial.method.believe(trial.scorer())
+    belief = trial.method.estimate(trial.scorer())
     if belief is not None:
         found = wrong_label_belief(belief, len(apart.pairs), N_CLASSES)
         yield from (f"with two labels a pair, believe gave a belief {what}" for what in found)
 
 
 def beliefs(case: MethodCase) -> Iterator[str]:
-    """Asked for its belief, a method gives None or a LabelBelief of all N pairs, and stays as it is."""
+    """Asked for its belief, a method gives None or a LabelEstimate of all N pairs, and stays as it is."""
     yield from told_beliefs(case, lambda found: wrong_label_belief(found, len(case.pairs), N_CLASSES))
 
 
 def wrong_label_belief(found: object, n_pairs: int, n_classes: int) -> Iterator[str]:
     """What is wrong with a belief about classes."""
-    if not isinstance(found, LabelBelief):
+    if not isinstance(found, LabelEstimate):
         yield f"that is a {type(found).__name__}"
         return
     problems = [

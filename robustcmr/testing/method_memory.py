@@ -29,7 +29,7 @@ def modes(case: MethodCase) -> Iterator[str]:
                 return
             trial.learn(result)
         before = _modes(trial)
-        trial.method.believe(trial.scorer())
+        trial.method.estimate(trial.scorer())
         if trial.epoch < case.epochs:
             trial.begin_epoch()
         if _modes(trial) != before:
@@ -56,13 +56,13 @@ def told_beliefs(case: MethodCase, wrong: Callable[[object], Iterator[str]]) -> 
     trial, told = case.start(), 0
     while trial.epoch < case.epochs:
         where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()
-        if plan.belief is not None:
+        if plan.estimate is not None:
             told += 1
-            yield from (f"{where} gave a belief {what}" for what in wrong(plan.belief))
+            yield from (f"{where} gave a belief {what}" for what in wrong(plan.estimate))
         for batches in trial.batches():
             trial.take_step(batches)
         before = _snapshot(trial)
-        belief = trial.method.believe(trial.scorer())
+        belief = trial.method.estimate(trial.scorer())
         if not _same_weights(before, _snapshot(trial)):
             yield f"believe after epoch {trial.epoch - 1} changed weights"
         if belief is not None:

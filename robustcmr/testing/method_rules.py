@@ -91,19 +91,19 @@ def parameter_groups(case: MethodCase) -> Iterator[str]:
 
 
 def plans(case: MethodCase) -> Iterator[str]:
-    """Every epoch's plan has streams of pair ids, int64 in 0..N-1, and at least one that is not empty."""
+    """Every epoch's plan has groups of pair ids, int64 in 0..N-1, and at least one that is not empty."""
     trial = case.start()
     while trial.epoch < case.epochs:
         where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()
         if not isinstance(plan, EpochPlan):
             yield f"{where} returned a {type(plan).__name__}"
             return
-        found = [(name, wrong_ids(ids, len(case.pairs))) for name, ids in plan.streams.items()]
+        found = [(name, wrong_ids(ids, len(case.pairs))) for name, ids in plan.groups.items()]
         problems = [
-            f"{where} gave stream {name!r} {problem}" for name, problem in found if problem is not None
+            f"{where} gave group {name!r} {problem}" for name, problem in found if problem is not None
         ]
-        if not any(len(ids) for ids in plan.streams.values()):
-            problems.append(f"{where} gave no pair in any stream")
+        if not any(len(ids) for ids in plan.groups.values()):
+            problems.append(f"{where} gave no pair in any group")
         yield from problems
         if problems:
             return
@@ -115,7 +115,7 @@ def plans(case: MethodCase) -> Iterator[str]:
 
 
 def wrong_ids(ids: object, n_pairs: int) -> str | None:
-    """What is wrong with the pair ids of a stream; None if nothing is."""
+    """What is wrong with the pair ids of a group; None if nothing is."""
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype != np.int64:
         return f"as {getattr(ids, 'dtype', type(ids).__name__)} of shape {getattr(ids, 'shape', '?')}"
     if ids.size and (ids.min() < 0 or ids.max() >= n_pairs):
@@ -228,17 +228,17 @@ def _given_above_others(trial: Trial) -> float:
 
 
 def small_batches(case: MethodCase) -> Iterator[str]:
-    """A step bears streams of one or two pairs, and a stream that is missing because it was empty."""
+    """A step bears groups of one or two pairs, and a group that is missing because it was empty."""
     for trial, plan in _planned(case):
-        streams = {name: ids for name, ids in plan.streams.items() if len(ids)}
+        groups = {name: ids for name, ids in plan.groups.items() if len(ids)}
         tried = {
-            "one pair a stream": {name: ids[:1] for name, ids in streams.items()},
-            "two pairs a stream": {name: ids[:2] for name, ids in streams.items()},
+            "one pair a group": {name: ids[:1] for name, ids in groups.items()},
+            "two pairs a group": {name: ids[:2] for name, ids in groups.items()},
         }
-        if len(streams) > 1:
-            for absent in streams:
-                rest = {name: ids[: case.batch_size] for name, ids in streams.items() if name != absent}
-                tried[f"stream {absent!r} missing"] = rest
+        if len(groups) > 1:
+            for absent in groups:
+                rest = {name: ids[: case.batch_size] for name, ids in groups.items() if name != absent}
+                tried[f"group {absent!r} missing"] = rest
         for what, chosen in tried.items():
             problem = _tried_step(trial, chosen)
             if problem is not None:
@@ -254,9 +254,9 @@ def same_image(case: MethodCase) -> Iterator[str]:
 
 
 def bears(case: MethodCase, alike: IntArray, what: str) -> Iterator[str]:
-    """What goes wrong, in the first epoch in which it does, when every stream gives the same pairs."""
+    """What goes wrong, in the first epoch in which it does, when every group gives the same pairs."""
     for trial, plan in _planned(case):
-        problem = _tried_step(trial, {name: alike for name, ids in plan.streams.items() if len(ids)})
+        problem = _tried_step(trial, {name: alike for name, ids in plan.groups.items() if len(ids)})
         if problem is not None:
             yield f"with {what} in epoch {trial.epoch}, training_step {problem}"
             return

@@ -140,7 +140,7 @@ class Trial:
         plan = self.plan
         state = {
             "position": [self.epoch, self.step],
-            "plan": None if plan is None else {k: torch.from_numpy(ids) for k, ids in plan.streams.items()},
+            "plan": None if plan is None else {k: torch.from_numpy(ids) for k, ids in plan.groups.items()},
             "optimiser": self.optimiser.state_dict(),
             "method": self.method.state_dict(),
             "generators": capture_generators(),

@@ -13,8 +13,8 @@ import torch
 from robustcmr.data.base import DataSet, TrainingData
 from robustcmr.evaluation.scoring import Member
 from robustcmr.matchers.base import Matcher
-from robustcmr.run_folder import RunFolder
-from robustcmr.types import DataSpec, Division, LabelBelief, Rematch
+from robustcmr.runs.folder import RunFolder
+from robustcmr.types import DataSpec, Division, LabelEstimate, Rematch
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Track(ABC):
         return self.measure(self.members(matchers, split), split, device, folds, after_block).metrics
 
     @abstractmethod
-    def diagnose(self, belief: Division | LabelBelief) -> Mapping[str, Mapping[str, Any]]:
+    def diagnose(self, belief: Division | LabelEstimate) -> Mapping[str, Mapping[str, Any]]:
         """Hold what a method believes against the hidden truth; empty where the truth is not known.
 
         Args:
@@ -134,13 +134,13 @@ class Track(ABC):
             Measures under a heading each.
         """
 
-    def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
+    def evaluate_rematch(self, rematch: Rematch) -> dict[str, float]:
         """What is right in a rematching, as sums to add up by key; empty where the truth is not known."""
         del rematch
         return {}
 
     def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Shares from added sums of :meth:`judge_rematch`; empty where nothing was judged."""
+        """Shares from added sums of :meth:`evaluate_rematch`; empty where nothing was judged."""
         del sums
         return {}
 

@@ -11,7 +11,7 @@ import torch
 from robustcmr.config.resolve import RunConfig
 from robustcmr.errors import DataError
 from robustcmr.matchers.base import Matcher
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.tracks.pairs import PairsTrack

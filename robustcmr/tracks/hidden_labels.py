@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
-from robustcmr.types import IntArray, LabelBelief
+from robustcmr.types import IntArray, LabelEstimate
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class HiddenLabels:
         """Share of wrong labels among (N, M) given ones, in [0, 1]."""
         return float(np.not_equal(given, self.labels[:, None]).mean())
 
-    def judge(self, given: IntArray, belief: LabelBelief) -> LabelDiagnosis:
+    def judge(self, given: IntArray, belief: LabelEstimate) -> LabelDiagnosis:
         """Hold (N, M) given labels and what a method makes of them against the truth."""
         return diagnose_labels(
             given, belief.corrected, self.labels, self.n_classes, belief.evidence, belief.confidence

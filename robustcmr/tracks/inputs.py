@@ -9,7 +9,7 @@ from robustcmr.data.base import ImageStore, PairsSplit, TextReader
 from robustcmr.data.pictures import PicturePixels, Processor
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import ConfigError, DataError
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.types import MatcherInputs
 
 

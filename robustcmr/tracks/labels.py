@@ -25,7 +25,7 @@ from robustcmr.data.labelled_pairs import (
     image_vector_batches,
     text_vector_batches,
 )
-from robustcmr.data.placement import Room
+from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import ConfigError, DataError, PluginError
 from robustcmr.evaluation.mean_average_precision import (
     SCOPES,
@@ -34,13 +34,13 @@ from robustcmr.evaluation.mean_average_precision import (
 )
 from robustcmr.evaluation.scoring import Member
 from robustcmr.matchers.base import Matcher
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Measured, Track
 from robustcmr.tracks.hidden_labels import HiddenLabels
 from robustcmr.tracks.inputs import save_reader, text_reader
 from robustcmr.tracks.noise import given_labels, refuse_non_finite
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors
-from robustcmr.types import DataSpec, Division, IntArray, LabelBelief, MatcherInputs
+from robustcmr.types import DataSpec, Division, IntArray, LabelEstimate, MatcherInputs
 
 CONFUSED_CLASSES = 50
 """With more classes than that no confusion matrix is kept; it would be larger than all other measures."""
@@ -124,7 +124,7 @@ class LabelsTrack(Track):
     def place_training(self, device: torch.device) -> None:
         """Hold the training vectors in memory or on a device, or leave them be; see :class:`Track`."""
         training = self._settings
-        room = Room.here(device, training.workers)
+        room = MemoryBudget.here(device, training.workers)
         self.training = self.training.placed(training.store, training.half_features, room)
 
     @property
@@ -211,15 +211,15 @@ class LabelsTrack(Track):
         queries = {"i2t_ap": found.ap_i2t, "t2i_ap": found.ap_t2i}
         return Measured("full", metrics, by_model, [metrics], queries)
 
-    def diagnose(self, belief: Division | LabelBelief) -> dict[str, dict[str, Any]]:
+    def diagnose(self, belief: Division | LabelEstimate) -> dict[str, dict[str, Any]]:
         """How right given and corrected labels are; see :class:`Track`.
 
         Under ``correction`` the measures, and under ``confusion`` the matrices, which are kept for up to 50
         classes alone.
         """
-        if not isinstance(belief, LabelBelief):
+        if not isinstance(belief, LabelEstimate):
             raise PluginError(
-                f"the method believes a {type(belief).__name__} of pairs with classes; return a LabelBelief"
+                f"the method believes a {type(belief).__name__} of pairs with classes; return a LabelEstimate"
             )
         if not self.data.split("train").trusted:
             return {}

@@ -20,7 +20,7 @@ from robustcmr.config.schema import Settings
 from robustcmr.data.base import FeatureStore, LabelledSplit, PairsSplit
 from robustcmr.data.store import first_non_finite
 from robustcmr.errors import DataError
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.types import FloatArray, IntArray
 
 

@@ -23,16 +23,16 @@ from robustcmr.data.base import ImageStore, PairsData, PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.pictures import Processor
-from robustcmr.data.placement import Room
+from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.diagnosis import diagnose_division
-from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
+from robustcmr.evaluation.rematch_quality import RematchQuality, evaluate_rematch
 from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
-from robustcmr.evaluation.whole_set_quality import judge_whole_set
+from robustcmr.evaluation.whole_set_quality import evaluate_whole_set
 from robustcmr.matchers.base import Matcher
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Measured, Track
 from robustcmr.tracks.inputs import image_store, picture_processor, save_reader, text_reader
 from robustcmr.tracks.noise import given_pairs, refuse_non_finite
@@ -42,7 +42,7 @@ from robustcmr.types import (
     Division,
     FloatArray,
     IntArray,
-    LabelBelief,
+    LabelEstimate,
     MatcherInputs,
     PairsTable,
     Rematch,
@@ -154,7 +154,7 @@ class PairsTrack(Track):
     def place_training(self, device: torch.device) -> None:
         """Hold the training features in memory or on a device, or leave them on disk; see :class:`Track`."""
         training = self._settings
-        room = Room.here(device, training.workers)
+        room = MemoryBudget.here(device, training.workers)
         self.training = self.training.placed(training.store, training.half_features, room)
 
     @property
@@ -216,7 +216,7 @@ class PairsTrack(Track):
         """Whether the pairing as written is right, so that beliefs about it can be judged."""
         return self.data.split("train").trusted
 
-    def diagnose(self, belief: Division | LabelBelief) -> dict[str, dict[str, float]]:
+    def diagnose(self, belief: Division | LabelEstimate) -> dict[str, dict[str, float]]:
         """Detection, calibration and noise rate of a ``division``; see :class:`Track`."""
         if not isinstance(belief, Division):
             raise PluginError(
@@ -225,17 +225,17 @@ class PairsTrack(Track):
         mismatched = self.mismatched()
         return {} if mismatched is None else {"division": diagnose_division(belief, mismatched).to_dict()}
 
-    def judge_rematch(self, rematch: Rematch) -> dict[str, float]:
+    def evaluate_rematch(self, rematch: Rematch) -> dict[str, float]:
         """Sums of :class:`RematchQuality`; see :class:`Track`."""
         if not self.truth_is_known:
             return {}
-        return dataclasses.asdict(judge_rematch(rematch, self._fitting(rematch)))
+        return dataclasses.asdict(evaluate_rematch(rematch, self._fitting(rematch)))
 
     def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Shares of the rematched mass that are right; see :class:`Track`."""
         return RematchQuality(**sums).to_dict()
 
-    def judge_whole_set(
+    def evaluate_whole_set(
         self, pairs: IntArray, images: IntArray, scores: FloatArray, plan: FloatArray, place: IntArray
     ) -> dict[str, float]:
         """Hold a whole-set rematching against what captions are true of; empty where that is not known.
@@ -261,7 +261,7 @@ class PairsTrack(Track):
         every = np.arange(self.training.correspondence.n_images, dtype=np.int64)
         asked = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
         chance = [float(fits(pair, every[every != given[pair]]).mean()) for pair in asked]
-        return judge_whole_set(cells, scores, plan, place, float(np.mean(chance))).to_dict()
+        return evaluate_whole_set(cells, scores, plan, place, float(np.mean(chance))).to_dict()
 
     def mismatched(self) -> npt.NDArray[np.bool_] | None:
         """(N,) which training pairs are wrong, for reports alone; None where the truth is not known."""

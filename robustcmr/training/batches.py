@@ -34,26 +34,26 @@ def check_batch_size(batch_size: int, n_pairs: int) -> None:
 def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
     """The pair ids of every step of an epoch.
 
-    The longest stream sets the number of steps and leaves out its incomplete last batch. A shorter stream
+    The longest group sets the number of steps and leaves out its incomplete last batch. A shorter group
     starts over in a new order; one smaller than a batch gives all it has at every step; an empty one nothing.
 
     Args:
-        plan: streams of pair ids.
-        batch_size: pairs a stream and step.
+        plan: groups of pair ids.
+        batch_size: pairs a group and step.
         seed: the run's seed.
         epoch: from 0.
 
     Returns:
-        One mapping a step, stream name to (<= batch_size,) ids.
+        One mapping a step, group name to (<= batch_size,) ids.
     """
-    streams = {name: ids for name, ids in plan.streams.items() if len(ids)}
-    if not streams:
-        raise ValueError("the epoch plan has no pairs in any stream")
-    n_steps = max(max(len(ids) // batch_size, 1) for ids in streams.values())
+    groups = {name: ids for name, ids in plan.groups.items() if len(ids)}
+    if not groups:
+        raise ValueError("the epoch plan has no pairs in any group")
+    n_steps = max(max(len(ids) // batch_size, 1) for ids in groups.values())
     steps: list[dict[str, IntArray]] = [{} for _ in range(n_steps)]
-    for position, name in enumerate(sorted(streams)):
+    for position, name in enumerate(sorted(groups)):
         generator = generator_for(seed, _ORDER, epoch, position)
-        ids = streams[name]
+        ids = groups[name]
         size = min(batch_size, len(ids))
         order = np.empty(0, dtype=np.int64)
         for step in steps:
@@ -68,7 +68,7 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
 
     Args:
         data: the training pairs.
-        steps: pair ids by stream, one mapping a step.
+        steps: pair ids by group, one mapping a step.
         seed: the run's seed.
         epoch: from 0.
     """
@@ -83,10 +83,10 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
         return len(self._steps)
 
     def __getitem__(self, step: int) -> dict[str, PairBatch]:
-        streams = sorted(self._steps[step].items())
+        groups = sorted(self._steps[step].items())
         return {
             name: self._data.batch(ids, generator_for(self._seed, _AUGMENTATION, self._epoch, step, position))
-            for position, (name, ids) in enumerate(streams)
+            for position, (name, ids) in enumerate(groups)
         }
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:

@@ -21,7 +21,7 @@ from robustcmr.files import write_json
 from robustcmr.losses.fusing import fused_losses
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.training import processes
 from robustcmr.training.batches import EpochBatches, step_ids
@@ -221,12 +221,12 @@ class Trainer:
 
     def _judged(self, plan: EpochPlan) -> EpochPlan:
         """Have what a new plan believes judged, and the plan without it; training never sees the verdict."""
-        self.diagnosis = {} if plan.belief is None else dict(self.track.diagnose(plan.belief))
+        self.diagnosis = {} if plan.estimate is None else dict(self.track.diagnose(plan.estimate))
         self.rematch_sums = {}
-        return replace(plan, belief=None)
+        return replace(plan, estimate=None)
 
     def _judge(self, rematch: Rematch) -> None:
-        for name, value in self.track.judge_rematch(rematch).items():
+        for name, value in self.track.evaluate_rematch(rematch).items():
             self.rematch_sums[name] = self.rematch_sums.get(name, 0.0) + value
 
     def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
@@ -330,11 +330,11 @@ class Trainer:
 
 def _plan_state(plan: EpochPlan) -> dict[str, Any]:
     return {
-        "streams": {name: torch.from_numpy(ids) for name, ids in plan.streams.items()},
+        "groups": {name: torch.from_numpy(ids) for name, ids in plan.groups.items()},
         "metrics": dict(plan.metrics),
     }
 
 
 def _plan_from_state(state: Mapping[str, Any]) -> EpochPlan:
-    streams: Mapping[str, Tensor] = state["streams"]
-    return EpochPlan({name: ids.numpy() for name, ids in streams.items()}, state["metrics"])
+    groups: Mapping[str, Tensor] = state["groups"]
+    return EpochPlan({name: ids.numpy() for name, ids in groups.items()}, state["metrics"])

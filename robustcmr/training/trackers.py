@@ -15,7 +15,7 @@ from accelerate.tracking import filter_trackers, get_available_trackers
 
 from robustcmr.config.schema import TrackingOptions
 from robustcmr.errors import ConfigError
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training import processes
 
 logger = logging.getLogger("robustcmr")

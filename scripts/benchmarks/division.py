@@ -36,7 +36,7 @@ from steps import METHODS, load_kernels
 
 from robustcmr.config.resolve import resolve
 from robustcmr.evaluation.scoring import evaluation_mode
-from robustcmr.loaded_run import build_matchers
+from robustcmr.jobs.open import build_matchers
 from robustcmr.tracks.build import build_track
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.scorer import TrainingSetScorer
@@ -64,7 +64,7 @@ def measure(options: Namespace, root: Path) -> dict[str, object]:
 
     def one_pass() -> object:
         scorer = TrainingSetScorer(track.training, size, accelerator.device, 0, 0)
-        return method.believe(scorer)
+        return method.estimate(scorer)
 
     def bare() -> None:
         with evaluation_mode(matchers[0]), torch.inference_mode():

@@ -35,7 +35,7 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from robustcmr.config.resolve import compose
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 DIM, DEV_PAIRS, WORDS = 256, 500, 10
 

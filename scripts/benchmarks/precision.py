@@ -34,8 +34,8 @@ from steps import METHODS, load_kernels, one_epoch, step_floor
 
 from robustcmr.config.resolve import resolve
 from robustcmr.evaluation.scoring import evaluation_mode
-from robustcmr.loaded_run import build_matchers
-from robustcmr.run import train
+from robustcmr.jobs.open import build_matchers
+from robustcmr.jobs.train import train
 from robustcmr.tracks.build import build_track
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.seeds import seed_everything

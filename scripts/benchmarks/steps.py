@@ -45,10 +45,10 @@ from released import released_formula
 from rich.console import Console
 
 from robustcmr.config.resolve import RunConfig, resolve
-from robustcmr.loaded_run import build_matchers
+from robustcmr.jobs.open import build_matchers
 from robustcmr.methods.base import Scorer
 from robustcmr.methods.l2rm import L2RM
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.build import build_track
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.loop import Trainer

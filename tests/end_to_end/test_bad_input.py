@@ -17,7 +17,7 @@ import yaml
 
 from robustcmr.cli.main import run as command_line
 from robustcmr.config.resolve import resolve
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 Invoke = Callable[..., tuple[int, str]]
 

@@ -18,9 +18,9 @@ from noise_injection import load_noise
 from robustcmr.cli.output import report_run
 from robustcmr.config.resolve import resolve
 from robustcmr.evaluation.diagnosis import DivisionDiagnosis
-from robustcmr.reporting.pairs_table import COLUMNS
-from robustcmr.run import train
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs.train import train
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.pairs_table import COLUMNS
 
 # divides from the second epoch on, and finds two groups whatever the evidence
 L2RM = {

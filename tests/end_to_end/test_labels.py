@@ -18,13 +18,14 @@ import yaml
 from PIL import Image
 
 from noise_injection import index_sha256, load_label_noise
-from robustcmr import run_beliefs
 from robustcmr.cli.main import run as command_line
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import PluginError
+from robustcmr.jobs import findings
+from robustcmr.jobs.evaluate import evaluate
+from robustcmr.jobs.train import planned_folder, resume, train
 from robustcmr.methods.label_baselines import LabelCrossEntropy
-from robustcmr.run import evaluate, planned_folder, resume, train
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training.checkpoint import load_state
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer
@@ -276,7 +277,7 @@ def test_the_picture_of_confusions_has_a_row_a_true_class(
     labelled: dict[str, Any], labelled_folder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(run_beliefs, "plot_confusion", lambda *given: drawn.append(given))
+    monkeypatch.setattr(findings, "plot_confusion", lambda *given: drawn.append(given))
     noise = {"ratio": 0.4, "kind": "asymmetric"}  # so that rows and columns differ
     run = train(resolve({**labelled, "noise": noise}), tmp_path / "run")
     ((before, after, names, path),) = drawn
@@ -297,8 +298,8 @@ def test_a_belief_of_another_track_is_refused(
     labelled: dict[str, Any], tmp_path: Path, monkeypatch: Any
 ) -> None:
     division = Division(np.ones(60), 0.5, np.ones(60, bool), np.zeros(60), False, "", None, None)
-    monkeypatch.setattr(LabelCrossEntropy, "believe", lambda self, scorer: division)
-    with pytest.raises(PluginError, match=r"LabelCrossEntropy.believe gave a Division on the labels track"):
+    monkeypatch.setattr(LabelCrossEntropy, "estimate", lambda self, scorer: division)
+    with pytest.raises(PluginError, match=r"LabelCrossEntropy.estimate gave a Division on the labels track"):
         train(resolve(labelled), tmp_path / "run")
 
 

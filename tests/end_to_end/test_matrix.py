@@ -12,7 +12,7 @@ from PIL import Image
 from robustcmr import plugins
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import PluginError
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 # options of matchers that do not start without them; {clip} is the folder of a tiny CLIP
 OPTIONS = {"clip": {"weights": "{clip}"}}

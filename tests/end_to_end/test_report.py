@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from robustcmr.config.resolve import resolve
+from robustcmr.jobs.report import write_run_report
+from robustcmr.jobs.train import train
 from robustcmr.reporting.comparison import compare
 from robustcmr.reporting.gallery import Album, SuspectCard
 from robustcmr.reporting.page.document import document
 from robustcmr.reporting.page.gallery_section import FIRST, suspects_section
 from robustcmr.reporting.page.sweep_page import sweep_page
-from robustcmr.reporting.runs import read_run
-from robustcmr.run import train
-from robustcmr.run_report import write_run_report
+from robustcmr.runs.finished import read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

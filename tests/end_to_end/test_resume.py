@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from robustcmr.config.resolve import resolve
-from robustcmr.run import resume, train
+from robustcmr.jobs.train import resume, train
 from robustcmr.training.checkpoint import load_state
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer

@@ -18,7 +18,8 @@ from PIL import Image
 import robustcmr
 from noise_injection import index_sha256
 from robustcmr.config.resolve import read_config, resolve
-from robustcmr.run import evaluate, planned_folder, resume, train
+from robustcmr.jobs.evaluate import evaluate
+from robustcmr.jobs.train import planned_folder, resume, train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from robustcmr.config.resolve import resolve
-from robustcmr.run import resume, train
+from robustcmr.jobs.train import resume, train
 from robustcmr.training.loop import Trainer
 
 

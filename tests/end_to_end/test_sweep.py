@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 from robustcmr.sweeps.folder import SweepFolder
 from robustcmr.sweeps.options import read_sweep
 from robustcmr.sweeps.trials import plan_trials

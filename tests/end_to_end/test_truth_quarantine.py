@@ -17,7 +17,7 @@ from noise_injection import LabelNoiseRecord, NoiseRecord
 from robustcmr.config.resolve import resolve
 from robustcmr.data.base import LabelledData, PairsData
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 from robustcmr.tracks import labels, pairs
 from robustcmr.tracks.build import build_track
 from robustcmr.tracks.hidden_labels import HiddenLabels

@@ -15,7 +15,7 @@ from robustcmr.reporting.page.histogram import Bars, Curve, Histogram
 from robustcmr.reporting.page.html import Html, joined, rounded, shown, tag
 from robustcmr.reporting.page.parts import facts, figure, grid, line_figure, table
 from robustcmr.reporting.page.training_section import by_epoch, solver_figures
-from robustcmr.reporting.run_record import RunRecord
+from robustcmr.runs.record import RunRecord
 from robustcmr.types import FittedDensity
 
 _BINS = 40

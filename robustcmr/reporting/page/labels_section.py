@@ -11,7 +11,7 @@ from robustcmr.reporting.page.html import Html, joined, shown, tag
 from robustcmr.reporting.page.parts import facts, folded, grid, line_figure, table
 from robustcmr.reporting.page.training_section import MASSES, by_epoch, solver_figures
 from robustcmr.reporting.plots import CORRECTION
-from robustcmr.reporting.run_record import RunRecord
+from robustcmr.runs.record import RunRecord
 
 _QUALITY = {
     "repaired": "repaired",

@@ -11,7 +11,7 @@ from robustcmr.reporting.page.document import Section, sentence
 from robustcmr.reporting.page.html import Html, escape, joined, one_decimal, rounded, shown, tag
 from robustcmr.reporting.page.line_chart import Line, LineChart
 from robustcmr.reporting.page.parts import facts, folded, grid, line_figure, table, tiles
-from robustcmr.reporting.run_record import RunRecord
+from robustcmr.runs.record import RunRecord
 
 _RECALLS = {
     **{f"{way} R@{at}": f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10)},

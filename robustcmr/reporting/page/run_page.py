@@ -13,7 +13,7 @@ from robustcmr.reporting.page.gallery_section import doubts_section, queries_sec
 from robustcmr.reporting.page.labels_section import correction_section
 from robustcmr.reporting.page.overview import cost_section, results_section, run_section
 from robustcmr.reporting.page.training_section import training_section
-from robustcmr.reporting.run_record import RunRecord
+from robustcmr.runs.record import RunRecord
 
 
 @dataclass(frozen=True)

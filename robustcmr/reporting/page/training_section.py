@@ -12,7 +12,7 @@ from robustcmr.reporting.page.line_chart import Line, LineChart
 from robustcmr.reporting.page.parts import folded, grid, line_figure
 from robustcmr.reporting.page.style import SERIES
 from robustcmr.reporting.plots import RECALLS, map_lines
-from robustcmr.reporting.run_record import RunRecord
+from robustcmr.runs.record import RunRecord
 
 _TOLD_ELSEWHERE = {"epoch", "loss", "steps", "pairs_seen", "seconds", "suspected", "noise_rate"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr import run as jobs
+from robustcmr.jobs import evaluate as jobs
 
 MEASURES = {f"{way}_{key}": 12.5 for way in ("i2t", "t2i") for key in ("r1", "r5", "r10")} | {"rsum": 75.0}
 

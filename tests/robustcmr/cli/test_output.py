@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from robustcmr.cli.output import print_measures, report_run, run_summary, running
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
 RANKED = ("r1", "r5", "r10", "median_rank", "mean_rank")

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from robustcmr.config.resolve import resolve
-from robustcmr.loaded_run import load_run
-from robustcmr.reporting.pairs_table import read_pairs, write_pairs
-from robustcmr.reporting.rematches_table import COLUMNS
-from robustcmr.run import train
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs.open import load_run
+from robustcmr.jobs.train import train
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.pairs_table import read_pairs, write_pairs
+from robustcmr.runs.rematches_table import COLUMNS
 from robustcmr.types import PairsTable
 
 DATA = {"name": "scenes", "n_train": 24, "n_dev": 4, "n_test": 4}
@@ -141,7 +141,7 @@ def test_candidates_that_let_less_pass_are_told(copied, robustcmr):
 
 
 def test_a_plan_that_did_not_converge_is_told(copied, robustcmr, monkeypatch):
-    from robustcmr import run_rematch
+    from robustcmr.jobs import rematch as run_rematch
 
     solve = run_rematch.rematch_whole_set
     monkeypatch.setattr(
@@ -204,7 +204,7 @@ def test_a_dense_plan(one_vector, robustcmr, monkeypatch):
 
 
 def test_a_dense_plan_needs_unit_vectors(one_vector, robustcmr, monkeypatch):
-    from robustcmr import run_rematch
+    from robustcmr.jobs import rematch as run_rematch
 
     vectors = run_rematch.scoring_vectors
     monkeypatch.setattr(run_rematch, "scoring_vectors", lambda *given: tuple(2 * x for x in vectors(*given)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from robustcmr.cli.suspects import suspects
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.reporting import suspects_sheet
-from robustcmr.reporting.labels_table import LabelsTable, write_labels
-from robustcmr.reporting.pairs_table import write_pairs
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.labels_table import LabelsTable, write_labels
+from robustcmr.runs.pairs_table import write_pairs
 from robustcmr.types import PairsTable
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr import run as jobs
 from robustcmr.config.resolve import resolve
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs import train as jobs
+from robustcmr.runs.folder import RunFolder
 
 RESULTS = {"rsum": 3}
 

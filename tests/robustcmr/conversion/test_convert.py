@@ -14,8 +14,9 @@ from robustcmr.conversion.convert import convert
 from robustcmr.conversion.method import TrainedElsewhere
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import CheckpointError, ConfigError, DataError, RunFolderError, UserError
-from robustcmr.run import evaluate, resume
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs.evaluate import evaluate
+from robustcmr.jobs.train import resume
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training.checkpoint import load_state
 
 WORDS = [*SPECIAL_WORDS, "a", "picture", "of", "and", *(f"thing{i}" for i in range(12))]

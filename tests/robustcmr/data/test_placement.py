@@ -12,15 +12,15 @@ import torch
 from robustcmr.data import free_memory, placement
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.held_features import HalfFeatures, HeldFeatures, gathered, held_bytes, item_bytes, rows_of
-from robustcmr.data.placement import Room, choose_place, place_features
+from robustcmr.data.placement import MemoryBudget, choose_place, place_features
 from robustcmr.data.store import NpyFeatures
 from robustcmr.errors import ConfigError, DataError
 
 CPU, GPU, GIB = torch.device("cpu"), torch.device("cuda", 0), 2**30
 
 
-def room(memory: int = 100 * GIB, on_device: int = 100 * GIB, device=CPU, workers: int = 0) -> Room:
-    return Room(device, memory, on_device, workers)
+def room(memory: int = 100 * GIB, on_device: int = 100 * GIB, device=CPU, workers: int = 0) -> MemoryBudget:
+    return MemoryBudget(device, memory, on_device, workers)
 
 
 def saved(tmp_path, dtype="float32", shape=(40, 3, 4)):
@@ -181,10 +181,10 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch):
     monkeypatch.setattr(placement, "free_memory", lambda: 12 * GIB)
     monkeypatch.setattr(placement, "free_on_gpu", lambda _: 5 * GIB)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert Room.here(CPU, 3) == Room(CPU, 12 * GIB, 12 * GIB, 3)
+    assert MemoryBudget.here(CPU, 3) == MemoryBudget(CPU, 12 * GIB, 12 * GIB, 3)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert Room.here(CPU, 0) == Room(CPU, 3 * GIB, 3 * GIB, 0)
-    assert Room.here(GPU, 0) == Room(GPU, 3 * GIB, 5 * GIB, 0)
+    assert MemoryBudget.here(CPU, 0) == MemoryBudget(CPU, 3 * GIB, 3 * GIB, 0)
+    assert MemoryBudget.here(GPU, 0) == MemoryBudget(GPU, 3 * GIB, 5 * GIB, 0)
 
 
 def test_rows_of_a_size():
@@ -195,7 +195,7 @@ def test_rows_of_a_size():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 def test_on_a_gpu_batches_are_gathered_there(tmp_path):
     features, store = saved(tmp_path)
-    there = Room.here(torch.device("cuda", torch.cuda.current_device()), 0)
+    there = MemoryBudget.here(torch.device("cuda", torch.cuda.current_device()), 0)
     held = place_features({"image": store}, "auto", False, there)["image"]
     found = gathered(held, np.array([5, 2, 5]))
     assert found.is_cuda

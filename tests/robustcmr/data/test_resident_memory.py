@@ -21,7 +21,7 @@ PROGRAM = """
     from robustcmr.data.captions import TokenTable
     from robustcmr.data.held_features import HeldFeatures
     from robustcmr.data.pairs import TrainingPairs
-    from robustcmr.data.placement import Room
+    from robustcmr.data.placement import MemoryBudget
     from robustcmr.data.store import NpyFeatures
     from robustcmr.matchers.embeddings import Embeddings
     from robustcmr.training.batches import EpochBatches, step_ids
@@ -38,7 +38,7 @@ PROGRAM = """
     n = store.shape[0]
     table = TokenTable(np.full(n, 3, np.int32), np.arange(n + 1))
     given = Correspondence(np.random.default_rng(0).permutation(n), n)
-    pairs = TrainingPairs(store, table, given, None).placed("disk", False, Room(cpu, 2**40, 2**40, 0))
+    pairs = TrainingPairs(store, table, given, None).placed("disk", False, MemoryBudget(cpu, 2**40, 2**40, 0))
     assert not isinstance(pairs.images, HeldFeatures)
     spec = DataSpec(feature_width=store.shape[2], n_regions=36, vocabulary_size=5, longest_caption=1)
     matcher = Embeddings(Embeddings.Config(dim=8), spec)

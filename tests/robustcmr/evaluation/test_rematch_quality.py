@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustcmr.evaluation.rematch_quality import RematchQuality, judge_rematch
+from robustcmr.evaluation.rematch_quality import RematchQuality, evaluate_rematch
 from robustcmr.types import Rematch
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -72,7 +72,7 @@ def judge(plan, scores, allowed, fits, dtype=torch.float64, device="cpu"):
         torch.tensor(scores, dtype=dtype, device=device),
         torch.tensor(allowed, device=device),
     )
-    return judge_rematch(rematch(*tensors), torch.tensor(fits))
+    return evaluate_rematch(rematch(*tensors), torch.tensor(fits))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -129,7 +129,7 @@ def test_sums_of_batches_add_up():
 def test_nothing_judged_is_nothing_said():
     assert RematchQuality().to_dict() == {}
     empty = rematch(torch.zeros(0, 4), torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.bool))
-    assert judge_rematch(empty, torch.zeros(0, 4, dtype=torch.bool)) == RematchQuality()
+    assert evaluate_rematch(empty, torch.zeros(0, 4, dtype=torch.bool)) == RematchQuality()
 
 
 def test_no_allowed_cell_and_no_mass():
@@ -147,7 +147,7 @@ def test_half_precision_and_gradients_are_taken():
         torch.tensor(scores, dtype=torch.float16, requires_grad=True),
         torch.tensor(allowed),
     )
-    found = judge_rematch(record, torch.tensor(fits)).to_dict()
+    found = evaluate_rematch(record, torch.tensor(fits)).to_dict()
     assert found == pytest.approx(slow(plan, scores, allowed, fits), rel=2e-3)
 
 
@@ -155,4 +155,4 @@ def test_half_precision_and_gradients_are_taken():
 def test_fits_of_another_shape_or_type_is_refused(fits):
     zeros = torch.zeros(2, 3)
     with pytest.raises(ValueError, match=r"fits must be bool of the plan's shape \(2, 3\)"):
-        judge_rematch(rematch(zeros, zeros, zeros == 0), fits)
+        evaluate_rematch(rematch(zeros, zeros, zeros == 0), fits)

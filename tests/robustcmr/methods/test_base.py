@@ -43,8 +43,8 @@ def test_a_method_needs_a_step():
 @pytest.mark.parametrize("n_pairs", [1, 1000])
 def test_an_epoch_covers_every_pair_once(n_pairs):
     plan = Small(Options(), [], n_pairs, 4).plan_epoch(0, no_scorer)
-    (ids,) = plan.streams.values()
-    assert list(plan.streams) == ["all"]
+    (ids,) = plan.groups.values()
+    assert list(plan.groups) == ["all"]
     assert ids.dtype == np.int64
     assert sorted(ids.tolist()) == list(range(n_pairs))
 

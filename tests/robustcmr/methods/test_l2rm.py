@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from robustcmr.config.resolve import resolve
 from robustcmr.correction import CostNetwork, legacy_plan, planted_loss, planted_problem, rematch
+from robustcmr.jobs.train import train
 from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.l2rm import L2RM
 from robustcmr.methods.l2rm_options import L2RMOptions
-from robustcmr.run import train
 from robustcmr.selection import batch_cross_entropy, batch_hinge, divide_by_reference
 from robustcmr.training.batches import step_ids
 from robustcmr.training.optimiser import build_optimiser
@@ -558,8 +558,8 @@ def test_warming_up_visits_all_pairs(legacy):
     method = planner(30, warmup_epochs=2, legacy=legacy)
     for epoch in (0, 1):
         plan = method.plan_epoch(epoch, unasked)
-        assert {name: ids.tolist() for name, ids in plan.streams.items()} == {"all": list(range(30))}
-        assert plan.belief is None
+        assert {name: ids.tolist() for name, ids in plan.groups.items()} == {"all": list(range(30))}
+        assert plan.estimate is None
         assert method.epoch == epoch
 
 
@@ -572,33 +572,33 @@ def test_then_the_pairs_are_divided(kind, streams, warmup):
     scorer = FakeScorer(evidence(200, np.flatnonzero(bad), kind))
     plan = method.plan_epoch(warmup, scorer)
     assert method.epoch == warmup
-    assert (plan.belief.is_clean == ~bad).all()
-    assert plan.belief.bimodal
+    assert (plan.estimate.is_clean == ~bad).all()
+    assert plan.estimate.bimodal
     assert plan.metrics["suspected"] == 0.25
     expected = {"all": np.arange(200)}
     if streams == "split":
         expected = {"clean": np.flatnonzero(~bad), "noisy": np.flatnonzero(bad)}
-    assert plan.streams.keys() == expected.keys()
+    assert plan.groups.keys() == expected.keys()
     for name, ids in expected.items():
-        np.testing.assert_array_equal(plan.streams[name], ids)
-        assert plan.streams[name].dtype == np.int64
+        np.testing.assert_array_equal(plan.groups[name], ids)
+        assert plan.groups[name].dtype == np.int64
     believed = method.state_dict()["clean_probability"]
-    torch.testing.assert_close(believed.double(), torch.from_numpy(plan.belief.clean_probability))
+    torch.testing.assert_close(believed.double(), torch.from_numpy(plan.estimate.clean_probability))
     assert len(scorer.asked) == 1
     if kind == "anchored":  # by the mismatched pairs that are some
         own, reference = np.float32(scorer.values).T
         alone = divide_by_reference(own, reference[np.isfinite(reference)])
-        np.testing.assert_array_equal(plan.belief.clean_probability, alone.clean_probability)
+        np.testing.assert_array_equal(plan.estimate.clean_probability, alone.clean_probability)
 
 
 def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():
     many, few = (FakeScorer(evidence(200, np.arange(n), "anchored")) for n in (160, 50))
     method = planner(warmup_epochs=1, warmup_extension=3, unclear=0.7, rematch_weight=0.0)
-    assert method.plan_epoch(0, unasked).belief is None
+    assert method.plan_epoch(0, unasked).estimate is None
     for epoch in (1, 2):
         plan = method.plan_epoch(epoch, many)
         assert method.warming_up
-        assert plan.streams["all"].tolist() == list(range(200))
+        assert plan.groups["all"].tolist() == list(range(200))
         assert plan.metrics["noise_rate"] == pytest.approx(0.8, abs=0.03)
         assert (method.state_dict()["clean_probability"] == 1).all()
     assert method.plan_epoch(3, few).metrics["suspected"] == 0.25
@@ -626,7 +626,7 @@ def test_training_assumes_no_more_wrong_pairs_than_it_is_told(most, streams):
     scorer = FakeScorer(np.stack([own, np.expm1(np.abs(rng.normal(2.0, 0.4, 400)))], axis=1))
     method = planner(400, most_wrong=most, unclear=1.0, streams=streams)
     plan = method.plan_epoch(9, scorer)
-    rate, honest = plan.belief.noise_rate, plan.belief.clean_probability
+    rate, honest = plan.estimate.noise_rate, plan.estimate.clean_probability
     assert 0.6 < rate < 0.95
     ratio = honest / (1 - honest) * rate / (1 - rate)  # of the densities, clean over wrong
     share = min(rate, most)
@@ -637,9 +637,9 @@ def test_training_assumes_no_more_wrong_pairs_than_it_is_told(most, streams):
     np.testing.assert_array_equal(method.is_clean.numpy(), expected > 0.5)
     assert plan.metrics["suspected"] == pytest.approx((honest <= 0.5).mean())  # what is reported stays honest
     if most < 1:
-        assert method.is_clean.sum() > plan.belief.is_clean.sum()
+        assert method.is_clean.sum() > plan.estimate.is_clean.sum()
     if streams == "split":
-        assert plan.streams["clean"].tolist() == np.flatnonzero(expected > 0.5).tolist()
+        assert plan.groups["clean"].tolist() == np.flatnonzero(expected > 0.5).tolist()
 
 
 @pytest.mark.parametrize(
@@ -658,13 +658,13 @@ def test_batches_are_split_where_few_pairs_are_believed(share, options, splits):
     bad = np.arange(200) % 10 < 10 * share
     scorer = FakeScorer(evidence(200, np.flatnonzero(bad), "anchored"))
     method = planner(**{"streams": "auto", "warmup_epochs": 1, "warmup_extension": 0, **options})
-    assert list(method.plan_epoch(0, unasked).streams) == ["all"]
+    assert list(method.plan_epoch(0, unasked).groups) == ["all"]
     plan = method.plan_epoch(1, scorer)
     assert plan.metrics["noise_rate"] == pytest.approx(share, abs=0.03)
     if not splits:
-        assert plan.streams.keys() == {"all"}
+        assert plan.groups.keys() == {"all"}
         return
-    assert plan.streams["noisy"].tolist() == np.flatnonzero(bad).tolist()
+    assert plan.groups["noisy"].tolist() == np.flatnonzero(bad).tolist()
     # so a step means the same after a resumption
     copy = planner(**{"streams": "auto", "warmup_epochs": 1, **options})
     copy.load_state_dict(method.state_dict())
@@ -679,8 +679,8 @@ def test_where_no_share_is_known_nothing_is_split():
     values = np.random.default_rng(0).normal(0.5, 0.1, 200).clip(0)
     method = planner(streams="auto", mixture="gaussian", split_above=1e-9)
     plan = method.plan_epoch(9, FakeScorer(values))
-    assert plan.belief.noise_rate is None
-    assert list(plan.streams) == ["all"]
+    assert plan.estimate.noise_rate is None
+    assert list(plan.groups) == ["all"]
 
 
 def test_as_released_the_warm_up_never_lasts_longer():
@@ -693,7 +693,7 @@ def test_the_teacher_is_the_judge(kind, decay):
     options = {"teacher_decay": decay, "agreement": 0.0, "mixture": kind, "temperature": 0.3}
     method = planner(evidence_margin=0.4, **options)
     scorer = FakeScorer(evidence(200, [1, 5], kind))
-    method.believe(scorer)
+    method.estimate(scorer)
     ((asked, judge),) = scorer.asked
     assert judge is (method.matcher if decay is None else method.teacher.matcher)
     batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
@@ -706,10 +706,10 @@ def test_the_teacher_is_the_judge(kind, decay):
 
 def test_threshold_and_always_divide_are_used():
     values = np.random.default_rng(0).normal([0.4, 0.6], 0.1, (100, 2)).ravel().clip(0)  # hard to tell apart
-    assert planner(mixture="gaussian").believe(FakeScorer(values)).is_clean.all()
+    assert planner(mixture="gaussian").estimate(FakeScorer(values)).is_clean.all()
     forced = {"mixture": "gaussian", "always_divide": True}
     few, many = (
-        (~planner(**forced, threshold=t).believe(FakeScorer(values)).is_clean).sum() for t in (0.1, 0.9)
+        (~planner(**forced, threshold=t).estimate(FakeScorer(values)).is_clean).sum() for t in (0.1, 0.9)
     )
     assert 0 < few < many
 
@@ -719,7 +719,7 @@ def test_nothing_suspected(streams):
     method = planner(N, streams=streams)
     plan = method.plan_epoch(9, FakeScorer(np.stack([np.ones(N), np.full(N, 3.0)], axis=1)))
     assert plan.metrics["suspected"] == 0
-    assert not plan.belief.bimodal
+    assert not plan.estimate.bimodal
     for step in step_ids(plan, B, 0, 9):
         assert list(step) == ["all" if streams == "mixed" else "clean"]
         result = method.training_step({name: batch_of(ids) for name, ids in step.items()})
@@ -733,7 +733,7 @@ def test_everything_suspected(options, monkeypatch):
     none = np.zeros(N)
     all_bad = Division(none + 1e-4, 0.5, none > 1, none, True, "", 0.99, (0.9, 1.0))
     method = planner(N, **options)
-    monkeypatch.setattr(method, "believe", lambda scorer: all_bad)
+    monkeypatch.setattr(method, "estimate", lambda scorer: all_bad)
     plan = method.plan_epoch(9, unasked)
     assert plan.metrics["suspected"] == 1
     for step in step_ids(plan, 16, 0, 9):

@@ -179,7 +179,7 @@ def test_evidence_of_the_impossible_is_finite_and_confidence_at_most_one():
 @pytest.mark.parametrize("columns", [1, 2])
 def test_what_is_believed_is_what_both_sides_are_nearest_to(columns):
     trained, given = method(temperature=0.2), batch(columns)
-    found = trained.believe(Found(given))
+    found = trained.estimate(Found(given))
     with torch.no_grad():
         sides, anchors = trained.encode(given), trained.anchors.weight.detach()
     for i in range(N):
@@ -198,6 +198,6 @@ def test_what_is_believed_is_what_both_sides_are_nearest_to(columns):
 
 def test_asking_leaves_no_graph_and_no_gradient():
     trained = method()
-    trained.believe(Found(batch()))
+    trained.estimate(Found(batch()))
     assert trained.anchors.weight.grad is None
     assert trained.anchors.weight.requires_grad

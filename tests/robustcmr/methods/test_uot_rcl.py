@@ -72,17 +72,17 @@ def test_wrong_labels_are_corrected(columns, transitions):
     labels = given(columns=columns)
     trained = method(transitions=transitions, neighbours=5)
     plan = trained.plan_epoch(2, Scorer(labels, truth()))
-    right = plan.belief.corrected == truth().numpy()
+    right = plan.estimate.corrected == truth().numpy()
     assert right.mean() > 0.9
     assert plan.metrics["noise_rate"] == pytest.approx(0.4, abs=0.12)
     wrong = (labels != truth()[:, None]).any(1).numpy()
-    assert np.median(plan.belief.evidence[wrong]) > np.quantile(plan.belief.evidence[~wrong], 0.9)
-    assert (trained.believe(Scorer(labels, truth())).corrected == truth().numpy()).mean() > 0.9
+    assert np.median(plan.estimate.evidence[wrong]) > np.quantile(plan.estimate.evidence[~wrong], 0.9)
+    assert (trained.estimate(Scorer(labels, truth())).corrected == truth().numpy()).mean() > 0.9
 
 
 def test_right_labels_stay():
     labels = given(wrong=0.0)
-    belief = method().believe(Scorer(labels, truth(), spread=0.5))
+    belief = method().estimate(Scorer(labels, truth(), spread=0.5))
     assert (belief.corrected == labels[:, 0].numpy()).all()
 
 
@@ -91,7 +91,7 @@ def test_rates_of_each_class_find_what_one_rate_does_not():
     labels, seen = given(wrong=0.45), {}
     for transitions in ("classes", "common"):
         trained = method(transitions=transitions, pseudo_counts=1.0, belief_temperature=0.3)
-        belief = trained.believe(Scorer(labels, truth(), spread=0.45))
+        belief = trained.estimate(Scorer(labels, truth(), spread=0.45))
         seen[transitions] = (belief.corrected == truth().numpy()).mean()
     assert seen["classes"] >= seen["common"]
 
@@ -99,9 +99,9 @@ def test_rates_of_each_class_find_what_one_rate_does_not():
 def test_the_warm_up_believes_the_given_labels():
     trained = method()
     plan = trained.plan_epoch(1, Scorer(given(), truth()))
-    assert plan.belief is None
+    assert plan.estimate is None
     assert trained.targets is None
-    assert plan.streams["all"].tolist() == list(range(N))
+    assert plan.groups["all"].tolist() == list(range(N))
     options = {"temperature": 1.0, "beta": 0.7, "contrast_temperature": 0.8}
     torch.manual_seed(0)
     mrl = MRL(MRL.Config(**options), trained.matchers, N, 10, K, D)
@@ -166,10 +166,10 @@ def test_relation_alignment_is_the_cross_entropy_to_the_plan_of_the_batch():
 def test_without_semantic_alignment_nothing_is_corrected():
     trained = method(semantic=False)
     plan = trained.plan_epoch(5, Scorer(given(), truth()))
-    assert plan.belief is None
+    assert plan.estimate is None
     assert trained.targets is None
     assert "relation_loss" in trained.training_step({"all": batch(given())}).metrics
-    belief = trained.believe(Scorer(given(), truth()))  # the nearest anchor, as of any method
+    belief = trained.estimate(Scorer(given(), truth()))  # the nearest anchor, as of any method
     nearest = sum(
         (side @ trained.anchors().T).softmax(1)
         for side in (Scorer(given(), truth()).found.images, Scorer(given(), truth()).found.texts)

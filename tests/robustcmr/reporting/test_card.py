@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from robustcmr.config.resolve import resolve
+from robustcmr.jobs.train import train
 from robustcmr.reporting.card import model_card
-from robustcmr.reporting.runs import FinishedRun, read_run
-from robustcmr.run import train
+from robustcmr.runs.finished import FinishedRun, read_run
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -17,9 +17,9 @@ from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.comparison_formats import to_csv
 from robustcmr.reporting.published import published_rows
-from robustcmr.reporting.queries import write_queries
 from robustcmr.reporting.robustness import normalised_area
-from robustcmr.reporting.runs import FinishedRun, find_runs, read_run
+from robustcmr.runs.finished import FinishedRun, find_runs, read_run
+from robustcmr.runs.queries import write_queries
 
 LABELS = {"track": "labels", "noise_kind": "symmetric", "protocol": "shared", "matcher": "two_tower"}
 
@@ -317,7 +317,7 @@ def test_difference_over_queries_is_that_of_the_headline_measure(queried):
 
 
 def test_the_interval_is_that_of_the_queries_normal_distribution(queried):
-    from robustcmr.reporting.queries import read_queries
+    from robustcmr.runs.queries import read_queries
 
     def by_image(run):  # each image's share of the difference, its captions with it
         queries = read_queries(run.folder.queries("test"))

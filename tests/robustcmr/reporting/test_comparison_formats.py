@@ -18,8 +18,8 @@ from robustcmr.reporting.comparison_formats import (
     to_markdown,
 )
 from robustcmr.reporting.published import published_rows
-from robustcmr.reporting.runs import FinishedRun
 from robustcmr.reporting.tables import render
+from robustcmr.runs.finished import FinishedRun
 
 
 @pytest.fixture

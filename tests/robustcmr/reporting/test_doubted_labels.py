@@ -17,8 +17,8 @@ from robustcmr.reporting.doubted_labels import (
     doubted_table,
     most_doubted,
 )
-from robustcmr.reporting.labels_table import LabelsTable
 from robustcmr.reporting.tables import render
+from robustcmr.runs.labels_table import LabelsTable
 
 NAMES = ("cat", "dog", "[red]cow")
 

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from robustcmr.errors import DataError
-from robustcmr.reporting.pairs_table import COLUMNS
 from robustcmr.reporting.suspects_sheet import (
     check_same_data,
     printable,
@@ -18,6 +17,7 @@ from robustcmr.reporting.suspects_sheet import (
     worst_suspects,
 )
 from robustcmr.reporting.tables import render
+from robustcmr.runs.pairs_table import COLUMNS
 from robustcmr.types import PairsTable
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps import locks, process
 from robustcmr.sweeps.errors import SweepError
 from robustcmr.sweeps.process import Ended, Job, failure_text, launch, state_after, wait_or_stop

@@ -12,7 +12,7 @@ from robustcmr.methods.label_baselines import LabelCrossEntropy
 from robustcmr.testing import LABEL_METHOD_CHECKS, ConformanceError, check_matcher, check_method, sample_spec
 from robustcmr.testing.label_samples import N_CLASSES, SampleLabels, SampleVectorMatcher
 from robustcmr.testing.samples import SampleOptions
-from robustcmr.types import EpochPlan, LabelBelief, StepResult
+from robustcmr.types import EpochPlan, LabelEstimate, StepResult
 
 IDS = np.arange(100, dtype=np.int64)
 
@@ -109,8 +109,8 @@ class PushesApart(LabelCrossEntropy):
 
 
 class BelievesTheOpposite(LabelCrossEntropy):
-    def believe(self, scorer):
-        found = super().believe(scorer)
+    def estimate(self, scorer):
+        found = super().estimate(scorer)
         return replace(found, corrected=(found.corrected + 1) % N_CLASSES)
 
 
@@ -149,20 +149,20 @@ class DividesByColumns(Changed):
 class BelievesTwice(LabelCrossEntropy):
     """One entry a label, which is one a pair as long as pairs have one."""
 
-    def believe(self, scorer):
-        found, columns = super().believe(scorer), scorer.vectors(self.matchers[0]).labels.shape[1]
-        return LabelBelief(*(np.repeat(part, columns) for part in vars(found).values()))
+    def estimate(self, scorer):
+        found, columns = super().estimate(scorer), scorer.vectors(self.matchers[0]).labels.shape[1]
+        return LabelEstimate(*(np.repeat(part, columns) for part in vars(found).values()))
 
 
 class FallsAsleep(LabelCrossEntropy):
-    def believe(self, scorer):
+    def estimate(self, scorer):
         self.anchors.eval()
-        return super().believe(scorer)
+        return super().estimate(scorer)
 
 
 class Believes(LabelCrossEntropy):
-    def believe(self, scorer):
-        return self.told(super().believe(scorer))
+    def estimate(self, scorer):
+        return self.told(super().estimate(scorer))
 
 
 class Floats(Believes):
@@ -209,15 +209,15 @@ class OfAnotherTrack(Believes):
 
 class PlansWithBelief(LabelCrossEntropy):
     def plan_epoch(self, epoch, scorer):
-        belief = replace(self.believe(scorer), confidence=np.full(100, 2.0))
+        belief = replace(self.estimate(scorer), confidence=np.full(100, 2.0))
         return replace(super().plan_epoch(epoch, scorer), belief=belief)
 
 
 class LearnsFromAsking(LabelCrossEntropy):
-    def believe(self, scorer):
+    def estimate(self, scorer):
         with torch.no_grad():
             self.anchors.weight.mul_(1.5)
-        return super().believe(scorer)
+        return super().estimate(scorer)
 
 
 class DrawsApart(LabelCrossEntropy):
@@ -247,7 +247,7 @@ class ForgetsBelief(LabelCrossEntropy):
         self.corrected = np.zeros(self.n_pairs, dtype=np.int64)
 
     def plan_epoch(self, epoch, scorer):
-        self.corrected = self.believe(scorer).corrected
+        self.corrected = self.estimate(scorer).corrected
         return super().plan_epoch(epoch, scorer)
 
     def training_step(self, batches):
@@ -313,7 +313,7 @@ def test_every_check_is_shown_to_catch_something():
 
 def test_a_method_without_a_belief():
     class Silent(LabelCrossEntropy):
-        def believe(self, scorer):
+        def estimate(self, scorer):
             return None
 
     report = check_method(Silent, epochs=1)

@@ -234,7 +234,7 @@ def division(n=100, **changed):
 class Believes(InfoNCE):
     belief = division()
 
-    def believe(self, scorer):
+    def estimate(self, scorer):
         return self.belief
 
 
@@ -260,11 +260,11 @@ class NoDivision(Believes):
 
 class PlansWithBelief(InfoNCE):
     def plan_epoch(self, epoch, scorer):
-        return replace(super().plan_epoch(epoch, scorer), belief=TooFew.belief)
+        return replace(super().plan_epoch(epoch, scorer), estimate=TooFew.belief)
 
 
 class ForgetsItself(InfoNCE):
-    def believe(self, scorer):
+    def estimate(self, scorer):
         with torch.no_grad():
             self.matchers[0].word.weight.mul_(0.5)
 

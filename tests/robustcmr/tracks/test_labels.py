@@ -19,10 +19,10 @@ from robustcmr.data.labelled import Labelled
 from robustcmr.errors import ConfigError, DataError, PluginError
 from robustcmr.evaluation.label_diagnosis import diagnose_labels
 from robustcmr.evaluation.mean_average_precision import label_retrieval_metrics
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.build import build_track, evaluate_ensemble
 from robustcmr.tracks.labels import LabelsTrack
-from robustcmr.types import Division, LabelBelief
+from robustcmr.types import Division, LabelEstimate
 
 CPU = torch.device("cpu")
 
@@ -204,7 +204,7 @@ def test_folds_and_mixtures_are_refused(tree, tiny_tree, make_labelled_folder, t
 
 def belief(n=60):
     rng = np.random.default_rng(1)
-    return LabelBelief(rng.integers(0, 4, n), rng.random(n), rng.normal(size=n))
+    return LabelEstimate(rng.integers(0, 4, n), rng.random(n), rng.normal(size=n))
 
 
 def test_beliefs_are_held_against_the_truth(tree, labelled_folder):
@@ -229,9 +229,9 @@ def test_no_matrices_of_many_classes(tree, make_labelled_folder, tmp_path):
 
 def test_beliefs_of_another_track_are_refused(tree, tiny_tree):
     division = Division(np.ones(60), 0.5, np.ones(60, bool), np.zeros(60), False, "", None, None)
-    with pytest.raises(PluginError, match="a Division of pairs with classes; return a LabelBelief"):
+    with pytest.raises(PluginError, match="a Division of pairs with classes; return a LabelEstimate"):
         build(tree)[0].diagnose(division)
-    with pytest.raises(PluginError, match="a LabelBelief of pairs without classes; return a Division"):
+    with pytest.raises(PluginError, match="a LabelEstimate of pairs without classes; return a Division"):
         build_track(resolve(tiny_tree)).diagnose(belief())
 
 

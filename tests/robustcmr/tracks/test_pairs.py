@@ -12,7 +12,7 @@ from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.recall import retrieval_metrics
 from robustcmr.evaluation.suggestions import best_other_images
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.build import evaluate_ensemble
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.types import Division

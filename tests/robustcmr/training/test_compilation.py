@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from robustcmr.config.resolve import resolve
+from robustcmr.jobs.train import train
 from robustcmr.losses import fusing
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.fusing import fused_losses, fusible
-from robustcmr.run import train
 from robustcmr.training.compilation import WarmUp
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError
-from robustcmr.run import resume, train
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs.train import resume, train
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training import trackers
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.trackers import PACKAGES, Trackers, check_trackers, scalars

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.run import train
+from robustcmr.jobs.train import train
 
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.reporting.labels_table import read_labels, write_labels
-from robustcmr.run import train
-from robustcmr.run_folder import RunFolder
-from robustcmr.run_gallery import open_track
-from robustcmr.run_report import write_run_report
+from robustcmr.jobs.gallery import open_track
+from robustcmr.jobs.report import write_run_report
+from robustcmr.jobs.train import train
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.labels_table import read_labels, write_labels
 
 
 @pytest.fixture(scope="module")

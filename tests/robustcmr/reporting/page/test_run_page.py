@@ -17,11 +17,11 @@ from noise_injection import load_noise
 from robustcmr.config.resolve import resolve
 from robustcmr.data.scenes.layout import thing_box
 from robustcmr.errors import RunFolderError, UserError
+from robustcmr.jobs.gallery import divided, open_run, open_track, region_boxes, rematched
+from robustcmr.jobs.report import write_run_report
+from robustcmr.jobs.train import train
 from robustcmr.reporting.gallery import Album
-from robustcmr.run import train
-from robustcmr.run_folder import RunFolder
-from robustcmr.run_gallery import divided, open_run, open_track, region_boxes, rematched
-from robustcmr.run_report import write_run_report
+from robustcmr.runs.folder import RunFolder
 from robustcmr.training.batches import step_ids
 
 

@@ -8,7 +8,7 @@ import pytest
 from robustcmr.reporting.comparison import Comparison, compare, with_published
 from robustcmr.reporting.page.sweep_page import sweep_page
 from robustcmr.reporting.published import published_rows
-from robustcmr.reporting.runs import FinishedRun
+from robustcmr.runs.finished import FinishedRun
 
 
 def run(root: Path, method: str, ratio: float, seed: int, rsum: float) -> FinishedRun:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import UserError
-from robustcmr.reporting.rematches_table import COLUMNS, RematchesTable, write_rematches
+from robustcmr.runs.rematches_table import COLUMNS, RematchesTable, write_rematches
 
 
 def table(n=2):

@@ -10,18 +10,18 @@ import numpy as np
 from robustcmr.errors import PluginError
 from robustcmr.reporting.confusion_plot import plot_confusion
 from robustcmr.reporting.evidence_plot import plot_evidence
-from robustcmr.reporting.labels_table import LabelsTable, write_labels
-from robustcmr.reporting.pairs_table import write_pairs
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.labels_table import LabelsTable, write_labels
+from robustcmr.runs.pairs_table import write_pairs
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.training import processes
 from robustcmr.training.loop import Trainer
-from robustcmr.types import Division, LabelBelief
+from robustcmr.types import Division, LabelEstimate
 
 
-def report_beliefs(track: Track, trainer: Trainer, run: RunFolder) -> dict[str, Any]:
+def report_findings(track: Track, trainer: Trainer, run: RunFolder) -> dict[str, Any]:
     """Ask the method what it believes with its best epoch, and write it down.
 
     Args:
@@ -37,16 +37,16 @@ def report_beliefs(track: Track, trainer: Trainer, run: RunFolder) -> dict[str, 
         PluginError: the method believes something of another track.
         UserError: a file cannot be written.
     """
-    belief = trainer.method.believe(trainer.scorer(trainer.settings.training.epochs))
+    belief = trainer.method.estimate(trainer.scorer(trainer.settings.training.epochs))
     if belief is None:
         return {}
     if isinstance(track, PairsTrack) and isinstance(belief, Division):
         return {"beliefs": _report_division(track, belief, trainer, run)}
-    if isinstance(track, LabelsTrack) and isinstance(belief, LabelBelief):
+    if isinstance(track, LabelsTrack) and isinstance(belief, LabelEstimate):
         return {"beliefs": _report_labels(track, belief, run)} if processes.is_writer() else {}
     raise PluginError(
-        f"{type(trainer.method).__name__}.believe gave a {type(belief).__name__} on the {track.name} track; "
-        "return a Division where pairs may be wrong, a LabelBelief where classes may be"
+        f"{type(trainer.method).__name__}.estimate gave a {type(belief).__name__} on the {track.name} track; "
+        "return a Division where pairs may be wrong, a LabelEstimate where classes may be"
     )
 
 
@@ -73,7 +73,7 @@ def _report_division(
     }
 
 
-def _report_labels(track: LabelsTrack, belief: LabelBelief, run: RunFolder) -> dict[str, Any]:
+def _report_labels(track: LabelsTrack, belief: LabelEstimate, run: RunFolder) -> dict[str, Any]:
     given = track.training.labels  # (N, M)
     table = LabelsTable(
         pair=np.arange(len(given), dtype=np.int64),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.reporting.run_record import read_record
+from robustcmr.runs.record import read_record
 
 CONFIG = "seed: 0\ndata: {name: scenes}\nevaluation: {select: dev}\n"
 RESULTS = {

@@ -18,10 +18,10 @@ from robustcmr.correction.whole_set import WholeSetPlan, rematch_whole_set
 from robustcmr.data.pairs import TrainingPairs, image_batches
 from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.evaluation.candidate_search import Collection, Scoring, scoring_vectors, search_candidates
-from robustcmr.loaded_run import LoadedRun, load_run
-from robustcmr.reporting.pairs_table import read_pairs
-from robustcmr.reporting.rematches_table import RematchesTable, write_rematches
-from robustcmr.run_folder import RunFolder
+from robustcmr.jobs.open import LoadedRun, load_run
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.pairs_table import read_pairs
+from robustcmr.runs.rematches_table import RematchesTable, write_rematches
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.types import IntArray, PairsTable, TextBatch
 
@@ -102,7 +102,7 @@ def rematch_run(
     write_rematches(
         target, _table(table, rows, suggested, score, place + 1, *columns, names=split.image_names)
     )
-    quality = track.judge_whole_set(rows, images, scores, plan.plan.numpy(), place)
+    quality = track.evaluate_whole_set(rows, images, scores, plan.plan.numpy(), place)
     return {
         **told,
         "images": split.n_images,

@@ -11,19 +11,19 @@ import numpy as np
 from robustcmr.config.resolve import RunConfig
 from robustcmr.errors import RunFolderError, UserError
 from robustcmr.files import write_text
+from robustcmr.jobs.gallery import OpenRun, aligned, divided, open_run, open_track, rematched, scored
 from robustcmr.reporting.doubted_labels import given_class, most_doubted
 from robustcmr.reporting.gallery import Album, DoubtCard, Moved, SuspectCard
 from robustcmr.reporting.gallery_queries import query_groups
-from robustcmr.reporting.labels_table import LabelsTable, read_labels
 from robustcmr.reporting.page.beliefs_section import EvidenceView
 from robustcmr.reporting.page.run_page import Extras, run_page
-from robustcmr.reporting.pairs_table import read_pairs
-from robustcmr.reporting.run_record import RunRecord, read_record
 from robustcmr.reporting.suspects_sheet import worst_suspects
-from robustcmr.run_gallery import OpenRun, aligned, divided, open_run, open_track, rematched, scored
+from robustcmr.runs.labels_table import LabelsTable, read_labels
+from robustcmr.runs.pairs_table import read_pairs
+from robustcmr.runs.record import RunRecord, read_record
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.tracks.pairs import PairsTrack
-from robustcmr.types import Division, EpochPlan, IntArray, LabelBelief, PairsTable
+from robustcmr.types import Division, EpochPlan, IntArray, LabelEstimate, PairsTable
 
 logger = logging.getLogger("robustcmr")
 
@@ -185,7 +185,7 @@ def _labels_extras(record: RunRecord, track: LabelsTrack, gallery: int) -> Extra
     split = track.data.split("train")
     confusion = None
     if table.evidence is not None and len(table) == len(split):
-        belief = LabelBelief(table.corrected, table.confidence, table.evidence)
+        belief = LabelEstimate(table.corrected, table.confidence, table.evidence)
         confusion = track.diagnose(belief).get("confusion")
     if confusion is None:
         notes["correction"] = (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import DataError, UserError
-from robustcmr.reporting import labels_table
-from robustcmr.reporting.labels_table import LabelsTable, column_names, read_labels, write_labels
+from robustcmr.runs import labels_table
+from robustcmr.runs.labels_table import LabelsTable, column_names, read_labels, write_labels
 
 CAPTIONS = [
     'he said "no", then left',

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import DataError, UserError
-from robustcmr.reporting import pairs_table
-from robustcmr.reporting.pairs_table import COLUMNS, read_pairs, write_pairs
+from robustcmr.runs import pairs_table
+from robustcmr.runs.pairs_table import COLUMNS, read_pairs, write_pairs
 from robustcmr.types import PairsTable
 
 CAPTIONS = [

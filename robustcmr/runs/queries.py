@@ -18,7 +18,7 @@ def write_queries(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write the outcomes of a split's queries atomically.
 
     Args:
-        path: where; see :meth:`robustcmr.run_folder.RunFolder.queries`.
+        path: where; see :meth:`robustcmr.runs.folder.RunFolder.queries`.
         queries: of the pairs track ``i2t_rank`` (n_images,) and ``t2i_rank`` (n_captions,) int64, from 1,
             and ``t2i_image`` (n_captions,) int64, the image of each caption; of the labels track ``i2t_ap``
             and ``t2i_ap`` (n_pairs,) float64 in percent, NaN where a query counts for nothing.

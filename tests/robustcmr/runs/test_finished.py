@@ -5,7 +5,7 @@ import json
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.reporting.runs import find_runs, headline, read_run
+from robustcmr.runs.finished import find_runs, headline, read_run
 
 
 def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustcmr.files import write_with
-from robustcmr.reporting.cells import six_digits
+from robustcmr.runs.cells import six_digits
 from robustcmr.types import IntArray
 
 Values = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.run_folder import RunFolder, unused_folder
+from robustcmr.runs.folder import RunFolder, unused_folder
 
 
 @pytest.fixture

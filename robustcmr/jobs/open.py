@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.errors import CheckpointError
 from robustcmr.matchers.base import Matcher
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
 from robustcmr.training.checkpoint import load_modules, recover

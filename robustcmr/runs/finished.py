@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from robustcmr.errors import RunFolderError
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 
 DEPTH = 3
 """How far below a given folder runs are looked for: ``sweeps/<name>/trials/<trial>``."""

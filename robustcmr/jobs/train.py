@@ -1,4 +1,4 @@
-"""Whole jobs, for the command line and for Python: start a run, go on with one, measure finished ones."""
+"""Start a run, or resume one that was stopped."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_json
-from robustcmr.loaded_run import build_matchers, load_run
+from robustcmr.jobs.findings import report_findings
+from robustcmr.jobs.open import build_matchers
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.reporting.plots import draw_run_plots
-from robustcmr.reporting.queries import write_queries
 from robustcmr.reporting.scope_plot import draw_scopes
-from robustcmr.run_beliefs import report_beliefs
-from robustcmr.run_folder import RunFolder, unused_folder
+from robustcmr.runs.folder import RunFolder, unused_folder
+from robustcmr.runs.queries import write_queries
 from robustcmr.tracks.base import Track
-from robustcmr.tracks.build import build_track, evaluate_ensemble
+from robustcmr.tracks.build import build_track
 from robustcmr.training import processes
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
@@ -114,46 +114,6 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
 
 
-def evaluate(
-    paths: Sequence[Path],
-    split: str,
-    folds: int | None = None,
-    checkpoint: str = "best",
-    device: str | None = None,
-) -> dict[str, Any]:
-    """Measure a split with one run, or with several as an ensemble whose scores are averaged.
-
-    Args:
-        paths: run folders; all must have been trained for the same data.
-        split: which split to measure.
-        folds: average over that many consecutive parts; None measures the whole split.
-        checkpoint: ``best`` or ``last``.
-        device: where to compute; each run's own setting when None.
-
-    Returns:
-        The measures with their provenance: ``runs``, ``track``, ``n_models``, ``split``, ``data_fingerprint``
-        and so on.
-
-    Raises:
-        UserError: a run, its checkpoint or the split is missing, or the runs are of different data or tracks.
-    """
-    parts: list[tuple[Track, list[Matcher]]] = []
-    accelerator: Accelerator | None = None
-    for path in paths:  # all members compute where, and as exactly as, the first was set to
-        loaded = load_run(path, checkpoint, device, accelerator)
-        accelerator = loaded.accelerator
-        if split not in loaded.track.splits():
-            raise ConfigError(
-                f"there is no {split} split here, the data has {', '.join(loaded.track.splits())}; "
-                "use --split"
-            )
-        parts.append((loaded.track, loaded.matchers))
-    if accelerator is None:
-        raise ConfigError("no run folder was given; name at least one")
-    measured = evaluate_ensemble(parts, split, accelerator.device, folds)
-    return {"runs": [str(path) for path in paths], "checkpoint": checkpoint, **measured}
-
-
 def planned_folder(config: RunConfig, output: Path | None) -> Path:
     """The folder a new run will take: the one asked for, or a new one under ``runs`` that says what it is."""
     return output if output is not None else unused_folder(Path("runs"), _folder_name(config))
@@ -221,7 +181,7 @@ def _fit_and_finish(
         trainer.fit(trackers.epoch)
     processes.wait_for_all()  # the best epoch has been written
     load_modules(run.checkpoint("best"), trainer.modules)
-    believed = report_beliefs(track, trainer, run)
+    believed = report_findings(track, trainer, run)
     measured, queries = {}, {}
     for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
         if split is None:

@@ -15,12 +15,12 @@ from robustcmr.data.base import DataSet, PairsSplit
 from robustcmr.data.scenes import Scenes
 from robustcmr.data.scenes.layout import SIDE
 from robustcmr.evaluation.scoring import encode_split, ensemble_scores, score_matrix
-from robustcmr.loaded_run import build_matchers
+from robustcmr.jobs.open import build_matchers
 from robustcmr.matchers.base import Matcher
 from robustcmr.matchers.omit import Omit
 from robustcmr.methods.base import Method
 from robustcmr.reporting.gallery import THUMB, Album, Alignment, Moved
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
 from robustcmr.tracks.pairs import PairsTrack
@@ -117,7 +117,7 @@ def divided(run: OpenRun) -> tuple[EpochPlan, Division | None]:
         settings.training.epochs,  # the shuffling that the end of the run used
     )
     plan = run.method.plan_epoch(settings.training.epochs - 1, scorer)
-    belief = plan.belief if plan.belief is not None else run.method.believe(scorer)
+    belief = plan.estimate if plan.estimate is not None else run.method.estimate(scorer)
     return plan, belief if isinstance(belief, Division) else None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.reporting.queries import read_queries, write_queries
+from robustcmr.runs.queries import read_queries, write_queries
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from robustcmr.errors import RunFolderError
-from robustcmr.reporting.runs import read_run
-from robustcmr.run_folder import RunFolder
+from robustcmr.runs.finished import read_run
+from robustcmr.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from robustcmr.errors import DataError
 from robustcmr.files import write_with
-from robustcmr.reporting.cells import finite_number, six_digits, whole_number
+from robustcmr.runs.cells import finite_number, six_digits, whole_number
 from robustcmr.types import PairsTable
 
 Values = npt.NDArray[np.float64]

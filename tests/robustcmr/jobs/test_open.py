@@ -11,8 +11,8 @@ import torch
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import CheckpointError, RunFolderError
-from robustcmr.loaded_run import load_run
-from robustcmr.run import train
+from robustcmr.jobs.open import load_run
+from robustcmr.jobs.train import train
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Whole jobs, for the command line and for Python."""

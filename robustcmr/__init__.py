@@ -1,4 +1,4 @@
-"""Train any image-text matcher on pairs that are partly wrong."""
+"""Train image-text matchers on partly mismatched pairs, and find the mismatches."""
 
 from __future__ import annotations
 

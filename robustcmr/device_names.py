@@ -1,4 +1,4 @@
-"""How a device is asked for, whether by a configuration or by an option of a command."""
+"""Device names accepted by configurations and commands."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ EXPECTED = "auto, cpu, cuda, cuda:N or mps"
 
 
 def is_device_name(name: str) -> bool:
-    """Whether a name is one of those expected; not whether this machine has such a device."""
+    """Return whether a name is well formed; the machine may still lack such a device."""
     return re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name) is not None

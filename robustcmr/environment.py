@@ -1,4 +1,4 @@
-"""What a run ran on: machine, versions and command."""
+"""Describe the machine, the package versions and the command of a run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ PACKAGES = ("robustcmr", "torch", "accelerate", "numpy", "nltk", "pillow", "pyda
 
 
 def processor_name() -> str:
-    """The processor's own name where the system tells it."""
+    """Return the processor's model name, or its architecture where the system gives no name."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
-        pass  # not Linux: the platform module says what it can
+        pass  # not Linux
     return platform.processor() or platform.machine()
 
 
 def describe_environment() -> dict[str, Any]:
-    """Machine, Python, package versions and devices, as plain values."""
+    """Return machine, Python, package versions and devices as plain values."""
     import psutil
     import torch
 

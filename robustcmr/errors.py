@@ -1,14 +1,14 @@
-"""The errors a user can cause, each with one sentence: what was given, what was expected and what to do."""
+"""Errors a user can cause. Each message says what was given, what was expected and what to do."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake in what the user gave; the command line prints its message alone and exits with code 2."""
+    """A mistake in the input; the command line prints only its message and exits with code 2."""
 
 
 class ConfigError(UserError):
-    """The configuration does not fit the schema; every problem found is listed at once."""
+    """The configuration does not fit the schema; all problems are listed at once."""
 
 
 class DataError(UserError):
@@ -28,11 +28,11 @@ class RunFolderError(UserError):
 
 
 class ComparisonError(UserError):
-    """Runs or published figures cannot be set beside each other."""
+    """Runs or published figures cannot be compared."""
 
 
 class DeviceError(UserError):
-    """The device or precision asked for is not available on this machine."""
+    """The requested device or precision is not available on this machine."""
 
 
 class TrainingDivergedError(UserError):
@@ -40,4 +40,4 @@ class TrainingDivergedError(UserError):
 
 
 class InfeasibleTransportError(UserError):
-    """A transport problem has no solution: a side is empty, or more mass is asked for than fits."""
+    """A transport problem has no solution: a side is empty, or the requested mass does not fit."""

@@ -1,4 +1,4 @@
-"""Folders and hub names of transformers: found, read without noise, and refused in one sentence."""
+"""Load transformers files from a local folder or the hub, quietly, with one clear sentence on failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustcmr.errors import DataError, UserError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
 
-# their positions are counted from the padding index on
+# positions of these models start after the padding index
 _SHIFTED_POSITIONS = frozenset(
     {
         "camembert",
@@ -35,13 +35,13 @@ _SHIFTED_POSITIONS = frozenset(
 
 
 def anchored(name: str) -> str:
-    """The name of a model such that it means the same from any working folder.
+    """Return a model name that means the same from any working directory.
 
     Args:
         name: local folder or hub name.
 
     Returns:
-        The absolute path of a folder that exists; any other name as it is.
+        The absolute path of an existing folder; any other name unchanged.
 
     Raises:
         ValueError: the name is empty.
@@ -54,11 +54,11 @@ def anchored(name: str) -> str:
 
 @dataclass(frozen=True)
 class Files:
-    """One kind of files of a model.
+    """A kind of model file.
 
     Attributes:
-        what: what they hold, such as ``tokenizer``.
-        any_of: file names or patterns of which a folder needs one; the first is the usual one.
+        what: its content, such as ``tokenizer``.
+        any_of: file names or patterns, at least one of which a folder must hold; the usual one first.
     """
 
     what: str
@@ -82,20 +82,19 @@ _ADVICE = "config.json and model.safetensors, and for data tokenizer.json and pr
 
 
 def read(files: Files, name: str, reader: Callable[..., Any], option: str | None = None) -> Any:
-    """Read files of a model with transformers: quietly, and any failure as one sentence.
+    """Read files of a model with transformers, quietly.
 
-    A folder comes first, then what was downloaded before, and only then the hub; so that a run without a
-    network never waits for one, and a model does not change under a run.
+    A local folder is tried first, then the download cache, then the hub. A run without a network therefore
+    never waits, and a model does not change during a run.
 
     Args:
-        files: what is read.
+        files: kind of file to read.
         name: local folder or hub name.
-        reader: called with the folder or hub name and the keywords ``local_files_only`` and
-            ``trust_remote_code`` for ``from_pretrained``.
+        reader: a ``from_pretrained``, called with the name, ``local_files_only`` and ``trust_remote_code``.
         option: the option that gave the name, such as ``matcher.weights``; None where unknown.
 
     Returns:
-        What the reader returned.
+        The reader's result.
 
     Raises:
         DataError: there is no such folder and no such model can be fetched, or its files are damaged.
@@ -122,8 +121,8 @@ def read(files: Files, name: str, reader: Callable[..., Any], option: str | None
             raise
         except Exception as error:
             raise DataError(
-                f"cannot find the {files.what} of {said}: there is no folder of that name, it was not "
-                f"downloaded before and cannot be now ({_cause(error)}); give a folder with {_ADVICE}, or "
+                f"cannot find the {files.what} of {said}: there is no such folder, it is not in the "
+                f"download cache and cannot be fetched ({_cause(error)}); give a folder with {_ADVICE}, or "
                 "start once while online"
             ) from error
 
@@ -147,13 +146,13 @@ def _from_folder(files: Files, folder: Path, said: str, reader: Callable[..., An
 
 
 def _ask_hub(name: str) -> None:
-    """Fail at once where there is no network; the readers themselves would wait for a minute."""
+    """Fail at once without a network; the readers themselves would wait for a minute."""
     hub: Any = importlib.import_module("huggingface_hub")
     hub.HfApi().model_info(name, timeout=10)
 
 
 def read_config(name: str, option: str | None = None) -> Any:
-    """The configuration of a model, as transformers reads it.
+    """Return the configuration of a model.
 
     Args:
         name: local folder or hub name.
@@ -168,12 +167,12 @@ def read_config(name: str, option: str | None = None) -> Any:
 
 
 def text_part(config: Any) -> Any:
-    """The configuration of what reads text: that of CLIP's text model, or the whole of any other."""
+    """Return the configuration of the text model: a part of CLIP's, the whole of any other."""
     return config.text_config if config.model_type == "clip" else config
 
 
 def longest_text(config: Any) -> int | None:
-    """How many tokens a text model can read; None where it has no limit.
+    """Return the longest text a model can read, in tokens; None if unlimited.
 
     Args:
         config: configuration of the model, see :func:`read_config`.
@@ -189,8 +188,8 @@ def longest_text(config: Any) -> int | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no warnings of transformers and its hub; as before afterwards."""
-    # through importlib, because their types change from release to release
+    """Silence progress bars and warnings of transformers and its hub; restore them afterwards."""
+    # imported by name because their types differ between releases
     hub_bar: Any = importlib.import_module("huggingface_hub.utils")
     logging: Any = importlib.import_module("transformers.utils.logging")
     hub = standard_logging.getLogger("huggingface_hub")
@@ -219,6 +218,6 @@ def _folder(name: str) -> Path:
 
 
 def _cause(error: Exception) -> str:
-    """The first sentence of an error without its full stop; its kind where it says nothing."""
+    """Return the first sentence of an error, or its type if it has no message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return shorten(re.split(r"[.:!]( |$)", line)[0], 200, placeholder=" ...")

@@ -1,4 +1,4 @@
-"""Signals handled by us for a while, and as before afterwards."""
+"""Handle signals inside a context and restore the previous handlers afterwards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Self
 
 
 class SignalWatch(ABC):
-    """A context in which signals come to :meth:`_note`.
+    """A context in which signals reach :meth:`_note`.
 
-    Python handles signals in the main thread alone; elsewhere nothing changes.
+    Python handles signals only in the main thread; in other threads the context does nothing.
 
     Args:
-        numbers: the signals.
+        numbers: signal numbers.
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
@@ -37,4 +37,4 @@ class SignalWatch(ABC):
 
     @abstractmethod
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        """Take note of a signal, between two instructions of the main thread."""
+        """Record a signal; called between two instructions of the main thread."""

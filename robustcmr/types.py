@@ -1,4 +1,4 @@
-"""The records that pass between rooms.
+"""Records that pass between rooms.
 
 Letters in shapes: N items, B batch, R regions, W words, L fragments (R or W), F feature width,
 D embedding width.
@@ -23,18 +23,18 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images as sets of regions, padded; or as pixels, for matchers that read pictures.
+    """A batch of images: padded sets of regions, or pixels for matchers that read pictures.
 
     Attributes:
         features: (N, R, F) float, zero where padded; or (N, 3, H, W) float pixels.
-        mask: (N, R) bool, True where a region is real; every image has at least one. (N, 1) with pixels.
+        mask: (N, R) bool, True for real regions, at least one an image; (N, 1) with pixels.
     """
 
     features: Tensor
     mask: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> ImageBatch:
-        """The same batch on another device."""
+        """Return the batch on another device."""
         return ImageBatch(
             self.features.to(device, non_blocking=non_blocking),
             self.mask.to(device, non_blocking=non_blocking),
@@ -46,11 +46,11 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Captions as sequences of word indices, padded at the end.
+    """A batch of captions: word indices, padded at the end.
 
     Attributes:
-        tokens: (N, W) int64, index of the padding word where padded.
-        mask: (N, W) bool, True where a word is real; every caption has at least one.
+        tokens: (N, W) int64, padded with the index of the padding word.
+        mask: (N, W) bool, True for real words, at least one a caption.
         vectors: (N, V) float, one precomputed vector a caption; None where the data has none.
     """
 
@@ -59,7 +59,7 @@ class TextBatch:
     vectors: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> TextBatch:
-        """The same batch on another device."""
+        """Return the batch on another device."""
         return TextBatch(
             self.tokens.to(device, non_blocking=non_blocking),
             self.mask.to(device, non_blocking=non_blocking),
@@ -72,16 +72,16 @@ class TextBatch:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """One batch of given pairs; row i of the images is given to row i of the texts.
+    """A batch of given pairs: image i is given to text i.
 
     Attributes:
         images: B images.
         texts: B captions.
         pair_ids: (B,) int64, the caption row in the training set.
         same_image: (B, B) bool, True where the image given to pair i is the one given to pair j; its
-            diagonal is True. Such cells are no negatives.
-        labels: (B, M) int64, the class each pair was given, right or wrong: M = 1, or 2 where image and text
-            have one each; None where pairs carry no class.
+            diagonal is True. Such cells are not negatives.
+        labels: (B, M) int64, the given class, right or wrong: M = 1, or 2 where image and text have one
+            each; None where pairs have no class.
     """
 
     images: ImageBatch
@@ -91,7 +91,7 @@ class PairBatch:
     labels: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> PairBatch:
-        """The same batch on another device."""
+        """Return the batch on another device."""
         return PairBatch(
             self.images.to(device, non_blocking),
             self.texts.to(device, non_blocking),
@@ -106,12 +106,12 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Fragments:
-    """What an encoder returns for one modality.
+    """Encoded items of one modality.
 
     Attributes:
         features: (N, L, D) float.
-        mask: (N, L) bool, True where a fragment is real.
-        pooled: (N, D) float, one vector for the whole, or None where the encoder has none.
+        mask: (N, L) bool, True for real fragments.
+        pooled: (N, D) float, one vector an item; None where the encoder makes none.
     """
 
     features: Tensor
@@ -122,13 +122,13 @@ class Fragments:
         return self.features.shape[0]
 
     def __getitem__(self, index: slice | Tensor) -> Fragments:
-        """Some of the N items, by slice, mask or index tensor."""
+        """Return some of the N items, by slice, mask or index tensor."""
         return Fragments(
             self.features[index], self.mask[index], None if self.pooled is None else self.pooled[index]
         )
 
     def to(self, device: torch.device) -> Fragments:
-        """The same fragments on another device."""
+        """Return the fragments on another device."""
         return Fragments(
             self.features.to(device),
             self.mask.to(device),
@@ -137,7 +137,7 @@ class Fragments:
 
     @staticmethod
     def concatenate(parts: Sequence[Fragments]) -> Fragments:
-        """Join batches along N, padding all to the longest L with zeros and False."""
+        """Join batches along N, padded to the longest L with zeros and False."""
         import torch
 
         longest = max(part.features.shape[1] for part in parts)
@@ -154,10 +154,10 @@ class Fragments:
 
 @dataclass(frozen=True)
 class Correspondence:
-    """The pairing as given, right or wrong; noise is only ever another ``image_of_caption``.
+    """The given pairing, right or wrong. Noise is only ever a different ``image_of_caption``.
 
     Attributes:
-        image_of_caption: (N_captions,) int64, the image given to each caption row.
+        image_of_caption: (N_captions,) int64, the image given to each caption.
         n_images: number of images in the split.
     """
 
@@ -181,13 +181,11 @@ class Correspondence:
 
 @dataclass(frozen=True)
 class MatcherInputs:
-    """What a matcher reads in place of region features and the run's own vocabulary.
+    """Pretrained inputs that replace region features or the run's own vocabulary.
 
     Attributes:
-        tokenizer: folder or hub name of a transformers tokenizer that turns captions into indices; None for
-            the run's vocabulary of words.
-        image_processor: folder or hub name of a transformers image processor that turns pictures into
-            pixels; None for the data set's region features.
+        tokenizer: folder or hub name of a transformers tokenizer; None for the run's vocabulary.
+        image_processor: folder or hub name of a transformers image processor; None for region features.
     """
 
     tokenizer: str | None = None
@@ -196,18 +194,18 @@ class MatcherInputs:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a matcher must know of the data to build itself.
+    """Properties of the data that a matcher is built from.
 
     Attributes:
-        feature_width: F, numbers a region; 3 where images are pixels.
-        n_regions: largest R; 1 where images are pixels.
-        vocabulary_size: number of word indices, padding and unknown included.
-        longest_caption: largest W, start and end marks included.
+        feature_width: F, numbers a region; 3 for pixels.
+        n_regions: largest R; 1 for pixels.
+        vocabulary_size: number of word indices, including padding and unknown.
+        longest_caption: largest W, including start and end marks.
         padding_index: index of the padding word.
         unknown_index: index of the unknown word.
-        words: the words by index; empty where a tokenizer cuts words into pieces.
-        picture_size: (H, W) of the pixels, or None where images are region features.
-        text_width: V, numbers of a precomputed caption vector, or None where the data has none.
+        words: the words by index; empty for a subword tokenizer.
+        picture_size: (H, W) of the pixels; None for region features.
+        text_width: V, width of a precomputed caption vector; None where the data has none.
     """
 
     feature_width: int
@@ -223,12 +221,12 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class FittedDensity:
-    """The two groups a division found, as curves over the evidence.
+    """The two fitted components of a division, as curves over the evidence.
 
     Attributes:
-        evidence: (K,) float64, ascending, in the unit of the evidence.
-        clean: (K,) density of the group with the lower evidence times its share.
-        noisy: (K,) the same of the other group; both together integrate to about 1.
+        evidence: (K,) float64, ascending.
+        clean: (K,) density of the clean component (lower evidence) times its weight.
+        noisy: (K,) the same for the noisy component; both together integrate to about 1.
     """
 
     evidence: npt.NDArray[np.float64]
@@ -238,18 +236,18 @@ class FittedDensity:
 
 @dataclass(frozen=True)
 class Division:
-    """Which pairs are believed clean.
+    """Which pairs look clean.
 
     Attributes:
-        clean_probability: (N,) float64 in [0, 1], never rising with the evidence; 1 where not ``bimodal``.
+        clean_probability: (N,) float64 in [0, 1], non-increasing in the evidence; 1 where not ``bimodal``.
         threshold: clean means a probability above it.
         is_clean: (N,) bool.
-        evidence: (N,) float64, what spoke against each pair.
-        bimodal: whether the evidence falls into two groups at all; if not, every pair counts as clean.
-        reason: one sentence, why it does or does not.
-        noise_rate: estimated share of the upper group, or None where not ``bimodal``.
-        noise_interval: its 95% interval, or None where not ``bimodal``.
-        density: the fitted groups, to be drawn, or None where not ``bimodal``.
+        evidence: (N,) float64, evidence against each pair.
+        bimodal: whether the evidence has two components; if not, every pair counts as clean.
+        reason: one sentence saying why.
+        noise_rate: estimated weight of the noisy component; None where not ``bimodal``.
+        noise_interval: its 95% interval; None where not ``bimodal``.
+        density: the fitted components, for charts; None where not ``bimodal``.
     """
 
     clean_probability: npt.NDArray[np.float64]
@@ -280,11 +278,11 @@ class LabelEstimate:
 
 @dataclass(frozen=True)
 class LabelledVectors:
-    """The whole labelled training set as a matcher sees it, in the order of pair ids.
+    """The labelled training set as vectors, in the order of pair ids.
 
     Attributes:
-        images: (N, D) float32, the matcher's pooled vector of each image.
-        texts: (N, D) float32, of each text.
+        images: (N, D) float32, pooled vector of each image.
+        texts: (N, D) float32, pooled vector of each text.
         labels: (N, M) int64, given classes; M = 1, or 2 where image and text have one each.
     """
 
@@ -345,14 +343,14 @@ class PairsTable:
 
 @dataclass(frozen=True)
 class Rematch:
-    """What a method rematched in one batch: mass moved from given images to suspected captions.
+    """The rematching of one batch: mass moved from given images to suspected captions.
 
     Attributes:
         image_pairs: (n,) int64, the pairs whose given images are the rows.
         caption_pairs: (m,) int64, the pairs whose captions are the columns.
         plan: (n, m) >= 0, detached, mass moved.
         scores: (n, m) detached similarity, larger is closer.
-        allowed: (n, m) bool, cells that might carry mass.
+        allowed: (n, m) bool, cells that may carry mass.
     """
 
     image_pairs: Tensor
@@ -380,12 +378,12 @@ class EpochPlan:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Outcome of one training step.
+    """Result of one training step.
 
     Attributes:
-        loss: scalar to minimise, with its graph.
-        metrics: what to average over the epoch and log; detached scalars.
-        rematch: what was rematched in this step, or None where nothing was.
+        loss: scalar with its graph.
+        metrics: detached scalars, averaged over the epoch and logged.
+        rematch: the rematching of this step; None where there was none.
     """
 
     loss: Tensor
@@ -395,16 +393,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class TransportPlan:
-    """Outcome of a transport problem, or of a batch of them.
+    """Solution of a transport problem, or of a batch of them.
 
     Attributes:
         plan: (..., n, m) >= 0, mass moved from each row to each column.
         row_marginal: (..., n), sums of the rows of the plan.
         column_marginal: (..., m), sums of its columns.
         mass: (...), sum of the plan.
-        iterations: scalings of rows and columns done; 0 for an exact solver.
-        marginal_error: (...), by how much the sums of rows and columns miss what the problem asks of them, in
-            all and relative to the mass.
+        iterations: scalings of rows and columns; 0 for an exact solver.
+        marginal_error: (...), total violation of the row and column constraints, relative to the mass.
         converged: (...) bool, whether that error is within the tolerance.
     """
 

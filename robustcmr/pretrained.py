@@ -140,7 +140,7 @@ def _from_folder(files: Files, folder: Path, said: str, reader: Callable[..., An
         raise
     except Exception as error:
         raise DataError(
-            f"cannot read the {files.what} in the folder {said}: {_cause(error)}; write it anew with "
+            f"cannot read the {files.what} in the folder {said}: {_cause(error)}; write it again with "
             "save_pretrained of transformers, or copy all files of the model again"
         ) from error
 

@@ -55,7 +55,7 @@ def test_a_name_that_is_nowhere(asked: list[str]) -> None:
         read(CONFIGURATION, "some/model", nowhere, "matcher.weights")
     said = str(caught.value)
     assert said.startswith(
-        "cannot find the configuration of 'some/model' (matcher.weights): there is no folder"
+        "cannot find the configuration of 'some/model' (matcher.weights): there is no such folder"
     )
     assert "(No route to host)" in said
     assert "a folder with config.json and model.safetensors" in said

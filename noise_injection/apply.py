@@ -1,4 +1,4 @@
-"""Handing noise to other programs: a table of captions and the images given to them."""
+"""Noise handed to other programs: tables of captions and the images given to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noise_injection.atomic import atomic_file
-from noise_injection.checks import IntArray, check_truth
+from noise_injection.checks import check_suffix, check_truth
 from noise_injection.describe import to_caption_rows
 from noise_injection.errors import NoiseError
 
@@ -23,9 +23,9 @@ def read_captions(path: str | Path) -> list[str]:
     r"""Read a caption file.
 
     Args:
-        path: UTF-8 text with one caption a line or, where the name ends in ``.tsv``,
-            ``identifier<TAB>caption`` lines, in which a tab within a caption is written ``\t``; further
-            columns are left out.
+        path: UTF-8 text with one caption per line or, if the name ends in ``.tsv``, lines of
+            ``identifier<TAB>caption``, in which ``\t`` stands for a tab within a caption and further columns
+            are ignored.
 
     Returns:
         The captions in order, without surrounding white space.
@@ -50,12 +50,12 @@ def read_names(path: str | Path, truth: npt.NDArray[Any], n_images: int) -> list
     """Read the names of the images.
 
     Args:
-        path: UTF-8 text with one name a line, either once an image or once a caption.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        path: UTF-8 text with one name per line, one line per image or per caption.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
 
     Returns:
-        One name an image.
+        One name per image.
 
     Raises:
         NoiseError: the file is missing, empty or not UTF-8, the number of lines fits neither images nor
@@ -68,15 +68,15 @@ def read_names(path: str | Path, truth: npt.NDArray[Any], n_images: int) -> list
         return lines
     if len(lines) != truth.size or np.unique(truth).size < n_images:
         raise NoiseError(
-            f"{path} has {len(lines)} names; expected {n_images} (one an image) or {truth.size} (one a "
+            f"{path} has {len(lines)} names; expected {n_images} (one per image) or {truth.size} (one per "
             "caption)"
         )
     names = [""] * n_images
     for row, image in enumerate(truth.tolist()):
         if names[image] not in ("", lines[row]):
             raise NoiseError(
-                f"{path} line {row + 1} names {lines[row]} for an image named {names[image]} before; "
-                "expected one name an image, or the same name for all captions of an image"
+                f"{path} line {row + 1} names {lines[row]} for an image named {names[image]} before; expected "
+                "the same name for all captions of an image"
             )
         names[image] = lines[row]
     return names
@@ -90,97 +90,85 @@ def given_pairs(
     names: Sequence[str] | None = None,
     with_truth: bool = False,
 ) -> Iterator[list[str]]:
-    """Rows of a table that says which image is given to each caption, its head first.
+    """Return the rows of a table of captions and the images given to them, header first.
 
     Args:
         values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
         captions: n_captions texts.
-        names: n_images names, for a column more; None for none.
+        names: n_images names for an additional column, or None.
         with_truth: add the image each caption was written for, and 1 where the two differ. Leave it out of
-            what a training program reads.
+            anything a training program reads.
 
     Returns:
         Rows of ``caption_row, image[, image_name][, written_for_image, mismatched], caption``.
 
     Raises:
-        NoiseError: the numbers of captions or names do not fit the index.
+        NoiseError: the number of captions or names does not fit the index.
+
+    Example:
+        >>> for row in given_pairs(np.array([1, 0]), np.array([0, 1]), 2, ["a dog", "a cat"]):
+        ...     print(row)
+        ['caption_row', 'image', 'caption']
+        ['0', '1', 'a dog']
+        ['1', '0', 'a cat']
     """
     truth = check_truth(truth, n_images)
-    index = to_caption_rows(np.asarray(values), truth, n_images)
+    index = to_caption_rows(values, truth, n_images).tolist()
     if len(captions) != truth.size:
         raise NoiseError(
-            f"there are {len(captions)} captions and the noise is for {truth.size}; give the file it is for"
+            f"there are {len(captions)} captions and the noise is for {truth.size}; give their file"
         )
-    if names is not None and len(names) != n_images:
-        raise NoiseError(f"there are {len(names)} image names and {n_images} images; give one name an image")
-    return _rows(index, truth, captions, names, with_truth)
+    columns: dict[str, Sequence[Any]] = {"caption_row": range(truth.size), "image": index}
+    if names is not None:
+        if len(names) != n_images:
+            raise NoiseError(f"there are {len(names)} image names and {n_images} images; give one per image")
+        columns["image_name"] = [names[image] for image in index]
+    if with_truth:
+        columns["written_for_image"] = truth.tolist()
+        columns["mismatched"] = (truth != index).astype(int).tolist()
+    columns["caption"] = captions
+    return (list(map(str, row)) for row in ([*columns], *zip(*columns.values(), strict=True)))
 
 
 def write_table(path: str | Path, rows: Iterator[list[str]]) -> None:
-    r"""Write rows as ``.csv``, or as ``.tsv`` without quoting: a tab within a cell becomes ``\t``.
+    r"""Write rows as ``.csv``, or as ``.tsv`` without quoting, in which a tab within a cell becomes ``\t``.
 
     Args:
-        path: name ending in ``.tsv`` or ``.csv``; a file there is replaced.
-        rows: cells by row, head first.
+        path: name ending in ``.tsv`` or ``.csv``; an existing file is replaced.
+        rows: lists of cells, header first.
 
     Raises:
-        NoiseError: the name ends otherwise, or the file cannot be written.
+        NoiseError: the suffix is unknown, or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in TABLES:
-        raise NoiseError(f"{path} ends in {path.suffix or 'nothing'}; name a table .tsv or .csv")
+    path = check_suffix(path, TABLES, "a table")
     text = io.StringIO(newline="")
     if path.suffix == ".csv":
         csv.writer(text, lineterminator="\n").writerows(rows)
     else:
-        for row in rows:
-            text.write("\t".join(_plain(cell) for cell in row) + "\n")
+        escapes = str.maketrans({"\t": "\\t", "\r": "\\r", "\n": "\\n"})
+        text.writelines("\t".join(cell.translate(escapes) for cell in row) + "\n" for row in rows)
     with atomic_file(path) as file:
         file.write(text.getvalue().encode("utf-8"))
 
 
-def _rows(
-    index: IntArray, truth: IntArray, captions: Sequence[str], names: Sequence[str] | None, with_truth: bool
-) -> Iterator[list[str]]:
-    named = [] if names is None else ["image_name"]
-    yield [
-        "caption_row",
-        "image",
-        *named,
-        *(["written_for_image", "mismatched"] if with_truth else []),
-        "caption",
-    ]
-    for row, (given, own) in enumerate(zip(index.tolist(), truth.tolist(), strict=True)):
-        cells = [str(row), str(given)]
-        if names is not None:
-            cells.append(names[given])
-        if with_truth:
-            cells += [str(own), str(int(given != own))]
-        yield [*cells, captions[row]]
-
-
-def _plain(cell: str) -> str:
-    return cell.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
-
-
 def _read_lines(path: Path, what: str) -> list[str]:
-    """Lines ended by a line feed only: what else Unicode calls a line end occurs within captions."""
+    """Return the lines between line feeds; other Unicode line ends occur within captions."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise NoiseError(f"there is no file {path}; check the path") from error
     except UnicodeDecodeError as error:
-        raise NoiseError(f"{path} is not UTF-8 text; expected one {what} a line") from error
+        raise NoiseError(f"{path} is not UTF-8 text; expected one {what} per line") from error
     except OSError as error:
         raise NoiseError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     lines = [line.strip(" \r") for line in text.split("\n")]
     if lines[-1] == "":
         lines.pop()
     if not lines:
-        raise NoiseError(f"{path} is empty; expected one {what} a line")
+        raise NoiseError(f"{path} is empty; expected one {what} per line")
     for number, line in enumerate(lines, 1):
         if not line.strip():
-            raise NoiseError(f"{path} line {number} is empty; expected one {what} a line")
+            raise NoiseError(f"{path} line {number} is empty; expected one {what} per line")
     return lines

@@ -1,11 +1,11 @@
-"""Writing a file so that a reader never sees half of it: temporary file beside the target, then rename."""
+"""Atomic file writing: fill a temporary file beside the target, then rename it."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,38 +13,41 @@ from noise_injection.errors import NoiseError
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that takes its place under ``path`` only when the block ends without an error.
+def atomic_file(path: Path, error: type[Exception] = NoiseError) -> Iterator[BinaryIO]:
+    """Open a binary file that appears under ``path`` only if the block ends without an error.
 
     Args:
-        path: where the file shall be; its folder is made if missing, a file already there is replaced.
+        path: target file; its folder is created if missing, an existing file is replaced.
+        error: exception class to raise if the file cannot be written.
 
     Yields:
         The open temporary file, in the same folder.
 
     Raises:
-        NoiseError: the file cannot be written; nothing is left behind.
+        error: the file cannot be written (full disk, no permission); the old file is kept, no other is left.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "new" / "a.txt"
+        >>> with atomic_file(path) as file:
+        ...     _ = file.write(b"all or nothing")
+        ...     path.exists()
+        False
+        >>> path.read_bytes()
+        b'all or nothing'
     """
-    temporary: Path | None = None
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # unlike tempfile's, it has the permissions the umask asks for
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(
-            0
-        )  # mkstemp makes files private; give the permissions an ordinary new file would have
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise NoiseError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
-        ) from error
+    except OSError as cause:
+        raise error(
+            f"cannot write {path}: {cause.strerror or cause}; free some space or choose another folder"
+        ) from cause
     finally:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -1,8 +1,11 @@
-"""Checks of what the caller gives, shared by all modules, and the regular pairing most data sets have."""
+"""Checks of arguments: each returns its value in the type the other modules use, or raises ``NoiseError``."""
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,99 +14,117 @@ import numpy.typing as npt
 from noise_injection.errors import NoiseError
 
 IntArray = npt.NDArray[np.int64]
+Features = npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[Any]]
+"""Features (n, F) of the pairs, or a tuple of the images' and the texts', which may differ in width."""
 
 PROTOCOLS: tuple[str, ...] = ("caption", "image")
-"""Names of the rules by which pairs can be mismatched."""
+"""Rules by which pairs are mismatched, see ``noise_injection.mismatch``."""
+
+LABEL_KINDS: tuple[str, ...] = ("symmetric", "asymmetric", "instance")
+"""Rules by which labels are made wrong, see ``noise_injection.labels``."""
+
+BLOCK = 1024  # rows of features converted to float64 at once
+LARGEST = 1e100  # features are squared and summed
 
 
 def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
-    """The pairing in which consecutive caption rows belong to one image.
+    """Return the pairing in which each image owns the same number of consecutive caption rows.
 
     Args:
         n_captions: number of caption rows, at least 1.
-        captions_per_image: how many consecutive rows an image has, at least 1.
+        captions_per_image: rows per image, at least 1.
 
     Returns:
-        (n_captions,) int64, entry ``i`` being ``i // captions_per_image``.
+        (n_captions,) int64 with entry ``i`` equal to ``i // captions_per_image``.
 
     Raises:
-        NoiseError: a number is below 1, or the captions do not divide evenly among images.
+        NoiseError: a number is below 1, or the captions do not divide evenly.
+
+    Example:
+        >>> regular_truth(6, 3).tolist()
+        [0, 0, 0, 1, 1, 1]
     """
-    if captions_per_image < 1:
-        raise NoiseError(f"an image has {captions_per_image} captions; give a whole number of at least 1")
-    if n_captions < 1:
-        raise NoiseError(f"there are {n_captions} captions; give a whole number of at least 1")
+    for count, what in ((captions_per_image, "captions per image"), (n_captions, "captions")):
+        if count < 1:
+            raise NoiseError(f"the number of {what} is {count}; expected a whole number of at least 1")
     if n_captions % captions_per_image:
         raise NoiseError(
             f"{n_captions} captions do not divide into images of {captions_per_image} captions each; "
-            "check the number of captions and of captions per image"
+            "check both numbers"
         )
     return np.arange(n_captions, dtype=np.int64) // captions_per_image
 
 
-def check_integers(values: npt.NDArray[Any], what: str) -> IntArray:
-    """Return a vector of whole numbers as int64.
+def check_indices(
+    values: npt.NDArray[Any], limit: int | None, what: str, noun: str = "image indices"
+) -> IntArray:
+    """Return indices as int64.
 
     Args:
-        values: an array of any type and shape.
-        what: what the array is, to begin the error message with.
+        values: integers of any type and shape, at least 0 and below ``limit``.
+        limit: number of things indexed; None to check only that the values fit int64.
+        what: name of the array in error messages.
+        noun: name of the values in error messages.
 
     Returns:
-        (n,) int64 in the byte order of this machine; the array itself where it is that already.
+        int64 of the same shape in native byte order; the array itself if it is that already.
 
     Raises:
-        NoiseError: the array is not a vector, is empty, or holds no whole numbers.
+        NoiseError: the array is empty, has another type, or an entry is out of range.
     """
-    if values.ndim != 1:
-        raise NoiseError(f"{what} has shape {values.shape}; expected a vector with one image index a row")
     if values.dtype.kind not in "iu":
-        raise NoiseError(f"{what} holds {values.dtype} numbers; expected whole numbers (int64)")
+        raise NoiseError(f"{what} has {values.dtype} values; expected {noun} (int64)")
     if values.size == 0:
-        raise NoiseError(f"{what} is empty; expected one image index a row")
-    if values.dtype.kind == "u" and int(values.max()) > np.iinfo(np.int64).max:
-        raise NoiseError(f"{what} holds numbers too large for int64; expected image indices")
+        raise NoiseError(f"{what} is empty; expected {noun}")
+    low, high = int(values.min()), int(values.max())
+    if limit is None and high >= 2**63:
+        raise NoiseError(f"{what} has an entry {high}, too large for int64; expected {noun}")
+    if limit is not None and (low < 0 or high >= limit):
+        raise NoiseError(f"{what} has entries from {low} to {high}; expected {noun} from 0 to {limit - 1}")
     return values.astype(np.int64, copy=False)
 
 
-def check_range(values: IntArray, n_images: int, what: str) -> None:
-    """Refuse image indices that no image has.
-
-    Args:
-        values: (n,) int64, at least one entry.
-        n_images: number of images.
-        what: what the array is, to begin the error message with.
-
-    Raises:
-        NoiseError: an entry is outside ``0..n_images - 1``.
-    """
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= n_images:
-        raise NoiseError(
-            f"{what} has entries from {low} to {high}; expected image indices from 0 to {n_images - 1}"
-        )
+def check_vector(
+    values: npt.NDArray[Any], limit: int | None, what: str, noun: str = "image indices"
+) -> IntArray:
+    """Return a vector of indices as int64, see ``check_indices``."""
+    if values.ndim != 1:
+        raise NoiseError(f"{what} has shape {values.shape}; expected a vector of {noun}")
+    return check_indices(values, limit, what, noun)
 
 
 def check_truth(truth: npt.NDArray[Any], n_images: int) -> IntArray:
-    """Return the true pairing as int64, checked against the number of images.
+    """Return the true image of each caption row as int64; some images may have no caption."""
+    return check_vector(np.asarray(truth), n_images, "the true pairing")
 
-    Args:
-        truth: (n_captions,) whole numbers, the image each caption was written for.
-        n_images: number of images; some may have no caption.
 
-    Raises:
-        NoiseError: it is not a vector of image indices.
-    """
-    checked = check_integers(np.asarray(truth), "the true pairing")
-    check_range(checked, n_images, "the true pairing")
-    return checked
+def check_labels(labels: npt.NDArray[Any], n_classes: int, what: str = "the label vector") -> IntArray:
+    """Return (n,) class labels as int64."""
+    return check_vector(np.asarray(labels), n_classes, what, "classes")
+
+
+def check_given(given: npt.NDArray[Any], n_classes: int, what: str = "the given label array") -> IntArray:
+    """Return given labels as int64: (n, 1) if image and text share them, else (n, 2), the images' first."""
+    given = np.asarray(given)
+    if given.ndim != 2 or given.shape[1] not in (1, 2):
+        raise NoiseError(
+            f"{what} has shape {given.shape}; expected (n, 1) for shared labels or (n, 2) for image and "
+            "text labels"
+        )
+    return check_indices(given, n_classes, what, "classes")
+
+
+def check_rows(given: IntArray, truth: npt.NDArray[Any], what: str = "the given label array") -> None:
+    """Refuse given labels that are not as many as the true ones."""
+    if len(given) != truth.size:
+        raise NoiseError(
+            f"{what} has {len(given)} rows and the data has {truth.size} labels; choose the labels made for "
+            "this data"
+        )
 
 
 def check_ratio(ratio: float) -> float:
-    """Return the noise ratio as a float.
-
-    Raises:
-        NoiseError: it is not a finite number in [0, 1).
-    """
+    """Return the noise ratio as a float in [0, 1)."""
     number = not isinstance(ratio, bool) and isinstance(ratio, (int, float, np.integer, np.floating))
     if not number or not math.isfinite(ratio) or not 0 <= ratio < 1:
         raise NoiseError(
@@ -113,22 +134,90 @@ def check_ratio(ratio: float) -> float:
 
 
 def check_seed(seed: int) -> int:
-    """Return the seed as an int.
-
-    Raises:
-        NoiseError: it is not a whole number from 0 to 2**32 - 1, the range of the legacy generator.
-    """
+    """Return the seed as an int from 0 to 2**32 - 1, the range of NumPy's legacy generator."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
         raise NoiseError(f"the noise seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
     return int(seed)
 
 
-def check_protocol(protocol: str) -> str:
-    """Return the protocol's name.
+def check_choice(value: str, choices: Sequence[str], what: str) -> str:
+    """Return a name that is one of ``choices``; the error suggests the nearest one."""
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise NoiseError(f"there is no {what} {value!r}{meant}; choose one of {', '.join(choices)}")
+    return value
+
+
+def check_suffix(path: str | Path, suffixes: Sequence[str], what: str) -> Path:
+    """Return the path of a file to write, whose suffix says in which format."""
+    path = Path(path)
+    if path.suffix not in suffixes:
+        raise NoiseError(
+            f"{path} ends in {path.suffix or 'nothing'}; name {what} with suffix {' or '.join(suffixes)}"
+        )
+    return path
+
+
+def check_classes(n_classes: int) -> int:
+    """Return the number of classes, at least 2."""
+    if isinstance(n_classes, bool) or not isinstance(n_classes, (int, np.integer)) or n_classes < 2:
+        raise NoiseError(
+            f"the number of classes is {n_classes!r}; expected a whole number of at least 2, since "
+            "with a single class no label can be wrong"
+        )
+    return int(n_classes)
+
+
+def check_class_map(class_map: Sequence[int] | npt.NDArray[Any], n_classes: int) -> IntArray:
+    """Return (n_classes,) int64, the class that replaces each class; at least one must change."""
+    values = np.asarray(class_map)
+    if values.shape != (n_classes,):
+        raise NoiseError(
+            f"the class map has shape {values.shape}; expected one target for each of the {n_classes} classes"
+        )
+    values = check_indices(values, n_classes, "the class map", "classes")
+    if np.array_equal(values, np.arange(n_classes)):
+        raise NoiseError("the class map maps every class to itself; map at least one to another class")
+    return values
+
+
+def check_features(features: Features, n: int, n_columns: int) -> list[npt.NDArray[Any]]:
+    """Return the features from which each column of labels is drawn.
+
+    Args:
+        features: (n, F) finite numbers for all columns or, with two columns, a tuple of the images' and the
+            texts'.
+        n: number of rows.
+        n_columns: 1 for shared labels, 2 for labels per modality.
+
+    Returns:
+        ``n_columns`` arrays (n, F), in the type given.
 
     Raises:
-        NoiseError: there is no such protocol.
+        NoiseError: a shape or type is wrong, a number is not finite, or shared labels get two arrays.
     """
-    if protocol not in PROTOCOLS:
-        raise NoiseError(f"there is no noise protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    return protocol
+    parts = list(features) if isinstance(features, tuple) else [features] * n_columns
+    if len(parts) != n_columns:
+        raise NoiseError(
+            f"there are {len(parts)} arrays of features and {n_columns} label(s) per row; give one array, or "
+            "those of images and texts with labels per modality"
+        )
+    parts = [np.asarray(part) for part in parts]
+    for part in parts:
+        if part.ndim != 2 or part.shape[1] == 0:
+            raise NoiseError(f"the features have shape {part.shape}; expected ({n}, F), one row per label")
+        if len(part) != n:
+            raise NoiseError(
+                f"there are {len(part)} rows of features and {n} labels; expected one row per label"
+            )
+        if part.dtype.kind not in "iuf":
+            raise NoiseError(f"the features hold {part.dtype} values; expected real numbers")
+        for start in range(0, n, BLOCK):
+            good = (np.abs(part[start : start + BLOCK].astype(np.float64)) < LARGEST).all(axis=1)
+            if not good.all():
+                raise NoiseError(
+                    f"row {start + int(good.argmin())} of the features has a number that is not finite or "
+                    f"beyond {LARGEST:g}; repair the row or leave it out"
+                )
+    return parts

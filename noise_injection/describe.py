@@ -1,39 +1,52 @@
-"""What an index of given images does to a data set: its layout, the rule it follows, what is left."""
+"""Noise compared with the truth: how much is wrong, and by which rule."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import IntArray, check_integers, check_range, check_truth
+from noise_injection.checks import (
+    IntArray,
+    check_classes,
+    check_given,
+    check_labels,
+    check_rows,
+    check_truth,
+    check_vector,
+)
 from noise_injection.errors import NoiseError
-from noise_injection.records import index_sha256
+from noise_injection.records import Report, index_sha256
+
+WIDEST_MATRIX = 12  # classes whose transitions still fit a terminal
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names and values in two columns, without a final newline."""
+    return "\n".join(f"{name:<16} {value}" for name, value in rows)
 
 
 @dataclass(frozen=True)
-class NoiseDescription:
-    """An index of given images held against the true pairing.
+class NoiseDescription(Report):
+    """An index of given images compared with the true pairing.
 
     Attributes:
-        layout: ``caption rows`` (an image for each caption row, rows moving one by one), ``expanded image
-            rows`` (the same length, but all captions of an image always move together) or ``image
-            permutation`` (one entry an image).
-        protocol: ``caption``, ``image``, ``none`` (nothing differs) or ``other``.
+        layout: ``caption rows`` (one image per caption row), ``expanded image rows`` (the same, but all
+            captions of an image move together) or ``image permutation`` (one entry per image).
+        protocol: ``caption``, ``image``, ``none`` (nothing is wrong) or ``other``.
         n_captions: number of caption rows.
         n_images: number of images.
-        n_mismatched: caption rows whose given image is wrong.
-        n_unchanged: caption rows that have their own image, whether or not they had been chosen.
+        n_mismatched: caption rows given a wrong image.
+        n_unchanged: caption rows given their own image, chosen or not.
         ratio_realised: ``n_mismatched / n_captions``.
-        images_without_true_caption: images none of whose captions is still given to them.
-        images_without_true_caption_share: the same, as a share of the images that have captions.
-        images_by_true_captions: entry ``k`` is the number of images with captions that keep exactly ``k`` of
-            them.
-        is_permutation: whether images (or rows) only changed places, none being used more often than before.
-        index_sha256: hash of the index as caption rows, the same for all layouts of the same noise.
+        images_without_true_caption: images that lost all their captions.
+        images_without_true_caption_share: the same as a share of the images that have captions.
+        images_by_true_captions: entry ``k`` counts the images with captions that keep exactly ``k``.
+        is_permutation: whether images or rows only changed places, so that no image is used more often.
+        index_sha256: hash of the index as caption rows, the same for every layout of one noise.
     """
 
     layout: str
@@ -49,79 +62,133 @@ class NoiseDescription:
     is_permutation: bool
     index_sha256: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values by name, ready for JSON."""
-        return {**dataclasses.asdict(self), "images_by_true_captions": list(self.images_by_true_captions)}
+    def to_text(self) -> str:
+        """Return a few readable lines, without a final newline."""
+        kept = ", ".join(f"{count} keep {k}" for k, count in enumerate(self.images_by_true_captions) if count)
+        share = f"{self.images_without_true_caption_share:.2%}"
+        return aligned(
+            [
+                ("layout", self.layout),
+                ("protocol", self.protocol),
+                ("captions", f"{self.n_captions} of {self.n_images} images"),
+                ("mismatched", f"{self.n_mismatched} captions ({self.ratio_realised:.4%})"),
+                ("unchanged", f"{self.n_unchanged} captions"),
+                ("no true caption", f"{self.images_without_true_caption} images ({share})"),
+                ("true captions", f"{kept} (images by captions kept)"),
+                ("permutation", "yes" if self.is_permutation else "no, some images are used more often"),
+                ("sha256", self.index_sha256),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class LabelDescription(Report):
+    """Given labels compared with the true ones; "column" is the one shared by a pair, or one per modality.
+
+    Attributes:
+        protocol: ``shared`` (one column) or ``per_modality`` (the images' and the texts').
+        n: number of rows.
+        n_classes: number of classes K.
+        n_wrong: wrong labels by column.
+        ratio_realised: share of wrong labels among all given.
+        ratio_by_modality: share of wrong labels by column.
+        transitions: by column (K, K) counts; entry ``[c][g]`` is the number of rows of class c labelled g.
+        wrong_by_class: by column and class, the share of rows labelled wrong; None for a class without rows.
+        agreement: share of rows whose two labels are equal; None for shared labels.
+        both_wrong: share of rows whose two labels are both wrong, equal or not; None for shared labels.
+        labels_sha256: hash of the given labels.
+    """
+
+    protocol: str
+    n: int
+    n_classes: int
+    n_wrong: tuple[int, ...]
+    ratio_realised: float
+    ratio_by_modality: tuple[float, ...]
+    transitions: tuple[tuple[tuple[int, ...], ...], ...]
+    wrong_by_class: tuple[tuple[float | None, ...], ...]
+    agreement: float | None
+    both_wrong: float | None
+    labels_sha256: str
 
     def to_text(self) -> str:
-        """A few readable lines, without a final newline."""
-        kept = ", ".join(f"{count} keep {k}" for k, count in enumerate(self.images_by_true_captions) if count)
+        """Return a few readable lines, without a final newline; with the transitions of up to 12 classes."""
+        names = ("pair",) if self.protocol == "shared" else ("image", "text")
         rows = [
-            ("layout", self.layout),
             ("protocol", self.protocol),
-            ("captions", f"{self.n_captions} of {self.n_images} images"),
-            ("mismatched", f"{self.n_mismatched} captions ({self.ratio_realised:.4%})"),
-            ("unchanged", f"{self.n_unchanged} captions"),
-            (
-                "no true caption",
-                f"{self.images_without_true_caption} images ({self.images_without_true_caption_share:.2%})",
-            ),
-            ("true captions", f"{kept} (images by captions kept)"),
-            (
-                "permutation",
-                "yes" if self.is_permutation else "no, some images are used more often than before",
-            ),
-            ("sha256", self.index_sha256),
+            ("rows", f"{self.n} of {self.n_classes} classes"),
+            ("wrong", f"{sum(self.n_wrong)} labels ({self.ratio_realised:.4%})"),
         ]
-        return "\n".join(f"{name:<16} {value}" for name, value in rows)
+        if self.agreement is not None and self.both_wrong is not None:
+            for name, count, share in zip(names, self.n_wrong, self.ratio_by_modality, strict=True):
+                rows.append((f"wrong {name}s", f"{count} labels ({share:.4%})"))
+            rows.append(("agreement", f"{self.agreement:.2%} of the rows have equal labels"))
+            rows.append(("both wrong", f"{self.both_wrong:.2%} of the rows"))
+        for name, shares in zip(names, self.wrong_by_class, strict=True):
+            known = [share for share in shares if share is not None]
+            head = "wrong by class" if len(names) == 1 else f"by class, {name}"
+            rows.append((head, f"{min(known):.2%} to {max(known):.2%}"))
+        rows.append(("sha256", self.labels_sha256))
+        if self.n_classes > WIDEST_MATRIX:
+            return aligned([*rows, ("transitions", f"{self.n_classes} classes, too many to show here")])
+        for name, matrix in zip(names, self.transitions, strict=True):
+            rows.append(("transitions", f"{name}s by true class (down) and given class (across)"))
+            width = max(5, *(len(str(count)) + 1 for row in matrix for count in row))
+            rows.append(("", "".join(f"{given:>{width}}" for given in range(self.n_classes))))
+            for own, row in enumerate(matrix):
+                rows.append((f"{own:>16}", "".join(f"{count:>{width}}" for count in row)))
+        return aligned(rows)
 
 
 def to_caption_rows(
     values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int, what: str = "the noise index"
 ) -> IntArray:
-    """Bring an index of any published layout to one image a caption row.
+    """Convert an index of any published layout to one image per caption row.
 
     Args:
-        values: (n_captions,) image given to each caption row, or (n_images,) a permutation: the image put in
-            the place of each image. Where there are as many captions as images, it is taken as the former.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        values: (n_captions,) image given to each caption row, or (n_images,) a permutation: the image that
+            takes the place of each image. With as many captions as images it is read as the former.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
-        what: what the array is, to begin error messages with.
+        what: name of the array in error messages.
 
     Returns:
         (n_captions,) int64, the image given to each caption row.
 
     Raises:
-        NoiseError: the length, type or range is wrong, or a vector of one entry an image is no permutation.
+        NoiseError: length, type or range is wrong, or one entry per image is given that is no permutation.
+
+    Example:
+        >>> to_caption_rows(np.array([1, 0]), np.array([0, 0, 1]), n_images=2).tolist()
+        [1, 1, 0]
     """
     truth = check_truth(truth, n_images)
-    checked = check_integers(values, what)
-    if checked.size not in (truth.size, n_images):
+    values = np.asarray(values)
+    if values.ndim == 1 and values.size not in (0, truth.size, n_images):
         raise NoiseError(
-            f"{what} has {checked.size} entries; expected {truth.size} (one a caption) or {n_images} (one "
-            "an image)"
+            f"{what} has {values.size} entries; expected {truth.size} (one per caption) or {n_images} (one "
+            "per image)"
         )
-    check_range(checked, n_images, what)
+    checked = check_vector(values, n_images, what)
     if checked.size == truth.size:
         return checked
     if np.unique(checked).size < n_images:
         raise NoiseError(
-            f"{what} has one entry an image but is no permutation of 0 to {n_images - 1}; "
-            "check that it is a noise file and not, say, labels"
+            f"{what} has one entry per image but is no permutation of 0 to {n_images - 1}; check that it is "
+            "a noise file and not, say, labels"
         )
     return checked[truth]
 
 
 def describe(values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int) -> NoiseDescription:
-    """Hold an index of given images against the true pairing.
+    """Describe an index of given images.
 
-    Which rows had been chosen cannot be seen from an index, only which differ; a chosen row that came back to
-    its own image counts as unchanged. Where every image has one caption, the two protocols are the same rule,
-    called ``caption`` here.
+    An index shows which rows differ, not which were chosen: a chosen row that returned to its own image
+    counts as unchanged. If every image has one caption, both protocols are the same rule, called ``caption``.
 
     Args:
         values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
 
     Returns:
@@ -129,9 +196,14 @@ def describe(values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int) -
 
     Raises:
         NoiseError: the index does not fit the data, see ``to_caption_rows``.
+
+    Example:
+        >>> found = describe(np.array([0, 1, 0, 1]), truth=np.array([0, 0, 1, 1]), n_images=2)
+        >>> found.protocol, found.n_mismatched, found.images_by_true_captions
+        ('caption', 2, (0, 2))
     """
     truth = check_truth(truth, n_images)
-    index = to_caption_rows(np.asarray(values), truth, n_images)
+    index = to_caption_rows(values, truth, n_images)
     protocol = _protocol(index, truth, n_images)
     if len(values) != truth.size:
         layout = "image permutation"
@@ -151,14 +223,61 @@ def describe(values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int) -
         ratio_realised=n_mismatched / truth.size,
         images_without_true_caption=int(histogram[0]),
         images_without_true_caption_share=float(histogram[0] / histogram.sum()),
-        images_by_true_captions=tuple(int(count) for count in histogram),
+        images_by_true_captions=tuple(histogram.tolist()),
         is_permutation=protocol != "other",
         index_sha256=index_sha256(index),
     )
 
 
+def describe_labels(given: npt.NDArray[Any], truth: npt.NDArray[Any], n_classes: int) -> LabelDescription:
+    """Describe given labels.
+
+    Args:
+        given: (n, 1) labels shared by image and text, or (n, 2), the images' and the texts'.
+        truth: (n,) integers from 0 to ``n_classes - 1``.
+        n_classes: number of classes, at least 2.
+
+    Returns:
+        The description.
+
+    Raises:
+        NoiseError: the labels are out of range, of a wrong shape, or not as many as the true ones.
+
+    Example:
+        >>> found = describe_labels(np.array([[0], [1], [1]]), truth=np.array([0, 0, 1]), n_classes=2)
+        >>> found.n_wrong, found.transitions[0]
+        ((1,), ((1, 1), (0, 1)))
+    """
+    n_classes = check_classes(n_classes)
+    truth = check_labels(truth, n_classes)
+    given = check_given(given, n_classes)
+    check_rows(given, truth)
+    is_wrong = given != truth[:, None]  # (n, 1) or (n, 2)
+    matrices = [
+        np.bincount(truth * n_classes + column, minlength=n_classes**2).reshape(n_classes, n_classes).tolist()
+        for column in given.T
+    ]
+    two = given.shape[1] == 2
+    return LabelDescription(
+        protocol="per_modality" if two else "shared",
+        n=truth.size,
+        n_classes=n_classes,
+        n_wrong=tuple(is_wrong.sum(axis=0).tolist()),
+        ratio_realised=float(is_wrong.mean()),
+        ratio_by_modality=tuple(is_wrong.mean(axis=0).tolist()),
+        transitions=tuple(tuple(map(tuple, matrix)) for matrix in matrices),
+        wrong_by_class=tuple(
+            tuple(1 - row[own] / sum(row) if any(row) else None for own, row in enumerate(matrix))
+            for matrix in matrices
+        ),
+        agreement=float((given[:, 0] == given[:, 1]).mean()) if two else None,
+        both_wrong=float(is_wrong.all(axis=1).mean()) if two else None,
+        labels_sha256=index_sha256(given),
+    )
+
+
 def _protocol(index: IntArray, truth: IntArray, n_images: int) -> str:
-    """Which rule an index of caption rows follows."""
+    """Return the rule that an index of caption rows follows."""
     if np.array_equal(index, truth):
         return "none"
     place = np.full(n_images, -1, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""The one error this package raises for a mistake of its user."""
+"""The error raised for a user's mistake."""
 
 from __future__ import annotations
 
 
 class NoiseError(ValueError):
-    """A noise setting or noise file does not fit; its message is one sentence saying what to do."""
+    """A setting or file is wrong; the message says in one sentence what was expected and what to do."""

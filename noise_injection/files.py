@@ -1,231 +1,328 @@
-"""Reading and writing noise files: our ``.npz`` with its record, and the ``.npy`` layouts others publish."""
+"""Reading and writing noise files.
+
+Four layouts are known, told apart by content, not by name; nothing is ever unpickled.
+
+    .npz   index (n_captions,) int64 and record         mismatched pairs, written by ``save_noise``
+    .npz   labels (n, 1) or (n, 2) int64 and record     label noise, written by ``save_label_noise``
+    .npy   one image per caption row                    published for mismatched pairs, without a record
+    .npy   a permutation of the images                  published for mismatched pairs, without a record
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from noise_injection.atomic import atomic_file
-from noise_injection.checks import IntArray, check_integers, check_truth
+from noise_injection.checks import (
+    IntArray,
+    check_given,
+    check_labels,
+    check_rows,
+    check_suffix,
+    check_truth,
+    check_vector,
+)
 from noise_injection.describe import describe, to_caption_rows
 from noise_injection.errors import NoiseError
-from noise_injection.records import NoiseRecord, index_sha256
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, index_sha256
 
-KEYS = ("index", "record")
-LEAST_SHARE_OF_IMAGES = 0.5  # an index that uses fewer of the images is taken for labels or another data set
+LEAST_SHARE_OF_IMAGES = 0.5  # an index without a record that uses fewer images is taken for labels
+
+AnyRecord = TypeVar("AnyRecord", NoiseRecord, LabelNoiseRecord)
 
 
 @dataclass(frozen=True)
 class NoiseFile:
-    """A noise file as it lies on the disk, not yet held against any data.
+    """A noise file as stored, not yet compared with any data.
 
     Attributes:
-        path: where it lies.
-        values: (n,) int64, as stored.
-        record: its record; None for the ``.npy`` layouts, which have none.
+        path: its path.
+        values: int64 as stored, see the layouts above.
+        record: its record, which says whether the values are images or labels; None for a ``.npy``.
     """
 
     path: Path
     values: IntArray
-    record: NoiseRecord | None
+    record: NoiseRecord | LabelNoiseRecord | None
 
 
 def read_noise_file(path: str | Path) -> NoiseFile:
-    """Read a noise file without holding it against data; nothing in it is ever unpickled.
+    """Read a noise file of any layout without comparing it with data.
 
     Args:
-        path: a ``.npz`` written by ``save_noise`` or a published ``.npy``; told apart by content, not by
-            name.
+        path: a ``.npz`` written by this package, or a published ``.npy``.
 
     Returns:
-        Its numbers and its record.
+        Its values and its record.
 
     Raises:
-        NoiseError: the file is missing, damaged or of another kind.
+        NoiseError: the file is missing, damaged, or not a noise file, or its values do not fit its record.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(6)
-        if not start.startswith((b"\x93NUMPY", b"PK")):
-            raise NoiseError(f"{path} is not a NumPy file; expected a noise index saved as .npz or .npy")
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return NoiseFile(path, check_integers(loaded, str(path)), None)
-            return _from_archive(path, loaded)
-    except NoiseError:
-        raise
-    except FileNotFoundError as error:
-        raise NoiseError(f"there is no noise file {path}; check the path") from error
-    except Exception as error:  # a damaged archive or header can raise nearly anything in its reader
-        if isinstance(error, OSError) and error.errno is not None:
-            raise NoiseError(f"cannot read {path}: {error.strerror}; check the path") from error
-        if "Object arrays" in str(error):
+    with _loaded(path, "noise file") as stored:
+        if isinstance(stored, np.ndarray):
+            return NoiseFile(path, check_vector(stored, None, str(path)), None)
+        key = "labels" if "labels" in stored.files else "index"
+        if not {key, "record"} <= set(stored.files):
             raise NoiseError(
-                f"{path} holds pickled Python objects, which are never loaded; save the index as whole "
-                "numbers"
-            ) from error
-        raise NoiseError(
-            f"{path} is damaged or incomplete and cannot be read; fetch or make it again"
-        ) from error
+                f"{path} holds {', '.join(stored.files) or 'nothing'}; expected a noise file with index (or "
+                "labels) and record"
+            )
+        record = _record(path, stored["record"], LabelNoiseRecord if key == "labels" else NoiseRecord)
+        if isinstance(record, LabelNoiseRecord):
+            values = check_given(stored["labels"], record.n_classes, str(path))
+        else:
+            values = check_vector(stored["index"], None, str(path))
+        if values.shape != record.shape:
+            raise NoiseError(
+                f"{path} holds {key} of shape {values.shape} and its record expects {record.shape}; it was "
+                "altered, make it again"
+            )
+        return NoiseFile(path, values, record)
 
 
 def load_noise(
     path: str | Path, truth: npt.NDArray[Any], n_images: int, data_fingerprint: str | None = None
 ) -> tuple[IntArray, NoiseRecord]:
-    """Read a noise file and hold it against the data it shall be used on.
-
-    Three layouts are known: our ``.npz`` (index and record), a ``.npy`` with one image a caption row, and a
-    ``.npy`` with a permutation of the images. For the latter two a record is made: protocol as far as it
-    shows, seed and ratio asked for unknown.
+    """Read mismatched pairs and check that they belong to the data.
 
     Args:
-        path: the file.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        path: a noise file of pairs. A ``.npy`` gets a record that names the protocol if it can be recognised;
+            its seed and requested ratio are unknown.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
-        data_fingerprint: which data set this is; a file made for another is refused. It is entered in the
-            record where the file names none.
+        data_fingerprint: name of this data set; a file made for another is refused. It is entered in a record
+            that names none.
 
     Returns:
         The image given to each caption row, (n_captions,) int64, and the record.
 
     Raises:
-        NoiseError: the file is missing, damaged, of another kind, or does not fit the data.
+        NoiseError: the file is missing, damaged, of another kind, altered, or made for other data.
+
+    Example:
+        >>> import tempfile
+        >>> from noise_injection import make_mismatch
+        >>> truth = np.arange(20) // 5
+        >>> index, record = make_mismatch(truth, 4, 0.4, "caption", seed=0)
+        >>> save_noise(path := Path(tempfile.mkdtemp()) / "noise.npz", index, record)
+        >>> load_noise(path, truth, 4)[1] == record
+        True
     """
     truth = check_truth(truth, n_images)
     noise = read_noise_file(path)
     if noise.record is None:
         return _without_record(noise, truth, n_images, data_fingerprint)
-    index, record = noise.values, noise.record
-    check_size(noise, truth.size, n_images)
-    if data_fingerprint is not None and record.data_fingerprint not in (None, data_fingerprint):
-        raise NoiseError(
-            f"{noise.path} was made for data with fingerprint {record.data_fingerprint} and this data has "
-            f"{data_fingerprint}; choose the file made for this data"
-        )
-    if index_sha256(index) != record.index_sha256:
-        raise NoiseError(
-            f"{noise.path} does not have the hash its record names; it was altered, make it again"
-        )
-    to_caption_rows(index, truth, n_images, str(noise.path))
-    found = int((index != truth).sum())
-    if found != record.n_mismatched:
-        raise NoiseError(
-            f"{noise.path} names {record.n_mismatched} mismatched captions and with this data there are "
-            f"{found}; choose the file made for this data"
-        )
-    if record.data_fingerprint is None:
-        record = dataclasses.replace(record, data_fingerprint=data_fingerprint)
-    return index, record
+    if isinstance(noise.record, LabelNoiseRecord):
+        raise NoiseError(f"{path} holds class labels; give a noise file of mismatched pairs")
+    check_size(noise.path, noise.record, truth.size, n_images)
+    index = to_caption_rows(noise.values, truth, n_images, str(path))
+    return index, _accept(noise.path, index, noise.record, (index != truth)[:, None], data_fingerprint)
 
 
-def check_size(noise: NoiseFile, n_captions: int, n_images: int) -> None:
-    """Refuse data of another size than a file's record names; a file without a record is not checked here.
+def load_label_noise(
+    path: str | Path, truth: npt.NDArray[Any], n_classes: int, data_fingerprint: str | None = None
+) -> tuple[IntArray, LabelNoiseRecord]:
+    """Read label noise and check that it belongs to the data.
 
     Args:
-        noise: the file.
-        n_captions: number of captions of the data.
-        n_images: number of images of the data.
+        path: a noise file of labels.
+        truth: (n,) integers, the true labels.
+        n_classes: number of classes.
+        data_fingerprint: name of this data set; a file made for another is refused. It is entered in a record
+            that names none.
+
+    Returns:
+        The given labels, (n, 1) or (n, 2) int64, and their record.
 
     Raises:
-        NoiseError: the file is for another number of captions or images.
+        NoiseError: the file is missing, damaged, of another kind, altered, or made for other data.
+
+    Example:
+        >>> import tempfile
+        >>> from noise_injection import make_label_noise
+        >>> given, record = make_label_noise(np.arange(20) % 4, 4, 0.4, "symmetric", seed=0)
+        >>> save_label_noise(path := Path(tempfile.mkdtemp()) / "labels.npz", given, record)
+        >>> load_label_noise(path, np.arange(20) % 4, 4)[1] == record
+        True
     """
+    noise = read_noise_file(path)
     record = noise.record
-    if record is not None and (record.n_captions, record.n_images) != (n_captions, n_images):
+    if not isinstance(record, LabelNoiseRecord):
         raise NoiseError(
-            f"{noise.path} is for {record.n_captions} captions of {record.n_images} images and the data has "
+            f"{path} holds no class labels with a record; give a label noise file of this package"
+        )
+    truth = check_labels(truth, n_classes)
+    if record.n_classes != n_classes:
+        raise NoiseError(
+            f"{path} is for {record.n_classes} classes and the data has {n_classes}; choose the file made "
+            "for this data"
+        )
+    check_rows(noise.values, truth, str(path))
+    return noise.values, _accept(
+        noise.path, noise.values, record, noise.values != truth[:, None], data_fingerprint
+    )
+
+
+def check_size(path: Path, record: NoiseRecord, n_captions: int, n_images: int) -> None:
+    """Refuse data of another size than the record names.
+
+    Raises:
+        NoiseError: the numbers of captions or images differ.
+    """
+    if (record.n_captions, record.n_images) != (n_captions, n_images):
+        raise NoiseError(
+            f"{path} is for {record.n_captions} captions of {record.n_images} images and the data has "
             f"{n_captions} captions of {n_images} images; choose the file made for this data"
         )
 
 
-def save_noise(path: str | Path, index: IntArray, record: NoiseRecord) -> None:
-    """Write an index, as ``.npz`` with its record or as ``.npy`` for other programs.
+def save_noise(path: str | Path, index: npt.NDArray[Any], record: NoiseRecord) -> None:
+    """Write mismatched pairs, as ``.npz`` with the record or as ``.npy`` for other programs.
 
     Args:
-        path: name ending in ``.npz``, or in ``.npy`` for the published layout of one int64 image a caption
-            row.
-        index: (n_captions,) int64, the image given to each caption row.
+        path: name ending in ``.npz``, or in ``.npy`` for the published layout of one int64 image per caption
+            row; an existing file is replaced.
+        index: (n_captions,) integers, the image given to each caption row.
         record: its record; a ``.npy`` does not keep it.
 
     Raises:
-        NoiseError: the record belongs to another index, the name ends otherwise, or the file cannot be
-            written.
+        NoiseError: the record belongs to another index, the suffix is unknown, or the file cannot be written.
     """
-    path = check_noise_name(path)
-    index = check_integers(np.asarray(index), "the noise index")
-    if index_sha256(index) != record.index_sha256:
-        raise NoiseError(
-            "the record names the hash of another index; save the index together with its own record"
-        )
-    values = index.astype("<i8")
-    with atomic_file(path) as file:
-        if path.suffix == ".npy":
-            np.save(file, values, allow_pickle=False)
-        else:
-            text = json.dumps(record.to_dict(), sort_keys=True)
-            np.savez_compressed(file, index=values, record=np.array(text))
+    path = check_suffix(path, (".npz", ".npy"), "a noise file")
+    _save(path, check_vector(np.asarray(index), None, "the noise index"), record)
 
 
-def check_noise_name(path: str | Path) -> Path:
-    """Return a path whose ending says how to write noise to it.
+def save_label_noise(path: str | Path, given: npt.NDArray[Any], record: LabelNoiseRecord) -> None:
+    """Write given labels with their record.
+
+    Args:
+        path: name ending in ``.npz``; an existing file is replaced.
+        given: (n, 1) or (n, 2) integers, the given labels.
+        record: their record.
 
     Raises:
-        NoiseError: it ends neither in ``.npz`` nor in ``.npy``.
+        NoiseError: the record belongs to other labels, the suffix is unknown, or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in (".npz", ".npy"):
-        raise NoiseError(
-            f"{path} ends in {path.suffix or 'nothing'}; name a noise file .npz (index and record) or .npy "
-            "(index alone)"
-        )
-    return path
+    path = check_suffix(path, (".npz",), "a label noise file")
+    _save(path, check_given(given, record.n_classes), record)
 
 
-def _from_archive(path: Path, archive: np.lib.npyio.NpzFile) -> NoiseFile:
-    if "labels" in archive.files:
-        raise NoiseError(
-            f"{path} holds wrong class labels, where mismatched pairs were expected; give a file of those"
-        )
-    missing = [key for key in KEYS if key not in archive.files]
-    if missing:
-        raise NoiseError(
-            f"{path} has no {' and no '.join(missing)}, it holds {', '.join(archive.files) or 'nothing'}; "
-            "expected a noise file written by this package"
-        )
-    text = archive["record"]
-    if text.dtype.kind != "U" or text.ndim != 0:
-        raise NoiseError(
-            f"{path} has a record that is no text; expected a noise file written by this package"
-        )
-    values = json.loads(str(text))
-    if not isinstance(values, dict):
-        raise NoiseError(f"{path} has a record without names; expected a noise file written by this package")
+def read_array(path: str | Path, what: str) -> npt.NDArray[Any]:
+    """Read a ``.npy``, recognised by content, not by name.
+
+    Args:
+        path: the file.
+        what: its role in error messages, such as ``label file``.
+
+    Returns:
+        The array, as stored.
+
+    Raises:
+        NoiseError: the file is missing, damaged, or an archive.
+    """
+    with _loaded(Path(path), what) as stored:
+        if not isinstance(stored, np.ndarray):
+            raise NoiseError(f"the {what} {path} is an archive; expected a single array saved as .npy")
+        return stored
+
+
+@contextmanager
+def _loaded(path: Path, what: str) -> Iterator[npt.NDArray[Any] | np.lib.npyio.NpzFile]:
+    """Open a NumPy file; anything raised while it is read becomes a ``NoiseError``."""
     try:
-        record = NoiseRecord.from_dict(values)
+        with path.open("rb") as file:
+            if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+                raise NoiseError(f"{path} is not a NumPy file; expected a {what} saved as .npy or .npz")
+            file.seek(0)
+            yield np.load(file, allow_pickle=False)
+    except NoiseError:
+        raise
+    except FileNotFoundError as error:
+        raise NoiseError(f"there is no {what} {path}; check the path") from error
+    except Exception as error:  # a damaged archive or header can make its reader raise nearly anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise NoiseError(f"cannot read {path}: {error.strerror}; check the path") from error
+        if "Object arrays" in str(error):
+            raise NoiseError(
+                f"{path} holds pickled Python objects, which are never loaded; save plain numbers"
+            ) from error
+        raise NoiseError(f"{path} is damaged or incomplete; fetch or make it again") from error
+
+
+def _record(
+    path: Path, text: npt.NDArray[Any], cls: type[NoiseRecord | LabelNoiseRecord]
+) -> NoiseRecord | LabelNoiseRecord:
+    """Parse the record of an archive."""
+    try:
+        values = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, dict):
+        raise NoiseError(f"{path} has an unreadable record; expected a noise file written by this package")
+    try:
+        return cls.from_dict(values)
     except NoiseError as error:
         raise NoiseError(f"{path} cannot be used: {error}") from error
-    return NoiseFile(path, check_integers(archive["index"], str(path)), record)
+
+
+def _accept(
+    path: Path, values: IntArray, record: AnyRecord, is_wrong: npt.NDArray[np.bool_], fingerprint: str | None
+) -> AnyRecord:
+    """Return the record with the data's fingerprint, refusing altered files and those made for other data."""
+    if fingerprint is not None and record.data_fingerprint not in (None, fingerprint):
+        raise NoiseError(
+            f"{path} was made for data with fingerprint {record.data_fingerprint} and this data has "
+            f"{fingerprint}; choose the file made for this data"
+        )
+    if index_sha256(values) != record.sha256:
+        raise NoiseError(f"{path} does not have the hash in its record; it was altered, make it again")
+    wrong = tuple(is_wrong.sum(axis=0).tolist())
+    if wrong != record.wrong:
+        named, found = (" and ".join(map(str, counts)) for counts in (record.wrong, wrong))
+        raise NoiseError(
+            f"the record of {path} counts {named} wrong entries and with this data there are {found}; choose "
+            "the file made for this data"
+        )
+    if record.data_fingerprint is None:
+        return dataclasses.replace(record, data_fingerprint=fingerprint)
+    return record
+
+
+def _save(path: Path, values: IntArray, record: NoiseRecord | LabelNoiseRecord) -> None:
+    if values.shape != record.shape or index_sha256(values) != record.sha256:
+        raise NoiseError(
+            f"the hash in the record is not that of the {record.key}; save both as they were made"
+        )
+    little = values.astype("<i8")
+    with atomic_file(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, little, allow_pickle=False)
+        else:
+            text = np.array(json.dumps(record.to_dict(), sort_keys=True))
+            np.savez_compressed(file, **{record.key: little, "record": text})  # type: ignore[arg-type]
 
 
 def _without_record(
     noise: NoiseFile, truth: IntArray, n_images: int, data_fingerprint: str | None
 ) -> tuple[IntArray, NoiseRecord]:
-    """A published index, brought to caption rows, and what can be said of it."""
+    """Return a published index as caption rows, and a record of what it shows."""
     index = to_caption_rows(noise.values, truth, n_images, str(noise.path))
-    if truth.size == n_images:
-        permutation = np.unique(index).size == n_images
-        if permutation and not np.array_equal(index[truth], index):
-            raise NoiseError(
-                f"{noise.path} has {index.size} entries, which may be one a caption or one an image, and "
-                "the two differ for this data; save it with its record as .npz"
-            )
+    is_permutation = truth.size == n_images == np.unique(index).size
+    if is_permutation and not np.array_equal(index[truth], index):
+        raise NoiseError(
+            f"{noise.path} has {index.size} entries, which may be one per caption or one per image, and the "
+            "two differ for this data; save it with its record as .npz"
+        )
     used, written = np.unique(index).size, np.unique(truth).size
     if used < LEAST_SHARE_OF_IMAGES * written:
         raise NoiseError(

@@ -1,4 +1,13 @@
-"""Which rows look like another class, and which class: distances of features to the means of the classes."""
+r"""Which rows look like another class, and which class.
+
+With :math:`d_c` the Euclidean distance of a row to the mean of class c, a row of class y has
+
+    rival      r = argmin_{c != y} d_c      (the lowest class at a tie; classes without rows excluded)
+    ambiguity  a = d_y / (d_y + d_r)        (0 on its own mean, 1/2 half-way, 1 on the rival's mean)
+
+Rows are drawn one by one without replacement, with odds ``exp(SHARPNESS * z)`` among those left, where
+``z = (a - mean(a)) / std(a)``.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import IntArray
+from noise_injection.checks import BLOCK, IntArray
 from noise_injection.errors import NoiseError
-from noise_injection.label_checks import BLOCK
 
 FloatArray = npt.NDArray[np.float64]
 
-SHARPNESS = 2.0  # a row one standard deviation more ambiguous than another is exp(2), about 7, times likelier
-DECIMALS = 9  # kept of an ambiguity, so that no rounding of the last digit by another machine shows
+SHARPNESS = 2.0  # one standard deviation of ambiguity makes a row exp(2), about 7, times likelier
+DECIMALS = 9  # of an ambiguity, so that rounding in the last digit does not differ between machines
 
 
 def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> tuple[IntArray, FloatArray]:
-    """For each row the nearest wrong class, and how near it is beside the right one.
-
-    With ``d_c`` the Euclidean distance of a row to the mean of the rows of class ``c``, the rival of a row of
-    class ``y`` is the class ``r != y`` of the least ``d_r`` (the lowest such class at a tie), and its
-    ambiguity is ``d_y / (d_y + d_r)``: 0 for a row upon its own mean, 1/2 half-way, 1 upon the rival's mean.
-    Classes without rows have no mean and are never a rival.
+    """Return each row's nearest wrong class, and how near it is compared with the right one.
 
     Args:
         features: (n, F) finite numbers.
@@ -34,19 +37,21 @@ def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> 
         The rivals, (n,) int64, and the ambiguities, (n,) float64 in [0, 1], rounded to nine decimals.
 
     Raises:
-        NoiseError: all rows are of one class, so that there is no rival.
+        NoiseError: all rows are of one class, so there is no rival.
+
+    Example:
+        >>> rivals, ambiguity = find_rivals(np.array([[0.0], [2.0], [4.0]]), np.array([0, 0, 1]), 2)
+        >>> rivals.tolist(), ambiguity.tolist()
+        ([1, 1, 0], [0.2, 0.333333333, 0.0])
     """
     counts = np.bincount(truth, minlength=n_classes)  # (K,)
     if (counts > 0).sum() < 2:
-        raise NoiseError(
-            "all labels are of one class, and instance-dependent noise needs another class to be near; give "
-            "labels of at least 2 classes"
-        )
+        raise NoiseError("all labels are of one class; instance label noise needs at least 2 classes")
     blocks = [slice(start, start + BLOCK) for start in range(0, len(features), BLOCK)]
     sums = np.zeros((n_classes, features.shape[1]))  # (K, F)
     for rows in blocks:
         np.add.at(sums, truth[rows], features[rows].astype(np.float64))
-    centre = sums.sum(axis=0) / counts.sum()  # (F,) subtracted throughout, lest large offsets cost digits
+    centre = sums.sum(axis=0) / counts.sum()  # (F,) subtracted so that a large offset costs no digits
     means = sums / np.maximum(counts, 1)[:, None] - centre  # (K, F)
     squared_means = np.einsum("kf,kf->k", means, means)
     rivals = np.empty(len(features), dtype=np.int64)
@@ -66,11 +71,10 @@ def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> 
 
 
 def choose_ambiguous(ambiguity: FloatArray, count: int, generator: np.random.RandomState) -> IntArray:
-    """Draw rows one after another, without putting back, the ambiguous ones likelier.
+    """Draw rows without replacement, ambiguous ones more often.
 
-    Each draw takes a row with odds ``exp(SHARPNESS * z)`` among those left, ``z`` being the row's ambiguity
-    less the mean of all, over their standard deviation. All at once: the rows with the least
-    ``e / exp(SHARPNESS * z)``, ``e`` being exponential (Efraimidis and Spirakis 2006).
+    All draws at once: the rows with the smallest ``e / exp(SHARPNESS * z)``, where ``e`` is exponential
+    (Efraimidis and Spirakis 2006).
 
     Args:
         ambiguity: (n,) float64 in [0, 1].
@@ -78,7 +82,7 @@ def choose_ambiguous(ambiguity: FloatArray, count: int, generator: np.random.Ran
         generator: n numbers are drawn from it.
 
     Returns:
-        (count,) int64, rows in the order they were drawn.
+        (count,) int64, rows in the order drawn.
     """
     spread = ambiguity.std()
     z = (ambiguity - ambiguity.mean()) / spread if spread > 0 else np.zeros_like(ambiguity)

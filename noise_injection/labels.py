@@ -1,20 +1,21 @@
-"""Wrong class labels: image-text pairs some of which are labelled with another class than their own.
+"""Wrong class labels: image-text pairs, some labelled with another class than their own.
 
-In every kind exactly ``int(ratio * n)`` of the n rows are chosen for each column of labels, the product
-being rounded down after multiplying in floating point.
+Every kind chooses exactly ``int(ratio * n)`` of the n rows in each column of labels; the product is truncated
+in floating point.
 
-- ``symmetric``: a chosen row gets one of the other K-1 classes, all alike, so that every chosen label is
-  wrong. With ``redraw_true`` it is one of all K classes, the true one included, as in part of the literature;
-  the share of wrong labels is then about ``ratio * (1 - 1 / K)``.
-- ``asymmetric``: a chosen row gets the class that a fixed map names for its own; without a map the next one,
-  ``(c + 1) mod K``. Chosen rows of a class that the map leaves alone stay right.
-- ``instance``: a chosen row gets the class whose mean its features lie nearest to, its own aside, and rows
-  nearly as close to that mean as to their own are chosen more often; the rule in numbers stands in
-  ``noise_injection.label_ambiguity``. The wrong labels are the plausible ones, as a person's would be. The
-  rule is ours: the ranking of Chen et al. (2021, "Beyond Class-Conditional Assumption") with distances to
-  class means in place of a trained network's probabilities, and rows drawn by odds, not by a hard cut.
+- ``symmetric``: a chosen row gets one of the other K - 1 classes, uniformly, so every chosen label is wrong.
+  With ``redraw_true`` it gets one of all K classes, the true one included, as in part of the literature; the
+  share of wrong labels is then about ``ratio * (1 - 1 / K)``.
+- ``asymmetric``: a chosen row of class c gets class ``class_map[c]``, by default the next one,
+  ``(c + 1) mod K``. Chosen rows of a class that maps to itself stay right.
+- ``instance``: a chosen row gets the wrong class whose mean is nearest to its features, and rows nearly as
+  close to that mean as to their own are chosen more often (equations in ``noise_injection.label_ambiguity``).
+  The wrong labels are the plausible ones, as an annotator's would be. The rule is ours: the ranking of Chen
+  et al. (2021, "Beyond Class-Conditional Assumption") with distances to class means in place of a trained
+  network's probabilities, and rows drawn by odds instead of a hard cut.
 
-Labels are ``shared`` by image and text of a pair, or drawn for each modality, independently, from one stream.
+Labels are ``shared`` by the image and text of a pair, or drawn for each modality, one after the other from
+the same generator.
 """
 
 from __future__ import annotations
@@ -25,21 +26,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import IntArray, check_ratio, check_seed
-from noise_injection.errors import NoiseError
-from noise_injection.label_ambiguity import choose_ambiguous, find_rivals
-from noise_injection.label_checks import (
+from noise_injection.checks import (
+    LABEL_KINDS,
     Features,
+    IntArray,
+    check_choice,
     check_class_map,
     check_classes,
     check_features,
-    check_kind,
     check_labels,
-    features_sha256,
+    check_ratio,
+    check_seed,
 )
-from noise_injection.label_records import LabelNoiseRecord
+from noise_injection.errors import NoiseError
+from noise_injection.label_ambiguity import choose_ambiguous, find_rivals
 from noise_injection.mismatch import choose
-from noise_injection.records import index_sha256
+from noise_injection.records import LabelNoiseRecord, features_sha256, index_sha256
 
 
 def make_label_noise(
@@ -58,56 +60,50 @@ def make_label_noise(
     """Give a random part of the rows a wrong class label.
 
     Args:
-        truth: (n,) whole numbers from 0 to ``n_classes - 1``, the class of each pair.
+        truth: (n,) integers from 0 to ``n_classes - 1``, the class of each pair.
         n_classes: number of classes K, at least 2; some may have no rows.
         ratio: share of the rows to choose in each column, in [0, 1).
         kind: one of ``LABEL_KINDS``.
         seed: seed of the generator, from 0 to 2**32 - 1.
         per_modality: draw the images' and the texts' labels independently.
         redraw_true: for ``symmetric``, let a chosen row draw its true class again.
-        class_map: for ``asymmetric``, (K,) the class that labels of each class are turned into; None for the
-            next class.
+        class_map: for ``asymmetric``, (K,) the class that replaces each class; None for the next class.
         features: for ``instance``, (n, F) finite numbers or, with ``per_modality``, a tuple of the images'
             and the texts'.
-        data_fingerprint: which data set this is, to be kept in the record.
+        data_fingerprint: name of the data set to keep in the record.
 
     Returns:
-        The given labels, (n, 1) int64 or, with ``per_modality``, (n, 2): the images' and the texts'; and
-        the record. Ratio 0 gives the truth itself.
+        The given labels, (n, 1) int64 or, with ``per_modality``, (n, 2), the images' first; and the record.
+        Ratio 0 returns the truth.
 
     Raises:
-        NoiseError: an argument does not fit, or is of no use to this kind of noise.
+        NoiseError: an argument is out of range, or has no effect on this kind of noise.
 
     Example:
-        >>> import numpy as np
         >>> given, record = make_label_noise(np.arange(20) % 4, 4, 0.4, "symmetric", seed=0)
         >>> given.shape, record.n_wrong, record.ratio_realised
         ((20, 1), (8,), 0.4)
     """
-    kind, n_classes, ratio, seed = (
-        check_kind(kind),
-        check_classes(n_classes),
-        check_ratio(ratio),
-        check_seed(seed),
-    )
+    kind = check_choice(kind, LABEL_KINDS, "label noise")
+    n_classes, ratio, seed = check_classes(n_classes), check_ratio(ratio), check_seed(seed)
     truth = check_labels(truth, n_classes)
-    _refuse_useless(kind, redraw_true, class_map, features)
-    generator = np.random.RandomState(seed)  # its stream is frozen, unlike the new one
+    for name, is_given, owner in (
+        ("redraw_true", bool(redraw_true), "symmetric"),
+        ("class_map", class_map is not None, "asymmetric"),
+        ("features", features is not None, "instance"),
+    ):
+        if is_given and kind != owner:
+            raise NoiseError(f"{kind} label noise does not use {name}; leave it out, or choose {owner}")
+    generator = np.random.RandomState(seed)
     n_columns = 2 if per_modality else 1
     targets: IntArray | None = None
     parts: list[npt.NDArray[Any]] = []
     if kind == "asymmetric":
-        targets = (
-            (np.arange(n_classes) + 1) % n_classes
-            if class_map is None
-            else check_class_map(class_map, n_classes)
-        )
+        following = (np.arange(n_classes) + 1) % n_classes
+        targets = following if class_map is None else check_class_map(class_map, n_classes)
     elif kind == "instance":
         if features is None:
-            raise NoiseError(
-                "instance-dependent label noise needs features, and none were given; give one row of numbers "
-                "a label"
-            )
+            raise NoiseError("instance label noise needs features; give one row of numbers per label")
         parts = check_features(features, truth.size, n_columns)
     given = np.repeat(truth[:, None], n_columns, axis=1)  # (n, 1) or (n, 2)
     n_chosen = int(ratio * truth.size)
@@ -145,26 +141,9 @@ def make_label_noise(
 
 
 def _redraw(own: IntArray, n_classes: int, redraw_true: bool, generator: np.random.RandomState) -> IntArray:
-    """A class for each row, uniform over all or over those that are not its own."""
-    # the type is named since the stream depends on it, and the default is not the same on all systems
+    """Draw a class for each row, uniformly from all classes or from all but its own."""
+    # the stream depends on the dtype, whose default differs between systems
     if redraw_true:
         return generator.randint(0, n_classes, size=own.size, dtype=np.int64)
     drawn = generator.randint(0, n_classes - 1, size=own.size, dtype=np.int64)
-    return drawn + (drawn >= own)  # the own class is skipped
-
-
-def _refuse_useless(
-    kind: str,
-    redraw_true: bool,
-    class_map: Sequence[int] | npt.NDArray[Any] | None,
-    features: Features | None,
-) -> None:
-    """Refuse what the kind of noise would not look at."""
-    useless = (
-        ("redraw_true", bool(redraw_true), "symmetric"),
-        ("class_map", class_map is not None, "asymmetric"),
-        ("features", features is not None, "instance"),
-    )
-    for name, given, meant in useless:
-        if given and kind != meant:
-            raise NoiseError(f"{kind} label noise makes no use of {name}; leave it out, or choose {meant}")
+    return drawn + (drawn >= own)  # skips the row's own class

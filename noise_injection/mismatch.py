@@ -1,18 +1,16 @@
-"""Mismatched pairs: caption rows that are given another image than the one they were written for.
+"""Mismatched pairs: caption rows given another image than the one they were written for.
 
 Two rules go by the name of "40% noise", and they are different experiments:
 
 - ``caption``: ``int(ratio * n_captions)`` caption rows are chosen and exchange their images. Nearly every
-  image keeps a true caption: with five captions an image, an image loses all of them with probability about
-  ``ratio ** 5``. On the 29,000 training images of Flickr30K that leaves about 0 / 1.0 / 3.1 / 7.7 / 33
-  percent of the images without a true caption at ratio 0.2 / 0.4 / 0.5 / 0.6 / 0.8.
-- ``image``: ``int(ratio * n_images)`` images are chosen and exchange places, all captions of an image moving
-  together. The share of images without any true caption is the ratio itself (less those that come back to
-  their own place).
+  image keeps a true caption: with five captions, an image loses all of them with probability about
+  ``ratio ** 5``. On the 29,000 training images of Flickr30K, 0 / 1.0 / 3.1 / 7.7 / 33 percent of the images
+  are left without a true caption at ratio 0.2 / 0.4 / 0.5 / 0.6 / 0.8.
+- ``image``: ``int(ratio * n_images)`` images are chosen and exchange places together with all their captions.
+  The share of images without a true caption is the ratio itself, less those that return by chance.
 
-A plain shuffle brings a few chosen rows back to their own image; ``derange`` forbids it.
-The generator is NumPy's legacy ``RandomState``, whose stream is frozen, because published files were made
-with it.
+A plain shuffle returns a few chosen rows to their own image; ``derange`` forbids it.
+The generator is NumPy's legacy ``RandomState``: its stream is frozen, and published files were made with it.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import IntArray, check_protocol, check_ratio, check_seed, check_truth
+from noise_injection.checks import PROTOCOLS, IntArray, check_choice, check_ratio, check_seed, check_truth
 from noise_injection.deranging import shuffle_deranged
 from noise_injection.records import NoiseRecord, index_sha256
 
@@ -39,36 +37,36 @@ def make_mismatch(
     """Give a random part of the captions a wrong image.
 
     Rows (or images) ``0..n-1`` are shuffled, the first ``int(ratio * n)`` are chosen, and their image indices
-    are shuffled among them, all with one generator. With ``protocol="caption"`` and ``derange=False`` this
-    reproduces, byte for byte, the files published for Flickr30K and MS-COCO. The product is rounded down
-    after multiplying in floating point, as those were made, so that ``0.29 * 100`` chooses 28.
+    are shuffled among them, all with one generator. The product is truncated in floating point, so that
+    ``0.29 * 100`` chooses 28. With ``protocol="caption"`` and ``derange=False`` the result equals, byte for
+    byte, the files published for Flickr30K and MS-COCO.
 
     Args:
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images; some may have no caption.
         ratio: share of the caption rows (``caption``) or images (``image``) to choose, in [0, 1).
         protocol: one of ``PROTOCOLS``.
         seed: seed of the generator, from 0 to 2**32 - 1.
-        derange: forbid a chosen caption to come back to its own image, also by way of another caption of that
-            image.
-        data_fingerprint: which data set this is, to be kept in the record.
+        derange: keep every chosen caption from returning to its own image, also through another caption of
+            that image.
+        data_fingerprint: name of the data set to keep in the record.
 
     Returns:
-        The image given to each caption row, (n_captions,) int64, and the record. Ratio 0 gives the truth
-        itself, and a record whose protocol is ``none``.
+        The image given to each caption row, (n_captions,) int64, and the record. Ratio 0 returns the truth
+        and a record with protocol ``none``.
 
     Raises:
-        NoiseError: an argument does not fit, or ``derange`` is impossible for the rows chosen.
+        NoiseError: an argument is out of range, or ``derange`` is impossible for the chosen rows.
 
     Example:
-        >>> import numpy as np
         >>> given, record = make_mismatch(np.arange(20) // 5, 4, 0.4, "caption", seed=0, derange=True)
-        >>> record.ratio_realised
-        0.4
+        >>> int((given != np.arange(20) // 5).sum()), record.ratio_realised
+        (8, 0.4)
     """
     truth = check_truth(truth, n_images)
-    ratio, seed, protocol = check_ratio(ratio), check_seed(seed), check_protocol(protocol)
-    generator = np.random.RandomState(seed)  # its stream is frozen, unlike the new one
+    ratio, seed = check_ratio(ratio), check_seed(seed)
+    protocol = check_choice(protocol, PROTOCOLS, "noise protocol")
+    generator = np.random.RandomState(seed)
     if protocol == "caption":
         rows = choose(truth.size, ratio, generator)
         index = truth.copy()
@@ -99,14 +97,14 @@ def make_mismatch(
 
 
 def choose(count: int, ratio: float, generator: np.random.RandomState) -> IntArray:
-    """The first ``int(ratio * count)`` of ``0..count - 1`` in random order."""
+    """Return the first ``int(ratio * count)`` of ``0..count - 1`` in random order."""
     order = np.arange(count, dtype=np.int64)
     generator.shuffle(order)
     return order[: int(ratio * count)]
 
 
 def _exchange(own: IntArray, derange: bool, generator: np.random.RandomState) -> IntArray:
-    """The same values in random order."""
+    """Return the same values in random order."""
     if derange:
         return shuffle_deranged(own, generator)
     given = own.copy()

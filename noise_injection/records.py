@@ -1,142 +1,305 @@
-"""What is remembered of noise: a record that travels with every result, and the hash that names it."""
+"""Noise records, which say how noise was made, and the hashes that identify it."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from noise_injection.checks import PROTOCOLS, IntArray
+import numpy.typing as npt
+
+from noise_injection.checks import BLOCK, LABEL_KINDS, PROTOCOLS, IntArray
 from noise_injection.errors import NoiseError
 
 FORMAT = 1
-KINDS: tuple[str, ...] = ("mismatch",)
 RECORDED_PROTOCOLS: tuple[str, ...] = (*PROTOCOLS, "none", "other")
+LABEL_PROTOCOLS: tuple[str, ...] = ("shared", "per_modality")
 
 
 def index_sha256(index: IntArray) -> str:
-    """The name of an index: SHA-256 of its little-endian int64 bytes, the same on every machine.
+    """Return the SHA-256 of an array's little-endian int64 bytes, the same on every machine.
 
     Args:
-        index: (n_captions,) int64, the image given to each caption row.
+        index: int64 of any shape, such as the image given to each caption row.
 
     Returns:
         64 hexadecimal digits.
+
+    Example:
+        >>> import numpy as np
+        >>> index_sha256(np.array([3, 0, 258]))[:16]
+        'e1ede75ddecb4829'
     """
     return hashlib.sha256(index.astype("<i8").tobytes()).hexdigest()
 
 
-@dataclass(frozen=True)
-class NoiseRecord:
-    """How an index of given images came about, and its hash.
+def features_sha256(parts: Sequence[npt.NDArray[Any]]) -> str:
+    """Return the SHA-256 of shapes and little-endian float64 bytes, equal for equal numbers of any type.
+
+    Args:
+        parts: arrays (n, F), one per column of labels.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part.shape[0]} {part.shape[1]} ".encode())
+        for start in range(0, len(part), BLOCK):
+            digest.update(part[start : start + BLOCK].astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+class Report:
+    """Base of the dataclasses that are printed as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all values by name, with tuples as the lists that JSON makes of them."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Report):
+    """Provenance that both kinds of record share.
 
     Attributes:
-        kind: ``mismatch``: captions given to wrong images.
-        protocol: ``caption`` or ``image``; ``none`` where no noise was asked for or found; ``other`` for a
-            file that follows neither rule. A file without a record whose images have one caption each counts
-            as ``caption``, the two protocols being the same rule there.
-        ratio_asked: share of rows (or images) to choose, in [0, 1); None for a file that does not say.
-        ratio_realised: share of caption rows whose given image is not the one they were written for, in [0,
-            1].
-        seed: seed of the legacy NumPy generator; None for a file that does not say.
-        derange: whether chosen rows were kept from falling back on their own image; None for a file that does
-            not say.
-        data_fingerprint: which data set the index was made for; None where unknown.
-        index_sha256: the hash of the index, see ``index_sha256``.
-        n_captions: length of the index.
-        n_images: number of images.
-        n_chosen: caption rows that took part in the exchange; None for a file that does not say.
-        n_mismatched: caption rows whose given image is wrong; ``n_chosen - n_mismatched`` rows were chosen
-            and came back to their own image by chance.
+        kind: ``mismatch`` (captions given to wrong images) or ``labels`` (wrong class labels).
+        ratio_realised: share of caption rows, or of labels, that are wrong, in [0, 1].
+        data_fingerprint: data set the noise was made for; None if unknown.
         source: ``made``, or the name of the file it was read from.
-        format: version of this record's layout.
-
-    Raises:
-        NoiseError: a value has the wrong type or range.
+        format: version of the record's layout.
     """
 
     kind: str
-    protocol: str
-    ratio_asked: float | None
     ratio_realised: float
-    seed: int | None
-    derange: bool | None
     data_fingerprint: str | None
-    index_sha256: str
-    n_captions: int
-    n_images: int
-    n_chosen: int | None
-    n_mismatched: int
     source: str
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        good = {
-            "kind": self.kind in KINDS,
-            "protocol": self.protocol in RECORDED_PROTOCOLS,
-            "ratio_asked": self.ratio_asked is None or (is_share(self.ratio_asked) and self.ratio_asked < 1),
-            "ratio_realised": is_share(self.ratio_realised),
-            "seed": self.seed is None or (is_count(self.seed) and self.seed < 2**32),
-            "derange": self.derange is None or isinstance(self.derange, bool),
-            "data_fingerprint": self.data_fingerprint is None or isinstance(self.data_fingerprint, str),
-            "index_sha256": isinstance(self.index_sha256, str) and is_sha256(self.index_sha256),
-            "n_captions": is_count(self.n_captions) and self.n_captions > 0,
-            "n_images": is_count(self.n_images) and self.n_images > 0,
-            "n_chosen": self.n_chosen is None or is_count(self.n_chosen),
-            "n_mismatched": is_count(self.n_mismatched),
-            "source": isinstance(self.source, str),
-            "format": self.format == FORMAT,
-        }
-        for name, fits in good.items():
+        for name, fits in self._checks():
             if not fits:
                 raise NoiseError(
                     f"the noise record has {name} = {getattr(self, name)!r}, which no noise can have; make "
                     "the noise again"
                 )
 
-    def to_dict(self) -> dict[str, Any]:
-        """All values by name, ready for JSON."""
-        return dataclasses.asdict(self)
+    def _checks(self) -> Iterator[tuple[str, bool]]:
+        """Yield a field's name and whether its value is possible; a check may rely on those before it."""
+        yield "ratio_realised", is_share(self.ratio_realised)
+        yield "data_fingerprint", self.data_fingerprint is None or isinstance(self.data_fingerprint, str)
+        yield "source", isinstance(self.source, str)
+        yield "format", self.format == FORMAT
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NoiseRecord:
-        """The record that ``to_dict`` gave.
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record whose ``to_dict`` gave ``values``.
 
         Args:
-            values: every attribute by name.
+            values: every field by name.
 
         Raises:
             NoiseError: a value is missing, unknown, or of the wrong type or range.
         """
         if values.get("format") != FORMAT:
             raise NoiseError(
-                f"the noise record has format {values.get('format')!r} and this version reads {FORMAT}; "
-                "use the version that wrote it"
+                f"the noise record has format {values.get('format')!r} and this version reads {FORMAT}; use "
+                "the version that wrote it"
             )
-        names = {field.name for field in dataclasses.fields(cls)}
-        wrong = sorted(names ^ set(values))
+        wrong = sorted({field.name for field in dataclasses.fields(cls)} ^ set(values))
         if wrong:
             raise NoiseError(
                 f"the noise record has missing or unknown entries ({', '.join(wrong)}); make the noise again"
             )
-        return cls(**values)
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseRecord(Record):
+    """How an index of given images was made; what a published file does not say is None.
+
+    Attributes:
+        protocol: ``caption`` or ``image``; ``none`` without noise; ``other`` for a file that follows neither
+            rule. With one caption per image the two rules coincide and are called ``caption``.
+        ratio_asked: requested share of rows (or images) to choose, in [0, 1); None if unknown.
+        seed: seed of NumPy's legacy generator; None if unknown.
+        derange: whether chosen rows were kept from returning to their own image; None if unknown.
+        index_sha256: hash of the index, see ``index_sha256``.
+        n_captions: length of the index.
+        n_images: number of images.
+        n_chosen: caption rows that took part in the exchange; None if unknown.
+        n_mismatched: caption rows given a wrong image; the other chosen rows returned by chance.
+
+    Raises:
+        NoiseError: a value has the wrong type or range.
+    """
+
+    key: ClassVar[str] = "index"  # the array's name in a noise file
+
+    protocol: str
+    ratio_asked: float | None
+    seed: int | None
+    derange: bool | None
+    index_sha256: str
+    n_captions: int
+    n_images: int
+    n_chosen: int | None
+    n_mismatched: int
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the index."""
+        return self.index_sha256
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the index."""
+        return (self.n_captions,)
+
+    @property
+    def wrong(self) -> tuple[int, ...]:
+        """Number of wrong entries of the index."""
+        return (self.n_mismatched,)
+
+    def _checks(self) -> Iterator[tuple[str, bool]]:
+        yield "kind", self.kind == "mismatch"
+        yield "protocol", self.protocol in RECORDED_PROTOCOLS
+        yield "ratio_asked", self.ratio_asked is None or (is_share(self.ratio_asked) and self.ratio_asked < 1)
+        yield "seed", self.seed is None or (is_count(self.seed) and self.seed < 2**32)
+        yield "derange", self.derange is None or isinstance(self.derange, bool)
+        yield "index_sha256", is_sha256(self.index_sha256)
+        yield "n_captions", is_count(self.n_captions) and self.n_captions > 0
+        yield "n_images", is_count(self.n_images) and self.n_images > 0
+        yield "n_chosen", self.n_chosen is None or is_count(self.n_chosen)
+        yield "n_mismatched", is_count(self.n_mismatched)
+        yield from super()._checks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelNoiseRecord(Record):
+    """How given labels were made.
+
+    Attributes:
+        noise: ``symmetric``, ``asymmetric`` or ``instance``, see ``noise_injection.labels``.
+        protocol: ``shared`` (one column of labels) or ``per_modality`` (two, drawn independently).
+        ratio_asked: requested share of rows to choose in each column, in [0, 1).
+        ratio_by_modality: share of wrong labels in each column: the one, or the images' and the texts'.
+        seed: seed of NumPy's legacy generator.
+        redraw_true: whether a chosen row could draw its true class again.
+        class_map: for ``asymmetric``, the class that replaces each class; None otherwise.
+        labels_sha256: hash of the given labels, row by row, see ``index_sha256``.
+        features_sha256: for ``instance``, the hash of the features; None otherwise.
+        n: number of rows.
+        n_classes: number of classes.
+        n_chosen: rows chosen in each column.
+        n_wrong: wrong labels in each column; the other chosen rows kept their true class.
+
+    Raises:
+        NoiseError: a value has the wrong type or range, or contradicts another.
+    """
+
+    key: ClassVar[str] = "labels"  # the array's name in a noise file
+
+    noise: str
+    protocol: str
+    ratio_asked: float
+    ratio_by_modality: tuple[float, ...]
+    seed: int
+    redraw_true: bool
+    class_map: tuple[int, ...] | None
+    labels_sha256: str
+    features_sha256: str | None
+    n: int
+    n_classes: int
+    n_chosen: int
+    n_wrong: tuple[int, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the labels."""
+        return self.labels_sha256
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the labels."""
+        return (self.n, self.n_columns)
+
+    @property
+    def wrong(self) -> tuple[int, ...]:
+        """Number of wrong labels in each column."""
+        return self.n_wrong
+
+    @property
+    def n_columns(self) -> int:
+        """Labels per row: 1 for ``shared``, 2 for ``per_modality``."""
+        return 2 if self.protocol == "per_modality" else 1
+
+    def _checks(self) -> Iterator[tuple[str, bool]]:
+        yield "kind", self.kind == "labels"
+        yield "noise", self.noise in LABEL_KINDS
+        yield "protocol", self.protocol in LABEL_PROTOCOLS
+        yield "seed", is_count(self.seed) and self.seed < 2**32
+        yield "labels_sha256", is_sha256(self.labels_sha256)
+        yield "n", is_count(self.n) and self.n > 0
+        yield "n_classes", is_count(self.n_classes) and self.n_classes > 1
+        yield "ratio_asked", is_share(self.ratio_asked) and self.ratio_asked < 1
+        yield "n_chosen", is_count(self.n_chosen) and self.n_chosen == int(self.ratio_asked * self.n)
+        symmetric = self.noise == "symmetric"
+        yield "redraw_true", isinstance(self.redraw_true, bool) and (symmetric or not self.redraw_true)
+        exact = self.noise == "instance" or (symmetric and not self.redraw_true)
+        least = self.n_chosen if exact else 0
+        yield (
+            "n_wrong",
+            (
+                isinstance(self.n_wrong, tuple)
+                and len(self.n_wrong) == self.n_columns
+                and all(is_count(wrong) and least <= wrong <= self.n_chosen for wrong in self.n_wrong)
+            ),
+        )
+        yield "ratio_by_modality", _close(self.ratio_by_modality, tuple(n / self.n for n in self.n_wrong))
+        yield "ratio_realised", _close((self.ratio_realised,), (sum(self.n_wrong) / math.prod(self.shape),))
+        mapped = self.noise == "asymmetric"
+        yield "class_map", _is_class_map(self.class_map, self.n_classes) if mapped else self.class_map is None
+        by_features = self.noise == "instance"
+        yield (
+            "features_sha256",
+            is_sha256(self.features_sha256) if by_features else self.features_sha256 is None,
+        )
+        yield from super()._checks()
 
 
 def is_count(value: object) -> bool:
-    """Whether it is a whole number of at least 0."""
+    """Return whether a value is a whole number of at least 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def is_sha256(value: str) -> bool:
-    """Whether it is 64 hexadecimal digits."""
-    return re.fullmatch("[0-9a-f]{64}", value) is not None
+def is_sha256(value: object) -> bool:
+    """Return whether a value is a string of 64 hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def is_share(value: object) -> bool:
-    """Whether it is a number in [0, 1]."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]
+    """Return whether a value is a number in [0, 1]."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_class_map(value: object, n_classes: int) -> bool:
+    good = isinstance(value, tuple) and len(value) == n_classes
+    return good and all(is_count(target) and target < n_classes for target in value)  # type: ignore[attr-defined]
+
+
+def _close(found: object, expected: tuple[float, ...]) -> bool:
+    good = isinstance(found, tuple) and len(found) == len(expected)
+    return good and all(
+        is_share(a) and math.isclose(a, b, abs_tol=1e-12)
+        for a, b in zip(found, expected, strict=True)  # type: ignore[call-overload]
+    )

@@ -1,68 +1,76 @@
-"""Making noise again from what its record says, and comparing."""
+"""Noise made again from its settings, and compared with the noise at hand."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import IntArray, check_truth
-from noise_injection.describe import to_caption_rows
+from noise_injection.checks import Features, IntArray, check_features, check_given, check_rows, check_truth
+from noise_injection.describe import aligned, to_caption_rows
 from noise_injection.errors import NoiseError
+from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
-from noise_injection.records import NoiseRecord, index_sha256
+from noise_injection.records import (
+    LabelNoiseRecord,
+    NoiseRecord,
+    features_sha256,
+    index_sha256,
+)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """An index held against the one its settings give.
+    """Noise at hand compared with the noise its settings make.
 
     Attributes:
-        matches: whether the indices are the same and, where there is a record, whether it names their hash.
-        protocol: protocol it was made again with.
-        ratio: ratio it was made again with.
-        seed: seed it was made again with.
-        derange: whether chosen rows were kept from their own image.
-        found_sha256: hash of the index at hand, as caption rows.
-        expected_sha256: hash of the index made again.
-        recorded_sha256: hash the record names; None without a record.
-        rows_different: caption rows at which the two indices differ.
+        matches: whether both are the same and the record, if any, names their hash.
+        settings: by name, what the noise was made again with: protocol, ratio, seed, and derange (pairs) or
+            noise (the kind of label noise).
+        found_sha256: hash of the noise at hand (pairs as caption rows).
+        expected_sha256: hash of the noise made again.
+        recorded_sha256: hash in the record; None without a record.
+        unit: ``rows`` for caption rows or ``labels``.
+        n_different: number of units in which both differ.
     """
 
     matches: bool
-    protocol: str
-    ratio: float
-    seed: int
-    derange: bool
+    settings: dict[str, Any]
     found_sha256: str
     expected_sha256: str
     recorded_sha256: str | None
-    rows_different: int
+    unit: str
+    n_different: int
 
     def to_dict(self) -> dict[str, Any]:
-        """All values by name, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Return all values by name, ready for JSON, with the count as ``rows_different`` or the like."""
+        values = {"matches": self.matches, **self.settings, **self._hashes()}
+        return {**values, f"{self.unit}_different": self.n_different}
 
     def to_text(self) -> str:
-        """A few readable lines, without a final newline."""
-        rule = f"protocol {self.protocol}, ratio {self.ratio:g}, seed {self.seed}"
-        lines = [
-            f"{'made again with':<16} {rule}{', deranged' if self.derange else ''}",
-            f"{'found':<16} {self.found_sha256}",
-            f"{'expected':<16} {self.expected_sha256}",
-        ]
-        if self.recorded_sha256 is not None:
-            lines.append(f"{'recorded':<16} {self.recorded_sha256}")
+        """Return a few readable lines, without a final newline."""
+        rule = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.settings.items()
+        )
+        lines = [("made again with", rule)]
+        lines += [(name.removesuffix("_sha256"), value) for name, value in self._hashes().items() if value]
         if self.matches:
-            lines.append("the same, byte for byte")
-        elif self.rows_different:
-            lines.append(f"DIFFERENT in {self.rows_different} caption rows")
+            outcome = "the same, byte for byte"
+        elif self.n_different:
+            outcome = f"DIFFERENT in {self.n_different} {self.unit}"
         else:
-            lines.append("DIFFERENT from the hash recorded, though the rows are as expected")
-        return "\n".join(lines)
+            outcome = f"DIFFERENT from the recorded hash, although the {self.unit} are as expected"
+        return f"{aligned(lines)}\n{outcome}"
+
+    def _hashes(self) -> dict[str, str | None]:
+        return {
+            "found_sha256": self.found_sha256,
+            "expected_sha256": self.expected_sha256,
+            "recorded_sha256": self.recorded_sha256,
+        }
 
 
 def verify(
@@ -75,63 +83,129 @@ def verify(
     derange: bool = False,
     recorded_sha256: str | None = None,
 ) -> Verification:
-    """Make the noise again and compare it with an index at hand.
+    """Make mismatched pairs again and compare them with an index at hand.
 
     Args:
         values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) whole numbers, the image each caption was written for.
+        truth: (n_captions,) integers, the image each caption was written for.
         n_images: number of images.
         protocol: one of ``PROTOCOLS``.
-        ratio: share asked for, in [0, 1).
+        ratio: requested share, in [0, 1).
         seed: seed of the generator.
-        derange: whether chosen rows were kept from their own image.
-        recorded_sha256: hash a record names for the index, to be compared as well.
+        derange: whether chosen rows were kept from returning to their own image.
+        recorded_sha256: hash of the index in a record, to compare as well.
 
     Returns:
         The outcome.
 
     Raises:
-        NoiseError: the index does not fit the data, or the settings make no noise.
+        NoiseError: the index does not fit the data, or a setting is out of range.
+
+    Example:
+        >>> truth = np.arange(20) // 5
+        >>> index, _ = make_mismatch(truth, 4, 0.4, "caption", seed=0)
+        >>> verify(index, truth, 4, "caption", 0.4, seed=0).matches
+        True
     """
     truth = check_truth(truth, n_images)
-    found: IntArray = to_caption_rows(np.asarray(values), truth, n_images)
+    found = to_caption_rows(values, truth, n_images)
     expected, record = make_mismatch(truth, n_images, ratio, protocol, seed, derange)
-    found_sha256 = index_sha256(found)
-    return Verification(
-        matches=found_sha256 == record.index_sha256 and recorded_sha256 in (None, found_sha256),
-        protocol=protocol,
-        ratio=float(ratio),
-        seed=int(seed),
-        derange=bool(derange),
-        found_sha256=found_sha256,
-        expected_sha256=record.index_sha256,
-        recorded_sha256=recorded_sha256,
-        rows_different=int((found != expected).sum()),
-    )
+    settings = {"protocol": protocol, "ratio": float(ratio), "seed": int(seed), "derange": bool(derange)}
+    return _compare(found, expected, record.sha256, recorded_sha256, settings, "rows")
 
 
 def verify_record(
     values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int, record: NoiseRecord
 ) -> Verification:
-    """Make the noise again from its record and compare, see ``verify``.
+    """Make mismatched pairs again from their record and compare, see ``verify``.
 
     Raises:
         NoiseError: the record does not say how the noise was made, or the index does not fit the data.
     """
     if record.ratio_asked is None or record.seed is None or record.derange is None:
         raise NoiseError(
-            f"the record (source {record.source}) does not say ratio and seed; give protocol, ratio and "
-            "seed to verify with"
+            f"the record (source {record.source}) does not say ratio and seed; give protocol, ratio and seed "
+            "to verify with"
         )
-    # a record of ratio 0 names no protocol: both leave everything in its place
+    # at ratio 0 the record names no protocol: with both, everything keeps its place
     protocol = "caption" if record.protocol == "none" else record.protocol
     return verify(
-        values,
+        values, truth, n_images, protocol, record.ratio_asked, record.seed, record.derange, record.sha256
+    )
+
+
+def verify_labels(
+    given: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    record: LabelNoiseRecord,
+    features: Features | None = None,
+) -> Verification:
+    """Make label noise again from its record and compare it with labels at hand.
+
+    Args:
+        given: (n, 1) or (n, 2) integers, the labels at hand.
+        truth: (n,) integers, the true labels.
+        record: their record.
+        features: for ``instance``, the features it was made with, see ``make_label_noise``.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        NoiseError: labels or features do not fit the record.
+
+    Example:
+        >>> truth = np.arange(20) % 4
+        >>> given, record = make_label_noise(truth, 4, 0.4, "symmetric", seed=0)
+        >>> verify_labels(truth[:, None], truth, record).n_different
+        8
+    """
+    found = check_given(given, record.n_classes)
+    if found.shape != record.shape:
+        raise NoiseError(
+            f"the given labels have shape {found.shape} and their record expects {record.shape}; choose the "
+            "record made for these labels"
+        )
+    check_rows(found, np.asarray(truth))
+    if record.noise == "instance" and features is not None:
+        parts = check_features(features, record.n, record.n_columns)
+        if features_sha256(parts) != record.features_sha256:
+            raise NoiseError("the noise was made with other features than these; give those it was made with")
+    expected, made = make_label_noise(
         truth,
-        n_images,
-        protocol,
+        record.n_classes,
         record.ratio_asked,
+        record.noise,
         record.seed,
-        record.derange,
-        record.index_sha256,
+        per_modality=record.protocol == "per_modality",
+        redraw_true=record.redraw_true,
+        class_map=record.class_map,
+        features=features,
+    )
+    settings = {
+        "noise": record.noise,
+        "protocol": record.protocol,
+        "ratio": record.ratio_asked,
+        "seed": record.seed,
+    }
+    return _compare(found, expected, made.sha256, record.sha256, settings, "labels")
+
+
+def _compare(
+    found: IntArray,
+    expected: IntArray,
+    expected_sha256: str,
+    recorded_sha256: str | None,
+    settings: dict[str, Any],
+    unit: str,
+) -> Verification:
+    found_sha256 = index_sha256(found)
+    return Verification(
+        matches=found_sha256 == expected_sha256 and recorded_sha256 in (None, found_sha256),
+        settings=settings,
+        found_sha256=found_sha256,
+        expected_sha256=expected_sha256,
+        recorded_sha256=recorded_sha256,
+        unit=unit,
+        n_different=int((found != expected).sum()),
     )

@@ -1,46 +1,18 @@
-"""Writing files so that a reader never sees half of one: temporary file beside the target, then rename."""
+"""Atomic writing of text, JSON and binary files: a reader sees the old file or the new one, never half."""
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import noise_injection.atomic
 from robustcmr.errors import UserError
 
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that appears under ``path`` only when the block ends without an error.
-
-    Args:
-        path: where the file shall be; its folder is made if missing.
-
-    Yields:
-        The open temporary file, in the same folder.
-
-    Raises:
-        UserError: the file cannot be written (a full disk, no permission); nothing is left behind.
-    """
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:  # the user's umask decides who may read it
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+atomic_file = functools.partial(noise_injection.atomic.atomic_file, error=UserError)
+"""``noise_injection.atomic.atomic_file``, raising ``UserError`` if the file cannot be written."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,7 +22,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document atomically, indented, with a final newline."""
+    """Write indented JSON with a final newline atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -101,5 +101,5 @@ def test_names_once_an_image_or_once_a_caption(tmp_path: Path) -> None:
     with pytest.raises(NoiseError, match=r"3 names; expected 2 .* or 4"):
         read_names(path, TRUTH, 2)
     path.write_text("x\nx\ny\ny\n")  # once a caption cannot name an image without captions
-    with pytest.raises(NoiseError, match=r"4 names; expected 3 \(one an image\)"):
+    with pytest.raises(NoiseError, match=r"4 names; expected 3 \(one per image\)"):
         read_names(path, TRUTH, 3)

@@ -52,7 +52,7 @@ def test_make_describe_verify(run: Run, tmp_path: Path) -> None:
     index, record = make_mismatch(regular_truth(100, 5), 20, 0.4, "caption", 6)
     kept = record.n_chosen - record.n_mismatched
     assert kept > 0
-    for part in ("written to n.npz", record.index_sha256, f"40 captions, {kept} came back", "seed 6"):
+    for part in ("written to n.npz", record.index_sha256, f"40 captions, {kept} returned", "seed 6"):
         assert part in out
     loaded, saved = load_noise(tmp_path / "n.npz", regular_truth(100, 5), 20)
     np.testing.assert_array_equal(loaded, index)
@@ -123,7 +123,7 @@ def test_truth_file(run: Run, tmp_path: Path) -> None:
         run("describe", "n.npz", "--truth", "t.npy", "--captions-per-image", "2"),
         "leave --captions-per-image out",
     )
-    refused(run("describe", "n.npz", "--truth", "none.npy"), "there is no noise file none.npy")
+    refused(run("describe", "n.npz", "--truth", "none.npy"), "there is no truth file none.npy")
     np.save(tmp_path / "t.npy", truth[:7])
     assert run("make", "--truth", "t.npy", "--ratio", "0.9", "--force", "-o", "n.npz")[0] == 0
     refused(run("describe", "n.npz"), "not the same number each")
@@ -132,7 +132,7 @@ def test_truth_file(run: Run, tmp_path: Path) -> None:
 def test_existing_file_is_kept_unless_forced(run: Run, tmp_path: Path) -> None:
     (tmp_path / "n.npz").write_text("precious")
     arguments = ("make", "--captions", "20", "--ratio", "0.4", "-o", "n.npz")
-    refused(run(*arguments), "already there")
+    refused(run(*arguments), "already exists")
     assert (tmp_path / "n.npz").read_text() == "precious"
     assert run(*arguments, "--force")[0] == 0
 
@@ -143,7 +143,7 @@ def test_existing_file_is_kept_unless_forced(run: Run, tmp_path: Path) -> None:
         (("--captions", "20", "--ratio", "1", "-o", "n.npz"), "noise ratio is 1.0"),
         (("--captions", "20", "--ratio", "nan", "-o", "n.npz"), "noise ratio is nan"),
         (("--captions", "21", "--ratio", "0.4", "-o", "n.npz"), "21 captions do not divide"),
-        (("--captions", "0", "--ratio", "0.4", "-o", "n.npz"), "0 captions"),
+        (("--captions", "0", "--ratio", "0.4", "-o", "n.npz"), "number of captions is 0"),
         (("--captions", "20", "--ratio", "0.4", "--seed", "-1", "-o", "n.npz"), "noise seed is -1"),
         (("--captions", "20", "--ratio", "0.4", "-o", "n.txt"), "ends in .txt"),
         (("--captions", "5", "--ratio", "0.4", "--derange", "-o", "n.npz"), "leave derange out"),
@@ -264,10 +264,10 @@ def test_apply_writes_the_published_layout(
 
 def test_mistakes_in_apply(run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]) -> None:
     refused(run("apply", "n.npz", "-o", "pairs.tsv"), "give their file with --captions")
-    refused(run("apply", "n.npz", "-o", "pairs.txt"), "name the output .tsv, .csv or .npy")
+    refused(run("apply", "n.npz", "-o", "pairs.txt"), "name the output with suffix .tsv or .csv or .npy")
     refused(run("apply", "n.npz", "-o", "n.npy", "--ids", "ids.txt"), "leave --ids and --with-truth out")
     (tmp_path / "pairs.tsv").write_text("precious")
-    refused(run("apply", "n.npz", "--captions", "caps.txt", "-o", "pairs.tsv"), "already there")
+    refused(run("apply", "n.npz", "--captions", "caps.txt", "-o", "pairs.tsv"), "already exists")
     (tmp_path / "caps.txt").write_text("a\n" * 15)
     refused(
         run("apply", "n.npz", "--captions", "caps.txt", "-o", "p.tsv"), "data has 15 captions of 3 images"
@@ -353,20 +353,23 @@ def test_make_labels_json_and_kinds(run: Run, tmp_path: Path, labels: np.ndarray
     [
         (("--ratio", "1"), "noise ratio is 1.0"),
         (("--ratio", "0.4", "--kind", "asymetric"), "did you mean 'asymmetric'"),
-        (("--ratio", "0.4", "--classes", "2"), "the true labels go from 0 to 2"),
-        (("--ratio", "0.4", "--classes", "1"), "one class only"),
+        (("--ratio", "0.4", "--classes", "2"), "the label vector has entries from 0 to 2"),
+        (("--ratio", "0.4", "--classes", "1"), "number of classes is 1"),
         (("--ratio", "0.4", "--kind", "instance"), "needs features"),
-        (("--ratio", "0.4", "--kind", "instance", "--features", *["img.npy"] * 3), "3 files of features"),
+        (("--ratio", "0.4", "--kind", "instance", "--features", *["img.npy"] * 3), "3 feature files"),
         (("--ratio", "0.4", "--kind", "instance", "--features", "no.npy"), "there is no feature file no.npy"),
         (("--ratio", "0.4", "--kind", "asymmetric", "--class-map", "1,x"), "class map is '1,x'"),
-        (("--ratio", "0.4", "--class-map", "1,2,0"), "makes no use of class_map"),
-        (("--ratio", "0.4", "-o", "l.npy"), "name a file of label noise .npz"),
-        (("--ratio", "0.4", "-o", "true.npz"), "already there"),
-        (("--ratio", "0.4", "--labels", "img.npy"), "have shape (60, 4)"),
+        (("--ratio", "0.4", "--class-map", "1,2,0"), "does not use class_map"),
+        (("--ratio", "0.4", "-o", "l.npy"), "name a label noise file with suffix .npz"),
+        (("--ratio", "0.4", "-o", "true.npz"), "already exists"),
+        (("--ratio", "0.4", "--labels", "img.npy"), "has shape (60, 4)"),
         (("--ratio", "0.4", "--labels", "no.npy"), "there is no label file no.npy"),
-        (("--ratio", "0.4", "--labels", "zeros.npy"), "one class only"),
-        (("--ratio", "0.4", "--labels", "floats.npy"), "hold float64 values"),
-        (("--ratio", "0.4", "--labels", "negative.npy"), "go from -1 to 1; expected classes from 0 to 1"),
+        (("--ratio", "0.4", "--labels", "zeros.npy"), "number of classes is 1"),
+        (("--ratio", "0.4", "--labels", "floats.npy"), "has float64 values"),
+        (
+            ("--ratio", "0.4", "--labels", "negative.npy"),
+            "has entries from -1 to 1; expected classes from 0 to 1",
+        ),
     ],
 )
 def test_mistakes_in_make_labels(
@@ -391,7 +394,10 @@ def test_label_and_pair_files_are_told_apart(run: Run, tmp_path: Path, labels: n
             run(command, "l.npz", "--labels", "true.npy", "--captions-per-image", "5"),
             "leave --captions-per-image out",
         )
-        refused(run(command, "p.npz", "--labels", "true.npy"), "is no label noise file; leave --labels out")
+        refused(
+            run(command, "p.npz", "--labels", "true.npy"),
+            "holds mismatched pairs, not labels; leave --labels out",
+        )
     refused(run("verify", "l.npz", "--labels", "true.npy", "--seed", "0"), "leave --seed out")
     refused(run("verify", "l.npz", "--labels", "true.npy", "--derange"), "leave --derange out")
     refused(run("verify", "p.npz", "--features", "img.npy"), "leave --features out")

@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 
 from noise_injection import (
+    LabelNoiseRecord,
     NoiseError,
+    NoiseRecord,
     describe_labels,
     load_label_noise,
     load_noise,
     make_label_noise,
     make_mismatch,
-    read_label_file,
+    read_noise_file,
     regular_truth,
     save_label_noise,
     save_noise,
     verify_labels,
 )
-from noise_injection.label_files import is_label_file, read_array
+from noise_injection.files import read_array
 
 TRUTH = np.arange(40) % 4
 GIVEN, RECORD = make_label_noise(TRUTH, 4, 0.5, "symmetric", 2, per_modality=True, data_fingerprint="abc")
@@ -64,13 +66,13 @@ def test_any_whole_numbers_are_read(tmp_path: Path, dtype: str) -> None:
 
 def test_saving_labels_of_another_record_is_refused(tmp_path: Path) -> None:
     for labels in (np.flip(GIVEN, axis=1), GIVEN[:20], GIVEN[:, :1], GIVEN.reshape(80, 1)):
-        with pytest.raises(NoiseError, match="belongs to other labels"):
+        with pytest.raises(NoiseError, match="not that of the labels"):
             save_label_noise(tmp_path / "l.npz", labels, RECORD)
-    with pytest.raises(NoiseError, match=r"ends in \.npy; name a file of label noise \.npz"):
+    with pytest.raises(NoiseError, match=r"ends in \.npy; name a label noise file with suffix \.npz"):
         save_label_noise(tmp_path / "l.npy", GIVEN, RECORD)
     with pytest.raises(NoiseError, match="ends in nothing"):
         save_label_noise(tmp_path / "l", GIVEN, RECORD)
-    with pytest.raises(NoiseError, match=r"given labels have shape \(40,\)"):
+    with pytest.raises(NoiseError, match=r"given label array has shape \(40,\)"):
         save_label_noise(tmp_path / "l.npz", GIVEN[:, 0], RECORD)
     assert list(tmp_path.iterdir()) == []
 
@@ -96,15 +98,15 @@ def other(values: np.ndarray, row: int, value: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("labels", "changes", "part"),
     [
-        (other(GIVEN, 5, 4), {}, "go from 0 to 4; expected classes from 0 to 3"),
-        (other(GIVEN, 5, -1), {}, "go from -1 to 3"),
+        (other(GIVEN, 5, 4), {}, "l.npz has entries from 0 to 4; expected classes from 0 to 3"),
+        (other(GIVEN, 5, -1), {}, "has entries from -1 to 3"),
         (other(GIVEN, 5, (GIVEN[5, 0] + 1) % 4), {}, "it was altered"),
-        (GIVEN[:30], {}, r"holds labels of shape \(30, 2\) and its record is of \(40, 2\)"),
+        (GIVEN[:30], {}, r"holds labels of shape \(30, 2\) and its record expects \(40, 2\)"),
         (GIVEN[:, :1], {}, r"shape \(40, 1\)"),
-        (GIVEN[:, 0], {}, r"have shape \(40,\); expected \(n, 1\)"),
-        (GIVEN.astype(float), {}, "hold float64 values"),
-        (GIVEN[:0], {}, "are empty"),
-        (GIVEN, {"seed": -3}, "cannot be used: the label noise record has seed = -3"),
+        (GIVEN[:, 0], {}, r"has shape \(40,\); expected \(n, 1\)"),
+        (GIVEN.astype(float), {}, "has float64 values"),
+        (GIVEN[:0], {}, "is empty"),
+        (GIVEN, {"seed": -3}, "cannot be used: the noise record has seed = -3"),
         (GIVEN, {"format": 2}, "has format 2"),
     ],
 )
@@ -119,13 +121,13 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "l.npz")
     with pytest.raises(NoiseError, match="fingerprint abc and this data has xyz"):
         load_label_noise(path, TRUTH, 4, "xyz")
-    with pytest.raises(NoiseError, match="have 40 rows and the data has 39 labels"):
+    with pytest.raises(NoiseError, match="has 40 rows and the data has 39 labels"):
         load_label_noise(path, TRUTH[:39], 4)
     with pytest.raises(NoiseError, match="is for 4 classes and the data has 5"):
         load_label_noise(path, TRUTH, 5)
-    with pytest.raises(NoiseError, match="the true labels go from 1 to 4"):
+    with pytest.raises(NoiseError, match="the label vector has entries from 1 to 4"):
         load_label_noise(path, TRUTH + 1, 4)
-    with pytest.raises(NoiseError, match="names 20 and 20 wrong labels and with this data there are"):
+    with pytest.raises(NoiseError, match="counts 20 and 20 wrong entries and with this data there are"):
         load_label_noise(path, (TRUTH + 1) % 4, 4)
 
 
@@ -135,47 +137,43 @@ def test_files_of_pairs_and_of_labels_are_not_mistaken(tmp_path: Path) -> None:
     save_noise(tmp_path / "pairs.npz", index, record)
     save_noise(tmp_path / "pairs.npy", index, record)
     save_label_noise(tmp_path / "labels.npz", GIVEN, RECORD)
-    with pytest.raises(NoiseError, match="holds mismatched pairs, not labels"):
+    with pytest.raises(NoiseError, match="holds no class labels"):
         load_label_noise(tmp_path / "pairs.npz", TRUTH, 4)
-    with pytest.raises(NoiseError, match="holds an array without a record"):
+    with pytest.raises(NoiseError, match="holds no class labels"):
         load_label_noise(tmp_path / "pairs.npy", TRUTH, 4)
     with pytest.raises(NoiseError, match="labels") as caught:
         load_noise(tmp_path / "labels.npz", truth, 8)
     assert "\n" not in str(caught.value)
-    assert is_label_file(tmp_path / "labels.npz")
-    assert not is_label_file(tmp_path / "pairs.npz")
-    assert not is_label_file(tmp_path / "pairs.npy")
-    assert not is_label_file(tmp_path / "none.npz")
-    assert not is_label_file(tmp_path)
+    kinds = {path.name: type(read_noise_file(path).record) for path in tmp_path.iterdir()}
+    assert kinds == {"labels.npz": LabelNoiseRecord, "pairs.npz": NoiseRecord, "pairs.npy": type(None)}
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "l.npz"
-    with pytest.raises(NoiseError, match="there is no label noise file"):
-        read_label_file(path)
+    with pytest.raises(NoiseError, match="there is no noise file"):
+        read_noise_file(path)
     path.write_text("hello")
     with pytest.raises(NoiseError, match="is not a NumPy file"):
-        read_label_file(path)
+        read_noise_file(path)
     with pytest.raises(NoiseError, match="cannot read"):
-        read_label_file(tmp_path)
+        read_noise_file(tmp_path)
     write(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(NoiseError, match="damaged or incomplete"):
-        read_label_file(path)
-    assert not is_label_file(path)
+        read_noise_file(path)
     np.savez(path, labels=GIVEN)
-    with pytest.raises(NoiseError, match="has no record, it holds labels"):
-        read_label_file(path)
+    with pytest.raises(NoiseError, match="holds labels; expected"):
+        read_noise_file(path)
     np.savez(path)
-    with pytest.raises(NoiseError, match="has no labels and no record, it holds nothing"):
-        read_label_file(path)
-    np.savez(path, labels=np.array([object()]), record=np.array("{}"))
+    with pytest.raises(NoiseError, match="holds nothing; expected"):
+        read_noise_file(path)
+    np.savez(path, labels=np.array([object()]), record=np.array(json.dumps(RECORD.to_dict())))
     with pytest.raises(NoiseError, match="pickled"):
-        read_label_file(path)
+        read_noise_file(path)
     for record in (np.array(3), np.array("{"), np.array("[]"), np.array(["{}"])):
         np.savez(path, labels=GIVEN, record=record)
-        with pytest.raises(NoiseError, match="record that cannot be read"):
-            read_label_file(path)
+        with pytest.raises(NoiseError, match="unreadable record"):
+            read_noise_file(path)
 
 
 def test_read_array(tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ def test_description_of_shared_labels() -> None:
     assert describe_labels(given, TRUTH, 12).to_text().count("\n") > many.count("\n")
     with pytest.raises(NoiseError, match="40 rows and the data has 39 labels"):
         describe_labels(given, TRUTH[:39], 4)
-    with pytest.raises(NoiseError, match="one class only"):
+    with pytest.raises(NoiseError, match="number of classes is 1"):
         describe_labels(given, TRUTH, 1)
 
 
@@ -249,28 +247,28 @@ def test_verify_makes_it_again(kind: str, options: dict[str, Any]) -> None:
     features = options.get("features")
     found = verify_labels(given, TRUTH, record, features)
     assert found.matches
-    assert found.labels_different == 0
+    assert found.n_different == 0
     assert found.found_sha256 == found.expected_sha256 == found.recorded_sha256 == record.labels_sha256
     assert "the same, byte for byte" in found.to_text()
     changed = verify_labels(other(given, 0, (given[0, 0] + 1) % 4), TRUTH, record, features)
     assert not changed.matches
-    assert changed.labels_different == 1
+    assert changed.n_different == 1
     assert "DIFFERENT in 1 labels" in changed.to_text()
     reseeded = verify_labels(given, TRUTH, dataclasses.replace(record, seed=8), features)
     assert not reseeded.matches
-    assert reseeded.labels_different > 0
+    assert reseeded.n_different > 0
     misnamed = verify_labels(given, TRUTH, dataclasses.replace(record, labels_sha256="0" * 64), features)
     assert not misnamed.matches
-    assert "hash recorded" in misnamed.to_text()
+    assert "recorded hash" in misnamed.to_text()
     assert misnamed.to_dict()["recorded_sha256"] == "0" * 64
 
 
 def test_verify_refuses_what_does_not_fit() -> None:
-    with pytest.raises(NoiseError, match=r"shape \(30, 2\) and their record is of \(40, 2\)"):
+    with pytest.raises(NoiseError, match=r"shape \(30, 2\) and their record expects \(40, 2\)"):
         verify_labels(GIVEN[:30], TRUTH, RECORD)
     with pytest.raises(NoiseError, match="40 rows and the data has 30 labels"):
         verify_labels(GIVEN, TRUTH[:30], RECORD)
-    with pytest.raises(NoiseError, match="makes no use of features"):
+    with pytest.raises(NoiseError, match="does not use features"):
         verify_labels(GIVEN, TRUTH, RECORD, FEATURES)
     given, record = make_label_noise(TRUTH, 4, 0.5, "instance", 9, features=FEATURES)
     with pytest.raises(NoiseError, match="needs features"):
@@ -287,7 +285,6 @@ def test_any_damage_is_noticed_or_harmless(tmp_path: Path) -> None:
     damaged += [whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :] for i in range(0, len(whole), 3)]
     for content in damaged:
         path.write_bytes(content)
-        is_label_file(path)
         try:
             given, record = load_label_noise(path, TRUTH, 4, "abc")
         except NoiseError:

@@ -175,7 +175,9 @@ def test_bad_seed(seed: object) -> None:
 
 
 def test_bad_protocol_names_the_choices() -> None:
-    with pytest.raises(NoiseError, match="'captions'; choose one of caption, image"):
+    with pytest.raises(
+        NoiseError, match="'captions' \\(did you mean 'caption'\\?\\); choose one of caption, image"
+    ):
         make_mismatch(regular_truth(10, 5), 2, 0.2, "captions", 0)
 
 
@@ -188,7 +190,7 @@ def test_bad_protocol_names_the_choices() -> None:
         (np.array([0, 1, 2]), "from 0 to 2; expected image indices from 0 to 1"),
         (np.array([-1, 1]), "from -1 to 1"),
         (np.array([True, False]), "bool"),
-        (np.array([2**64 - 1], np.uint64), "too large"),
+        (np.array([2**64 - 1], np.uint64), "entries from 18446744073709551615 to"),
     ],
 )
 def test_bad_truth(truth: np.ndarray, message: str) -> None:

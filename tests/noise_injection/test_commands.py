@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noise_injection import NoiseError, NoiseFile, make_mismatch, regular_truth
-from noise_injection.options import data_of
+from noise_injection.commands import data_of
 
 
 def test_nothing_to_tell_the_number_of_captions() -> None:

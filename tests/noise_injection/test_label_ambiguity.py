@@ -7,7 +7,7 @@ import pytest
 
 from noise_injection import NoiseError, make_label_noise
 from noise_injection.label_ambiguity import SHARPNESS, choose_ambiguous, find_rivals
-from noise_injection.label_checks import features_sha256
+from noise_injection.records import features_sha256
 
 GENERATOR = np.random.RandomState(0)
 TRUTH = GENERATOR.randint(0, 5, size=2500)
@@ -114,7 +114,7 @@ def with_value(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("features", "part"),
     [
-        (with_value(np.nan), "number in row 1500 that is not finite, or beyond 1e\\+100"),
+        (with_value(np.nan), "row 1500 of the features has a number that is not finite or beyond 1e\\+100"),
         (with_value(np.inf), "row 1500"),
         (with_value(-1e101), "row 1500"),
         (FEATURES[:10], "10 rows of features and 2500 labels"),

@@ -75,8 +75,8 @@ def read_names(path: str | Path, truth: npt.NDArray[Any], n_images: int) -> list
     for row, image in enumerate(truth.tolist()):
         if names[image] not in ("", lines[row]):
             raise NoiseError(
-                f"{path} line {row + 1} names {lines[row]} for an image named {names[image]} before; expected "
-                "the same name for all captions of an image"
+                f"{path} line {row + 1} names {lines[row]} for an image named {names[image]} before; "
+                "expected the same name for all captions of an image"
             )
         names[image] = lines[row]
     return names

@@ -58,19 +58,9 @@ def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
 def check_indices(
     values: npt.NDArray[Any], limit: int | None, what: str, noun: str = "image indices"
 ) -> IntArray:
-    """Return indices as int64.
+    """Return integers of any type and shape, at least 0 and below ``limit``, as int64 in native byte order.
 
-    Args:
-        values: integers of any type and shape, at least 0 and below ``limit``.
-        limit: number of things indexed; None to check only that the values fit int64.
-        what: name of the array in error messages.
-        noun: name of the values in error messages.
-
-    Returns:
-        int64 of the same shape in native byte order; the array itself if it is that already.
-
-    Raises:
-        NoiseError: the array is empty, has another type, or an entry is out of range.
+    Without a limit the values need only fit int64. ``what`` and ``noun`` name array and values in errors.
     """
     if values.dtype.kind not in "iu":
         raise NoiseError(f"{what} has {values.dtype} values; expected {noun} (int64)")
@@ -183,20 +173,7 @@ def check_class_map(class_map: Sequence[int] | npt.NDArray[Any], n_classes: int)
 
 
 def check_features(features: Features, n: int, n_columns: int) -> list[npt.NDArray[Any]]:
-    """Return the features from which each column of labels is drawn.
-
-    Args:
-        features: (n, F) finite numbers for all columns or, with two columns, a tuple of the images' and the
-            texts'.
-        n: number of rows.
-        n_columns: 1 for shared labels, 2 for labels per modality.
-
-    Returns:
-        ``n_columns`` arrays (n, F), in the type given.
-
-    Raises:
-        NoiseError: a shape or type is wrong, a number is not finite, or shared labels get two arrays.
-    """
+    """Return the features (n, F), in the type given, from which each column of labels is drawn."""
     parts = list(features) if isinstance(features, tuple) else [features] * n_columns
     if len(parts) != n_columns:
         raise NoiseError(

@@ -149,22 +149,10 @@ def apply_file(arguments: argparse.Namespace) -> Answer:
 def data_of(
     n_captions: int | None, captions_per_image: int | None, truth: Path | None, noise: NoiseFile | None = None
 ) -> tuple[IntArray, int]:
-    """Return the true pairing and the number of images, from the options and the noise file itself.
+    """Return the true pairing, (n_captions,) int64, and the number of images.
 
-    Without a record and a number of captions, a noise file that permutes all its rows is read as a
-    permutation of images, any other as caption rows.
-
-    Args:
-        n_captions: number of captions, or None.
-        captions_per_image: consecutive captions per image, or None.
-        truth: file with the image each caption was written for; None for the regular pairing.
-        noise: the noise file of pairs; None if there is none yet.
-
-    Returns:
-        (n_captions,) int64 and the number of images.
-
-    Raises:
-        NoiseError: the options contradict each other or say too little.
+    Both follow from the options (None if not given; ``truth`` is a file) and the noise file itself. Without
+    either, a file without a record that permutes all its rows is read as a permutation of images.
     """
     record = noise.record if noise is not None and isinstance(noise.record, NoiseRecord) else None
     if truth is not None:
@@ -274,7 +262,7 @@ def _description(
     rows = [("source", record.source)]
     if isinstance(record, LabelNoiseRecord):
         redrawn = ", true class redrawn" if record.redraw_true else ""
-        each = " in each modality" if record.n_columns == 2 else ""
+        each = " in each modality" if record.protocol == "per_modality" else ""
         rows.append(("asked", f"ratio {record.ratio_asked:g}, {record.noise}, seed {record.seed}{redrawn}"))
         rows.append(("chosen", f"{record.n_chosen} rows{each}"))
     elif record.ratio_asked is None or record.n_chosen is None:

@@ -77,15 +77,16 @@ def read_noise_file(path: str | Path) -> NoiseFile:
                 f"{path} holds {', '.join(stored.files) or 'nothing'}; expected a noise file with index (or "
                 "labels) and record"
             )
+        shape: tuple[int, ...]
         record = _record(path, stored["record"], LabelNoiseRecord if key == "labels" else NoiseRecord)
         if isinstance(record, LabelNoiseRecord):
-            values = check_given(stored["labels"], record.n_classes, str(path))
+            values, shape = check_given(stored[key], record.n_classes, str(path)), record.shape
         else:
-            values = check_vector(stored["index"], None, str(path))
-        if values.shape != record.shape:
+            values, shape = check_vector(stored[key], None, str(path)), (record.n_captions,)
+        if values.shape != shape:
             raise NoiseError(
-                f"{path} holds {key} of shape {values.shape} and its record expects {record.shape}; it was "
-                "altered, make it again"
+                f"{path} holds {key} of shape {values.shape} and its record expects {shape}; it was altered, "
+                "make it again"
             )
         return NoiseFile(path, values, record)
 
@@ -126,7 +127,8 @@ def load_noise(
         raise NoiseError(f"{path} holds class labels; give a noise file of mismatched pairs")
     check_size(noise.path, noise.record, truth.size, n_images)
     index = to_caption_rows(noise.values, truth, n_images, str(path))
-    return index, _accept(noise.path, index, noise.record, (index != truth)[:, None], data_fingerprint)
+    wrong = int((index != truth).sum())
+    return index, _accept(noise, noise.record, (noise.record.n_mismatched,), (wrong,), data_fingerprint)
 
 
 def load_label_noise(
@@ -138,14 +140,13 @@ def load_label_noise(
         path: a noise file of labels.
         truth: (n,) integers, the true labels.
         n_classes: number of classes.
-        data_fingerprint: name of this data set; a file made for another is refused. It is entered in a record
-            that names none.
+        data_fingerprint: as for ``load_noise``.
 
     Returns:
         The given labels, (n, 1) or (n, 2) int64, and their record.
 
     Raises:
-        NoiseError: the file is missing, damaged, of another kind, altered, or made for other data.
+        NoiseError: as for ``load_noise``.
 
     Example:
         >>> import tempfile
@@ -168,17 +169,12 @@ def load_label_noise(
             "for this data"
         )
     check_rows(noise.values, truth, str(path))
-    return noise.values, _accept(
-        noise.path, noise.values, record, noise.values != truth[:, None], data_fingerprint
-    )
+    wrong = tuple((noise.values != truth[:, None]).sum(axis=0).tolist())
+    return noise.values, _accept(noise, record, record.n_wrong, wrong, data_fingerprint)
 
 
 def check_size(path: Path, record: NoiseRecord, n_captions: int, n_images: int) -> None:
-    """Refuse data of another size than the record names.
-
-    Raises:
-        NoiseError: the numbers of captions or images differ.
-    """
+    """Refuse data of another size than the record names."""
     if (record.n_captions, record.n_images) != (n_captions, n_images):
         raise NoiseError(
             f"{path} is for {record.n_captions} captions of {record.n_images} images and the data has "
@@ -214,22 +210,17 @@ def save_label_noise(path: str | Path, given: npt.NDArray[Any], record: LabelNoi
         NoiseError: the record belongs to other labels, the suffix is unknown, or the file cannot be written.
     """
     path = check_suffix(path, (".npz",), "a label noise file")
-    _save(path, check_given(given, record.n_classes), record)
+    given = check_given(given, record.n_classes)
+    if given.shape != record.shape:
+        raise NoiseError(
+            f"the labels have shape {given.shape} and their record expects {record.shape}; save labels with "
+            "their own record"
+        )
+    _save(path, given, record)
 
 
 def read_array(path: str | Path, what: str) -> npt.NDArray[Any]:
-    """Read a ``.npy``, recognised by content, not by name.
-
-    Args:
-        path: the file.
-        what: its role in error messages, such as ``label file``.
-
-    Returns:
-        The array, as stored.
-
-    Raises:
-        NoiseError: the file is missing, damaged, or an archive.
-    """
+    """Return the array of a ``.npy``; ``what`` names its role in errors, such as ``label file``."""
     with _loaded(Path(path), what) as stored:
         if not isinstance(stored, np.ndarray):
             raise NoiseError(f"the {what} {path} is an archive; expected a single array saved as .npy")
@@ -276,22 +267,28 @@ def _record(
 
 
 def _accept(
-    path: Path, values: IntArray, record: AnyRecord, is_wrong: npt.NDArray[np.bool_], fingerprint: str | None
+    noise: NoiseFile,
+    record: AnyRecord,
+    counted: tuple[int, ...],
+    found: tuple[int, ...],
+    fingerprint: str | None,
 ) -> AnyRecord:
-    """Return the record with the data's fingerprint, refusing altered files and those made for other data."""
+    """Return the record with the data's fingerprint, refusing altered files and those made for other data.
+
+    ``counted`` are the wrong entries by column that the record counts, ``found`` those with this data.
+    """
     if fingerprint is not None and record.data_fingerprint not in (None, fingerprint):
         raise NoiseError(
-            f"{path} was made for data with fingerprint {record.data_fingerprint} and this data has "
+            f"{noise.path} was made for data with fingerprint {record.data_fingerprint} and this data has "
             f"{fingerprint}; choose the file made for this data"
         )
-    if index_sha256(values) != record.sha256:
-        raise NoiseError(f"{path} does not have the hash in its record; it was altered, make it again")
-    wrong = tuple(is_wrong.sum(axis=0).tolist())
-    if wrong != record.wrong:
-        named, found = (" and ".join(map(str, counts)) for counts in (record.wrong, wrong))
+    if index_sha256(noise.values) != record.sha256:
+        raise NoiseError(f"{noise.path} does not have the hash in its record; it was altered, make it again")
+    if counted != found:
+        first, second = (" and ".join(map(str, counts)) for counts in (counted, found))
         raise NoiseError(
-            f"the record of {path} counts {named} wrong entries and with this data there are {found}; choose "
-            "the file made for this data"
+            f"the record of {noise.path} counts {first} wrong entries and with this data there are {second}; "
+            "choose the file made for this data"
         )
     if record.data_fingerprint is None:
         return dataclasses.replace(record, data_fingerprint=fingerprint)
@@ -299,10 +296,8 @@ def _accept(
 
 
 def _save(path: Path, values: IntArray, record: NoiseRecord | LabelNoiseRecord) -> None:
-    if values.shape != record.shape or index_sha256(values) != record.sha256:
-        raise NoiseError(
-            f"the hash in the record is not that of the {record.key}; save both as they were made"
-        )
+    if index_sha256(values) != record.sha256:
+        raise NoiseError(f"the hash in the record is not that of the {record.key}; save both as made")
     little = values.astype("<i8")
     with atomic_file(path) as file:
         if path.suffix == ".npy":
@@ -331,17 +326,12 @@ def _without_record(
         )
     found = describe(noise.values, truth, n_images)
     return index, NoiseRecord(
-        kind="mismatch",
         protocol=found.protocol,
-        ratio_asked=None,
         ratio_realised=found.ratio_realised,
-        seed=None,
-        derange=None,
         data_fingerprint=data_fingerprint,
         index_sha256=found.index_sha256,
         n_captions=found.n_captions,
         n_images=found.n_images,
-        n_chosen=None,
         n_mismatched=found.n_mismatched,
         source=noise.path.name,
     )

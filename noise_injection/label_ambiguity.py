@@ -71,18 +71,10 @@ def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> 
 
 
 def choose_ambiguous(ambiguity: FloatArray, count: int, generator: np.random.RandomState) -> IntArray:
-    """Draw rows without replacement, ambiguous ones more often.
+    """Draw ``count`` of n rows without replacement, ambiguous ones more often; returned in the order drawn.
 
     All draws at once: the rows with the smallest ``e / exp(SHARPNESS * z)``, where ``e`` is exponential
-    (Efraimidis and Spirakis 2006).
-
-    Args:
-        ambiguity: (n,) float64 in [0, 1].
-        count: how many rows, at most n.
-        generator: n numbers are drawn from it.
-
-    Returns:
-        (count,) int64, rows in the order drawn.
+    (Efraimidis and Spirakis 2006). Takes n numbers from the generator.
     """
     spread = ambiguity.std()
     z = (ambiguity - ambiguity.mean()) / spread if spread > 0 else np.zeros_like(ambiguity)

@@ -120,7 +120,6 @@ def make_label_noise(
             given[rows, column] = _redraw(truth[rows], n_classes, redraw_true, generator)
     wrong = [int(count) for count in (given != truth[:, None]).sum(axis=0)]
     return given, LabelNoiseRecord(
-        kind="labels",
         noise=kind,
         protocol="per_modality" if per_modality else "shared",
         ratio_asked=ratio,
@@ -136,7 +135,6 @@ def make_label_noise(
         n_classes=n_classes,
         n_chosen=n_chosen,
         n_wrong=tuple(wrong),
-        source="made",
     )
 
 

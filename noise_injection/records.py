@@ -39,14 +39,7 @@ def index_sha256(index: IntArray) -> str:
 
 
 def features_sha256(parts: Sequence[npt.NDArray[Any]]) -> str:
-    """Return the SHA-256 of shapes and little-endian float64 bytes, equal for equal numbers of any type.
-
-    Args:
-        parts: arrays (n, F), one per column of labels.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of shapes and little-endian float64 bytes, equal for equal numbers of any type."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{part.shape[0]} {part.shape[1]} ".encode())
@@ -76,10 +69,12 @@ class Record(Report):
         format: version of the record's layout.
     """
 
+    key: ClassVar[str]  # name of the noise array in a file
+
     kind: str
     ratio_realised: float
     data_fingerprint: str | None
-    source: str
+    source: str = "made"
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -90,9 +85,14 @@ class Record(Report):
                     "the noise again"
                 )
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the noise array."""
+        return str(getattr(self, f"{self.key}_sha256"))
+
     def _checks(self) -> Iterator[tuple[str, bool]]:
         """Yield a field's name and whether its value is possible; a check may rely on those before it."""
-        yield "ratio_realised", is_share(self.ratio_realised)
+        yield "ratio_realised", _is_share(self.ratio_realised)
         yield "data_fingerprint", self.data_fingerprint is None or isinstance(self.data_fingerprint, str)
         yield "source", isinstance(self.source, str)
         yield "format", self.format == FORMAT
@@ -100,9 +100,6 @@ class Record(Report):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the record whose ``to_dict`` gave ``values``.
-
-        Args:
-            values: every field by name.
 
         Raises:
             NoiseError: a value is missing, unknown, or of the wrong type or range.
@@ -143,44 +140,33 @@ class NoiseRecord(Record):
         NoiseError: a value has the wrong type or range.
     """
 
-    key: ClassVar[str] = "index"  # the array's name in a noise file
+    key: ClassVar[str] = "index"
 
+    kind: str = "mismatch"
     protocol: str
-    ratio_asked: float | None
-    seed: int | None
-    derange: bool | None
+    ratio_asked: float | None = None
+    seed: int | None = None
+    derange: bool | None = None
     index_sha256: str
     n_captions: int
     n_images: int
-    n_chosen: int | None
+    n_chosen: int | None = None
     n_mismatched: int
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the index."""
-        return self.index_sha256
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the index."""
-        return (self.n_captions,)
-
-    @property
-    def wrong(self) -> tuple[int, ...]:
-        """Number of wrong entries of the index."""
-        return (self.n_mismatched,)
 
     def _checks(self) -> Iterator[tuple[str, bool]]:
         yield "kind", self.kind == "mismatch"
         yield "protocol", self.protocol in RECORDED_PROTOCOLS
-        yield "ratio_asked", self.ratio_asked is None or (is_share(self.ratio_asked) and self.ratio_asked < 1)
-        yield "seed", self.seed is None or (is_count(self.seed) and self.seed < 2**32)
+        yield (
+            "ratio_asked",
+            self.ratio_asked is None or (_is_share(self.ratio_asked) and self.ratio_asked < 1),
+        )
+        yield "seed", self.seed is None or _is_count(self.seed, 0, 2**32)
         yield "derange", self.derange is None or isinstance(self.derange, bool)
-        yield "index_sha256", is_sha256(self.index_sha256)
-        yield "n_captions", is_count(self.n_captions) and self.n_captions > 0
-        yield "n_images", is_count(self.n_images) and self.n_images > 0
-        yield "n_chosen", self.n_chosen is None or is_count(self.n_chosen)
-        yield "n_mismatched", is_count(self.n_mismatched)
+        yield "index_sha256", _is_sha256(self.index_sha256)
+        yield "n_captions", _is_count(self.n_captions, 1)
+        yield "n_images", _is_count(self.n_images, 1)
+        yield "n_chosen", self.n_chosen is None or _is_count(self.n_chosen)
+        yield "n_mismatched", _is_count(self.n_mismatched)
         yield from super()._checks()
 
 
@@ -207,8 +193,9 @@ class LabelNoiseRecord(Record):
         NoiseError: a value has the wrong type or range, or contradicts another.
     """
 
-    key: ClassVar[str] = "labels"  # the array's name in a noise file
+    key: ClassVar[str] = "labels"
 
+    kind: str = "labels"
     noise: str
     protocol: str
     ratio_asked: float
@@ -224,35 +211,20 @@ class LabelNoiseRecord(Record):
     n_wrong: tuple[int, ...]
 
     @property
-    def sha256(self) -> str:
-        """Hash of the labels."""
-        return self.labels_sha256
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the labels."""
-        return (self.n, self.n_columns)
-
-    @property
-    def wrong(self) -> tuple[int, ...]:
-        """Number of wrong labels in each column."""
-        return self.n_wrong
-
-    @property
-    def n_columns(self) -> int:
-        """Labels per row: 1 for ``shared``, 2 for ``per_modality``."""
-        return 2 if self.protocol == "per_modality" else 1
+    def shape(self) -> tuple[int, int]:
+        """Shape of the labels: (n, 1) for ``shared``, (n, 2) for ``per_modality``."""
+        return self.n, 2 if self.protocol == "per_modality" else 1
 
     def _checks(self) -> Iterator[tuple[str, bool]]:
         yield "kind", self.kind == "labels"
         yield "noise", self.noise in LABEL_KINDS
         yield "protocol", self.protocol in LABEL_PROTOCOLS
-        yield "seed", is_count(self.seed) and self.seed < 2**32
-        yield "labels_sha256", is_sha256(self.labels_sha256)
-        yield "n", is_count(self.n) and self.n > 0
-        yield "n_classes", is_count(self.n_classes) and self.n_classes > 1
-        yield "ratio_asked", is_share(self.ratio_asked) and self.ratio_asked < 1
-        yield "n_chosen", is_count(self.n_chosen) and self.n_chosen == int(self.ratio_asked * self.n)
+        yield "seed", _is_count(self.seed, 0, 2**32)
+        yield "labels_sha256", _is_sha256(self.labels_sha256)
+        yield "n", _is_count(self.n, 1)
+        yield "n_classes", _is_count(self.n_classes, 2)
+        yield "ratio_asked", _is_ratio(self.ratio_asked)
+        yield "n_chosen", _is_count(self.n_chosen) and self.n_chosen == int(self.ratio_asked * self.n)
         symmetric = self.noise == "symmetric"
         yield "redraw_true", isinstance(self.redraw_true, bool) and (symmetric or not self.redraw_true)
         exact = self.noise == "instance" or (symmetric and not self.redraw_true)
@@ -261,8 +233,8 @@ class LabelNoiseRecord(Record):
             "n_wrong",
             (
                 isinstance(self.n_wrong, tuple)
-                and len(self.n_wrong) == self.n_columns
-                and all(is_count(wrong) and least <= wrong <= self.n_chosen for wrong in self.n_wrong)
+                and len(self.n_wrong) == self.shape[1]
+                and all(_is_count(wrong, least, self.n_chosen + 1) for wrong in self.n_wrong)
             ),
         )
         yield "ratio_by_modality", _close(self.ratio_by_modality, tuple(n / self.n for n in self.n_wrong))
@@ -272,34 +244,35 @@ class LabelNoiseRecord(Record):
         by_features = self.noise == "instance"
         yield (
             "features_sha256",
-            is_sha256(self.features_sha256) if by_features else self.features_sha256 is None,
+            _is_sha256(self.features_sha256) if by_features else self.features_sha256 is None,
         )
         yield from super()._checks()
 
 
-def is_count(value: object) -> bool:
-    """Return whether a value is a whole number of at least 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_count(value: object, low: int = 0, limit: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < limit
 
 
-def is_sha256(value: object) -> bool:
-    """Return whether a value is a string of 64 hexadecimal digits."""
+def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def is_share(value: object) -> bool:
-    """Return whether a value is a number in [0, 1]."""
+def _is_share(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_ratio(value: object) -> bool:
+    return _is_share(value) and value != 1
 
 
 def _is_class_map(value: object, n_classes: int) -> bool:
     good = isinstance(value, tuple) and len(value) == n_classes
-    return good and all(is_count(target) and target < n_classes for target in value)  # type: ignore[attr-defined]
+    return good and all(_is_count(target, 0, n_classes) for target in value)  # type: ignore[attr-defined]
 
 
 def _close(found: object, expected: tuple[float, ...]) -> bool:
     good = isinstance(found, tuple) and len(found) == len(expected)
     return good and all(
-        is_share(a) and math.isclose(a, b, abs_tol=1e-12)
+        _is_share(a) and math.isclose(a, b, abs_tol=1e-12)
         for a, b in zip(found, expected, strict=True)  # type: ignore[call-overload]
     )

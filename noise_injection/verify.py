@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,7 @@ from noise_injection.describe import aligned, to_caption_rows
 from noise_injection.errors import NoiseError
 from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
-from noise_injection.records import (
-    LabelNoiseRecord,
-    NoiseRecord,
-    features_sha256,
-    index_sha256,
-)
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, features_sha256, index_sha256
 
 
 @dataclass(frozen=True)
@@ -45,32 +41,24 @@ class Verification:
     n_different: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all values by name, ready for JSON, with the count as ``rows_different`` or the like."""
-        values = {"matches": self.matches, **self.settings, **self._hashes()}
-        return {**values, f"{self.unit}_different": self.n_different}
+        """Return all values by name, ready for JSON; the count is called ``rows_different`` or the like."""
+        values = dataclasses.asdict(self)
+        different = {f"{values.pop('unit')}_different": values.pop("n_different")}
+        return {"matches": values.pop("matches"), **values.pop("settings"), **values, **different}
 
     def to_text(self) -> str:
         """Return a few readable lines, without a final newline."""
-        rule = ", ".join(
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.settings.items()
-        )
-        lines = [("made again with", rule)]
-        lines += [(name.removesuffix("_sha256"), value) for name, value in self._hashes().items() if value]
+        rows = [("made again with", ", ".join(f"{name} {value}" for name, value in self.settings.items()))]
+        rows += [("found", self.found_sha256), ("expected", self.expected_sha256)]
+        if self.recorded_sha256 is not None:
+            rows.append(("recorded", self.recorded_sha256))
         if self.matches:
             outcome = "the same, byte for byte"
         elif self.n_different:
             outcome = f"DIFFERENT in {self.n_different} {self.unit}"
         else:
             outcome = f"DIFFERENT from the recorded hash, although the {self.unit} are as expected"
-        return f"{aligned(lines)}\n{outcome}"
-
-    def _hashes(self) -> dict[str, str | None]:
-        return {
-            "found_sha256": self.found_sha256,
-            "expected_sha256": self.expected_sha256,
-            "recorded_sha256": self.recorded_sha256,
-        }
+        return f"{aligned(rows)}\n{outcome}"
 
 
 def verify(
@@ -109,9 +97,9 @@ def verify(
     """
     truth = check_truth(truth, n_images)
     found = to_caption_rows(values, truth, n_images)
-    expected, record = make_mismatch(truth, n_images, ratio, protocol, seed, derange)
+    expected, _ = make_mismatch(truth, n_images, ratio, protocol, seed, derange)
     settings = {"protocol": protocol, "ratio": float(ratio), "seed": int(seed), "derange": bool(derange)}
-    return _compare(found, expected, record.sha256, recorded_sha256, settings, "rows")
+    return _compare(found, expected, recorded_sha256, settings, "rows")
 
 
 def verify_record(
@@ -168,10 +156,10 @@ def verify_labels(
         )
     check_rows(found, np.asarray(truth))
     if record.noise == "instance" and features is not None:
-        parts = check_features(features, record.n, record.n_columns)
+        parts = check_features(features, record.n, record.shape[1])
         if features_sha256(parts) != record.features_sha256:
             raise NoiseError("the noise was made with other features than these; give those it was made with")
-    expected, made = make_label_noise(
+    expected, _ = make_label_noise(
         truth,
         record.n_classes,
         record.ratio_asked,
@@ -188,18 +176,13 @@ def verify_labels(
         "ratio": record.ratio_asked,
         "seed": record.seed,
     }
-    return _compare(found, expected, made.sha256, record.sha256, settings, "labels")
+    return _compare(found, expected, record.sha256, settings, "labels")
 
 
 def _compare(
-    found: IntArray,
-    expected: IntArray,
-    expected_sha256: str,
-    recorded_sha256: str | None,
-    settings: dict[str, Any],
-    unit: str,
+    found: IntArray, expected: IntArray, recorded_sha256: str | None, settings: dict[str, Any], unit: str
 ) -> Verification:
-    found_sha256 = index_sha256(found)
+    found_sha256, expected_sha256 = index_sha256(found), index_sha256(expected)
     return Verification(
         matches=found_sha256 == expected_sha256 and recorded_sha256 in (None, found_sha256),
         settings=settings,

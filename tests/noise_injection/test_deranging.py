@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noise_injection import NoiseError
-from noise_injection.deranging import shuffle_deranged
+from noise_injection.mismatch import shuffle_deranged
 
 
 def possible(own: tuple[int, ...]) -> bool:

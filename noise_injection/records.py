@@ -156,10 +156,7 @@ class NoiseRecord(Record):
     def _checks(self) -> Iterator[tuple[str, bool]]:
         yield "kind", self.kind == "mismatch"
         yield "protocol", self.protocol in RECORDED_PROTOCOLS
-        yield (
-            "ratio_asked",
-            self.ratio_asked is None or (_is_share(self.ratio_asked) and self.ratio_asked < 1),
-        )
+        yield "ratio_asked", self.ratio_asked is None or _is_ratio(self.ratio_asked)
         yield "seed", self.seed is None or _is_count(self.seed, 0, 2**32)
         yield "derange", self.derange is None or isinstance(self.derange, bool)
         yield "index_sha256", _is_sha256(self.index_sha256)

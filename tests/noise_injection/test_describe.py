@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noise_injection import NoiseError, describe, index_sha256, make_mismatch, regular_truth, to_caption_rows
+from noise_injection import (
+    NoiseError,
+    describe,
+    describe_labels,
+    index_sha256,
+    make_label_noise,
+    make_mismatch,
+    regular_truth,
+    to_caption_rows,
+)
 
 TRUTH = regular_truth(8, 2)
 
@@ -125,3 +134,48 @@ def test_to_caption_rows_expands_a_permutation() -> None:
     rows = to_caption_rows(np.array([3, 1, 0, 2], np.int32), TRUTH, 4)
     assert rows.dtype == np.int64
     assert rows.tolist() == [3, 3, 1, 1, 0, 0, 2, 2]
+
+
+def test_description_against_a_slow_loop() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 3, 3, 3, 3, 3])
+    given = np.array([[0, 0], [1, 2], [0, 1], [1, 1], [1, 1], [3, 0], [0, 0], [3, 3], [3, 3], [1, 0]])
+    found = describe_labels(given, truth, 4)
+    for column in range(2):
+        for own in range(4):
+            for now in range(4):
+                rows = [i for i in range(10) if truth[i] == own and given[i, column] == now]
+                assert found.transitions[column][own][now] == len(rows)
+    assert found.n_wrong == (3, 5)
+    assert found.ratio_by_modality == (0.3, 0.5)
+    assert found.ratio_realised == 0.4
+    assert found.wrong_by_class[0] == pytest.approx((1 / 3, 0, None, 2 / 5))
+    assert found.wrong_by_class[1] == pytest.approx((2 / 3, 0, None, 3 / 5))
+    assert found.agreement == 0.6
+    assert found.both_wrong == 0.3
+    text = found.to_text()
+    for part in (
+        "10 of 4 classes",
+        "8 labels (40.0000%)",
+        "3 labels (30.0000%)",
+        "60.00%",
+        "0.00% to 66.67%",
+    ):
+        assert part in text
+    assert [int(cell) for cell in text.splitlines()[-1].split()] == [3, 3, 0, 0, 2]
+    json.dumps(found.to_dict())
+    assert found.to_dict()["transitions"][1][0] == [1, 1, 1, 0]
+
+
+def test_description_of_shared_labels() -> None:
+    given, record = make_label_noise(np.arange(40) % 4, 4, 0.5, "asymmetric", 2)
+    found = describe_labels(given, np.arange(40) % 4, 4)
+    assert (found.protocol, found.agreement, found.both_wrong) == ("shared", None, None)
+    assert (found.n_wrong, found.labels_sha256) == (record.n_wrong, record.labels_sha256)
+    assert "agreement" not in found.to_text()
+    many = describe_labels(given, (np.arange(40) % 4), 13).to_text()
+    assert "13 classes, too many to show" in many
+    assert describe_labels(given, (np.arange(40) % 4), 12).to_text().count("\n") > many.count("\n")
+    with pytest.raises(NoiseError, match="40 rows and the data has 39 labels"):
+        describe_labels(given, (np.arange(40) % 4)[:39], 4)
+    with pytest.raises(NoiseError, match="number of classes is 1"):
+        describe_labels(given, (np.arange(40) % 4), 1)

@@ -11,18 +11,28 @@ import numpy as np
 import pytest
 
 from noise_injection import (
+    LabelNoiseRecord,
     NoiseError,
+    NoiseRecord,
     describe,
+    load_label_noise,
     load_noise,
+    make_label_noise,
     make_mismatch,
     read_noise_file,
     regular_truth,
+    save_label_noise,
     save_noise,
 )
 from noise_injection.atomic import atomic_file
+from noise_injection.files import read_array
 
 TRUTH = regular_truth(40, 5)
 INDEX, RECORD = make_mismatch(TRUTH, 8, 0.5, "caption", 2, data_fingerprint="abc")
+LABELS = np.arange(40) % 4
+GIVEN, LABEL_RECORD = make_label_noise(
+    LABELS, 4, 0.5, "symmetric", 2, per_modality=True, data_fingerprint="abc"
+)
 
 
 def write_archive(path: Path, index: Any = INDEX, **changes: Any) -> Path:
@@ -57,6 +67,12 @@ def test_npy_is_the_published_layout(tmp_path: Path) -> None:
     assert (record.protocol, record.source, record.data_fingerprint) == ("caption", "n.npy", "xyz")
     assert (record.ratio_asked, record.seed, record.derange, record.n_chosen) == (None, None, None, None)
     assert (record.ratio_realised, record.index_sha256) == (RECORD.ratio_realised, RECORD.index_sha256)
+
+
+def test_numbers_beyond_int64_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.array([1, 2**63], np.uint64))
+    with pytest.raises(NoiseError, match="9223372036854775808, too large for int64"):
+        read_noise_file(tmp_path / "n.npy")
 
 
 @pytest.mark.parametrize("dtype", ["<i8", ">i8", "<i4", "u2"])
@@ -167,6 +183,11 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
+
+
+def test_index_of_another_length_than_its_record(tmp_path: Path) -> None:
+    with pytest.raises(NoiseError, match=r"index of shape \(8,\) and its record expects \(40,\)"):
+        read_noise_file(write_archive(tmp_path / "n.npz", np.arange(8)))
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
@@ -310,3 +331,177 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
     (tmp_path / "ordinary").write_text("")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("n.npz", "ordinary")}
     assert len(modes) == 1
+
+
+def write_labels(path: Path, labels: Any = GIVEN, **changes: Any) -> Path:
+    np.savez(path, labels=labels, record=np.array(json.dumps({**LABEL_RECORD.to_dict(), **changes})))
+    return path
+
+
+@pytest.mark.parametrize("per_modality", [False, True])
+def test_label_round_trip(tmp_path: Path, per_modality: bool) -> None:
+    given, record = make_label_noise(LABELS, 4, 0.5, "asymmetric", 2, per_modality=per_modality)
+    save_label_noise(tmp_path / "new" / "l.npz", given, record)
+    loaded, found = load_label_noise(tmp_path / "new" / "l.npz", LABELS, 4)
+    assert loaded.tobytes() == given.tobytes()
+    assert loaded.shape == given.shape
+    assert found == record
+    _, named = load_label_noise(tmp_path / "new" / "l.npz", LABELS, 4, "xyz")
+    assert named == dataclasses.replace(record, data_fingerprint="xyz")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["l.npz"]
+
+
+def test_label_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for name in "ab":
+        save_label_noise(tmp_path / f"{name}.npz", GIVEN, LABEL_RECORD)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        assert archive["labels"].dtype == np.dtype("<i8")
+        assert json.loads(str(archive["record"])) == LABEL_RECORD.to_dict()
+
+
+@pytest.mark.parametrize("dtype", [">i8", "u1"])
+def test_labels_of_any_integer_type_are_read(tmp_path: Path, dtype: str) -> None:
+    given, record = load_label_noise(write_labels(tmp_path / "l.npz", GIVEN.astype(dtype)), LABELS, 4, "abc")
+    assert given.dtype == np.int64
+    assert given.dtype.isnative
+    assert record == LABEL_RECORD
+
+
+def test_saving_labels_of_another_record_is_refused(tmp_path: Path) -> None:
+    for labels in (np.flip(GIVEN, axis=1), GIVEN[:20], GIVEN[:, :1], GIVEN.reshape(80, 1)):
+        with pytest.raises(NoiseError, match=r"not that of the labels|record expects \(40, 2\)"):
+            save_label_noise(tmp_path / "l.npz", labels, LABEL_RECORD)
+    with pytest.raises(NoiseError, match=r"ends in \.npy; name a label noise file with suffix \.npz"):
+        save_label_noise(tmp_path / "l.npy", GIVEN, LABEL_RECORD)
+    with pytest.raises(NoiseError, match="ends in nothing"):
+        save_label_noise(tmp_path / "l", GIVEN, LABEL_RECORD)
+    with pytest.raises(NoiseError, match=r"given label array has shape \(40,\)"):
+        save_label_noise(tmp_path / "l.npz", GIVEN[:, 0], LABEL_RECORD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_of_labels_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "l.npz").write_text("precious")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(NoiseError, match="No space left"):
+        save_label_noise(tmp_path / "l.npz", GIVEN, LABEL_RECORD)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def other(values: np.ndarray, row: int, value: int) -> np.ndarray:
+    changed = values.copy()
+    changed[row, 0] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "part"),
+    [
+        (other(GIVEN, 5, 4), {}, "l.npz has entries from 0 to 4; expected classes from 0 to 3"),
+        (other(GIVEN, 5, -1), {}, "has entries from -1 to 3"),
+        (other(GIVEN, 5, (GIVEN[5, 0] + 1) % 4), {}, "it was altered"),
+        (GIVEN[:30], {}, r"holds labels of shape \(30, 2\) and its record expects \(40, 2\)"),
+        (GIVEN[:, :1], {}, r"shape \(40, 1\)"),
+        (GIVEN[:, 0], {}, r"has shape \(40,\); expected \(n, 1\)"),
+        (GIVEN.astype(float), {}, "has float64 values"),
+        (GIVEN[:0], {}, "is empty"),
+        (GIVEN, {"seed": -3}, "cannot be used: the noise record has seed = -3"),
+        (GIVEN, {"format": 2}, "has format 2"),
+    ],
+)
+def test_labels_that_do_not_fit_their_record(
+    tmp_path: Path, labels: Any, changes: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(NoiseError, match=part) as caught:
+        load_label_noise(write_labels(tmp_path / "l.npz", labels, **changes), LABELS, 4)
+    assert "l.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_other_data_are_refused(tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "l.npz")
+    with pytest.raises(NoiseError, match="fingerprint abc and this data has xyz"):
+        load_label_noise(path, LABELS, 4, "xyz")
+    with pytest.raises(NoiseError, match="has 40 rows and the data has 39 labels"):
+        load_label_noise(path, LABELS[:39], 4)
+    with pytest.raises(NoiseError, match="is for 4 classes and the data has 5"):
+        load_label_noise(path, LABELS, 5)
+    with pytest.raises(NoiseError, match="the label vector has entries from 1 to 4"):
+        load_label_noise(path, LABELS + 1, 4)
+    with pytest.raises(NoiseError, match="counts 20 and 20 wrong entries and with this data there are"):
+        load_label_noise(path, (LABELS + 1) % 4, 4)
+
+
+def test_files_of_pairs_and_of_labels_are_not_mistaken(tmp_path: Path) -> None:
+    truth = regular_truth(40, 5)
+    index, record = make_mismatch(truth, 8, 0.5, "caption", 0)
+    save_noise(tmp_path / "pairs.npz", index, record)
+    save_noise(tmp_path / "pairs.npy", index, record)
+    save_label_noise(tmp_path / "labels.npz", GIVEN, LABEL_RECORD)
+    with pytest.raises(NoiseError, match="holds no class labels"):
+        load_label_noise(tmp_path / "pairs.npz", LABELS, 4)
+    with pytest.raises(NoiseError, match="holds no class labels"):
+        load_label_noise(tmp_path / "pairs.npy", LABELS, 4)
+    with pytest.raises(NoiseError, match="labels") as caught:
+        load_noise(tmp_path / "labels.npz", truth, 8)
+    assert "\n" not in str(caught.value)
+    kinds = {path.name: type(read_noise_file(path).record) for path in tmp_path.iterdir()}
+    assert kinds == {"labels.npz": LabelNoiseRecord, "pairs.npz": NoiseRecord, "pairs.npy": type(None)}
+
+
+def test_label_files_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "l.npz"
+    with pytest.raises(NoiseError, match="there is no noise file"):
+        read_noise_file(path)
+    path.write_text("hello")
+    with pytest.raises(NoiseError, match="is not a NumPy file"):
+        read_noise_file(path)
+    with pytest.raises(NoiseError, match="cannot read"):
+        read_noise_file(tmp_path)
+    write_labels(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(NoiseError, match="damaged or incomplete"):
+        read_noise_file(path)
+    np.savez(path, labels=GIVEN)
+    with pytest.raises(NoiseError, match="holds labels; expected"):
+        read_noise_file(path)
+    np.savez(path)
+    with pytest.raises(NoiseError, match="holds nothing; expected"):
+        read_noise_file(path)
+    np.savez(path, labels=np.array([object()]), record=np.array(json.dumps(LABEL_RECORD.to_dict())))
+    with pytest.raises(NoiseError, match="pickled"):
+        read_noise_file(path)
+    for record in (np.array(3), np.array("{"), np.array("[]"), np.array(["{}"])):
+        np.savez(path, labels=GIVEN, record=record)
+        with pytest.raises(NoiseError, match="unreadable record"):
+            read_noise_file(path)
+
+
+def test_read_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", LABELS)
+    np.testing.assert_array_equal(read_array(tmp_path / "a.npy", "label file"), LABELS)
+    with pytest.raises(NoiseError, match=r"the label file .* is an archive"):
+        read_array(write_labels(tmp_path / "l.npz"), "label file")
+    with pytest.raises(NoiseError, match="there is no label file"):
+        read_array(tmp_path / "none.npy", "label file")
+
+
+def test_any_damage_to_labels_is_noticed_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "l.npz"
+    save_label_noise(path, GIVEN, LABEL_RECORD)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(0, len(whole), 11)]
+    damaged += [whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :] for i in range(0, len(whole), 3)]
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            given, record = load_label_noise(path, LABELS, 4, "abc")
+        except NoiseError:
+            continue
+        assert given.tobytes() == GIVEN.tobytes()
+        assert record == LABEL_RECORD

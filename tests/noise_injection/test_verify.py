@@ -1,13 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
-from noise_injection import NoiseError, make_mismatch, regular_truth, verify, verify_record
+from noise_injection import (
+    NoiseError,
+    make_label_noise,
+    make_mismatch,
+    regular_truth,
+    verify,
+    verify_labels,
+    verify_record,
+)
 
 TRUTH = regular_truth(100, 5)
+LABELS = np.arange(40) % 4
+GIVEN, LABEL_RECORD = make_label_noise(
+    LABELS, 4, 0.5, "symmetric", 2, per_modality=True, data_fingerprint="abc"
+)
 
 
 @pytest.mark.parametrize("protocol", ["caption", "image"])
@@ -74,3 +87,52 @@ def test_record_that_does_not_say_enough() -> None:
 def test_index_that_does_not_fit() -> None:
     with pytest.raises(NoiseError, match="entries"):
         verify(np.arange(7), TRUTH, 20, "caption", 0.4, 0)
+
+
+FEATURES = np.random.RandomState(0).normal(size=(40, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("symmetric", {"redraw_true": True}),
+        ("asymmetric", {"class_map": [1, 0, 2, 2], "per_modality": True}),
+        ("instance", {"features": FEATURES}),
+        ("instance", {"features": (FEATURES, FEATURES[:, :2]), "per_modality": True}),
+    ],
+)
+def test_label_noise_is_made_again(kind: str, options: dict[str, Any]) -> None:
+    given, record = make_label_noise(LABELS, 4, 0.5, kind, 9, **options, data_fingerprint="abc")
+    features = options.get("features")
+    found = verify_labels(given, LABELS, record, features)
+    assert found.matches
+    assert found.n_different == 0
+    assert found.found_sha256 == found.expected_sha256 == found.recorded_sha256 == record.labels_sha256
+    assert "the same, byte for byte" in found.to_text()
+    altered = given.copy()
+    altered[0, 0] = (given[0, 0] + 1) % 4
+    changed = verify_labels(altered, LABELS, record, features)
+    assert not changed.matches
+    assert changed.n_different == 1
+    assert "DIFFERENT in 1 labels" in changed.to_text()
+    reseeded = verify_labels(given, LABELS, dataclasses.replace(record, seed=8), features)
+    assert not reseeded.matches
+    assert reseeded.n_different > 0
+    misnamed = verify_labels(given, LABELS, dataclasses.replace(record, labels_sha256="0" * 64), features)
+    assert not misnamed.matches
+    assert "recorded hash" in misnamed.to_text()
+    assert misnamed.to_dict()["recorded_sha256"] == "0" * 64
+
+
+def test_labels_that_do_not_fit() -> None:
+    with pytest.raises(NoiseError, match=r"shape \(30, 2\) and their record expects \(40, 2\)"):
+        verify_labels(GIVEN[:30], LABELS, LABEL_RECORD)
+    with pytest.raises(NoiseError, match="40 rows and the data has 30 labels"):
+        verify_labels(GIVEN, LABELS[:30], LABEL_RECORD)
+    with pytest.raises(NoiseError, match="does not use features"):
+        verify_labels(GIVEN, LABELS, LABEL_RECORD, FEATURES)
+    given, record = make_label_noise(LABELS, 4, 0.5, "instance", 9, features=FEATURES)
+    with pytest.raises(NoiseError, match="needs features"):
+        verify_labels(given, LABELS, record)
+    with pytest.raises(NoiseError, match="made with other features"):
+        verify_labels(given, LABELS, record, FEATURES * 2)

@@ -1,4 +1,4 @@
-"""``robustcmr noise``: the same as ``python -m noise_injection``."""
+"""``robustcmr noise``: the command line of ``noise_injection``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where truth and noise meet: the given pairing or labels of a run, read from a file or made."""
+"""The given pairing or labels of a run: its true ones with noise made anew or read from a file."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from robustcmr.types import FloatArray, IntArray
 def given_pairs(
     settings: Settings, split: PairsSplit, fingerprint: str, saved: RunFolder | None
 ) -> tuple[IntArray, NoiseRecord]:
-    """The pairing a run is given, and what was done to it.
+    """Return the pairing that a run trains on, and the record of its noise.
 
     Args:
-        settings: of the run.
-        split: its training split, as it was written.
-        fingerprint: of that split.
-        saved: a run folder whose noise is used again where it has some.
+        settings: settings of the run.
+        split: its training split, without noise.
+        fingerprint: fingerprint of that split.
+        saved: run folder whose saved noise, if any, takes precedence; or None.
 
     Returns:
-        (n_captions,) int64 given images, and the record.
+        The image given to each caption, (n_captions,) int64, and the record.
 
     Raises:
-        DataError: the noise cannot be made, or its file cannot be read or is of other data.
+        DataError: the noise cannot be made, or its file is unreadable or made for other data.
     """
     options, truth, file = settings.noise, split.image_of_caption, noise_file(settings, saved)
     try:
@@ -61,19 +61,19 @@ def given_pairs(
 def given_labels(
     settings: Settings, split: LabelledSplit, fingerprint: str, saved: RunFolder | None
 ) -> tuple[IntArray, LabelNoiseRecord]:
-    """The class labels a run is given, and what was done to them.
+    """Return the class labels that a run trains on, and the record of their noise.
 
     Args:
-        settings: of the run.
-        split: its training split, as it was written.
-        fingerprint: of that split.
-        saved: a run folder whose noise is used again where it has some.
+        settings: settings of the run.
+        split: its training split, without noise.
+        fingerprint: fingerprint of that split.
+        saved: run folder whose saved noise, if any, takes precedence; or None.
 
     Returns:
-        (n, 1) int64 given labels, or (n, 2) where image and text have one each; and the record.
+        The labels, (n, 1) int64 or, with one each for image and text, (n, 2); and the record.
 
     Raises:
-        DataError: the noise cannot be made, or its file cannot be read or is of other data.
+        DataError: the noise cannot be made, or its file is unreadable or made for other data.
     """
     options, file, n_classes = settings.noise, noise_file(settings, saved), len(split.class_names)
     try:
@@ -101,23 +101,23 @@ def given_labels(
 
 
 def noise_file(settings: Settings, saved: RunFolder | None) -> Path | None:
-    """The file the noise is read from: that of the run folder, or the one asked for; None makes new noise."""
+    """Return the noise file of the run folder, else that of the settings; None to make new noise."""
     if saved is not None and saved.noise.exists():
         return saved.noise
     return settings.noise.file
 
 
 def noise_seed(settings: Settings) -> int:
-    """The seed of the noise, by default the run's."""
+    """Return the seed of the noise, by default the run's."""
     return settings.seed if settings.noise.seed is None else settings.noise.seed
 
 
 def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> None:
-    """Refuse features that hold what is no number.
+    """Refuse features that are not finite.
 
     Args:
-        split: name of the split, for the sentence.
-        stores: features by what they are of, in the plural, such as ``images``.
+        split: name of the split, for the error message.
+        stores: features by the plural of the things they describe, such as ``images``.
 
     Raises:
         DataError: a number is NaN or infinite.
@@ -140,5 +140,5 @@ def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> 
 
 
 def _all_vectors(store: FeatureStore) -> FloatArray:
-    """(n, F) float32."""
+    """Return all vectors of a store, (n, F) float32."""
     return store.take(np.arange(store.shape[0], dtype=np.int64))[:, 0]

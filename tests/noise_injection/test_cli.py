@@ -16,9 +16,10 @@ from noise_injection import (
     make_label_noise,
     make_mismatch,
     regular_truth,
+    save_label_noise,
     save_noise,
 )
-from noise_injection.cli import main
+from noise_injection.cli import COMMANDS, main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -171,6 +172,32 @@ def test_help_and_prog(capsys: pytest.CaptureFixture[str]) -> None:
     assert "robustcmr noise make" in capsys.readouterr().out
     assert main(["describe", "none.npz"], prog="robustcmr noise") == 2
     assert capsys.readouterr().err.startswith("robustcmr noise describe: there is no noise file none.npz")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_in_the_help_run(run: Run, tmp_path: Path, command: str) -> None:
+    truth = regular_truth(20, 5)
+    features = np.random.RandomState(0).normal(size=(20, 3))
+    for suffix in ("caps", "ids"):
+        (tmp_path / f"train_{suffix}.txt").write_text("".join(f"{suffix} {i // 5}\n" for i in range(20)))
+    for name, values in (("image_of_caption", truth), ("true", np.arange(20) % 3), ("images", features)):
+        np.save(tmp_path / f"{name}.npy", values)
+    save_noise(tmp_path / "noise.npz", *make_mismatch(truth, 4, 0.4, "caption", 96))
+    save_noise(
+        tmp_path / "published.npy", *make_mismatch(regular_truth(145_000, 5), 29_000, 0.4, "caption", 96)
+    )
+    labelled = make_label_noise(np.arange(20) % 3, 3, 0.4, "instance", 0, features=features)
+    save_label_noise(tmp_path / "labels.npz", *labelled)
+    code, out, _ = run(command, "--help")
+    examples = out.partition("examples:\n")[2].splitlines()
+    assert code == 0
+    assert len(examples) == 3
+    for example in examples:
+        words = example.split()
+        assert words[:4] == ["python", "-m", "noise_injection", command]
+        code, out, err = run(*words[3:], *(["--force"] if "-o" in words else []))
+        assert (code, err) == (0, "")
+        assert out
 
 
 def test_layouts_are_recognised_without_being_told(run: Run, tmp_path: Path) -> None:

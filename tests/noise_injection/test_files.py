@@ -274,6 +274,26 @@ def test_ambiguous_layout(tmp_path: Path) -> None:
     assert describe(index, truth, 4).index_sha256 == record.index_sha256
 
 
+def test_an_index_of_half_the_images_is_taken_for_noise(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.arange(40) % 4)
+    assert load_noise(tmp_path / "n.npy", TRUTH, 8)[1].protocol == "other"
+
+
+def test_one_entry_per_image_that_is_no_permutation_is_read_as_caption_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.array([1, 1, 2, 3]))
+    index, record = load_noise(tmp_path / "n.npy", np.array([1, 2, 0, 3]), 4)
+    assert index.tolist() == [1, 1, 2, 3]
+    assert record.n_mismatched == 2
+
+
+def test_an_archive_with_index_and_labels_is_label_noise(tmp_path: Path) -> None:
+    path = tmp_path / "both.npz"
+    np.savez(path, index=INDEX, labels=GIVEN, record=np.array(json.dumps(LABEL_RECORD.to_dict())))
+    np.testing.assert_array_equal(load_label_noise(path, LABELS, 4)[0], GIVEN)
+    with pytest.raises(NoiseError, match="holds class labels"):
+        load_noise(path, TRUTH, 8)
+
+
 def test_missing_file_folder_and_text(tmp_path: Path) -> None:
     with pytest.raises(NoiseError, match="there is no noise file"):
         load_noise(tmp_path / "none.npz", TRUTH, 8)

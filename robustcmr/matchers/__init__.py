@@ -1,1 +1,1 @@
-"""Similarity models: two sets of fragments in, a score matrix out. No loss, no noise."""
+"""Similarity models: two sets of fragments in, a score matrix out."""

@@ -1,4 +1,4 @@
-"""What a matcher is: three methods. This is all a third party writes."""
+"""The matcher contract: three methods to write."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from robustcmr.types import Fragments, ImageBatch, MatcherInputs, TextBatch
 
 
 class Pretrained(ABC):
-    """Mixed into a module whose weights can start from files; see :meth:`Matcher.load_pretrained`."""
+    """Mix-in for modules whose weights can be loaded from files; see :meth:`Matcher.load_pretrained`."""
 
     @abstractmethod
     def load_pretrained(self) -> None:
-        """Replace the module's own weights by those of its files.
+        """Load the module's weights from its files.
 
         Raises:
-            DataError: the files are missing or do not fit; the sentence says what to put where.
+            DataError: the files are missing or do not fit.
         """
 
 
 class Backbone(Pretrained, nn.Module):
-    """A pretrained network inside a matcher, trained more gently than the rest, or not at all.
+    """A pretrained network inside a matcher, trained at a lower learning rate or frozen.
 
     Args:
-        lr_factor: what multiplies the learning rate of its weights; 0 leaves them as they are.
+        lr_factor: multiplies the learning rate of its weights; 0 freezes them.
     """
 
     def __init__(self, lr_factor: float) -> None:
@@ -36,7 +36,7 @@ class Backbone(Pretrained, nn.Module):
         self.lr_factor = lr_factor
 
     def train(self, mode: bool = True) -> Backbone:
-        """A network that is not trained stays in evaluation mode."""
+        """Set training mode; a frozen network stays in evaluation mode."""
         super().train(mode and self.lr_factor > 0)
         return self
 
@@ -46,7 +46,7 @@ class Matcher(nn.Module, ABC):
 
     Config: ClassVar[type[Options]]
     pairwise: ClassVar[bool] = True
-    """Whether the score of a pair in training depends on this pair alone, as it always must in evaluation."""
+    """Whether a pair's score in training depends on that pair alone, as it always must in evaluation."""
 
     @abstractmethod
     def encode_images(self, images: ImageBatch) -> Fragments:
@@ -58,9 +58,9 @@ class Matcher(nn.Module, ABC):
 
     @abstractmethod
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Similarity of every image with every caption, (N_images, N_texts); larger is closer.
+        """Score every image with every caption, (N_images, N_texts); larger is closer.
 
-        Methods expect scores of the size of a cosine, about -1..1; margins and temperatures are in that unit.
+        Methods expect the range of a cosine, about -1..1: margins and temperatures are in that unit.
         """
 
     def forward(self, images: ImageBatch, texts: TextBatch) -> Tensor:
@@ -69,18 +69,18 @@ class Matcher(nn.Module, ABC):
 
     @classmethod
     def inputs(cls, config: Any) -> MatcherInputs:
-        """What it reads of pictures and captions; by default region features and the run's vocabulary.
+        """Return the inputs it reads; by default region features and the run's vocabulary.
 
         Args:
-            config: its options.
+            config: options of the matcher.
         """
         del config
         return MatcherInputs()
 
     def load_pretrained(self) -> None:
-        """Load what a new run starts from, by default that of every part that is :class:`Pretrained`.
+        """Load pretrained weights, by default those of every :class:`Pretrained` part.
 
-        Called once when a run begins, and never when weights come from a checkpoint.
+        Called once when a run starts, never when weights come from a checkpoint.
 
         Raises:
             DataError: files are missing or do not fit.
@@ -90,32 +90,32 @@ class Matcher(nn.Module, ABC):
                 module.load_pretrained()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is to be trained, as torch parameter groups.
+        """Return the trained parameters as torch parameter groups.
 
-        A group's ``lr_factor`` multiplies the learning rate. By default each :class:`Backbone` has its own,
-        and all else is one group.
+        A group's ``lr_factor`` multiplies the learning rate. By default each :class:`Backbone` has its own
+        factor, and all other parameters form one group.
         """
-        gentle: dict[float, list[nn.Parameter]] = {1.0: []}
+        by_factor: dict[float, list[nn.Parameter]] = {1.0: []}
         backbones = [module for module in self.modules() if isinstance(module, Backbone)]
         owned: set[nn.Parameter] = set()
         for backbone in backbones:
             fresh = [p for p in backbone.parameters() if p not in owned]
             owned.update(fresh)
-            gentle.setdefault(backbone.lr_factor, []).extend(p for p in fresh if p.requires_grad)
+            by_factor.setdefault(backbone.lr_factor, []).extend(p for p in fresh if p.requires_grad)
         rest = [p for p in self.parameters() if p not in owned and p.requires_grad]
-        gentle[1.0] = rest + gentle[1.0]
+        by_factor[1.0] = rest + by_factor[1.0]
         return [
             {"params": parameters, "lr_factor": factor}
-            for factor, parameters in gentle.items()
+            for factor, parameters in by_factor.items()
             if parameters and factor > 0
         ]
 
 
 def pooled_vectors(side: Fragments) -> Tensor:
-    """(N, D) one vector an item.
+    """Return one vector an item, (N, D).
 
     Raises:
-        DataError: the encoder gives none.
+        DataError: the encoder makes none.
     """
     if side.pooled is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Heads on frozen, precomputed vectors: the cheap way to train on millions of pairs."""
+"""Heads on frozen, precomputed vectors, for training on millions of pairs."""
 
 from __future__ import annotations
 
@@ -31,39 +31,37 @@ class EmbeddingsConfig(Options):
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout of the hidden layer (mlp).")
     texts: Literal["auto", "vectors", "words"] = Field(
         "auto",
-        description="What a caption is read from: its precomputed vector, or the mean of its words' learned "
-        "vectors; auto takes the precomputed one where the data has it.",
+        description="Caption input: its precomputed vector, or the mean of learned word vectors; auto takes "
+        "the precomputed vector where the data has one.",
     )
     normalise_inputs: bool = Field(
-        True, description="Bring precomputed vectors to unit length before the head reads them."
+        True, description="Normalise precomputed vectors to unit norm before the head."
     )
     word_dim: int = Field(128, ge=1, description="Width of a word vector (words).")
     word_vectors: Path | None = Field(
-        None, description="GloVe-style text file that word vectors start from (words)."
+        None, description="GloVe-style text file to initialise word vectors from (words)."
     )
 
     @model_validator(mode="after")
     def _reads_words(self) -> Self:
         if self.word_vectors is not None and self.texts == "vectors":
             raise ValueError(
-                "word_vectors is given but texts=vectors reads none; use texts=words or leave it out"
+                "word_vectors is given but texts=vectors reads no words; use texts=words or leave it out"
             )
         return self
 
 
 class Embeddings(Matcher):
-    """A linear map or small network on each side, unit vectors, and their inner product.
+    """A linear map or small network a side; the score is the cosine of the two vectors.
 
-    An image is the mean of its real regions, which is its vector where the data has one vector an image. A
-    caption is its precomputed vector, or the mean of its real words' vectors.
+    An image is the mean of its regions; a caption is its precomputed vector or the mean of its word vectors.
 
     Args:
-        config: its options.
-        spec: what must be known of the data.
+        config: options of the matcher.
+        spec: properties of the data.
 
     Raises:
-        ConfigError: caption vectors are asked for and the data has none, or word vectors are given that
-            nothing reads.
+        ConfigError: caption vectors are requested but absent, or word vectors are given but unused.
     """
 
     Config: ClassVar[type[Options]] = EmbeddingsConfig
@@ -73,12 +71,13 @@ class Embeddings(Matcher):
         width = None if config.texts == "words" else spec.text_width
         if config.texts == "vectors" and width is None:
             raise ConfigError(
-                f"matcher.texts is vectors but the data has none for captions; {_FILE}, or use words"
+                f"matcher.texts is vectors but the data has no caption vectors; {_FILE}, or set "
+                "matcher.texts=words"
             )
         if config.word_vectors is not None and width is not None:
             raise ConfigError(
                 "matcher.word_vectors is given but captions are read from their precomputed vectors; set "
-                "matcher.texts to words or leave matcher.word_vectors out"
+                "matcher.texts=words or leave matcher.word_vectors out"
             )
         self.config = config
         self.words = None if width is not None else MeanOfWords(config, spec)
@@ -100,11 +99,11 @@ class Embeddings(Matcher):
         if self.words is not None:
             return unit_fragments(self.text_head(self.words(texts)))
         if texts.vectors is None:
-            raise DataError(f"these captions have no vectors, which the matcher reads; {_FILE}")
+            raise DataError(f"the matcher reads caption vectors and these captions have none; {_FILE}")
         return unit_fragments(self.text_head(self._input(texts.vectors)))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Cosine of every image with every caption, (N_images, N_texts)."""
+        """Return the cosine of every image with every caption, (N_images, N_texts)."""
         return inner_products(images, texts)
 
     def _input(self, vectors: Tensor) -> Tensor:
@@ -112,11 +111,11 @@ class Embeddings(Matcher):
 
 
 class MeanOfWords(Pretrained, nn.Module):
-    """The mean of the learned vectors of a caption's real words.
+    """Mean of the learned word vectors of a caption.
 
     Args:
-        config: width of the vectors, and the file they may start from.
-        spec: the vocabulary.
+        config: width of the vectors, and the file to initialise them from.
+        spec: properties of the data.
     """
 
     def __init__(self, config: EmbeddingsConfig, spec: DataSpec) -> None:
@@ -128,7 +127,7 @@ class MeanOfWords(Pretrained, nn.Module):
             self.embedding.weight[spec.padding_index].zero_()
 
     def load_pretrained(self) -> None:
-        """Start from the word vectors of a file, and log how many words it knows.
+        """Initialise the word vectors from the file and log its coverage.
 
         Raises:
             DataError: the file is missing or damaged, or its vectors are of another width.
@@ -137,7 +136,7 @@ class MeanOfWords(Pretrained, nn.Module):
             load_word_vectors(self.embedding, self._file, self._words)
 
     def forward(self, texts: TextBatch) -> Tensor:
-        """Mean of the words of N captions, (N, word_dim); no tensor (N, W, word_dim) is ever made."""
+        """Return the mean word vector of N captions, (N, word_dim), without a tensor (N, W, word_dim)."""
         weight = self.embedding.weight
         shares = texts.mask.to(weight.dtype)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=1)  # (N, W)
@@ -151,7 +150,7 @@ class MeanOfWords(Pretrained, nn.Module):
 
 
 def build_head(config: EmbeddingsConfig, width: int) -> nn.Module:
-    """The head asked for, (N, width) -> (N, dim)."""
+    """Build the configured head, (N, width) -> (N, dim)."""
     if config.head == "linear":
         return _linear(width, config.dim)
     return nn.Sequential(
@@ -163,7 +162,7 @@ def build_head(config: EmbeddingsConfig, width: int) -> nn.Module:
 
 
 def _linear(width: int, dim: int) -> nn.Linear:
-    """A linear map whose bias starts at zero: beside inputs of unit length a random one would drown them."""
+    """Build a linear map with zero bias; a random bias would dominate inputs of unit norm."""
     linear = nn.Linear(width, dim)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -171,15 +170,15 @@ def _linear(width: int, dim: int) -> nn.Linear:
 
 
 def unit_fragments(vectors: Tensor) -> Fragments:
-    """Vectors (N, D) brought to unit length, at least float32, as sets of one fragment each."""
+    """Normalise vectors (N, D) to unit norm, at least float32, as sets of one fragment each."""
     vectors = F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
     return Fragments(vectors.unsqueeze(1), vectors.new_ones(len(vectors), 1, dtype=torch.bool), vectors)
 
 
 def inner_products(images: Fragments, texts: Fragments) -> Tensor:
-    """Inner product of every image's only fragment with every caption's, (N_images, N_texts).
+    """Return the inner products of single fragments, (N_images, N_texts).
 
-    Autocast has no say: the product is cheap, and scores of eight bits would blur a temperature of 0.05.
+    Autocast is off: the product is cheap, and bf16 scores are too coarse for a temperature of 0.05.
     """
     with torch.autocast(images.features.device.type, enabled=False):
         return images.features[:, 0] @ texts.features[:, 0].T

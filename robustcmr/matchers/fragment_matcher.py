@@ -1,4 +1,4 @@
-"""What matchers of regions with words share: which encoders make the fragments."""
+"""Base of matchers that compare regions with words: it builds the two encoders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from robustcmr.types import DataSpec, Fragments, ImageBatch, MatcherInputs, Text
 
 
 class FragmentMatcher(Matcher):
-    """A matcher that compares fragments of an image with fragments of a caption; subclasses say how.
+    """A matcher of image and caption fragments; subclasses define the score.
 
     Args:
-        config: which encoders, and options of the subclass.
-        spec: what must be known of the data.
+        config: encoders, and options of the subclass.
+        spec: properties of the data.
     """
 
     Config: ClassVar[type[Options]] = FragmentOptions
@@ -27,7 +27,7 @@ class FragmentMatcher(Matcher):
 
     @classmethod
     def inputs(cls, config: Any) -> MatcherInputs:
-        """A tokenizer for a pretrained text encoder, an image processor for a pretrained image encoder."""
+        """Return the tokenizer and image processor of pretrained encoders."""
         return MatcherInputs(tokenizer=config.text_weights, image_processor=config.image_weights)
 
     def encode_images(self, images: ImageBatch) -> Fragments:

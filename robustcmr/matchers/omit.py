@@ -1,4 +1,4 @@
-"""OMIT: a caption matches a picture when its words can be moved onto the picture's regions cheaply."""
+"""OMIT: score a pair by the optimal transport of its words onto its regions."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from robustcmr.types import DataSpec, Fragments
 class OmitConfig(FragmentOptions):
     """Options of the OMIT matcher."""
 
-    smoothing: float = Field(0.05, gt=0, description="Lambda, the entropic smoothing of the transport.")
+    smoothing: float = Field(0.05, gt=0, description="Lambda, entropic smoothing of the transport.")
     iterations: int = Field(3, ge=1, description="T, scalings of rows and columns.")
     partial: Literal["none", "bins", "mass"] = Field(
         "none",
-        description="What stays unmatched: nothing, what resembles the other side as a whole, or a share.",
+        description="What may stay unmatched: nothing (none), fragments assigned to a bin (bins), or a fixed "
+        "share of the mass (mass).",
     )
-    bin_mass: float = Field(
-        0.2, gt=0, lt=1, description="Share of each side's mass that its bin takes (bins)."
-    )
+    bin_mass: float = Field(0.2, gt=0, lt=1, description="Share of each side's mass held by its bin (bins).")
     bin_similarity: float = Field(
         -10.0,
         le=1,
         description="Similarity of the two bins; far below -1 forbids mass between them (bins, mass).",
     )
-    mass: float = Field(0.8, gt=0, lt=1, description="Share of the mass that is transported (mass).")
+    mass: float = Field(0.8, gt=0, lt=1, description="Share of the mass to transport (mass).")
     marginals: Literal["uniform", "norm"] = Field(
-        "uniform", description="Weight of a fragment: the same for all, or its length before normalisation."
+        "uniform", description="Weight of a fragment: equal for all, or its norm before normalisation."
     )
     backend: Backend = Field(
         "auto",
@@ -49,21 +48,20 @@ class OmitConfig(FragmentOptions):
 class Omit(FragmentMatcher):
     """Regions and words matched by entropic optimal transport of cost 1 - cos.
 
-    The score of a pair is the similarity that its plan collects, ``sum(S * P)``. After T iterations the
-    columns (words) are met exactly and the rows (regions) nearly. Three variants:
+    With similarities S (cosines) and plan P, the score of a pair is ``sum(S * P)``. After T iterations the
+    column sums (words) are exact and the row sums (regions) approximate. Three variants:
 
     - ``none``: all mass is matched; the released formula.
-    - ``bins``: each side has a bin beside its fragments that stands for the whole and holds ``bin_mass`` of
-      its mass; a region closer to the caption as a whole than to any word goes to the caption's bin. The
-      score is the similarity collected between fragments over the mass between fragments. At convergence
-      that mass is ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass may flow
-      between them, no fragment is ever left unmatched.
-    - ``mass``: the share ``mass`` is transported between fragments; what is left of either side goes to a
-      bin whose similarity to every fragment is 0. The share is reached as T grows.
+    - ``bins``: each side gets a bin, the mean of its fragments, that holds ``bin_mass`` of its mass. A region
+      closer to the caption's mean than to any word goes to the caption's bin. The score is the similarity
+      between fragments over the mass between fragments. At convergence that mass is
+      ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass could flow between them, no
+      fragment would stay unmatched.
+    - ``mass``: the share ``mass`` is transported between fragments; the rest of either side goes to a bin of
+      similarity 0 to every fragment. The share is exact as T grows.
 
-    Departures: what the wholes are (the mean of the fragments), the mass of the bins and their similarity
-    are not published; ours are stated here and in the options. ``mass`` and the marginals by length are not
-    in the released code.
+    Departures: the paper does not specify the bins' vectors, mass and similarity; ours are stated here and in
+    the options. ``mass`` and marginals by norm are not in the released code.
 
     References:
         OMIT, arXiv 2603.14349.
@@ -76,7 +74,7 @@ class Omit(FragmentMatcher):
         self.config = config
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Similarity of every image with every caption, (N_images, N_texts); larger is closer."""
+        """Score every image with every caption, (N_images, N_texts); larger is closer."""
         left, left_weights = self._side(images)
         right, right_weights = self._side(texts)
         kind = torch.promote_types(left.dtype, right.dtype)
@@ -95,18 +93,18 @@ class Omit(FragmentMatcher):
         return scores
 
     def plan(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Transport plan of image i with caption i.
+        """Return the transport plan of image i with caption i.
 
         Args:
             images: N images.
             texts: N captions.
 
         Returns:
-            (N, R, W) mass moved between regions and words; bins are left out.
+            (N, R, W) mass moved between regions and words, without bins.
         """
         left, left_weights = self._side(images)
         right, right_weights = self._side(texts)
-        similarity = torch.einsum("nrd,nwd->nrw", left, right)  # with bins one row and one column more
+        similarity = torch.einsum("nrd,nwd->nrw", left, right)  # bins add one row and one column
         if self.config.partial != "none":
             similarity[:, -1, -1] = self.config.bin_similarity
         plan = sinkhorn_plan(
@@ -119,7 +117,7 @@ class Omit(FragmentMatcher):
         return plan if self.config.partial == "none" else plan[:, :-1, :-1]
 
     def _side(self, side: Fragments) -> tuple[Tensor, Tensor]:
-        """Unit fragments (N, L, D) and their weights (N, L), at least float32; with bins L is one more."""
+        """Return unit fragments (N, L, D) and their weights (N, L), at least float32; bins add one to L."""
         features = side.features.to(torch.promote_types(side.features.dtype, torch.float32))
         weights = side.mask.to(features.dtype)
         if self.config.marginals == "norm":

@@ -1,4 +1,4 @@
-"""SCAN: every word looks at the regions, or every region at the words, and meets what it sees."""
+"""SCAN: stacked cross attention from words to regions, from regions to words, or both."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from robustcmr.types import DataSpec, Fragments
 
 PUBLISHED_SMOOTHING = {"t2i": 9.0, "i2t": 4.0}
 
-_SLOPE = 0.1  # of the leaky ReLU below zero
-_NORM_FLOOR = 1e-10  # added to squared norms of similarities; bounds the gradient where all of them vanish
-_SEEN_FLOOR = 1e-6  # least squared length of what is seen; regions that cancel out leave only rounding
-_CPU_TILE_CELLS = 1 << 17  # half a MiB of float32: a tile's tensors stay in the cache
-_TILE_CELLS = 1 << 23  # elsewhere calls should be few; about ten tensors of 32 MiB
+_SLOPE = 0.1  # of the leaky ReLU
+_NORM_FLOOR = 1e-10  # added to squared norms of similarities; bounds the gradient where all vanish
+_ATTENDED_FLOOR = 1e-6  # least squared norm of an attended vector; below it only rounding is left
+_CPU_TILE_CELLS = 1 << 17  # half a MiB of float32: the tensors of a tile fit the cache
+_TILE_CELLS = 1 << 23  # on a GPU few large calls are faster; about ten tensors of 32 MiB
 
 
 class ScanConfig(FragmentOptions):
@@ -31,12 +31,12 @@ class ScanConfig(FragmentOptions):
 
     direction: Literal["t2i", "i2t", "both"] = Field(
         "t2i",
-        description="t2i: words look at regions; i2t: regions look at words; both: the mean of the two.",
+        description="t2i: words attend to regions; i2t: regions attend to words; both: the mean of the two.",
     )
     smoothing: float | None = Field(
         None,
         gt=0,
-        description="Lambda, inverse temperature of the attention; null is the published 9 (t2i), 4 (i2t).",
+        description="Lambda, inverse temperature of the attention; null is the published 9 (t2i) or 4 (i2t).",
     )
     aggregation: Literal["mean", "sum-exp"] = Field(
         "mean",
@@ -48,18 +48,17 @@ class ScanConfig(FragmentOptions):
 class Scan(FragmentMatcher):
     """Stacked cross attention between regions and words.
 
-    For ``t2i``, each word attends to the regions: similarities go through a leaky ReLU, are brought to unit
-    length over the words region by region, and a softmax over the regions weighs them. The cosine of the
-    word with the weighted sum of regions says how well the image shows it; the score pools over the words.
-    ``i2t`` is the same with regions and words exchanged. A ``sum-exp`` score lies above the largest
-    of the L cosines that it pools, by up to ``log(L) / l``.
+    For ``t2i``, each word attends to the regions: similarities pass a leaky ReLU, are normalised to unit
+    norm over the words of each region, and a softmax over the regions gives the weights. The cosine of the
+    word with the weighted sum of regions is pooled over the words. ``i2t`` exchanges regions and words. A
+    ``sum-exp`` score exceeds the largest of its L cosines by up to ``log(L) / l``.
 
-    Departures: ``both`` in one model (the paper averages two models). All fragments are of unit length, and
-    norms have a floor, so that no gradient is infinite.
+    Departures: ``both`` trains one model (the paper averages two). Fragments are normalised to unit norm, and
+    norms have a floor so that gradients stay finite.
 
     Args:
-        config: its options.
-        spec: what must be known of the data.
+        config: options of the matcher.
+        spec: properties of the data.
 
     References:
         Lee et al., "Stacked Cross Attention for Image-Text Matching", ECCV 2018, section 3.
@@ -72,7 +71,7 @@ class Scan(FragmentMatcher):
         self.config = config
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Similarity of every image with every caption, (N_images, N_texts), at least float32."""
+        """Score every image with every caption, (N_images, N_texts), at least float32."""
         scores = []
         if self.config.direction != "i2t":
             scores.append(self._directed("t2i", images, texts))
@@ -81,7 +80,7 @@ class Scan(FragmentMatcher):
         return scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / 2
 
     def _directed(self, direction: str, context: Fragments, query: Fragments) -> Tensor:
-        """Score of every context with every query that looks at it, (N, M)."""
+        """Score every context with every query that attends to it, (N, M)."""
         given = self.config.smoothing
         cosines = attended_cosines(
             context.features,
@@ -104,25 +103,23 @@ def attended_cosines(
     smoothing: float,
     tile_cells: int | None = None,
 ) -> Tensor:
-    """Cosine of each query fragment with the sum of the context fragments that it attends to.
+    """Return the cosine of each query fragment with the attended sum of context fragments.
 
-    What is attended to is never formed. With S the similarities of unit fragments, G those among the
-    context's own and a the attention, that cosine is ``a . S / sqrt(a' G a)``, so a pair costs D numbers a
-    similarity and R or W numbers beyond. Gradients are worked out by hand and everything but the result is
-    computed again for them, in tiles of several sets on either side; the tiling changes results by rounding
-    only. Under autocast the products of fragments of both sides run in its type, all else in float32.
+    The attended vector is never formed. With S the similarities of query and context, G the Gram matrix of
+    the context and a the attention, the cosine is ``a . S / sqrt(a' G a)``. The gradient is written by hand
+    and recomputes everything but the result, in tiles of several sets on either side; tiling changes results
+    by rounding only. Under autocast the products of fragments run in its dtype, all else in float32.
 
     Args:
-        context: (N, R, D) fragments that are looked at, of any length.
-        query: (M, W, D) fragments that look, of any length.
-        context_mask: (N, R) bool, True where a fragment is real.
-        query_mask: (M, W) bool, the same.
+        context: (N, R, D) attended fragments, of any norm.
+        query: (M, W, D) attending fragments, of any norm.
+        context_mask: (N, R) bool, True for real fragments.
+        query_mask: (M, W) bool, likewise.
         smoothing: inverse temperature of the attention, > 0.
-        tile_cells: cells (pairs x R x W) of a tile; a tile has at least one pair. None suits the device.
+        tile_cells: cells (pairs x R x W) of a tile of at least one pair; None chooses by device.
 
     Returns:
-        (N, M, W) in -1..1, 0 where a query fragment is padded or is zero; float32, or float64 for float64
-        fragments.
+        (N, M, W) in -1..1, 0 for padded or zero query fragments; float32, or float64 for float64 inputs.
     """
     device = context.device.type
     wide = torch.promote_types(torch.promote_types(context.dtype, query.dtype), torch.float32)
@@ -136,15 +133,15 @@ def attended_cosines(
 
 
 def pooled(cosines: Tensor, mask: Tensor, lse_smoothing: float | None) -> Tensor:
-    """One score for the cosines of a set of query fragments.
+    """Pool the cosines of a set of query fragments into one score.
 
     Args:
         cosines: (N, M, W).
-        mask: (M, W) bool, True where a query fragment is real.
+        mask: (M, W) bool, True for real query fragments.
         lse_smoothing: l > 0 of ``log(sum(exp(l x))) / l``; None takes the mean.
 
     Returns:
-        (N, M); 0 where a query has no real fragment.
+        (N, M); 0 for a query without real fragments.
     """
     empty = ~mask.any(-1)
     if lse_smoothing is None:
@@ -155,7 +152,7 @@ def pooled(cosines: Tensor, mask: Tensor, lse_smoothing: float | None) -> Tensor
 
 
 def _unit(features: Tensor, mask: Tensor) -> Tensor:
-    """Fragments (N, L, D) of unit length, zero where padded."""
+    """Normalise fragments (N, L, D) to unit norm, zero where padded."""
     return F.normalize(features.masked_fill(~mask.unsqueeze(-1), 0.0), dim=-1)
 
 
@@ -164,12 +161,12 @@ class _Attention(NamedTuple):
 
     Attributes:
         similarity: (t, R, s W) S.
-        squashed: (t, R, s, W) leaky similarities, of unit length over W.
-        norm: (t, R, s, 1) their length before.
+        squashed: (t, R, s, W) leaky similarities, of unit norm over W.
+        norm: (t, R, s, 1) their norm before.
         weights: (t, R, s W) attention, summing to 1 over R.
         pulled: (t, R, s W) G a.
         dot: (t, s W) a . S.
-        seen: (t, s W) a' G a, the squared length of what is seen.
+        squared_norm: (t, s W) a' G a, of the attended vector.
     """
 
     similarity: Tensor
@@ -178,13 +175,13 @@ class _Attention(NamedTuple):
     weights: Tensor
     pulled: Tensor
     dot: Tensor
-    seen: Tensor
+    squared_norm: Tensor
 
 
 def _attend(
     context: Tensor, query: Tensor, gram: Tensor, mask: Tensor, smoothing: float, product: torch.dtype
 ) -> _Attention:
-    """Attention of one tile: context (t, R, D), query (s, W, D), gram (t, R, R), mask (t, R)."""
+    """Compute the attention of a tile: context (t, R, D), query (s, W, D), gram (t, R, R), mask (t, R)."""
     (t, R, D), (s, W, _) = context.shape, query.shape
     flat = context.to(product).reshape(-1, D) @ query.to(product).reshape(-1, D).T
     S = flat.to(context.dtype).view(t, R, s, W)
@@ -200,7 +197,7 @@ def _attend(
 
 
 def _tiles(n: int, m: int, cells_a_pair: int, tile_cells: int) -> tuple[list[slice], list[slice]]:
-    """Cuts of n contexts and m queries whose tiles are about square and hold at most ``tile_cells`` cells."""
+    """Cut n contexts and m queries into roughly square tiles of at most ``tile_cells`` cells."""
     pairs = max(1, tile_cells // max(cells_a_pair, 1))
     t = min(n, max(math.isqrt(pairs), pairs // max(m, 1), 1))
     return list(_cuts(n, t)), list(_cuts(m, max(1, pairs // max(t, 1))))
@@ -231,7 +228,7 @@ class _AttendedCosines(torch.autograd.Function):
             gram = context[i] @ context[i].mT  # (t, R, R)
             for j in ctx.tiles[1]:
                 tile = _attend(context[i], query[j], gram, mask[i], smoothing, product)
-                cosine = tile.dot * tile.seen.clamp(min=_SEEN_FLOOR).rsqrt()  # (t, s W)
+                cosine = tile.dot * tile.squared_norm.clamp(min=_ATTENDED_FLOOR).rsqrt()  # (t, s W)
                 cosines[i, j] = cosine.view(-1, j.stop - j.start, W)
         return cosines
 
@@ -253,7 +250,7 @@ def _gradients(
     product: torch.dtype,
     tiles: tuple[list[slice], list[slice]],
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by context (N, R, D) and query (M, W, D) from that by the cosines (N, M, W)."""
+    """Return the gradients by context (N, R, D) and query (M, W, D), given that by the cosines (N, M, W)."""
     D = context.shape[-1]
     context_bar, query_bar = torch.zeros_like(context), torch.zeros_like(query)
     for i in tiles[0]:
@@ -272,17 +269,19 @@ def _gradients(
 
 
 def _tile_gradients(tile: _Attention, cosine_bar: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Gradients by S (t, R, s W) and by G (t, R, R) from that by the cosines (t, s W)."""
-    floored = tile.seen.clamp(min=_SEEN_FLOOR)
+    """Return the gradients by S (t, R, s W) and G (t, R, R), given that by the cosines (t, s W)."""
+    floored = tile.squared_norm.clamp(min=_ATTENDED_FLOOR)
     dot_bar = cosine_bar * floored.rsqrt()
-    seen_bar = (dot_bar * tile.dot / floored).mul_(-0.5).masked_fill_(tile.seen < _SEEN_FLOOR, 0.0)
-    gram_bar = (tile.weights * seen_bar.unsqueeze(1)) @ tile.weights.mT
-    # by the logits of the softmax: a (a_bar - a . a_bar), where a_bar = dot_bar S + 2 seen_bar G a
-    centre = dot_bar * tile.dot + 2 * seen_bar * tile.seen
+    squared_norm_bar = (
+        (dot_bar * tile.dot / floored).mul_(-0.5).masked_fill_(tile.squared_norm < _ATTENDED_FLOOR, 0.0)
+    )
+    gram_bar = (tile.weights * squared_norm_bar.unsqueeze(1)) @ tile.weights.mT
+    # by the logits of the softmax: a (a_bar - a . a_bar), where a_bar = dot_bar S + 2 squared_norm_bar G a
+    centre = dot_bar * tile.dot + 2 * squared_norm_bar * tile.squared_norm
     logits_bar = tile.similarity * dot_bar.unsqueeze(1)
-    logits_bar.addcmul_(tile.pulled, seen_bar.unsqueeze(1), value=2.0).sub_(centre.unsqueeze(1))
+    logits_bar.addcmul_(tile.pulled, squared_norm_bar.unsqueeze(1), value=2.0).sub_(centre.unsqueeze(1))
     logits_bar = logits_bar.mul_(tile.weights).mul_(smoothing).view_as(tile.squashed)
-    # through the length over W, then the leaky ReLU
+    # through the norm over W, then the leaky ReLU
     along = (logits_bar * tile.squashed).sum(-1, keepdim=True)
     squashed_bar = logits_bar.addcmul_(tile.squashed, along, value=-1.0).div_(tile.norm)
     squashed_bar = squashed_bar.view_as(tile.similarity)

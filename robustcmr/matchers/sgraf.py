@@ -1,4 +1,4 @@
-"""SGRAF: pairs are compared by vectors of similarity, reasoned over as a graph (SGR) or filtered (SAF)."""
+"""SGRAF: similarity vectors of a pair, reasoned over as a graph (SGR) or filtered by attention (SAF)."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class SgrafOptions(FragmentOptions):
 
     image_encoder: Literal["regions", "linear", "clip"] = Field(
         "linear",
-        description="linear: a linear map, as in the paper; regions: with a small network added; clip: the "
-        "patches of CLIP's vision model, from pictures.",
+        description="linear: a linear map, as in the paper; regions: a linear map plus a small network; "
+        "clip: the patches of CLIP's vision model, from pictures.",
     )
-    sim_dim: int = Field(64, ge=1, description="K, width of a similarity vector; the paper has 256.")
+    sim_dim: int = Field(64, ge=1, description="K, width of a similarity vector; the paper uses 256.")
     smooth: float = Field(
-        9.0, gt=0, le=MOST_SMOOTH, description="Factor before the softmax of words over regions."
+        9.0, gt=0, le=MOST_SMOOTH, description="Inverse temperature of the attention of words over regions."
     )
     attention_dropout: float = Field(
-        0.4, ge=0.0, lt=1.0, description="Dropout inside the attention that makes the vectors of the wholes."
+        0.4, ge=0.0, lt=1.0, description="Dropout in the attention that pools the global vectors."
     )
     region_norm: Literal["channel", "position"] = Field(
         "channel",
-        description="What is normalised in the images' attention: channels over all real regions, or "
-        "positions as in the released code, for images of exactly n_regions regions.",
+        description="Batch norm in the images' attention: by channel over real regions, or by position as "
+        "released, which requires exactly n_regions regions an image.",
     )
 
 
 class SgrConfig(SgrafOptions):
     """Options of the SGR matcher."""
 
-    steps: int = Field(3, ge=1, description="Steps of reasoning.")
+    steps: int = Field(3, ge=1, description="Reasoning steps.")
 
 
 class SafConfig(SgrafOptions):
@@ -52,7 +52,7 @@ class SafConfig(SgrafOptions):
 
 
 class SimilarityEncoder(nn.Module):
-    """What SGR and SAF share: vectors of the wholes, similarity vectors, and their map to a score.
+    """The part shared by SGR and SAF: global vectors, similarity vectors, and the map to a score.
 
     Args:
         options: widths and dropout.
@@ -70,7 +70,7 @@ class SimilarityEncoder(nn.Module):
         self.evaluate = xavier_linear(options.sim_dim, 1)
 
     def fragments(self, side: Fragments, attention: GlobalAttention) -> Fragments:
-        """The same fragments with length 1, at least float32, and the vector of the whole as ``pooled``."""
+        """Return the fragments at unit norm, at least float32, with the global vector as ``pooled``."""
         features = side.features.to(torch.promote_types(side.features.dtype, torch.float32))
         features = unit(features * side.mask.unsqueeze(-1))
         return Fragments(features, side.mask, attention(features, side.mask))
@@ -83,9 +83,11 @@ class SimilarityEncoder(nn.Module):
         weights: Sequence[Tensor],
         moments: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Scores (N_images, N_texts) of fragments made by ``fragments``, and the moments the head used."""
+        """Return the scores (N_images, N_texts) of encoded fragments, and the moments the head used."""
         if images.pooled is None or texts.pooled is None:
-            raise ValueError("fragments lack a pooled vector; score what encode_images and encode_texts made")
+            raise ValueError(
+                "fragments lack a pooled vector; score the results of encode_images and encode_texts"
+            )
         kind = torch.promote_types(images.features.dtype, texts.features.dtype)
         device = images.features.device.type
         if torch.is_autocast_enabled(device):
@@ -94,7 +96,9 @@ class SimilarityEncoder(nn.Module):
         order = torch.argsort(lengths, descending=True, stable=True)
         mask = texts.mask[order]
         scores, used = tiled_scores(
-            images.features.to(kind).masked_fill(~images.mask.unsqueeze(-1), 0.0),  # so that none looks there
+            images.features.to(kind).masked_fill(
+                ~images.mask.unsqueeze(-1), 0.0
+            ),  # so that no word attends to padding
             texts.features[order][mask].to(kind),
             lengths[order].tolist(),
             images.pooled.to(kind),
@@ -122,7 +126,7 @@ class GraphStep(nn.Module):
         self.graph = xavier_linear(sim_dim, sim_dim)
 
     def merged(self) -> list[Tensor]:
-        """Its weights as :class:`GraphHead` wants them; queries and keys are one map of a node to another."""
+        """Return the weights for :class:`GraphHead`, with query and key merged into one map."""
         with torch.autocast(self.query.weight.device.type, enabled=False):
             key = self.key.weight.T
             return [key @ self.query.weight, key @ self.query.bias, self.graph.weight, self.graph.bias]
@@ -131,13 +135,14 @@ class GraphStep(nn.Module):
 class Sgr(FragmentMatcher):
     """Similarity graph reasoning.
 
-    A pair has one similarity vector for image and caption as wholes and one for every word with what it
-    looks at; they are nodes of a graph that reason together, and the first gives the score in 0..1.
+    A pair has a global similarity vector of image and caption, and a local one for every word and its
+    attended regions. They are nodes of a graph; after the reasoning steps the global node gives the score in
+    0..1.
 
-    Departures: the released code normalises the regions' part of the images' attention by position in the
-    image; ours, unless ``region_norm=position``, by channel over real regions, so that neither padding nor
-    the order of regions changes a score. Biases that cannot change a score are left out: of keys, of the
-    softmax in the attention of wholes, and before a batch norm of the same channels.
+    Departures: the released code normalises regions by position in the image; ours, unless
+    ``region_norm=position``, by channel over real regions, so neither padding nor the order of regions
+    changes a score. Biases without effect are dropped: of keys, of the softmax in the global attention, and
+    before a batch norm of the same channels.
 
     References:
         Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021.
@@ -152,15 +157,15 @@ class Sgr(FragmentMatcher):
         self.steps = nn.ModuleList(GraphStep(config.sim_dim) for _ in range(config.steps))
 
     def encode_images(self, images: ImageBatch) -> Fragments:
-        """Encode N images into regions (N, R, D) of length 1 and the vectors of the wholes (N, D)."""
+        """Encode N images into unit regions (N, R, D) and global vectors (N, D)."""
         return self.similarity.fragments(super().encode_images(images), self.similarity.image_attention)
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into words (N, W, D) of length 1 and the vectors of the wholes (N, D)."""
+        """Encode N captions into unit words (N, W, D) and global vectors (N, D)."""
         return self.similarity.fragments(super().encode_texts(texts), self.similarity.text_attention)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Scores (N_images, N_texts) in 0..1 of fragments that ``encode_*`` made."""
+        """Score fragments made by ``encode_*``, (N_images, N_texts) in 0..1."""
         steps = cast("Iterable[GraphStep]", self.steps)
         weights = [tensor for step in steps for tensor in step.merged()]
         return self.similarity.scores(images, texts, GraphHead(), weights)[0]
@@ -169,18 +174,17 @@ class Sgr(FragmentMatcher):
 class Saf(FragmentMatcher):
     """Similarity attention filtration.
 
-    A pair has one similarity vector for image and caption as wholes and one for every word with what it
-    looks at; learned gates decide how much each counts in their sum, which gives the score in 0..1.
+    Nodes are those of :class:`Sgr`; learned gates weigh them in a sum, which gives the score in 0..1.
 
-    Departures: those of :class:`Sgr`; and in training the gates are normalised by the statistics of all real
-    nodes of all pairs of the batch, where the released code takes those of one caption with all images.
+    Departures: those of :class:`Sgr`; in training, gates are normalised over all real nodes of all pairs of
+    the batch, where the released code uses those of one caption with all images.
 
     References:
         Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021.
     """
 
     Config: ClassVar[type[Options]] = SafConfig
-    pairwise = False  # the gates' statistics are those of all pairs
+    pairwise = False  # the gates are normalised over all pairs
 
     def __init__(self, config: SafConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
@@ -190,15 +194,15 @@ class Saf(FragmentMatcher):
         self.gate_norm = nn.BatchNorm1d(1)
 
     def encode_images(self, images: ImageBatch) -> Fragments:
-        """Encode N images into regions (N, R, D) of length 1 and the vectors of the wholes (N, D)."""
+        """Encode N images into unit regions (N, R, D) and global vectors (N, D)."""
         return self.similarity.fragments(super().encode_images(images), self.similarity.image_attention)
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into words (N, W, D) of length 1 and the vectors of the wholes (N, D)."""
+        """Encode N captions into unit words (N, W, D) and global vectors (N, D)."""
         return self.similarity.fragments(super().encode_texts(texts), self.similarity.text_attention)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Scores (N_images, N_texts) in 0..1 of fragments that ``encode_*`` made."""
+        """Score fragments made by ``encode_*``, (N_images, N_texts) in 0..1."""
         norm, moments = self.gate_norm, None
         if not self.training:
             mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
@@ -206,11 +210,11 @@ class Saf(FragmentMatcher):
         weights = [self.gate.weight, norm.weight, norm.bias]
         scores, used = self.similarity.scores(images, texts, AttentionHead(norm.eps), weights, moments)
         if self.training and used is not None:
-            self._remember(used, len(images) * int(texts.mask.sum() + len(texts)))
+            self._update_statistics(used, len(images) * int(texts.mask.sum() + len(texts)))
         return scores
 
-    def _remember(self, moments: Tensor, n_nodes: int) -> None:
-        """Move the running statistics towards those of one batch, as batch norm does."""
+    def _update_statistics(self, moments: Tensor, n_nodes: int) -> None:
+        """Update the running statistics with those of a batch, as batch norm does."""
         norm, mean = self.gate_norm, moments[0]
         variance = (moments[1] - mean * mean) * (n_nodes / (n_nodes - 1))
         momentum = cast(float, norm.momentum)
@@ -221,7 +225,7 @@ class Saf(FragmentMatcher):
 
 
 def xavier_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear map with Xavier's uniform weights and zero bias, as the released code starts."""
+    """Build a linear map with Xavier uniform weights and zero bias, as released."""
     linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(linear.weight)
     if bias:

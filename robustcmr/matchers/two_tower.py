@@ -1,4 +1,4 @@
-"""Two towers for labelled vectors: a small network on each side, and the cosine of what they give."""
+"""Two towers for labelled vectors: a small network a side, scored by cosine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
 class TwoTowerConfig(Options):
     """Options of the two towers."""
 
-    dim: int = Field(256, ge=1, description="D, width of the common space; the paper of MRL has 512.")
+    dim: int = Field(256, ge=1, description="D, width of the common space; the MRL paper uses 512.")
     hidden: tuple[int, ...] = Field(
-        (1024,), description="Widths of the hidden layers of a tower; the paper of MRL has [4096, 4096]."
+        (1024,), description="Widths of the hidden layers of a tower; the MRL paper uses [4096, 4096]."
     )
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout after each hidden layer.")
 
@@ -33,19 +33,19 @@ class TwoTowerConfig(Options):
 
 
 class TwoTower(Matcher):
-    """Fully connected layers on an image's vector and on a text's, unit vectors out, cosine as the score.
+    """Fully connected layers on the vector of an image and of a text; the score is their cosine.
 
-    Where an image has several regions their mean is read. Class anchors are the method's, not the matcher's.
+    An image of several regions is read as their mean. Class anchors belong to the method.
 
     Args:
         config: widths and dropout.
-        spec: what must be known of the data.
+        spec: properties of the data.
 
     Raises:
         DataError: the texts have no vectors.
 
     References:
-        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, has such towers.
+        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021.
     """
 
     Config: ClassVar[type[Options]] = TwoTowerConfig
@@ -54,8 +54,8 @@ class TwoTower(Matcher):
         super().__init__()
         if spec.text_width is None:
             raise DataError(
-                "the two towers read a vector of each text and this data has none; put {split}_txts.npy, one "
-                "row a caption, beside the captions of every split, or choose a matcher that reads words"
+                "two_tower reads a vector of each text and this data has none; put {split}_txts.npy, one row "
+                "a caption, beside the captions of every split, or use a matcher that reads words"
             )
         self.config = config
         self.image_tower = _tower(spec.feature_width, config)
@@ -68,11 +68,11 @@ class TwoTower(Matcher):
     def encode_texts(self, texts: TextBatch) -> Fragments:
         """Encode N texts into one unit vector each, (N, 1, D) and pooled (N, D)."""
         if texts.vectors is None:
-            raise DataError("the two towers read a vector of each text and this batch has none")
+            raise DataError("two_tower reads a vector of each text and this batch has none")
         return unit_fragments(self.text_tower(texts.vectors))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Cosine of every image with every text, (N_images, N_texts)."""
+        """Return the cosine of every image with every text, (N_images, N_texts)."""
         return inner_products(images, texts)
 
 

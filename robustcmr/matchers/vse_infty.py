@@ -15,13 +15,13 @@ from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
 
 
 class VseInfty(FragmentMatcher):
-    """Fragments of each side pooled by generalised pooling; the score is the cosine of the two vectors.
+    """Generalised pooling of each side; the score is the cosine of the two vectors.
 
-    Departures: regions dropped in training, 20% in the release, are the run's augmentation, not its own.
+    Departures: dropping regions in training (20% in the release) is the run's augmentation.
 
     Args:
-        config: which encoders.
-        spec: what must be known of the data.
+        config: encoders.
+        spec: properties of the data.
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
@@ -45,5 +45,5 @@ class VseInfty(FragmentMatcher):
         return unit_fragments(self.word_pooling(words.features, words.mask))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Cosine of every image with every caption, (N_images, N_texts)."""
+        """Return the cosine of every image with every caption, (N_images, N_texts)."""
         return inner_products(images, texts)

@@ -1,4 +1,4 @@
-"""Encoders that matchers share."""
+"""Encoders shared by matchers."""
 
 from robustcmr.matchers.encoders.bigru import BiGRU
 from robustcmr.matchers.encoders.build import build_image_encoder, build_text_encoder

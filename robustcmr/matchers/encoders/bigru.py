@@ -13,10 +13,10 @@ from robustcmr.matchers.encoders.pooling import masked_mean
 from robustcmr.matchers.encoders.word_vectors import load_word_vectors
 from robustcmr.types import Fragments, TextBatch
 
-WASTE = 300_000_000
-"""Multiplications spent on padding, words times squared width, from which on captions are read by length."""
+PADDING_COST = 300_000_000
+"""Padding cost (padded words times squared width) above which captions are batched by length."""
 
-_GROUPS, _LEAST_GROUP = 4, 32  # captions of like length that are read together where gradients are wanted
+_GROUPS, _MIN_GROUP = 4, 32  # groups by length when gradients are needed, and their smallest size
 
 
 class BiGRU(Pretrained, nn.Module):
@@ -27,9 +27,9 @@ class BiGRU(Pretrained, nn.Module):
         padding_index: index of the padding word.
         word_dim: width of a word vector.
         dim: D, width of a fragment.
-        dropout: chance that a number of a word vector is dropped in training.
+        dropout: dropout probability of word vectors in training.
         words: the words by index, for ``word_vectors``.
-        word_vectors: GloVe-style text file that word vectors start from; words it lacks start at random.
+        word_vectors: GloVe-style text file to initialise word vectors from; missing words start at random.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BiGRU(Pretrained, nn.Module):
             self.embedding.weight[padding_index].zero_()
 
     def load_pretrained(self) -> None:
-        """Start from the word vectors of a file, and log how many words it knows.
+        """Initialise the word vectors from the file and log its coverage.
 
         Raises:
             DataError: the file is missing or damaged, or its vectors are of another width.
@@ -71,33 +71,33 @@ class BiGRU(Pretrained, nn.Module):
             Fragments (N, W, D), not normalised and zero where padded, and their mean (N, D).
         """
         words = self.dropout(self.embedding(texts.tokens))  # (N, W, word_dim)
-        lengths = _lengths_to_read_by(texts.mask, self.reader.hidden_size)
+        lengths = _lengths_to_batch_by(texts.mask, self.reader.hidden_size)
         states = _read(self.reader, words, lengths)
         backwards = _reversed_order(texts.mask)
-        reverse_states = _read(self.reverse_reader, _rearranged(words, backwards), lengths)
-        features = (states + _rearranged(reverse_states, backwards)) / 2  # (N, W, D)
+        reverse_states = _read(self.reverse_reader, _reordered(words, backwards), lengths)
+        features = (states + _reordered(reverse_states, backwards)) / 2  # (N, W, D)
         features = features * texts.mask.unsqueeze(-1)
         return Fragments(features, texts.mask, masked_mean(features, texts.mask))
 
 
-def _lengths_to_read_by(mask: Tensor, dim: int) -> Tensor | None:
-    """Lengths (N,) of captions that are worth reading by length; None where a whole rectangle is as quick.
+def _lengths_to_batch_by(mask: Tensor, dim: int) -> Tensor | None:
+    """Return caption lengths (N,) where batching by length pays; None where one padded batch is as fast.
 
-    A GPU reads a rectangle in one kernel and would have to wait for the lengths.
+    A GPU reads a padded batch in one kernel and would have to wait for the lengths.
     """
     if mask.device.type != "cpu" or torch.compiler.is_compiling():
         return None
     lengths = mask.sum(1)
-    waste = (mask.numel() - int(lengths.sum())) * dim**2
-    return lengths if waste > WASTE and int(lengths.min()) > 0 else None
+    padding_cost = (mask.numel() - int(lengths.sum())) * dim**2
+    return lengths if padding_cost > PADDING_COST and int(lengths.min()) > 0 else None
 
 
 def _read(reader: nn.GRU, words: Tensor, lengths: Tensor | None) -> Tensor:
-    """States (N, W, D) of a reader at the words (N, W, word_dim); what stands at padding means nothing.
+    """Return the states (N, W, D) of a reader at the words (N, W, word_dim); undefined at padding.
 
-    What follows the last word of a caption cannot change what came before, so a whole rectangle may be read.
-    Where padding costs more than sorting, it is left out: by packing, whose way back is slow, and else by
-    reading captions of like length together.
+    Padding follows the last word, so it cannot change earlier states and one padded batch is correct. Where
+    padding costs more than sorting, captions are packed, or, when gradients are needed, grouped by length,
+    because the backward pass of packed sequences is slow.
     """
     if lengths is None:
         states, _ = reader(words)
@@ -107,21 +107,21 @@ def _read(reader: nn.GRU, words: Tensor, lengths: Tensor | None) -> Tensor:
         packed, _ = reader(pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False))
         return pad_packed_sequence(packed, batch_first=True, total_length=W)[0]
     order = lengths.argsort()
-    groups = max(1, min(_GROUPS, len(lengths) // _LEAST_GROUP))
+    groups = max(1, min(_GROUPS, len(lengths) // _MIN_GROUP))
     parts = []
-    for some in order.tensor_split(groups):
-        longest = int(lengths[some[-1]])
-        states, _ = reader(words[some, :longest])
+    for group in order.tensor_split(groups):
+        longest = int(lengths[group[-1]])
+        states, _ = reader(words[group, :longest])
         parts.append(nn.functional.pad(states, (0, 0, 0, W - longest)))
     return torch.cat(parts)[order.argsort()]
 
 
 def _reversed_order(mask: Tensor) -> Tensor:
-    """(N, W) positions that turn every caption around in its own length; its own inverse on real words."""
+    """Return positions (N, W) that reverse each caption within its length; an involution on real words."""
     positions = torch.arange(mask.shape[1], device=mask.device)
     return (mask.sum(1, keepdim=True) - 1 - positions).clamp(min=0)
 
 
-def _rearranged(features: Tensor, positions: Tensor) -> Tensor:
-    """Features (N, W, D) in another order of words (N, W)."""
+def _reordered(features: Tensor, positions: Tensor) -> Tensor:
+    """Reorder features (N, W, D) by word positions (N, W)."""
     return features.gather(1, positions.unsqueeze(-1).expand(-1, -1, features.shape[2]))

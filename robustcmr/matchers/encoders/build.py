@@ -1,4 +1,4 @@
-"""From options to the encoders of a fragment matcher."""
+"""Build the encoders of a fragment matcher from its options."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from robustcmr.types import DataSpec
 
 
 def build_image_encoder(options: FragmentOptions, spec: DataSpec) -> nn.Module:
-    """The image encoder asked for, ``ImageBatch -> Fragments``."""
+    """Build the configured image encoder, ``ImageBatch -> Fragments``."""
     if options.image_encoder == "clip" and options.image_weights is not None:
-        from robustcmr.matchers.encoders.clip_fragments import ClipPatches  # transformers takes seconds
+        from robustcmr.matchers.encoders.clip_fragments import ClipPatches  # loads transformers
 
         return ClipPatches(options.image_weights, options.dim, options.backbone_lr)
     if options.image_encoder == "linear":
@@ -23,9 +23,9 @@ def build_image_encoder(options: FragmentOptions, spec: DataSpec) -> nn.Module:
 
 
 def build_text_encoder(options: FragmentOptions, spec: DataSpec) -> nn.Module:
-    """The text encoder asked for, ``TextBatch -> Fragments``."""
+    """Build the configured text encoder, ``TextBatch -> Fragments``."""
     if options.text_encoder != "bigru" and options.text_weights is not None:
-        from robustcmr.matchers.encoders.pretrained_text import PretrainedWords  # transformers takes seconds
+        from robustcmr.matchers.encoders.pretrained_text import PretrainedWords  # loads transformers
 
         return PretrainedWords(options.text_weights, options.dim, options.backbone_lr)
     return BiGRU(

@@ -1,4 +1,4 @@
-"""Pictures to fragments: the patches that CLIP's vision model sees."""
+"""Pictures to fragments: the patches of CLIP's vision model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from robustcmr.types import Fragments, ImageBatch
 
 
 class ClipPatches(nn.Module):
-    """Project each patch of a picture, as CLIP's vision model leaves it, by a linear map.
+    """Project the output patches of CLIP's vision model by a linear map.
 
-    The last layer norm, which CLIP applies to the class token alone, is applied to the patches too, so that
-    both reach the linear map in the same scale. The class token becomes the pooled vector and is no fragment.
+    CLIP applies its last layer norm to the class token alone; here it also normalises the patches, so that
+    both have the same scale. The class token becomes the pooled vector and is not a fragment.
 
     Args:
         weights: local folder or hub name of a CLIP model; only its configuration is read here.
         dim: D, width of a fragment.
-        lr_factor: what multiplies the learning rate of CLIP's weights; 0 freezes them.
+        lr_factor: multiplies the learning rate of CLIP's weights; 0 freezes them.
 
     Raises:
-        DataError: the configuration is missing, damaged or of no CLIP model.
+        DataError: the configuration is missing, damaged or not CLIP's.
     """
 
     def __init__(self, weights: str, dim: int, lr_factor: float) -> None:
         super().__init__()
-        from transformers import CLIPVisionModel  # takes seconds
+        from transformers import CLIPVisionModel  # slow to load
 
         self._weights = weights
         config = _vision_config(weights)
@@ -46,15 +46,15 @@ class ClipPatches(nn.Module):
         """Encode N pictures.
 
         Args:
-            images: N pictures as pixels (N, 3, H, W), H = W = CLIP's picture size.
+            images: N pictures (N, 3, H, W), H = W = CLIP's picture size.
 
         Returns:
-            Fragments (N, P, D), P patches row by row, not normalised, and the class token (N, D).
+            Fragments (N, P, D), P patches in row order, not normalised, and the class token (N, D).
 
         Raises:
             DataError: the batch holds no pixels, or pictures of another size.
         """
-        refuse_other_pixels(images.features, self._size, f"{self._weights!r} (matcher.image_weights)")
+        check_pixels(images.features, self._size, f"{self._weights!r} (matcher.image_weights)")
         network: Any = self.backbone.network
         with self.backbone.gradients():
             hidden = network.post_layernorm(network(pixel_values=images.features).last_hidden_state)
@@ -64,13 +64,13 @@ class ClipPatches(nn.Module):
         return Fragments(features, mask, encoded[:, 0])
 
 
-def refuse_other_pixels(features: Tensor, size: int, model: str) -> None:
-    """Check that images are what a CLIP model can read.
+def check_pixels(features: Tensor, size: int, model: str) -> None:
+    """Check that images are pixels of the size a CLIP model expects.
 
     Args:
-        features: what should be (N, 3, size, size).
-        size: height and width the model was made for.
-        model: what to call the model.
+        features: expected as (N, 3, size, size).
+        size: height and width the model expects.
+        model: name of the model for the message.
 
     Raises:
         DataError: they are not.
@@ -98,6 +98,6 @@ def _vision_config(weights: str) -> Any:
 
 
 def _bare(model: Any) -> nn.Module:
-    """The network itself, which older releases of transformers wrap once more."""
+    """Return the network itself, which older releases of transformers wrap."""
     bare: nn.Module = getattr(model, "vision_model", model)
     return bare

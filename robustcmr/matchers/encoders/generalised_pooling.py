@@ -1,4 +1,4 @@
-"""One vector for a set of fragments: learned weights for the sorted values of each channel."""
+"""Pool a set of fragments by learned weights of the sorted values of each channel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def positional_encoding(length: int, width: int) -> Tensor:
-    """Sines and cosines of places at falling frequencies.
+    """Return the sinusoidal positional encoding.
 
     Args:
-        length: L, how many places.
-        width: an even number; sines stand at even columns, cosines at odd ones.
+        length: L, number of positions.
+        width: even; sines in even columns, cosines in odd ones.
 
     Returns:
         (L, width) float32.
@@ -28,15 +28,15 @@ def positional_encoding(length: int, width: int) -> Tensor:
 
 
 class GeneralisedPooling(nn.Module):
-    """Sort the values of each channel and add them up with learned weights of the places.
+    """Sort the values of each channel and sum them with learned weights of the ranks.
 
-    The weights depend on the place and on how many fragments there are, so the mean and the maximum
-    are special cases. They are worked out once for each number of fragments in a batch.
+    The weights depend on the rank and on the number of fragments; mean and maximum are special cases. They
+    are computed once for each number of fragments in a batch.
 
     Args:
         position_width: width of the positional encoding, even.
-        hidden: width of the GRU that reads it both ways.
-        temperature: of the softmax over the places.
+        hidden: width of the bidirectional GRU that reads it.
+        temperature: of the softmax over the ranks.
 
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021, section 3;
@@ -49,27 +49,27 @@ class GeneralisedPooling(nn.Module):
         self.reader = nn.GRU(position_width, hidden, batch_first=True, bidirectional=True)
         self.linear = nn.Linear(hidden, 1, bias=False)
 
-    def coefficients(self, lengths: Tensor, places: int) -> Tensor:
-        """Weights of the places for sets of some sizes.
+    def coefficients(self, lengths: Tensor, ranks: int) -> Tensor:
+        """Return the weights of the ranks for sets of given sizes.
 
         Args:
-            lengths: (K,) int64 numbers of fragments, in 1..places.
-            places: L, how many places to give.
+            lengths: (K,) int64 numbers of fragments, in 1..ranks.
+            ranks: L, number of ranks.
 
         Returns:
-            (K, L) float, each row summing to 1 and zero beyond its length.
+            (K, L) float; each row sums to 1 and is zero beyond its length.
         """
         weight = self.linear.weight
-        positions = positional_encoding(places, self.position_width).to(weight)  # (L, position_width)
+        positions = positional_encoding(ranks, self.position_width).to(weight)  # (L, position_width)
         packed = pack_padded_sequence(
             positions.expand(len(lengths), -1, -1), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         with torch.autocast(weight.device.type, enabled=False):  # a softmax at 0.1 needs exact logits
-            states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=places)
+            states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=ranks)
             both_ways = states.view(*states.shape[:2], 2, -1)
             states = both_ways.mean(-2)  # (K, L, hidden)
             logits = self.linear(states).squeeze(-1) / self.temperature  # (K, L)
-        beyond = torch.arange(places, device=weight.device) >= lengths.to(weight.device).unsqueeze(1)
+        beyond = torch.arange(ranks, device=weight.device) >= lengths.to(weight.device).unsqueeze(1)
         weights: Tensor = logits.masked_fill(beyond, -math.inf).softmax(-1)
         return weights
 
@@ -78,15 +78,15 @@ class GeneralisedPooling(nn.Module):
 
         Args:
             features: (N, L, D) float.
-            mask: (N, L) bool, True where a fragment is real; every set has at least one.
+            mask: (N, L) bool, True for real fragments, at least one a set.
 
         Returns:
             (N, D).
         """
         count = mask.sum(1)
-        lengths, which = torch.unique(count, return_inverse=True)
-        weights = self.coefficients(lengths, features.shape[1])[which]  # (N, L)
+        lengths, size_of_set = torch.unique(count, return_inverse=True)
+        weights = self.coefficients(lengths, features.shape[1])[size_of_set]  # (N, L)
         values = features.masked_fill(~mask.unsqueeze(-1), -math.inf).sort(1, descending=True).values
-        places = torch.arange(mask.shape[1], device=mask.device)
-        values = values.masked_fill((places >= count.unsqueeze(1)).unsqueeze(-1), 0.0)  # (N, L, D)
+        ranks = torch.arange(mask.shape[1], device=mask.device)
+        values = values.masked_fill((ranks >= count.unsqueeze(1)).unsqueeze(-1), 0.0)  # (N, L, D)
         return (values * weights.unsqueeze(-1)).sum(1)

@@ -1,4 +1,4 @@
-"""Which encoders make the fragments."""
+"""Options of the encoders."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from robustcmr.pretrained import anchored
 
 
 class FragmentOptions(Options):
-    """Which encoders make fragments of images and captions, and how wide they are."""
+    """Options of the encoders of a fragment matcher."""
 
-    dim: int = Field(128, ge=1, description="Width of a fragment; papers have 1024.")
+    dim: int = Field(128, ge=1, description="Width of a fragment; papers use 1024.")
     image_encoder: Literal["regions", "linear", "clip"] = Field(
         "regions",
-        description="regions: a linear map and a small network; linear: the map alone; clip: the patches of "
+        description="regions: a linear map plus a small network; linear: the map alone; clip: the patches of "
         "CLIP's vision model, from pictures.",
     )
     text_encoder: Literal["bigru", "bert", "clip"] = Field(
         "bigru",
-        description="bigru: word vectors read both ways; bert: any BERT-like model; clip: CLIP's text model.",
+        description="bigru: word vectors and a bidirectional GRU; bert: any BERT-like model; clip: CLIP's "
+        "text model.",
     )
     region_hidden: int = Field(
-        128, ge=1, description="Hidden width of the region network; the paper of OMIT has 512."
+        128, ge=1, description="Hidden width of the region network; the OMIT paper uses 512."
     )
     word_dim: int = Field(128, ge=1, description="Width of a word vector (bigru).")
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout of word vectors (bigru).")
     word_vectors: Path | None = Field(
-        None, description="GloVe-style text file that word vectors start from (bigru)."
+        None, description="GloVe-style text file to initialise word vectors from (bigru)."
     )
     image_weights: str | None = Field(
         None, description="Local folder or hub name of the CLIP model for image_encoder=clip."
@@ -39,7 +40,7 @@ class FragmentOptions(Options):
         None, description="Local folder or hub name of the model for text_encoder=bert or clip."
     )
     backbone_lr: float = Field(
-        0.1, ge=0.0, description="Factor of the learning rate for pretrained weights; 0 freezes them."
+        0.1, ge=0.0, description="Learning-rate factor of pretrained weights; 0 freezes them."
     )
 
     @field_validator("image_weights", "text_weights")

@@ -1,4 +1,4 @@
-"""One vector for a set of fragments."""
+"""Pool a set of fragments into one vector."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def masked_mean(features: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the real fragments.
+    """Return the mean of the real fragments.
 
     Args:
         features: (N, L, D) float.
-        mask: (N, L) bool, True where a fragment is real.
+        mask: (N, L) bool, True for real fragments.
 
     Returns:
-        (N, D), zero where a set has no real fragment.
+        (N, D), zero for a set without real fragments.
     """
     real = mask.unsqueeze(-1)
     return features.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Networks of transformers as backbones: built from a configuration, filled from files later."""
+"""Transformers networks as backbones: built from a configuration, loaded from files later."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from robustcmr.pretrained import WEIGHTS, read
 
 
 class PretrainedNetwork(Backbone):
-    """A network of transformers with random weights until :meth:`load_pretrained` is called.
+    """A transformers network with random weights until :meth:`load_pretrained` is called.
 
     Args:
         kind: class of the model, with ``from_pretrained``.
-        config: configuration of the model; nothing else is read here.
+        config: configuration of the model.
         name: local folder or hub name of the weights.
         option: the option that gave the name, such as ``matcher.weights``.
-        lr_factor: what multiplies the learning rate; 0 freezes: no gradient, evaluation mode.
-        kept: turns the model into the part of it that is used.
+        lr_factor: multiplies the learning rate; 0 freezes: no gradient, evaluation mode.
+        kept: returns the used part of the model.
         arguments: further arguments of ``kind``.
     """
 
@@ -46,7 +46,7 @@ class PretrainedNetwork(Backbone):
         self.train(self.training)
 
     def load_pretrained(self) -> None:
-        """Replace the random weights by those of the folder or hub name.
+        """Load the weights of the folder or hub name.
 
         Raises:
             DataError: the files are missing, damaged, or of another network.
@@ -55,17 +55,15 @@ class PretrainedNetwork(Backbone):
             self._kind.from_pretrained,
             config=self._config,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that the shapes can be named below
+            ignore_mismatched_sizes=True,  # the shapes are reported below
             **self._arguments,
         )
         model, report = read(WEIGHTS, self._name, reader, self._option)
         self._refuse_misfits(model, report)
-        self.network.load_state_dict(
-            self._kept(model).state_dict()
-        )  # copied into float32, whatever they were
+        self.network.load_state_dict(self._kept(model).state_dict())  # cast to float32
 
     def gradients(self) -> torch.set_grad_enabled:
-        """A block in which gradients are kept only if the network is trained."""
+        """Return a context that enables gradients only if the network is trained."""
         return torch.set_grad_enabled(torch.is_grad_enabled() and self.lr_factor > 0)
 
     def _refuse_misfits(self, model: nn.Module, report: Any) -> None:
@@ -78,8 +76,8 @@ class PretrainedNetwork(Backbone):
         if others:
             wanted = tuple(model.state_dict()[others[0]].shape)
             raise DataError(
-                f"{given}: {len(others)} are of another shape, such as {others[0]}, which should be "
-                f"{wanted}; {advice}"
+                f"{given}: {len(others)} have the wrong shape, such as {others[0]}, expected {wanted}; "
+                f"{advice}"
             )
         missing = sorted(report["missing_keys"])
         if missing:

@@ -15,18 +15,18 @@ from robustcmr.types import Fragments, TextBatch
 
 
 class PretrainedWords(nn.Module):
-    """Read a caption with a text encoder of transformers and project each word piece by a linear map.
+    """Encode a caption with a transformers text encoder and project each token by a linear map.
 
-    Any encoder that maps tokens to ``last_hidden_state`` will do: BERT, RoBERTa, DistilBERT and the like; of
-    a CLIP model its text model. A pooling layer the encoder may have is left out.
+    Any encoder with a ``last_hidden_state`` works, such as BERT, RoBERTa or DistilBERT, and the text model of
+    CLIP. The encoder's pooling layer is left out.
 
     Args:
         weights: local folder or hub name of the model; only its configuration is read here.
         dim: D, width of a fragment.
-        lr_factor: what multiplies the learning rate of the encoder's weights; 0 freezes them.
+        lr_factor: multiplies the learning rate of the encoder's weights; 0 freezes them.
 
     Raises:
-        DataError: the configuration is missing, damaged or of no text encoder.
+        DataError: the configuration is missing, damaged or not a text encoder's.
     """
 
     def __init__(self, weights: str, dim: int, lr_factor: float) -> None:
@@ -52,13 +52,13 @@ class PretrainedWords(nn.Module):
         """Encode N captions.
 
         Args:
-            texts: N captions of at most W word pieces.
+            texts: N captions of at most W tokens.
 
         Returns:
             Fragments (N, W, D), not normalised and zero where padded, and their mean (N, D).
 
         Raises:
-            DataError: the captions are longer than the encoder can read.
+            DataError: the captions are too long for the encoder.
         """
         if self._longest is not None and texts.tokens.shape[1] > self._longest:
             raise DataError(
@@ -74,8 +74,8 @@ class PretrainedWords(nn.Module):
 
 
 def _text_model(config: Any, weights: str) -> Any:
-    """The class of the text encoder a configuration describes."""
-    from transformers import MODEL_MAPPING, CLIPTextModel  # takes seconds
+    """Return the class of the text encoder that a configuration describes."""
+    from transformers import MODEL_MAPPING, CLIPTextModel  # slow to load
 
     if config.model_type == "clip_text_model":
         return CLIPTextModel
@@ -92,6 +92,6 @@ def _text_model(config: Any, weights: str) -> Any:
 
 
 def _bare(model: Any) -> nn.Module:
-    """The network itself, which older releases of transformers wrap once more for CLIP."""
+    """Return the network itself, which older releases of transformers wrap for CLIP."""
     bare: nn.Module = getattr(model, "text_model", model)
     return bare

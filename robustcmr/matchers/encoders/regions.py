@@ -1,4 +1,4 @@
-"""Regions to fragments: a linear map with a small network added."""
+"""Regions to fragments: a linear map plus a small network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustcmr.types import Fragments, ImageBatch
 class RegionEncoder(nn.Module):
     """Project each region by a linear map plus a two-layer network with batch norm.
 
-    Only real regions are computed, so padding moves neither a fragment nor the batch statistics.
+    Only real regions are encoded, so padding changes neither fragments nor batch statistics.
 
     Args:
         feature_width: F, numbers a region.

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from robustcmr.errors import DataError
 
 PADDING_WORD = "<pad>"
-"""Never looked up: its vector stays zero whatever a file says."""
+"""Never looked up: its vector stays zero."""
 
 logger = logging.getLogger("robustcmr")
 
 
 @dataclass(frozen=True)
 class WordVectors:
-    """What a file knows of a vocabulary.
+    """Vectors of the words of a vocabulary found in a file.
 
     Attributes:
         rows: (k,) int64, indices of the words found, ascending.
-        vectors: (k, D) float32, their vectors.
-        n_words: words asked for, padding left out.
+        vectors: (k, D) float32.
+        n_words: size of the vocabulary without padding.
     """
 
     rows: Tensor
@@ -35,21 +35,21 @@ class WordVectors:
 
     @property
     def coverage(self) -> str:
-        """Such as ``8,120 of 8,481 words (95.7%)``."""
+        """Return the coverage, such as ``8,120 of 8,481 words (95.7%)``."""
         found = len(self.rows)
         return f"{found:,} of {self.n_words:,} words ({found / max(self.n_words, 1):.1%})"
 
 
 def load_word_vectors(embedding: nn.Embedding, path: Path, words: Sequence[str]) -> None:
-    """Let word vectors start from those of a file, and log how many words it knows.
+    """Initialise word vectors from a file and log its coverage.
 
     Args:
-        embedding: one row a word; words the file lacks, and padding, keep theirs.
+        embedding: one row a word; padding and words missing in the file are unchanged.
         path: UTF-8 text, see :func:`read_word_vectors`.
         words: the words by index.
 
     Raises:
-        DataError: the file is missing or damaged, its vectors are of another width, or no word is known.
+        DataError: the file is missing, damaged or of another width, or has no word of the vocabulary.
     """
     found = read_word_vectors(path, words, embedding.embedding_dim)
     with torch.no_grad():
@@ -60,18 +60,17 @@ def load_word_vectors(embedding: nn.Embedding, path: Path, words: Sequence[str])
 def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVectors:
     """Read the vectors of some words from a text file of ``word number number ...`` lines.
 
-    The file is read line by line and only what is asked for is kept. The first of several lines of a word
-    counts. A first line ``words width``, as word2vec and fastText write it, and empty lines are passed over.
-    A word may hold spaces: the last ``width`` columns are the numbers. The width is checked on the first two
-    lines and on those of known words.
+    Only the vectors of the given words are kept; the first line of a word counts. Empty lines and a first
+    line ``words width`` (word2vec, fastText) are skipped. A word may contain spaces: the last ``width``
+    columns are the numbers. The width is checked on the first two lines and on lines of known words.
 
     Args:
-        path: UTF-8 text, columns parted by single spaces or tabs.
-        words: the words by index; marks such as ``<unk>`` are looked up like any other, padding is not.
+        path: UTF-8 text, columns separated by single spaces or tabs.
+        words: the words by index; tokens such as ``<unk>`` are looked up, padding is not.
         width: D, numbers a vector.
 
     Raises:
-        DataError: the file is missing, unreadable or of another width, a number is none, or no word is known.
+        DataError: the file is missing, unreadable, damaged or of another width, or has none of the words.
     """
     wanted = {word.encode(): index for index, word in enumerate(words) if word != PADDING_WORD}
     beginnings = {word.split(b" ", 1)[0] for word in wanted}
@@ -80,7 +79,7 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVecto
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 line = raw.rstrip().replace(b"\t", b" ")
-                # most lines of a large file are of other words: they are not even split
+                # fast path: most lines of a large file hold other words and need no split
                 if not line or (number > 2 and line.split(b" ", 1)[0] not in beginnings):
                     continue
                 parts = line.split(b" ")
@@ -97,7 +96,7 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVecto
         ) from error
     if not found:
         raise DataError(
-            f"{path} knows none of the {len(wanted)} words of the vocabulary; expected lines of "
+            f"{path} has none of the {len(wanted)} words of the vocabulary; expected lines of "
             "'word number number ...' in the language of the captions, in lower case"
         )
     rows = sorted(found)
@@ -107,9 +106,11 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVecto
 
 def _check_width(path: Path, number: int, parts: list[bytes], width: int) -> None:
     if len(parts) <= width:
-        cure = "set matcher.word_dim to the width of the file" if number <= 2 else "the file may be cut short"
+        advice = (
+            "set matcher.word_dim to the width of the file" if number <= 2 else "the file may be cut short"
+        )
         raise DataError(
-            f"{path}, line {number}: {len(parts) - 1} numbers where matcher.word_dim asks for {width}; {cure}"
+            f"{path}, line {number}: {len(parts) - 1} numbers where matcher.word_dim is {width}; {advice}"
         )
     if number <= 2 and len(parts) > width + 1 and _is_number(parts[-width - 1]):
         raise DataError(

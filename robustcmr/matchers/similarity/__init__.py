@@ -1,1 +1,1 @@
-"""Similarity vectors of image-caption pairs: how they are made, tile by tile, and turned into scores."""
+"""Similarity vectors of image-caption pairs, computed and scored tile by tile."""

@@ -1,4 +1,4 @@
-"""One vector for a set of fragments, by attention that compares each fragment with their mean."""
+"""Pool a set of fragments by attention against their mean."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from robustcmr.matchers.similarity.vectors import unit
 class GlobalAttention(nn.Module):
     """Sum fragments with softmax weights ``v . (tanh(A x) * tanh(B mean))`` and normalise.
 
-    Biases that can have no effect are left out: that of v, which shifts all weights of a set alike, and
-    those before a normalisation of the same channels, which takes them away again.
+    Biases without effect are dropped: that of v, which shifts all logits of a set alike, and those before a
+    batch norm of the same channels.
 
     Args:
         dim: D, width of a fragment.
-        dropout: chance that a number after tanh is dropped in training.
-        norm: what is normalised over the batch before tanh: nothing; fragments and means, each channel over
-            real fragments; or means so and each *position* over batch and channels, as in the released code
-            of SGRAF, which then needs sets of exactly ``n_positions`` fragments and depends on their order.
+        dropout: dropout probability after tanh.
+        norm: batch norm before tanh: none; by channel over real fragments (and over means); or, as released
+            with SGRAF, fragments by *position*, which requires exactly ``n_positions`` fragments a set and
+            depends on their order.
         n_positions: see ``norm``.
-        what: word for fragments in messages.
+        what: name of the fragments in messages.
 
     References:
         Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021, section 3.1.
@@ -56,17 +56,17 @@ class GlobalAttention(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, fragments: Tensor, mask: Tensor) -> Tensor:
-        """One vector a set.
+        """Pool N sets.
 
         Args:
-            fragments: (N, L, D) of length 1, zero where padded.
+            fragments: (N, L, D) of unit norm, zero where padded.
             mask: (N, L) bool, at least one True a row.
 
         Returns:
-            (N, D) of length 1.
+            (N, D) of unit norm.
 
         Raises:
-            DataError: positions are normalised and a set has another number of fragments.
+            DataError: norm is ``position`` and a set has a different number of fragments.
         """
         real = fragments[mask]  # (V, D)
         local = self.local(real)
@@ -91,7 +91,7 @@ class GlobalAttention(nn.Module):
 
 
 def _normalised(norm: nn.BatchNorm1d | None, values: Tensor) -> Tensor:
-    """Batch norm of values (x, C) or (x, C, D); a lone row has no spread and takes the running ones."""
+    """Apply batch norm to (x, C) or (x, C, D); a single row uses the running statistics."""
     if norm is None:
         return values
     if values.ndim == 2 and len(values) == 1:

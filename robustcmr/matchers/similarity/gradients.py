@@ -1,4 +1,4 @@
-"""The way back through the tiles."""
+"""Gradients of the tiled similarity scores."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def head_gradients(
     gradient: Tensor,
     moments_gradient: Tensor | None,
 ) -> list[Tensor]:
-    """Gradients of one tile by its nodes, the moments and the head's weights; zero where there is none.
+    """Return the gradients of one tile by its nodes, the moments and the head's weights.
 
     Args:
-        job: what all tiles share.
+        job: settings shared by all tiles.
         nodes: (n c, N, K).
-        i: which images.
-        captions: which captions.
-        moments: as the head used them.
-        weights: of the head.
-        gradient: by all scores.
-        moments_gradient: by the sums of the moments; None leaves out what flows through them.
+        i: images of the tile.
+        captions: captions of the tile.
+        moments: moments used by the head.
+        weights: weights of the head.
+        gradient: gradient by all scores.
+        moments_gradient: gradient by the sums of the moments; None treats the moments as constants.
     """
     with torch.enable_grad():
         inputs = [
@@ -53,7 +53,7 @@ def head_gradients(
 
 
 class Totals:
-    """Gradients summed over tiles, in float32 or wider."""
+    """Gradients summed over tiles, at least float32."""
 
     def __init__(self, sides: Sides, tensors: Sequence[Tensor]) -> None:
         self.sides = sides
@@ -72,7 +72,7 @@ class Totals:
         whole_inverse: Tensor,
         by_nodes: Tensor,
     ) -> None:
-        """Add what one tile gives: its nodes (n c, N, K), inverse lengths, the gradient by the nodes."""
+        """Add one tile, given its nodes (n c, N, K), inverse norms and the gradient by the nodes."""
         (c, N), n, K = captions.mask.shape, i.stop - i.start, nodes.shape[-1]
         nodes, by_nodes = nodes.view(n, c * N, K), by_nodes.reshape(n, c * N, K)
         by_difference = project_squares_backward(
@@ -97,7 +97,7 @@ class Totals:
     def _add_local(
         self, i: slice, captions: Captions, vectors: Tensor, inverse: Tensor, gradient: Tensor
     ) -> None:
-        """Add what the words of one tile give: their vectors (n t, K) and the gradient by them."""
+        """Add the words of one tile, given their vectors (n t, K) and the gradient by them."""
         sides, n = self.sides, i.stop - i.start
         regions, words = sides.regions[i], sides.words[captions.words]
         attention = sides.attention(i, captions)
@@ -122,7 +122,7 @@ class Totals:
         add_product(total, by_similarity.transpose(0, 1).flatten(1), regions.flatten(0, 1))
 
     def gradients(self, like: Sequence[Tensor]) -> list[Tensor]:
-        """All totals, in the types of what they are gradients of."""
+        """Return all totals in the dtypes of the tensors they belong to."""
         self.regions += 2.0 * torch.bmm(self.gram, self.sides.regions.to(self.gram.dtype))
         totals = (
             self.regions,

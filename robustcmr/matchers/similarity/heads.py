@@ -1,7 +1,6 @@
-"""From the similarity vectors of pairs to their scores: by graph reasoning or by attention filtration.
+"""Score pairs from their similarity vectors, by graph reasoning or by attention filtration.
 
-Both are plain functions of one tile of pairs: P pairs, N = 1 + W nodes a pair of K numbers, the first node
-for image and caption as wholes.
+A tile has P pairs of N = 1 + W nodes of width K; the first node is the global one.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from robustcmr.matchers.similarity.vectors import unit
 
 
 class Head(ABC):
-    """Scores of pairs from their nodes."""
+    """Score pairs from their nodes."""
 
     needs_moments: ClassVar[bool] = False
-    """Whether sums over the nodes of all pairs must be known before any is scored."""
+    """Whether scoring needs sums over the nodes of all pairs first."""
 
     def moments(self, nodes: Tensor, mask: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
-        """Sums over the real nodes of some pairs; their mean over all pairs goes to ``scores``.
+        """Return sums over the real nodes of some pairs; their mean over all nodes is passed to ``scores``.
 
         Args:
             nodes: (P, N, K), zero where padded.
-            mask: (P, N) bool, or None where all are real.
-            weights: the head's own.
+            mask: (P, N) bool; None where all nodes are real.
+            weights: weights of the head.
 
         Returns:
-            (s,) sums, float64; by default none, s = 0.
+            (s,) float64; empty by default.
         """
         del mask, weights
         return nodes.new_zeros(0, dtype=torch.float64)
@@ -41,25 +40,24 @@ class Head(ABC):
     def scores(
         self, nodes: Tensor, mask: Tensor | None, moments: Tensor | None, weights: Sequence[Tensor]
     ) -> Tensor:
-        """Scores (P,) in 0..1.
+        """Return scores (P,) in 0..1.
 
         Args:
             nodes: (P, N, K), zero where padded.
-            mask: (P, N) bool, or None where all are real; the first node of a pair is.
-            moments: (s,) mean of what ``moments`` sums, over all real nodes; None where it sums nothing.
-            weights: the head's own.
+            mask: (P, N) bool, True at the first node; None where all nodes are real.
+            moments: (s,) means over all real nodes; None for a head without moments.
+            weights: weights of the head.
         """
 
 
 class GraphHead(Head):
-    """Reasoning on the fully connected graph of a pair's nodes, read at the first node.
+    """Reasoning on the fully connected graph of a pair's nodes; the first node gives the score.
 
-    A step makes each node ``relu(linear(sum of nodes * softmax(query . key)))``. The key of a node enters
-    its products with queries alone, so query and key maps are merged into one; and in the last step only
-    the first node is worked out, for no other is read.
+    A step maps each node to ``relu(linear(sum of nodes * softmax(query . key)))``. Keys occur only in
+    products with queries, so both maps are merged into one. The last step computes the first node only.
 
-    ``weights`` holds, for every step, the merged map (K, K) with its bias (K,) and the linear map (K, K) with
-    its bias (K,); then the map to the score (1, K) with its bias (1,).
+    ``weights`` holds for each step the merged map (K, K) and bias (K,), the linear map (K, K) and bias (K,);
+    then the map to the score (1, K) and its bias (1,).
     """
 
     def scores(
@@ -75,22 +73,21 @@ class GraphHead(Head):
             logits = _wide(torch.bmm(F.linear(readers, merged, merged_bias), nodes.transpose(1, 2)))
             if absent is not None:
                 logits = logits + absent
-            edges = _short_softmax(logits).to(nodes.dtype)  # (P, N, N)
+            edges = _softmax(logits).to(nodes.dtype)  # (P, N, N)
             nodes = F.relu(F.linear(torch.bmm(edges, nodes), linear, bias))
         return torch.sigmoid(_wide(F.linear(nodes[:, 0], weights[-2], weights[-1])).squeeze(-1))
 
 
 class AttentionHead(Head):
-    """Filtration: nodes are summed with weights between 0 and 1, one each, and normalised.
+    """Filtration: nodes are summed with gates in 0..1, and the sum is normalised.
 
-    The weights are a sigmoid of a batch-normalised linear map; the statistics are those of all real nodes
-    of all pairs.
+    A gate is the sigmoid of a batch-normalised linear map; the statistics cover all real nodes of all pairs.
 
-    ``weights`` holds the linear map (1, K), scale and shift of the normalisation (1,) each, and the map to
-    the score (1, K) with its bias (1,).
+    ``weights`` holds the linear map (1, K), scale and shift of the batch norm (1,) each, and the map to the
+    score (1, K) with its bias (1,).
 
     Args:
-        eps: what is added to the variance.
+        eps: added to the variance.
     """
 
     needs_moments: ClassVar[bool] = True
@@ -99,7 +96,7 @@ class AttentionHead(Head):
         self.eps = eps
 
     def moments(self, nodes: Tensor, mask: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
-        """Sums (2,) of the linear map over the nodes and of its square; padded nodes add nothing."""
+        """Return the sums (2,) of the gate logits and of their squares; padded nodes add zero."""
         del mask
         gates = self._gates(nodes, weights).double()
         return torch.stack([gates.sum(), (gates * gates).sum()])
@@ -109,29 +106,29 @@ class AttentionHead(Head):
     ) -> Tensor:
         """See :meth:`Head.scores`; needs moments."""
         if moments is None:
-            raise ValueError("attention filtration needs the moments of its gates; give those of all nodes")
+            raise ValueError("attention filtration needs the moments of its gates; pass those of all nodes")
         del mask
         _, scale, shift, final, bias = weights
         gates = self._gates(nodes, weights)
         mean = moments[0]
         spread = torch.sqrt((moments[1] - mean * mean).clamp(min=0.0) + self.eps)
         open_gates = torch.sigmoid((gates - mean.to(gates.dtype)) / spread.to(gates.dtype) * scale + shift)
-        # No sum to divide by: the vector gets length 1 anyway, and padded nodes are zero.
+        # the sum is normalised below, so no division; padded nodes are zero
         whole = torch.bmm(open_gates.unsqueeze(1).to(nodes.dtype), nodes).squeeze(1)  # (P, K)
         return torch.sigmoid(_wide(F.linear(unit(_wide(whole)), final, bias)).squeeze(-1))
 
     @staticmethod
     def _gates(nodes: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """The linear map of every node, (P, N)."""
+        """Return the gate logits (P, N)."""
         return _wide(F.linear(nodes, weights[0])).squeeze(-1)
 
 
 def _wide(values: Tensor) -> Tensor:
-    """The same in float32 or wider."""
+    """Cast to float32 or wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _short_softmax(logits: Tensor) -> Tensor:
-    """Softmax over the last dimension, several times as fast on a CPU as torch's where that is short."""
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension, several times faster than torch's on a CPU if it is short."""
     positive = torch.exp(logits - logits.detach().amax(-1, keepdim=True))
     return positive / positive.sum(-1, keepdim=True)

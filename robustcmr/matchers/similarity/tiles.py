@@ -1,4 +1,4 @@
-"""Scores of all pairs of images and captions from similarity vectors, tile by tile."""
+"""Score all pairs of images and captions from similarity vectors, tile by tile."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from robustcmr.matchers.similarity.gradients import Totals, head_gradients
 from robustcmr.matchers.similarity.heads import Head
 from robustcmr.matchers.similarity.job import Job, Sides
 
-_CPU_TILE_BYTES = 4 << 20  # of (context - word): in the cache, and few enough tiles for small calls to vanish
+_CPU_TILE_BYTES = 4 << 20  # of (context - word): fits the cache, with few tiles
 _GPU_TILE_BYTES = 64 << 20  # keeps a GPU busy
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The linear maps that make similarity vectors.
+    """The linear maps to similarity vectors.
 
     Attributes:
         local_weight: (K, D) for words and their contexts.
         local_bias: (K,).
-        global_weight: (K, D) for captions and images as wholes.
+        global_weight: (K, D) for global vectors.
         global_bias: (K,).
     """
 
@@ -51,26 +51,26 @@ def tiled_scores(
 ) -> tuple[Tensor, Tensor | None]:
     """Score every image with every caption.
 
-    The differences of contexts and words, (n, T, D), never exist as a whole. Where gradients are wanted the
-    similarity vectors, (n, T + m, K), are kept for the way back, and all else is computed again there, tile
-    by tile; where they are not, nothing is kept. Matrix products run in the type of the fragments, sums in
-    float32 or wider; under autocast the head runs under autocast too.
+    The differences of contexts and words, (n, T, D), are never stored. If gradients are needed, the
+    similarity vectors (n, T + m, K) are kept for the backward pass, which recomputes all else tile by tile.
+    Matrix products run in the dtype of the fragments, sums in float32 or wider; under autocast the head runs
+    under autocast too.
 
     Args:
-        regions: (n, R, D) of length 1, zero where padded; no gradient by padding means anything.
-        words: (T, D) of length 1, the real words of all captions one after the other.
-        lengths: m numbers of words, each at least 1, T together; padding is least where neighbours are alike.
+        regions: (n, R, D) of unit norm, zero where padded; gradients by padding are undefined.
+        words: (T, D) of unit norm, the real words of all captions, concatenated.
+        lengths: m caption lengths of at least 1, T in total; sorted lengths need the least padding.
         image_globals: (n, D).
         text_globals: (m, D).
         maps: the linear maps, in float32 or wider.
-        head: makes scores of similarity vectors.
+        head: scores similarity vectors.
         head_weights: its weights.
-        smooth: factor before the softmax of the attention, at most 16.
-        moments: what the head needs to know of all pairs; None lets it find out from these.
+        smooth: inverse temperature of the attention, at most 16.
+        moments: moments for the head; None computes them from these pairs.
         tile_bytes: bytes of a tile's largest tensor; None chooses by device.
 
     Returns:
-        Scores (n, m), and the moments the head used, detached; None where it uses none.
+        Scores (n, m), and the moments used by the head, detached; None if it uses none.
     """
     wide = torch.promote_types(regions.dtype, torch.float32)
     device = regions.device.type

@@ -1,10 +1,9 @@
-"""The similarity vectors of one tile of image-caption pairs, and their gradient worked out by hand.
+"""Similarity vectors of one tile of image-caption pairs, with a gradient written by hand.
 
-A tile holds n images and c captions, whose t real words lie one after the other without padding. The context
-of a word in an image, normalised, is linear in the regions once the attention is divided by the context's
-length, and that length comes from the regions' inner products, R by R an image. So (context - word) is one
-matrix product, and the way back through attention and length stays in R numbers a word, not D. Nothing here
-outlives its tile.
+A tile holds n images and c captions with t real words in total, concatenated. With regions V (R, D), a word x
+and its attention a (R,), the normalised context is ``c = V' a / |V' a|`` and ``|V' a|^2 = a' G a`` with the
+Gram matrix G = V V'. So ``c - x`` is one matrix product, and the backward pass through attention and norm
+needs R numbers a word, not D.
 """
 
 from __future__ import annotations
@@ -17,37 +16,37 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SHORTEST = 1e-8
-"""Vectors shorter than this count as zero, stay zero when normalised and get no gradient."""
+"""Vectors of a smaller norm stay zero when normalised and get no gradient."""
 
 MOST_SMOOTH = 16.0
-"""Largest factor before the softmax of the attention; exp(4 * 16) and its multiples fit float32."""
+"""Largest inverse temperature of the attention; exp(4 * 16) and its multiples fit float32."""
 
 _LEAK = 0.1
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., D) over their lengths; zero, without gradient, where shorter than ``SHORTEST``."""
+    """Normalise vectors (..., D) to unit norm; zero, without gradient, below the norm ``SHORTEST``."""
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     shortened: Tensor = vectors / length.masked_fill(length < SHORTEST, torch.inf)
     return shortened
 
 
 def _inverse_root(squares: Tensor) -> Tensor:
-    """One over the lengths whose squares are given, zero for lengths below ``SHORTEST``."""
+    """Return the inverse square root, zero for norms below ``SHORTEST``."""
     return squares.clamp(min=0.0).sqrt().reciprocal().masked_fill(squares < SHORTEST**2, 0.0)
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Some captions whose real words lie one after the other.
+    """The captions of a tile, their real words concatenated.
 
     Attributes:
-        rows: which of all captions.
-        words: which of all T words; t of them.
-        owner: (t,) int64, the caption of each word, counted from 0.
-        indicator: (c, t) 1 where a word belongs to a caption, else 0; in the type sums are taken in.
-        places: (t,) int64, where each word's node lies among the c * N nodes of an image.
-        mask: (c, N) bool, which nodes are real, N = 1 + longest caption; the first, for the whole, always is.
+        rows: slice of all captions.
+        words: slice of all T words, t of them.
+        owner: (t,) int64, caption of each word, from 0.
+        indicator: (c, t) 1 where a word belongs to a caption, else 0, in the dtype of sums.
+        places: (t,) int64, node of each word among the c * N nodes of an image.
+        mask: (c, N) bool, True for real nodes, N = 1 + longest caption; the first, global node is real.
         even: whether all nodes are real.
     """
 
@@ -61,7 +60,7 @@ class Captions:
 
     @staticmethod
     def of(lengths: Sequence[int], first: int, start: int, like: Tensor) -> Captions:
-        """Captions of these lengths, the first of them number ``first``, its first word number ``start``."""
+        """Build from caption lengths; ``first`` is the row of the first caption, ``start`` its first word."""
         counts = torch.tensor(lengths)
         owner = torch.repeat_interleave(torch.arange(len(lengths)), counts)
         inside = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts)[owner]
@@ -77,11 +76,11 @@ class Captions:
         )
 
     def node_mask(self, n: int) -> Tensor | None:
-        """(n c, N) bool, which nodes of the pairs with n images are real; None where all are."""
+        """Return the mask (n c, N) of real nodes of the pairs with n images; None where all are real."""
         return None if self.even else self.mask.repeat(n, 1)
 
     def sums(self, values: Tensor) -> Tensor:
-        """Sums over each caption's words, handed to each of them: (n, t, R) -> (n, t, R)."""
+        """Sum over the words of each caption and broadcast back to them, (n, t, R) -> (n, t, R)."""
         if len(self.indicator) == 1:
             return values.sum(1, keepdim=True)
         return torch.matmul(self.indicator, values).index_select(1, self.owner)
@@ -89,13 +88,13 @@ class Captions:
 
 @dataclass(frozen=True)
 class Attention:
-    """How each word looks at the regions, with what its way back needs; all (n, t, R) but one.
+    """Attention of words over regions, and the intermediates of its gradient; all (n, t, R).
 
     Attributes:
         slope: of the leaky ReLU.
-        scaled: similarity after the leaky ReLU, over its length along the caption's words.
-        inverse: one over that length.
-        context: attention over the length of the context, so that ``context @ regions`` has length 1.
+        scaled: similarity after the leaky ReLU, normalised along the words of the caption.
+        inverse: inverse of that norm.
+        context: attention over the norm of the context, so that ``context @ regions`` has unit norm.
         pull: ``context @ gram``.
     """
 
@@ -107,20 +106,19 @@ class Attention:
 
 
 def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) -> Attention:
-    """The attention of words on regions.
+    """Compute the attention of words over regions.
 
-    The context is made unit length, so the softmax needs no sum to divide by; and its exponents lie within
-    -smooth..smooth, so none must be searched for the largest. Padded regions are zero, so whatever attention
-    they get adds nothing to a context.
+    The context is normalised, so the softmax needs no division by its sum; its exponents are bounded by
+    ``smooth``, so no maximum is subtracted. Padded regions are zero and add nothing to a context.
 
     Args:
         similarity: (n, t, R) inner products of words and regions.
-        captions: whose words they are.
+        captions: the captions of the words.
         gram: (n, R, R) inner products of the regions.
-        smooth: factor before the softmax, at most ``MOST_SMOOTH``.
+        smooth: inverse temperature, at most ``MOST_SMOOTH``.
 
     Returns:
-        Its parts, in the type of ``similarity``.
+        The attention and its intermediates, in the dtype of ``similarity``.
 
     References:
         Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021, section 3.2.
@@ -131,19 +129,19 @@ def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) 
     scaled = leaky.mul_(inverse)
     weights = (scaled + 1.0).mul_(smooth).exp_()  # at least 1
     pull = torch.bmm(weights, gram)
-    shrink = _inverse_root((weights * pull).sum(-1, keepdim=True))  # one over the length of the context
+    shrink = _inverse_root((weights * pull).sum(-1, keepdim=True))  # inverse norm of the context
     return Attention(slope, scaled, inverse, weights.mul_(shrink), pull.mul_(shrink))
 
 
 def attend_backward(
     attention: Attention, captions: Captions, smooth: float, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients by the similarity, (n, t, R), and by the inner products of the regions, (n, R, R).
+    """Return the gradients by the similarity, (n, t, R), and by the Gram matrix, (n, R, R).
 
     Args:
         attention: from ``attend``.
-        captions: as given to ``attend``.
-        smooth: as given to ``attend``.
+        captions: as in ``attend``.
+        smooth: as in ``attend``.
         gradient: (n, t, R) by ``attention.context``.
     """
     radial = (gradient * attention.context).sum(-1, keepdim=True)  # (n, t, 1)
@@ -156,15 +154,15 @@ def attend_backward(
 
 
 def project_squares(difference: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Similarity vectors of differences: the square, entry by entry, through a linear map, then length 1.
+    """Map squared differences to similarity vectors: ``unit(W d^2 + b)``.
 
     Args:
-        difference: (x, D); its memory is used up.
+        difference: (x, D), overwritten.
         weight: (K, D).
         bias: (K,) float32 or wider.
 
     Returns:
-        Vectors (x, K) in the type of ``difference``, and one over their lengths before (x, 1).
+        Vectors (x, K) in the dtype of ``difference``, and the inverse of their norms before (x, 1).
     """
     squares = torch.mul(difference, difference, out=difference)
     hidden = (
@@ -185,16 +183,16 @@ def project_squares_backward(
     weight_total: Tensor,
     bias_total: Tensor,
 ) -> Tensor:
-    """The gradient by the differences, (x, D).
+    """Return the gradient by the differences, (x, D).
 
     Args:
         difference: (x, D).
-        weight: (K, D), as given to ``project_squares``.
-        vectors: (x, K) from there.
-        inverse: (x, 1) from there.
+        weight: (K, D), as in ``project_squares``.
+        vectors: (x, K), its result.
+        inverse: (x, 1), its result.
         gradient: (x, K) by the vectors.
-        weight_total: (K, D), where the gradient by the weight is added.
-        bias_total: (K,), where the gradient by the bias is added.
+        weight_total: (K, D), incremented by the gradient of the weight.
+        bias_total: (K,), incremented by the gradient of the bias.
     """
     wide, vectors = gradient.to(inverse.dtype), vectors.to(inverse.dtype)
     radial = (wide * vectors).sum(-1, keepdim=True)
@@ -207,7 +205,7 @@ def project_squares_backward(
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add ``left @ right`` to a total of the same or a wider type; matrices, or stacks of them."""
+    """Add ``left @ right`` to a total of the same or a wider dtype; matrices or batches of them."""
     if total.dtype != left.dtype:
         total += left @ right
     elif total.ndim == 2:

@@ -56,8 +56,8 @@ def test_batch_statistics_see_real_regions_only():
 @pytest.mark.parametrize("lengths", [[5, 1, 3, 5], [2, 4, 4, 1], [1, 1, 1, 1]])
 def test_captions_are_read_one_by_one(lengths, waste, gradients, monkeypatch):
     if waste is not None:
-        monkeypatch.setattr(bigru, "WASTE", waste)
-        monkeypatch.setattr(bigru, "_LEAST_GROUP", 1)
+        monkeypatch.setattr(bigru, "PADDING_COST", waste)
+        monkeypatch.setattr(bigru, "_MIN_GROUP", 1)
     torch.manual_seed(0)
     encoder = BiGRU(vocabulary_size=20, padding_index=0, word_dim=3, dim=4)
     mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
@@ -97,7 +97,7 @@ def test_reading_by_length_changes_nothing(n, monkeypatch):
     whole = read()
     assert calls == [torch.Tensor, torch.Tensor]
     calls.clear()
-    monkeypatch.setattr(bigru, "WASTE", -1)
+    monkeypatch.setattr(bigru, "PADDING_COST", -1)
     by_length = read()
     groups = max(1, min(4, n // 32))
     assert calls == [torch.Tensor] * groups + [torch.nn.utils.rnn.PackedSequence]
@@ -107,11 +107,11 @@ def test_reading_by_length_changes_nothing(n, monkeypatch):
 
 def test_wide_captions_with_much_padding_are_read_by_length():
     mask = torch.arange(32) < torch.tensor([8] * 127 + [32]).unsqueeze(1)  # 3048 of 4096 are padding
-    assert bigru._lengths_to_read_by(mask, 313) is None
-    assert bigru._lengths_to_read_by(mask, 314).tolist() == mask.sum(1).tolist()
-    assert bigru._lengths_to_read_by(torch.ones_like(mask), 4096) is None
+    assert bigru._lengths_to_batch_by(mask, 313) is None
+    assert bigru._lengths_to_batch_by(mask, 314).tolist() == mask.sum(1).tolist()
+    assert bigru._lengths_to_batch_by(torch.ones_like(mask), 4096) is None
     mask[3] = False
-    assert bigru._lengths_to_read_by(mask, 1024) is None  # nothing is packed that has no word
+    assert bigru._lengths_to_batch_by(mask, 1024) is None  # nothing is packed that has no word
 
 
 def test_the_padding_word_stays_zero():

@@ -261,9 +261,7 @@ def test_weights_of_the_text_side_alone_are_refused(clip_folder: Path, tmp_path:
 
 def test_weights_of_another_shape_are_named(clip_folder: Path, tmp_path: Path) -> None:
     wide = edited(clip_folder, tmp_path / "wide", intermediate_size=56)
-    with pytest.raises(
-        DataError, match=r"6 are of another shape, such as .*fc1\.bias, which should be \(56,\)"
-    ):
+    with pytest.raises(DataError, match=r"6 have the wrong shape, such as .*fc1\.bias, expected \(56,\)"):
         Clip(ClipConfig(weights=str(wide)), SPEC).load_pretrained()
 
 

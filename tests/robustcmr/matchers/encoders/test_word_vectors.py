@@ -75,15 +75,15 @@ def test_padding_is_never_looked_up(written):
 @pytest.mark.parametrize(
     ("content", "width", "message"),
     [
-        ("dog 1 2\n", 3, "line 1: 2 numbers where matcher.word_dim asks for 3; set matcher.word_dim"),
+        ("dog 1 2\n", 3, "line 1: 2 numbers where matcher.word_dim is 3; set matcher.word_dim"),
         ("dog 1 2 3\n", 2, "line 1: more than 2 numbers.*set matcher.word_dim"),
         ("2 4\nthe 1 2 3 4\n", 2, "line 2: more than 2 numbers"),
         ("a 1 2\nb 1 2\ndog 1\n", 2, "line 3: 1 numbers.*may be cut short"),
         ("dog 1 x\n", 2, "line 1: .*expected 'word number number ...'"),
         ("dog 1 nan\n", 2, "line 1 holds a number that is not finite"),
         ("dog 1 1e99\n", 2, "line 1 holds a number that is not finite"),
-        ("perro 1 2\n", 2, "knows none of the 7 words"),
-        ("", 2, "knows none of the 7 words"),
+        ("perro 1 2\n", 2, "has none of the 7 words"),
+        ("", 2, "has none of the 7 words"),
         (b"\x1f\x8b\x08\x00\x01\x02", 2, "line 1: 0 numbers"),
     ],
 )

@@ -76,7 +76,8 @@ def test_the_relation_plan_is_that_of_an_independent_solver():
     classes = beliefs(9).float()
     agreement = (classes @ classes.T).double().numpy()
     reference = ot.sinkhorn(np.full(9, 1 / 9), np.full(9, 1 / 9), -agreement, reg=0.1, stopThr=1e-12) * 9
-    np.testing.assert_allclose(relation_plan(classes, 0.1).numpy(), reference, atol=2e-3)
+    # the plan, times 9, of a solver that stops with 1e-3 of the mass out of place
+    np.testing.assert_allclose(relation_plan(classes, 0.1).numpy(), reference, atol=9e-3)
 
 
 def test_the_relation_plan_goes_to_pairs_of_the_same_class():

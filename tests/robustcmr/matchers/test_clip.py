@@ -90,7 +90,7 @@ def test_each_side_is_one_unit_fragment(clip_folder: Path) -> None:
 
 
 def test_padding_changes_nothing(clip_folder: Path) -> None:
-    built = matcher(clip_folder)
+    built = matcher(clip_folder).double()
     with torch.no_grad():
         short = built.encode_texts(texts()).features
         padded = built.encode_texts(texts(extra=9)).features
@@ -98,20 +98,20 @@ def test_padding_changes_nothing(clip_folder: Path) -> None:
             built.encode_texts(TextBatch(texts().tokens[i : i + 1, :n], texts().mask[i : i + 1, :n])).features
             for i, n in enumerate((3, 7, 12))
         ]
-    torch.testing.assert_close(padded, short, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(torch.cat(alone), short, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(padded, short, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(torch.cat(alone), short, atol=1e-12, rtol=1e-9)
 
 
 def test_a_hidden_word_does_not_end_the_caption(clip_folder: Path) -> None:
     tokens = torch.tensor([[START, 5, END, 17, END, END, END]])  # the second word is hidden by the end mark
     mask = torch.tensor([[True] * 5 + [False] * 2])
     with torch.no_grad():
-        pooled = matcher(clip_folder).encode_texts(TextBatch(tokens, mask)).pooled
-        model = CLIPModel.from_pretrained(clip_folder).eval()
+        pooled = matcher(clip_folder).double().encode_texts(TextBatch(tokens, mask)).pooled
+        model = CLIPModel.from_pretrained(clip_folder).eval().double()
         states = model.text_model(input_ids=tokens[:, :5]).last_hidden_state
         expected, wrong = model.text_projection(states[:, 4]), model.text_projection(states[:, 2])
     assert pooled is not None
-    torch.testing.assert_close(pooled, torch.nn.functional.normalize(expected), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(pooled, torch.nn.functional.normalize(expected), atol=1e-12, rtol=1e-9)
     assert not torch.allclose(pooled, torch.nn.functional.normalize(wrong), atol=1e-3)
 
 

@@ -49,7 +49,8 @@ def test_every_matcher_finds_the_loss_gradients_and_statistics_of_one_process(re
         for name in names:
             for n in (9, 3):
                 what, difference = report[f"{name} {n}"]
-                assert difference < 2e-4, (name, n, what, difference)
+                # float64 rounds by 2e-16; even a gradient of zero, summed of some 1000 terms, stays below
+                assert difference < 1e-9, (name, n, what, difference)
 
 
 def test_processes_agree(reports):

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import fields, replace
 
 import torch
 from torch import distributed
@@ -19,12 +20,22 @@ def made(name, **options):
     cls = plugins.matchers.load(name)
     known = {key: value for key, value in options.items() if key in cls.Config.model_fields}
     torch.manual_seed(0)
-    return cls(cls.Config(**known), spec).train(), spec
+    return cls(cls.Config(**known), spec).train().double(), spec
+
+
+def double(batch):
+    """The batch with its features or vectors in float64, so that only a real difference is seen."""
+    floating = {
+        field.name: value.double()
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), torch.Tensor) and value.is_floating_point()
+    }
+    return replace(batch, **floating)
 
 
 def step(matcher, spec, n):
     """Loss, gradients and buffers of one step of one epoch, and scores in evaluation."""
-    images, texts = sample_images(spec, n, 1), sample_texts(spec, n, 2)
+    images, texts = double(sample_images(spec, n, 1)), double(sample_texts(spec, n, 2))
     loss = infonce_loss(matcher(images, texts), 0.05).mean()
     loss.backward()
     sum_gradients([matcher] if type(matcher).__name__.startswith("Sharded") else [])
@@ -68,7 +79,7 @@ def dropout():
     matcher, spec = made("two_tower", dropout=0.5)
     matcher = shard(matcher)
     torch.manual_seed(1)
-    sides = [matcher.encode_images(sample_images(spec, 8, 1)).pooled.tolist() for _ in range(2)]
+    sides = [matcher.encode_images(double(sample_images(spec, 8, 1))).pooled.tolist() for _ in range(2)]
     return {"sides": sides, "next": float(torch.rand(()))}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,11 @@ def encoder(folder: Path, lr_factor: float = 0.1, load: bool = True) -> ClipPatc
 
 
 def test_fragments_are_the_patches_of_transformers(clip_folder: Path) -> None:
-    built = encoder(clip_folder)
+    built = encoder(clip_folder).double()
+    pixels = pictures().features.double()
     with torch.no_grad():
-        found = built(pictures())
-        out = CLIPVisionModel.from_pretrained(clip_folder).eval()(pixel_values=pictures().features)
+        found = built(replace(pictures(), features=pixels))
+        out = CLIPVisionModel.from_pretrained(clip_folder).eval().double()(pixel_values=pixels)
         norm = built.backbone.network.post_layernorm
         patches = built.linear(norm(out.last_hidden_state[:, 1:]))
         whole = built.linear(out.pooler_output)
@@ -42,8 +44,8 @@ def test_fragments_are_the_patches_of_transformers(clip_folder: Path) -> None:
     assert found.mask.dtype == torch.bool
     assert found.mask.all()
     assert found.pooled is not None
-    torch.testing.assert_close(found.features, patches, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.pooled, whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.features, patches, atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(found.pooled, whole, atol=1e-12, rtol=1e-9)
 
 
 def test_the_last_norm_is_that_of_the_files(clip_folder: Path, tmp_path: Path) -> None:

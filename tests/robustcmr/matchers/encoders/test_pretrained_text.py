@@ -87,12 +87,12 @@ def test_words_are_those_of_transformers(model: tuple[Path, torch.nn.Module, int
 
 def test_padding_changes_nothing(model: tuple[Path, torch.nn.Module, int]) -> None:
     folder, _, padding = model
-    built = encoder(folder)
+    built = encoder(folder).double()
     with torch.no_grad():
         short, padded = built(texts(padding=padding)), built(texts(5, padding))
-    torch.testing.assert_close(padded.features[:, :7], short.features, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(padded.features[:, :7], short.features, atol=1e-12, rtol=1e-9)
     assert (padded.features[:, 7:] == 0).all()
-    torch.testing.assert_close(padded.pooled, short.pooled, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(padded.pooled, short.pooled, atol=1e-12, rtol=1e-9)
 
 
 def test_every_trainable_weight_gets_a_gradient(model: tuple[Path, torch.nn.Module, int]) -> None:

@@ -43,6 +43,19 @@ def scores(track: PairsTrack, matcher: Any, split: str) -> torch.Tensor:
         return matcher(images, texts)
 
 
+def assert_measures(found: dict[str, float], scores: torch.Tensor) -> None:
+    """Measures of scores that may be off by the rounding of float32, by which near ties fall either way."""
+    owner = np.arange(scores.shape[1]) // 5
+    own = torch.from_numpy(np.arange(len(scores))[:, None] == owner)
+    rounding = 4 * torch.finfo(torch.float32).eps / 0.05  # cosines over the smoothing of the plan
+    ends = [retrieval_metrics(scores + sign * rounding * own, owner).to_dict() for sign in (-1, 1)]
+    assert found.keys() == ends[0].keys()
+    for name, value in found.items():
+        low, high = sorted(end[name] for end in ends)
+        assert low - 1e-9 <= value <= high + 1e-9, name
+    assert ends[1]["rsum"] - ends[0]["rsum"] < 30  # or it says nothing
+
+
 def test_spec_says_what_the_data_is(tiny_tree: dict[str, Any]) -> None:
     track, _ = build(tiny_tree)
     captions = track.data.split("train").captions
@@ -55,22 +68,21 @@ def test_spec_says_what_the_data_is(tiny_tree: dict[str, Any]) -> None:
 def test_evaluation_equals_a_direct_one(tiny_tree: dict[str, Any]) -> None:
     track, (matcher, _) = build({**tiny_tree, "evaluation": {"batch_size": 5, "block_mib": 1}})
     measured = track.evaluate([matcher], "dev", CPU)
-    direct = retrieval_metrics(scores(track, matcher, "dev"), np.arange(60) // 5)
-    assert measured == pytest.approx(direct.to_dict())
-    assert track.selection_score(measured) == pytest.approx(direct.rsum)
+    assert_measures(measured, scores(track, matcher, "dev"))
+    assert track.selection_score(measured) == measured["rsum"]
     queries = track.measure(track.members([matcher], "dev"), "dev", CPU).queries
     np.testing.assert_array_equal(queries.pop("t2i_image"), np.arange(60) // 5)
     assert {name: len(ranks) for name, ranks in queries.items()} == {"i2t_rank": 12, "t2i_rank": 60}
     assert min(ranks.min() for ranks in queries.values()) == 1
     recalls = [100 * float((ranks <= k).mean()) for ranks in queries.values() for k in (1, 5, 10)]
-    assert sum(recalls) == pytest.approx(direct.rsum)
+    assert sum(recalls) == pytest.approx(measured["rsum"])
 
 
 def test_ensemble_averages_scores_and_says_so(tiny_tree: dict[str, Any]) -> None:
     track, (a, b) = build(tiny_tree)
     result = evaluate_ensemble([(track, [a]), (track, [b])], "test", CPU)
     mean = (scores(track, a, "test") + scores(track, b, "test")) / 2
-    assert result["metrics"] == pytest.approx(retrieval_metrics(mean, np.arange(50) // 5).to_dict())
+    assert_measures(result["metrics"], mean)
     assert result["n_models"] == 2
     assert len(result["by_model"]) == 2
 
@@ -81,18 +93,17 @@ def test_members_may_have_vocabularies_of_their_own(tiny_tree: dict[str, Any]) -
     assert len(other.reader) < len(one.reader)
     result = evaluate_ensemble([(one, [a]), (other, [b])], "test", CPU)
     mean = (scores(one, a, "test") + scores(other, b, "test")) / 2
-    assert result["metrics"] == pytest.approx(retrieval_metrics(mean, np.arange(50) // 5).to_dict())
+    assert_measures(result["metrics"], mean)
 
 
 def test_folds_are_measured_apart(tiny_tree: dict[str, Any]) -> None:
     track, (matcher, _) = build(tiny_tree)
     result = evaluate_ensemble([(track, [matcher])], "test", CPU, folds=5)
     whole = scores(track, matcher, "test")
-    folds = [
-        retrieval_metrics(whole[i : i + 2, 5 * i : 5 * i + 10], np.arange(10) // 5) for i in range(0, 10, 2)
-    ]
-    assert [fold["rsum"] for fold in result["by_fold"]] == pytest.approx([fold.rsum for fold in folds])
-    assert result["metrics"]["rsum"] == pytest.approx(np.mean([fold.rsum for fold in folds]))
+    assert len(result["by_fold"]) == 5
+    for fold, i in zip(result["by_fold"], range(0, 10, 2), strict=True):
+        assert_measures(fold, whole[i : i + 2, 5 * i : 5 * i + 10])
+    assert result["metrics"]["rsum"] == pytest.approx(np.mean([fold["rsum"] for fold in result["by_fold"]]))
 
 
 def test_saved_noise_and_vocabulary_are_used_again(

@@ -75,7 +75,8 @@ def test_even_shares_let_several_captions_share_an_image():
 
 def test_less_is_moved_where_candidates_let_less_pass():
     """Four captions want one image, which may take one of them: a quarter at most."""
-    hub = Candidates(torch.zeros(4, 1, dtype=torch.int64), torch.tensor([[0.2], [0.9], [0.5], [0.4]]), 4, "all")
+    scores = torch.tensor([[0.2], [0.9], [0.5], [0.4]])
+    hub = Candidates(torch.zeros(4, 1, dtype=torch.int64), scores, 4, "all")
     plan = rematch_whole_set(hub, 9, mass=0.5)
     assert plan.mass == pytest.approx(0.99 * 0.25, rel=1e-3)
     assert plan.asked == 0.5

@@ -113,7 +113,7 @@ def test_vectors_that_are_missing_are_named():
 def test_word_vectors_that_nothing_reads_are_refused():
     with pytest.raises(ValidationError, match="word_vectors is given but texts=vectors reads no words"):
         Embeddings.Config(texts="vectors", word_vectors=Path("x"))
-    with pytest.raises(ConfigError, match=r"set matcher\.texts to words or leave matcher\.word_vectors out"):
+    with pytest.raises(ConfigError, match=r"set matcher\.texts=words or leave matcher\.word_vectors out"):
         matcher(WITH, word_vectors=Path("x"))
 
 

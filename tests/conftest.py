@@ -55,7 +55,7 @@ def data_folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "data")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_folder() -> Any:
     """The function that writes such folders."""
     return write_folder
@@ -89,7 +89,7 @@ def labelled_folder(tmp_path: Path) -> Path:
     return write_labelled(tmp_path / "labelled")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_labelled_folder() -> Any:
     """The function that writes such folders."""
     return write_labelled

@@ -1,42 +1,47 @@
-"""What every benchmark shares: the machine it ran on, timing a call, floors, and the CSV it leaves behind.
+"""Shared by all benchmarks: timing, memory, what the machine can do at most, and the CSV with its columns.
 
-A row that :func:`headline` begins is one comparison, laid out alike by all suites, so that ``run.py`` can put
-them into one table; a suite adds columns of its own behind.
+Each row that :func:`headline` makes is one comparison, with the same columns in every benchmark.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
+import gc
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from robustcmr.environment import processor_name
+from robustcmr.matchers import omit
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-
 HEADLINE = (
     *("suite", "what", "ratio", "ours", "reference", "unit", "reference_is"),
     *("floor", "floor_share", "floor_is"),
 )
-"""Columns that a headline fills."""
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What cannot be beaten on this machine, as measured in the same run.
+    """The best this machine can do, measured in the same run.
 
     Attributes:
-        value: in the unit of the row: the fewest seconds, or the most pairs a second.
-        words: what it is made of, such as ``77 GFLOP at 160 GFLOP/s``.
+        value: in the unit of the row: fewest seconds or MiB, or most pairs a second.
+        words: how it is made up, such as ``77 GFLOP at 160 GFLOP/s``.
     """
 
     value: float
@@ -54,21 +59,20 @@ def headline(
     floor: Floor | None = None,
     larger_is_better: bool = False,
 ) -> dict[str, object]:
-    """The columns that every comparison has.
+    """Return the columns ``HEADLINE`` of one comparison.
+
+    ``ratio`` says how many times better ours is than the reference, ``floor_share`` how much of the floor is
+    reached; 1 is all.
 
     Args:
-        suite: name of the suite.
+        suite: name of the benchmark.
         what: what was measured, in a few words.
         ours: in ``unit``.
-        reference: likewise; None where there is nothing to compare with.
-        reference_is: what it is, in a few words.
+        reference: likewise; None if there is nothing to compare with.
+        reference_is: what the reference is, in a few words.
         unit: such as ``s`` or ``pairs/s``.
         floor: likewise in ``unit``.
-        larger_is_better: whether it is a rate and no time.
-
-    Returns:
-        A row to add other columns to; ``ratio`` says how many times better ours is, ``floor_share`` which
-        part of what the machine could do is reached, 1 being all.
+        larger_is_better: whether the unit is a rate.
     """
 
     def better(x: float, than: float) -> str:
@@ -89,15 +93,15 @@ def headline(
 
 
 def benchmark_parser(doc: str | None, csv_name: str, devices: bool = False) -> argparse.ArgumentParser:
-    """A command line with what all suites understand.
+    """Return a command line with the options that all benchmarks share.
 
     Args:
-        doc: the program's description.
-        csv_name: what the results are called under scripts/results.
-        devices: whether the suite can run on an accelerator.
+        doc: description of the program.
+        csv_name: file name of the results under ``scripts/results``.
+        devices: whether the benchmark can run on an accelerator.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, help="processor threads; by default as many as torch takes")
+    parser.add_argument("--threads", type=int, help="processor threads; default: torch's choice")
     if devices:
         parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, default=RESULTS / csv_name)
@@ -105,7 +109,7 @@ def benchmark_parser(doc: str | None, csv_name: str, devices: bool = False) -> a
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options of a command line made by :func:`benchmark_parser`, torch told how many threads to take."""
+    """Parse the command line and set torch's threads."""
     options = parser.parse_args()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -113,58 +117,43 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def machine_description() -> dict[str, str]:
-    """Processor, cores, accelerator and library versions, as CSV columns."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    """Return processor, cores, accelerator and versions as CSV columns."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": processor_name(),
-        "cores": str(cores()),
+        "cores": str(cores),
         "torch_threads": str(torch.get_num_threads()),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def wait_for_device() -> None:
+    """Wait until the accelerator, if any, has finished."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
-def timed(fn: Callable[[], object], repeats: int = 5, warmup: int = 1) -> dict[str, float]:
-    """Wall-clock seconds of a call; an accelerator is waited for before each reading of the clock.
-
-    Args:
-        fn: what to time.
-        repeats: how many timed calls, at least 1.
-        warmup: how many calls before those, not timed.
-
-    Returns:
-        Seconds under ``min``, ``median`` and ``max``.
-    """
-    for _ in range(warmup):
-        fn()
-    seconds = [stopwatch(fn) for _ in range(repeats)]
-    return {"min": min(seconds), "median": statistics.median(seconds), "max": max(seconds)}
-
-
-def stopwatch(fn: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
+def stopwatch(call: Callable[[], object]) -> float:
+    """Return the wall-clock seconds of one call, the accelerator's work included."""
     wait_for_device()
     start = time.perf_counter()
-    fn()
+    call()
     wait_for_device()
     return time.perf_counter() - start
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of several calls made turn by turn, so that a busy machine disturbs all alike.
+def timed(call: Callable[[], object], repeats: int = 5, warmup: int = 1) -> dict[str, float]:
+    """Return ``min``, ``median`` and ``max`` seconds of a call over some repeats, after a warm-up."""
+    for _ in range(warmup):
+        call()
+    seconds = [stopwatch(call) for _ in range(repeats)]
+    return {"min": min(seconds), "median": statistics.median(seconds), "max": max(seconds)}
 
-    Args:
-        calls: what to time, by name; warmed up already.
-        repeats: turns.
-    """
+
+def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of several calls made in turns, so that other load disturbs all of them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -172,22 +161,41 @@ def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[st
     return seconds
 
 
-def wait_for_device() -> None:
-    """Wait until the accelerator, if there is one, has done what it was told."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def extra_memory(call: Callable[[], object], device: str) -> float:
+    """Return the peak MiB that a call takes on top of what the process had before.
+
+    Run the call once before, so that compilers and caches are warm. On a CPU (Linux) use a fresh process for
+    each call, see :func:`in_own_process`.
+    """
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the recorded peak
+    before = _peak_resident()
+    call()
+    return _peak_resident() - before
+
+
+def in_own_process(*words: object) -> float:
+    """Run this program again with ``--child`` and some words; return the number that it prints."""
+    command = [sys.executable, *sys.argv, "--child", *map(str, words)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def _peak_resident() -> float:
+    """Peak resident MiB since the last reset; ``getrusage`` would include the parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
 
 
 @lru_cache(maxsize=8)
-def product_speed(device: str = "cpu", dtype: torch.dtype = torch.float32, n: int = 0) -> float:
-    """FLOP a second of a bare matrix product (n, n) by (n, n) on this machine, now and with these threads.
-
-    Args:
-        device: where.
-        dtype: number type.
-        n: rows and columns; by default what takes a tenth of a second or less.
-    """
-    n = n or (2048 if torch.device(device).type == "cpu" else 8192)
+def product_speed(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Return the FLOP/s of a square matrix product, with the threads as set now."""
+    n = 2048 if torch.device(device).type == "cpu" else 8192
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * n**3 / timed(lambda: torch.mm(a, b, out=out), repeats=7)["median"]
@@ -195,36 +203,69 @@ def product_speed(device: str = "cpu", dtype: torch.dtype = torch.float32, n: in
 
 @lru_cache(maxsize=8)
 def copy_speed(device: str = "cpu", mebibytes: int = 256) -> float:
-    """Bytes a second that a copy moves, read and written both counted."""
+    """Return the bytes a second that a copy moves, reading and writing both counted."""
     source = torch.ones(mebibytes * 2**18, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() * 4 / timed(lambda: target.copy_(source), repeats=7)["median"]
 
 
 def arithmetic_floor(flop: float, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Floor:
-    """Seconds that bare matrix products of so many operations take."""
+    """Return the seconds that so many operations take as plain matrix products."""
     speed = product_speed(device, dtype)
     return Floor(flop / speed, f"{flop / 1e9:.3g} GFLOP at {speed / 1e9:.0f} GFLOP/s of a matrix product")
 
 
 def memory_floor(moved: float, device: str = "cpu") -> Floor:
-    """Seconds that moving so many bytes between memory and processor takes."""
+    """Return the seconds that so many bytes take between memory and processor."""
     speed = copy_speed(device)
     return Floor(moved / speed, f"{moved / 1e9:.3g} GB at {speed / 1e9:.1f} GB/s of a memory copy")
 
 
 def sum_of_floors(*floors: Floor) -> Floor:
-    """One after the other."""
+    """Return the floor of steps done one after the other."""
     return Floor(sum(floor.value for floor in floors), ", then ".join(floor.words for floor in floors))
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a CSV file; its columns are the keys of all rows in order of first appearance.
+def released_scores(
+    left: Tensor, right: Tensor, a: Tensor, b: Tensor, *, smoothing: float, iterations: int, **_: object
+) -> Tensor:
+    """Score by the released OMIT formula: a plan (N, M, R, W) of all pairs, rescaled T times.
 
     Args:
-        path: the file, replaced if there.
-        rows: at least one row.
+        left: (N, R, D) unit fragments.
+        right: (M, W, D) unit fragments.
+        a: (N, R) weights, 0 where padded.
+        b: (M, W) weights, 0 where padded.
+        smoothing: lambda.
+        iterations: T.
+
+    Returns:
+        (N, M) scores.
     """
+    S = torch.einsum("nrd,mwd->nmrw", left, right)
+    P = torch.exp(-(1.0 - S) / smoothing)
+    if not bool((a > 0).all() and (b > 0).all()):
+        P = P * ((a > 0)[:, None, :, None] & (b > 0)[None, :, None, :])
+    P = P / P.sum((-1, -2), keepdim=True)
+    for _ in range(iterations):
+        P = P * (a.unsqueeze(1) / P.sum(-1).clamp(min=_TINY)).unsqueeze(-1)
+        P = P * (b.unsqueeze(0) / P.sum(-2).clamp(min=_TINY)).unsqueeze(-2)
+    return (S * P).sum((-1, -2))
+
+
+@contextmanager
+def released_formula() -> Iterator[None]:
+    """Have the OMIT matcher score by the released formula inside a ``with`` block."""
+    ours = omit.pair_scores
+    omit.pair_scores = released_scores  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        omit.pair_scores = ours
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a CSV file with a column for every key that occurs."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -234,21 +275,20 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def print_headlines(rows: Sequence[Mapping[str, object]]) -> None:
-    """The comparisons among some rows as a table on stdout; ratios first."""
-    table = [("ratio", "suite", "what", "ours", "reference", "", "floor", "share", "floor is")]
+    """Print the rows that are comparisons as a table."""
+    table = [("ratio", "what", "ours", "reference", "", "floor", "share", "floor is")]
     for row in rows:
         if row.get("what"):
-            numbers = [str(row[key]) for key in ("ratio", "suite", "what")]
-            ours = [f"{row['ours']} {row['unit']}", str(row["reference"]), str(row["reference_is"])]
-            floor = [str(row.get(key, "")) for key in ("floor", "floor_share", "floor_is")]
-            table.append((*numbers, *ours, *floor))  # type: ignore[arg-type]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+            ours = f"{row['ours']} {row['unit']}"
+            others = ("reference", "reference_is", "floor", "floor_share", "floor_is")
+            table.append((str(row["ratio"]), str(row["what"]), ours, *(str(row[key]) for key in others)))  # type: ignore[arg-type]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Print the comparisons among some rows, write all of them as CSV, and say where."""
+    """Print the comparisons and write all rows."""
     print_headlines(rows)
     write_rows(path, rows)
     print(f"written to {path}")

@@ -3,10 +3,10 @@
     python scripts/benchmarks/embeddings.py                         # a million pairs of 512 numbers
     python scripts/benchmarks/embeddings.py --pairs 100000 --dtype float16
 
-One epoch of ``robustcmr train --data precomp --matcher embeddings`` on made-up files, from the first step to
-the measured dev split. The reference is the least that PyTorch needs for the same steps: two linear maps, the
-loss both ways and AdamW in a bare loop over tensors in memory. The floor is the arithmetic of the matrix
-products and one reading of the vectors. Rows go to scripts/results/embeddings.csv.
+One epoch of ``robustcmr train --data precomp --matcher embeddings`` on synthetic files, from the first step
+to the measured dev split. The reference is a bare PyTorch loop over tensors in memory with the same steps:
+two linear maps, the loss both ways and AdamW. The floor is the matrix products and one reading of the
+vectors.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from common import (
     machine_description,
     memory_floor,
     parsed,
-    print_headlines,
+    publish,
     sum_of_floors,
-    write_rows,
 )
 from rich.console import Console
 from torch.nn import functional as F
@@ -41,7 +40,7 @@ DIM, DEV_PAIRS, WORDS = 256, 500, 10
 
 
 def write_folder(root: Path, pairs: int, width: int, dtype: str) -> None:
-    """Vectors that share what little they have in common, and captions of ten words."""
+    """Write pairs of vectors that are maps of one hidden vector, and captions of ten random words."""
     rng = np.random.default_rng(0)
     maps = [rng.standard_normal((64, width), dtype=np.float32) for _ in range(2)]
     for split, n in (("train", pairs), ("dev", DEV_PAIRS)):
@@ -58,20 +57,20 @@ def write_folder(root: Path, pairs: int, width: int, dtype: str) -> None:
                     captions.write(" ".join(f"w{word}" for word in row) + "\n")
 
 
-def package_rate(root: Path, asked: Namespace) -> tuple[float, float, float]:
-    """Pairs a second of an epoch, seconds before its first step, and the peak of resident memory in MiB."""
+def package_rate(root: Path, options: Namespace) -> tuple[float, float, float]:
+    """Return pairs a second of an epoch, seconds before and after it, and peak resident MiB."""
     settings = {
         "data.name": "precomp",
         "data.root": str(root),
         "data.captions_per_image": 1,
         "matcher.name": "embeddings",
-        "method.name": asked.method,
+        "method.name": options.method,
         "noise.ratio": 0.2,
-        "training.batch_size": asked.batch_size,
+        "training.batch_size": options.batch_size,
         "training.epochs": 1,
         "training.device": "cpu",
-        "training.store": asked.store,
-        "training.half_features": asked.half,
+        "training.store": options.store,
+        "training.half_features": options.half,
         "evaluation.test": None,
     }
     began = time.perf_counter()
@@ -86,7 +85,7 @@ def package_rate(root: Path, asked: Namespace) -> tuple[float, float, float]:
 
 
 def bare_rate(root: Path, batch_size: int) -> float:
-    """Pairs a second of the same steps in a bare loop over tensors in memory; at most 200 steps."""
+    """Return pairs a second of at most 200 such steps in a bare loop over tensors in memory."""
     images, texts = (torch.from_numpy(np.load(root / f"train_{name}.npy")) for name in ("ims", "txts"))
     heads = [torch.nn.Linear(images.shape[1], DIM) for _ in range(2)]
     optimiser = torch.optim.AdamW([p for head in heads for p in head.parameters()], lr=2e-3)
@@ -107,15 +106,15 @@ def bare_rate(root: Path, batch_size: int) -> float:
 
 
 def floor_rate(width: int, batch_size: int, itemsize: int) -> Floor:
-    """Pairs a second that matrix products and reading alone allow."""
-    heads = 2 * 2 * 2 * batch_size * width * DIM  # two sides, there and back to the weights
-    scores = 3 * 2 * batch_size**2 * DIM  # there, and back to both sides
+    """Return the pairs a second that matrix products and reading alone allow."""
+    heads = 2 * 2 * 2 * batch_size * width * DIM  # two sides, forward and to the weights
+    scores = 3 * 2 * batch_size**2 * DIM  # forward, and back to both sides
     found = sum_of_floors(arithmetic_floor(heads + scores), memory_floor(2 * batch_size * width * itemsize))
     return Floor(batch_size / found.value, f"a step of {found.words}")
 
 
 def main() -> int:
-    """Make the files, train on them, and write the row."""
+    """Write the files, train on them, and write the row."""
     parser = benchmark_parser(__doc__, "embeddings.csv")
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
@@ -123,35 +122,29 @@ def main() -> int:
     parser.add_argument("--method", default="infonce")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float32")
     parser.add_argument("--store", choices=("auto", "disk", "memory", "device"), default="auto")
-    parser.add_argument("--half", action="store_true", help="hold features in half precision")
-    parser.add_argument("--folder", type=Path, help="where to put the files; by default the temporary folder")
-    asked = parsed(parser)
-    itemsize = np.dtype(asked.dtype).itemsize
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        write_folder(Path(folder), asked.pairs, asked.width, asked.dtype)
-        ours, around, peak = package_rate(Path(folder), asked)
-        bare = bare_rate(Path(folder), asked.batch_size)
-    rows = [
-        {
-            **headline(
-                *("embeddings", f"an epoch of {asked.method}, {asked.pairs:,} pairs", ours, bare),
-                "bare PyTorch loop over memory",
-                unit="pairs/s",
-                floor=floor_rate(asked.width, asked.batch_size, itemsize),
-                larger_is_better=True,
-            ),
-            "pairs": asked.pairs,
-            "width": asked.width,
-            "dtype": asked.dtype,
-            "batch_size": asked.batch_size,
-            "store": asked.store,
-            "seconds_before_and_after": f"{around:.1f}",
-            "peak_mib": f"{peak:.0f}",
-            **machine_description(),
-        }
-    ]
-    print_headlines(rows)
-    write_rows(asked.output, rows)
+    parser.add_argument("--half", action="store_true", help="store features in half precision")
+    parser.add_argument("--folder", type=Path, help="where to put the files; default: the temporary folder")
+    options = parsed(parser)
+    itemsize = np.dtype(options.dtype).itemsize
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        write_folder(Path(folder), options.pairs, options.width, options.dtype)
+        ours, around, peak = package_rate(Path(folder), options)
+        bare = bare_rate(Path(folder), options.batch_size)
+    what = f"an epoch of {options.method}, {options.pairs:,} pairs"
+    floor = floor_rate(options.width, options.batch_size, itemsize)
+    found = {"unit": "pairs/s", "floor": floor, "larger_is_better": True}
+    row = {
+        **headline("embeddings", what, ours, bare, "bare PyTorch loop over memory", **found),
+        "pairs": options.pairs,
+        "width": options.width,
+        "dtype": options.dtype,
+        "batch_size": options.batch_size,
+        "store": options.store,
+        "seconds_before_and_after": f"{around:.1f}",
+        "peak_mib": f"{peak:.0f}",
+        **machine_description(),
+    }
+    publish([row], options.output)
     return 0
 
 

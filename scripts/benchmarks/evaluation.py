@@ -1,39 +1,36 @@
-"""Scores of 1,000 images with 5,000 captions by OMIT: time and peak memory, against the released formula.
+"""OMIT scores of 1,000 images with 5,000 captions: time and peak memory, against the released formula.
 
     python scripts/benchmarks/evaluation.py
     python scripts/benchmarks/evaluation.py --images 5000 --device cuda
 
-Fragments are encoded already; captions have 14 words on average and 32 at most, marks included. The reference
-goes block by block as well, since no plan of all pairs fits into memory: 128 images with 128 captions, padded
-to the longest of each block. The floor is the bare matrix product of all regions with all real words. Peak
-memory is what each needs on top of the fragments, the scores included; on the CPU each in a process of its
-own (Linux).
+Fragments are encoded beforehand; captions have 14 words on average and 32 at most, marks included. The
+reference also works in blocks, 128 images by 128 captions padded to the longest of the block, as a plan of
+all pairs does not fit into memory. The floor is the matrix product of all regions with all real words. Peak
+memory is on top of the fragments and includes the scores.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from common import (
     Floor,
     benchmark_parser,
+    extra_memory,
     headline,
+    in_own_process,
     machine_description,
     parsed,
     publish,
+    released_scores,
     stopwatch,
     timed,
 )
-from released import released_scores
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -46,7 +43,7 @@ CAPTIONS_PER_IMAGE = 5
 
 
 def fragments(options: argparse.Namespace, dim: int) -> tuple[Omit, Fragments, Fragments]:
-    """A matcher and both sides, of length 1, zero where padded."""
+    """Return a matcher and unit fragments of both sides, zero where padded."""
     torch.manual_seed(0)
     n, R, W = options.images, options.regions, options.words
     m = n * CAPTIONS_PER_IMAGE
@@ -55,48 +52,37 @@ def fragments(options: argparse.Namespace, dim: int) -> tuple[Omit, Fragments, F
     regions = normalize(torch.randn(n, R, dim), dim=-1)
     words = normalize(torch.randn(m, W, dim), dim=-1).mul_(mask.unsqueeze(-1))
     spec = DataSpec(feature_width=8, n_regions=R, vocabulary_size=8, longest_caption=W)
-    matcher = Omit(Omit.Config(dim=dim, word_dim=8, region_hidden=8), spec).to(options.device)
-    sides = Fragments(regions, torch.ones(n, R, dtype=torch.bool)), Fragments(words, mask)
-    images, texts = (side.to(torch.device(options.device)) for side in sides)
-    return matcher, images, texts
+    device = torch.device(options.device)
+    matcher = Omit(Omit.Config(dim=dim, word_dim=8, region_hidden=8), spec).to(device)
+    images = Fragments(regions, torch.ones(n, R, dtype=torch.bool))
+    return matcher, images.to(device), Fragments(words, mask).to(device)
 
 
-def released_blocks(matcher: Omit, images: Fragments, texts: Fragments) -> Tensor:
-    """(N, M) by the released formula, a block of images and of captions at a time."""
+@torch.inference_mode()
+def released(matcher: Omit, images: Fragments, texts: Fragments) -> Tensor:
+    """Return (N, M) scores by the released formula, in blocks."""
     scores = torch.empty(len(images), len(texts))
-    a = images.mask / images.mask.sum(1, keepdim=True)
-    b = texts.mask / texts.mask.sum(1, keepdim=True)
-    longest = texts.mask.sum(1)
-    config = matcher.config
-    with torch.inference_mode():
-        for i in range(0, len(images), BLOCK):
-            for j in range(0, len(texts), BLOCK):
-                rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
-                W = int(longest[columns].max())
-                scores[rows, columns] = released_scores(
-                    images.features[rows],
-                    texts.features[columns, :W],
-                    a[rows],
-                    b[columns, :W],
-                    smoothing=config.smoothing,
-                    iterations=config.iterations,
-                ).cpu()
+    a, b = (side.mask / side.mask.sum(1, keepdim=True) for side in (images, texts))
+    longest, config = texts.mask.sum(1), matcher.config
+    for i in range(0, len(images), BLOCK):
+        for j in range(0, len(texts), BLOCK):
+            rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
+            W = int(longest[columns].max())
+            sides = images.features[rows], texts.features[columns, :W], a[rows], b[columns, :W]
+            scores[rows, columns] = released_scores(
+                *sides, smoothing=config.smoothing, iterations=config.iterations
+            ).cpu()
     return scores
 
 
-def ours(matcher: Omit, images: Fragments, texts: Fragments) -> Tensor:
-    """(N, M) as evaluation computes them."""
-    return score_matrix(matcher, images, texts)
-
-
 VARIANTS: dict[str, Callable[[Omit, Fragments, Fragments], Tensor]] = {
-    "released": released_blocks,
-    "robustcmr": ours,
+    "released": released,
+    "robustcmr": score_matrix,
 }
 
 
 def bare_product(images: Fragments, texts: Fragments) -> Floor:
-    """Seconds of all regions by all real words, from a block of both."""
+    """Return the seconds of all regions by all real words, extrapolated from one block."""
     words = texts.features[texts.mask]  # (V, D)
     block = images.features[:BLOCK].flatten(0, 1)  # (128 R, D)
     some = words[: 128 * 32].T
@@ -106,10 +92,16 @@ def bare_product(images: Fragments, texts: Fragments) -> Floor:
     return Floor(seconds * share, f"bare product, {2 * block.numel() * len(words) * share / 1e12:.2g} TFLOP")
 
 
+def peak_memory(options: argparse.Namespace, name: str, dim: int) -> float:
+    """Return the MiB that one variant takes, scores included."""
+    score, inputs = VARIANTS[name], fragments(options, dim)
+    score(inputs[0], inputs[1][slice(0, BLOCK)], inputs[2][slice(0, BLOCK)])
+    return extra_memory(partial(score, *inputs), options.device)
+
+
 def measured(options: argparse.Namespace, dim: int) -> list[dict[str, object]]:
-    """Rows of one width."""
+    """Return the rows of one width."""
     matcher, images, texts = fragments(options, dim)
-    few = (matcher, images[torch.arange(4, device=options.device)], texts[slice(0, 20)])
     seconds: dict[str, float] = {}
     scores: dict[str, Tensor] = {}
     peaks: dict[str, float] = {}
@@ -118,75 +110,28 @@ def measured(options: argparse.Namespace, dim: int) -> list[dict[str, object]]:
         scores[name] = VARIANTS[name](matcher, images, texts)
 
     for name, score in VARIANTS.items():
-        score(*few)  # what is compiled is compiled now
+        score(matcher, images[slice(0, 4)], texts[slice(0, 20)])  # compiles
         seconds[name] = stopwatch(partial(keep, name))
-        if options.memory:
-            peaks[name] = peak(options, name, dim)
-    floor = bare_product(images, texts)
+        if options.memory and torch.device(options.device).type == "cpu":
+            peaks[name] = in_own_process(name, dim)
+        elif options.memory:
+            peaks[name] = peak_memory(options, name, dim)
     n, m = scores["robustcmr"].shape
-    different = (scores["robustcmr"] - scores["released"]).abs().max().item()
     what = f"scores of {n:,} x {m:,}, R {options.regions}, W to {options.words}, D {dim}"
-    details = {
-        "images": n,
-        "captions": m,
-        "dim": dim,
-        "device": options.device,
-        "score_difference": f"{different:.1e}",
-        **machine_description(),
-    }
-    rows: list[dict[str, object]] = [
-        {
-            **headline(
-                "evaluation", what, seconds["robustcmr"], seconds["released"], "released formula", floor=floor
-            ),
-            **details,
-        }
+    floor = bare_product(images, texts)
+    rows = [
+        headline(
+            "evaluation", what, seconds["robustcmr"], seconds["released"], "released formula", floor=floor
+        )
     ]
     if peaks:
-        rows.append(
-            {
-                **headline(
-                    *("evaluation", f"peak memory, D {dim}", peaks["robustcmr"], peaks["released"]),
-                    "released formula",
-                    unit="MiB",
-                    floor=Floor(n * m * 4 / 2**20, "the scores themselves"),
-                ),
-                **details,
-            }
-        )
-    return rows
-
-
-def peak(options: argparse.Namespace, name: str, dim: int) -> float:
-    """Peak memory in MiB of one variant; on the CPU in a process of its own."""
-    if torch.device(options.device).type == "cuda":
-        return peak_memory(options, name, dim)
-    command = [sys.executable, *sys.argv, "--child", name, str(dim)]
-    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(ran.stdout.split()[-1])
-
-
-def peak_memory(options: argparse.Namespace, name: str, dim: int) -> float:
-    """MiB that one call takes on top of what the process held before it, the scores included."""
-    matcher, images, texts = fragments(options, dim)
-    VARIANTS[name](matcher, images[slice(0, BLOCK)], texts[slice(0, BLOCK)])
-    gc.collect()
-    if images.features.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 2**20
-        VARIANTS[name](matcher, images, texts)
-        return torch.cuda.max_memory_allocated() / 2**20 - before
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = resident()
-    VARIANTS[name](matcher, images, texts)
-    return resident() - before
-
-
-def resident() -> float:
-    """Peak resident memory of this process since the last reset, MiB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
+        least = Floor(n * m * 4 / 2**20, "the scores themselves")
+        found = (f"peak memory, D {dim}", peaks["robustcmr"], peaks["released"])
+        rows.append(headline("evaluation", *found, "released formula", unit="MiB", floor=least))
+    difference = (scores["robustcmr"] - scores["released"]).abs().max().item()
+    details = {"images": n, "captions": m, "dim": dim, "device": options.device}
+    details["score_difference"] = f"{difference:.1e}"
+    return [{**row, **details, **machine_description()} for row in rows]
 
 
 def main() -> int:

@@ -12,11 +12,8 @@ needs on top of its inputs, on the CPU each in a process of its own (Linux).
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,10 +28,13 @@ import torch
 from common import (
     Floor,
     benchmark_parser,
+    extra_memory,
     headline,
+    in_own_process,
     in_turns,
     machine_description,
     print_headlines,
+    released_scores,
     write_rows,
 )
 from torch import Tensor
@@ -47,22 +47,12 @@ SMOOTHING, ITERATIONS = 0.05, 3
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def released(left: Tensor, right: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The released formula: a plan for every pair, (N, M, R, W), rewritten at every scaling."""
-    S = torch.einsum("nrd,mwd->nmrw", left, right)
-    P = torch.exp(-(1.0 - S) / SMOOTHING)
-    P = P / P.sum((-1, -2), keepdim=True)
-    for _ in range(ITERATIONS):
-        P = P * (a.unsqueeze(1) / P.sum(-1)).unsqueeze(-1)
-        P = P * (b.unsqueeze(0) / P.sum(-2)).unsqueeze(-2)
-    return (S * P).sum((-1, -2))
-
-
 def ours(backend: Backend) -> Score:
     """Ours, computed by one backend."""
     return partial(pair_scores, smoothing=SMOOTHING, iterations=ITERATIONS, backend=backend)
 
 
+released = partial(released_scores, smoothing=SMOOTHING, iterations=ITERATIONS)
 VARIANTS: dict[str, Score] = {"released": released}
 VARIANTS.update({name: ours(name) for name in get_args(Backend)})
 
@@ -222,49 +212,16 @@ def peak(options: argparse.Namespace, name: str, direction: str, batch: int, dim
     """Peak memory in MiB of one variant; on the CPU in a process of its own."""
     if torch.device(options.device).type == "cuda":
         return peak_memory(options, name, direction, batch, dim)
-    command = [sys.executable, *sys.argv, "--child", name, direction, str(batch), str(dim)]
-    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(ran.stdout.split()[-1])
+    return in_own_process(name, direction, batch, dim)
 
 
 def peak_memory(options: argparse.Namespace, name: str, direction: str, batch: int, dim: int) -> float:
-    """MiB that one call takes on top of what the process held before it.
-
-    The compiler's own memory is no part of a call, so one call is made before; then the allocator gives
-    back what it has hoarded and the recorded peak is reset.
-    """
+    """MiB that one call takes on top of its inputs; one call is made before, as it compiles."""
     inputs, upstream = make_inputs(options, batch, dim)
     forward_backward(VARIANTS[name], inputs, upstream)
-    gc.collect()
-    if inputs[0].is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 2**20
-        called(name, direction, inputs, upstream)
-        return torch.cuda.max_memory_allocated() / 2**20 - before
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = resident()
-    called(name, direction, inputs, upstream)
-    return resident() - before
-
-
-def called(
-    name: str, direction: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor], upstream: Tensor
-) -> None:
-    """One call of a variant."""
     if direction == "forward":
-        forward(VARIANTS[name], inputs)
-    else:
-        forward_backward(VARIANTS[name], inputs, upstream)
-
-
-def resident() -> float:
-    """Peak resident memory of this process since the last reset, MiB.
-
-    ``getrusage`` would not do: it starts from the peak of the process that started this one.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
+        return extra_memory(partial(forward, VARIANTS[name], inputs), options.device)
+    return extra_memory(partial(forward_backward, VARIANTS[name], inputs, upstream), options.device)
 
 
 def print_table(rows: list[dict[str, object]]) -> None:

@@ -1,17 +1,14 @@
-"""Time of a whole-set rematching: candidates by blocked products, then the sparse partial plan.
+"""Whole-set rematching: candidates by blocked products, then a sparse partial plan.
 
     python scripts/benchmarks/whole_set.py
     python scripts/benchmarks/whole_set.py --pairs 20000 --half
+    python scripts/benchmarks/whole_set.py --device cuda            # with the extra cuda: the dense plan too
 
-Pairs are random unit vectors in clusters, an image and a caption each; a share of the captions is suspected
-and looks for the 50 best of all images, but for the one it was given. Captions are so blurred that some score
-best with another image. Beside the seconds stand the bare products of the same blocks, which nothing that
-scores all pairs can beat; ratios and GFLOP/s are of processor time, where another program shares the machine.
-A plan with little smoothing takes longer and stands beside the usual one. On a small set whose candidates are
-all images, the sparse plan is compared with the dense one. On a GPU the plan of all captions and images
-streams beside it. Rows go to scripts/results/whole_set.csv.
-
-    python scripts/benchmarks/whole_set.py --device cuda            # with the extra cuda, dense as well
+Pairs are random unit vectors in clusters, an image and a caption each. A share of the captions is
+suspected; each looks for the 50 best images but the one it was given. Captions are noisy enough that some
+score best with another image. The floor is the product of the same blocks; ratios and GFLOP/s are of
+processor time, as other programs may share the machine. A second plan has less smoothing. On a small set
+with all images as candidates the sparse plan is compared with the dense one.
 """
 
 from __future__ import annotations
@@ -21,11 +18,10 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeVar
 
 import torch
-from common import RESULTS, machine_description, wait_for_device, write_rows
+from common import Floor, benchmark_parser, headline, machine_description, parsed, publish, wait_for_device
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -38,20 +34,20 @@ T = TypeVar("T")
 
 
 def pairs(options: argparse.Namespace, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Unit vectors of n images around n / 50 middles, and of a caption near each, (n, width) both."""
+    """Return unit vectors (n, width) of images around n / 50 centres, and of a caption near each."""
     generator = torch.Generator().manual_seed(seed)
-    unit = options.width**-0.5  # about the length of a random vector is 1 then
+    unit = options.width**-0.5  # a random vector of such numbers has a length of about 1
 
-    def blurred(points: Tensor, noise: float) -> Tensor:
+    def noisy(points: Tensor, noise: float) -> Tensor:
         return normalize(points + noise * unit * torch.randn(points.shape, generator=generator), dim=-1)
 
-    middles = normalize(torch.randn(max(1, n // 50), options.width, generator=generator), dim=-1)
-    images = blurred(middles[torch.randint(len(middles), (n,), generator=generator)], options.spread)
-    return images, blurred(images, options.noise)
+    centres = normalize(torch.randn(max(1, n // 50), options.width, generator=generator), dim=-1)
+    images = noisy(centres[torch.randint(len(centres), (n,), generator=generator)], options.spread)
+    return images, noisy(images, options.noise)
 
 
 def clocked(work: Callable[[], T], device: str = "cpu") -> tuple[T, float, float]:
-    """What a call gave, its seconds by the wall clock, and of the processors; the former again on a GPU."""
+    """Return the result of a call, its wall-clock and its processor seconds (on a GPU the former twice)."""
     wait_for_device()
     wall, cpu = time.perf_counter(), time.process_time()
     outcome = work()
@@ -61,7 +57,7 @@ def clocked(work: Callable[[], T], device: str = "cpu") -> tuple[T, float, float
 
 
 def bare_products(images: Tensor, captions: Tensor, blocks: int) -> float:
-    """Processor seconds that the products of all blocks would take, from some of them."""
+    """Return the processor seconds that the products of all blocks take, extrapolated from some."""
     rows = max(1, min(512, len(captions), BLOCK_BYTES // (5 * len(images))))
     out = torch.empty(rows, len(images), dtype=images.dtype, device=images.device)
     columns, least = images.T, float("inf")
@@ -72,7 +68,7 @@ def bare_products(images: Tensor, captions: Tensor, blocks: int) -> float:
 
 
 def right(found: Candidates, plan: WholeSetPlan, own: Tensor) -> tuple[float, float, float]:
-    """Shares of the moved mass, of suggestions and of best scores that reach the caption's own image."""
+    """Return the shares of moved mass, of suggestions and of best scores that reach the right image."""
     fits = found.images == own.unsqueeze(1)
     suggested = fits.gather(1, plan.place.clamp(min=0).unsqueeze(1)).float().mean()
     return (
@@ -83,7 +79,7 @@ def right(found: Candidates, plan: WholeSetPlan, own: Tensor) -> tuple[float, fl
 
 
 def agreement(n: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Largest difference to the dense plan times n, and the share of mass that lies elsewhere."""
+    """Return the largest difference to the dense plan times n, and the share of mass that lies elsewhere."""
     images, captions = pairs(options, n, seed=1)
     given = torch.arange(n).roll(1)
     found = nearest_candidates(captions, images, n, given)
@@ -97,11 +93,11 @@ def agreement(n: int, options: argparse.Namespace) -> tuple[float, float]:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, object]]:
-    """One row a smoothing."""
+    """Return one row for each smoothing."""
     images, captions = pairs(options, options.pairs)
     chance = torch.Generator().manual_seed(2)
-    suspected = torch.randperm(options.pairs, generator=chance)[: int(options.share * options.pairs)]
-    own, captions = suspected, captions[suspected]
+    own = torch.randperm(options.pairs, generator=chance)[: int(options.share * options.pairs)]
+    captions = captions[own]
     given = own[torch.randperm(len(own), generator=chance)]  # the noise moves images among these pairs
     given = torch.where(given == own, -1, given)
     flops = 2.0 * len(captions) * len(images) * options.width
@@ -115,61 +111,56 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
         options.device,
     )
     found = found.cpu()
-    sys.stdout.write(
-        f"candidates: {seconds:.1f} s, of the processor {cpu:.1f} s, {cpu / floor:.2f} times the bare "
-        f"products ({floor:.1f} s): {flops / cpu / 1e9:.0f} GFLOP/s of {flops / floor / 1e9:.0f}\n"
-    )
     most, elsewhere = agreement(options.small, options)
-    sys.stdout.write(
-        f"sparse and dense plan of {options.small}: a row differs by at most {most:.1e} of its share, "
-        f"{elsewhere:.1e} of the mass lies elsewhere\n"
-    )
+    details = {
+        "pairs": options.pairs,
+        "suspected": len(captions),
+        "width": options.width,
+        "top_k": options.top_k,
+        "precision": "bfloat16" if options.half else "float32",
+        "candidates_seconds": f"{seconds:.2f}",
+        "candidates_gflops": f"{flops / cpu / 1e9:.1f}",
+        "product_gflops": f"{flops / floor / 1e9:.1f}",
+        "dense_pairs": options.small,
+        "dense_row_difference": f"{most:.1e}",
+        "dense_mass_elsewhere": f"{elsewhere:.1e}",
+    }
+    what = f"candidates of {len(captions):,} captions among {options.pairs:,} images"
+    least = Floor(floor, "matrix product of the same blocks")
+    front = headline("whole_set", what, cpu, None, "nothing", unit="s of the processor", floor=least)
     rows: list[dict[str, object]] = []
-    dense = options.device != "cpu" and find_spec("flash_sinkhorn") is not None
     for epsilon in dict.fromkeys([options.epsilon, *options.more_epsilons]):
         plan, _, transport = clocked(
             lambda e=epsilon: rematch_whole_set(found, len(images), options.mass, e)  # type: ignore[misc]
         )
-        by_plan, by_suggestion, by_score = right(found, plan, own)
-        sys.stdout.write(
-            f"epsilon {epsilon}: transport {plan.seconds:.1f} s, of the processor {transport:.1f} s, "
-            f"{plan.iterations} iterations, {plan.edges:,} edges, mass {plan.mass:.4f}, error "
-            f"{plan.error:.1e}; right: {by_plan:.1%} of the mass, {by_suggestion:.1%} of suggestions, "
-            f"{by_score:.1%} of best scores\n"
-        )
+        what = f"sparse plan of {plan.edges:,} edges, epsilon {epsilon}"
         rows.append(
             {
-                "pairs": options.pairs,
-                "suspected": len(captions),
-                "width": options.width,
-                "top_k": options.top_k,
-                "precision": "bfloat16" if options.half else "float32",
-                "candidates_ratio": f"{cpu / floor:.3f}",
-                "candidates_seconds": f"{seconds:.2f}",
-                "candidates_cpu_seconds": f"{cpu:.2f}",
-                "product_cpu_seconds": f"{floor:.2f}",
-                "candidates_gflops": f"{flops / cpu / 1e9:.1f}",
-                "product_gflops": f"{flops / floor / 1e9:.1f}",
+                **headline("whole_set", what, transport, None, "nothing", unit="s of the processor"),
+                **details,
                 "epsilon": epsilon,
                 "transport_seconds": f"{plan.seconds:.2f}",
-                "transport_cpu_seconds": f"{transport:.2f}",
                 "iterations": plan.iterations,
                 "edges": plan.edges,
-                "mass_asked": options.mass,
+                "mass_requested": options.mass,
                 "mass": f"{plan.mass:.6f}",
                 "error": f"{plan.error:.1e}",
-                "right_mass": f"{by_plan:.4f}",
-                "right_suggestions": f"{by_suggestion:.4f}",
-                "right_best_score": f"{by_score:.4f}",
-                "dense_pairs": options.small,
-                "dense_row_difference": f"{most:.1e}",
-                "dense_mass_elsewhere": f"{elsewhere:.1e}",
-                **(streamed(captions, images, found, own, plan, epsilon, options) if dense else {}),
-                "device": options.device,
-                **machine_description(),
+                **quality("", found, plan, own),
             }
         )
-    return rows
+        if options.device != "cpu" and find_spec("flash_sinkhorn") is not None:
+            rows[-1].update(streamed(captions, images, found, own, plan, epsilon, options))
+    return [
+        {**row, "device": options.device, **machine_description()} for row in [{**front, **details}, *rows]
+    ]
+
+
+def quality(prefix: str, found: Candidates, plan: WholeSetPlan, own: Tensor) -> dict[str, str]:
+    """Return the shares that reach the right image, as columns."""
+    names = ("right_mass", "right_suggestions", "right_best_score")
+    return {
+        f"{prefix}{name}": f"{share:.4f}" for name, share in zip(names, right(found, plan, own), strict=True)
+    }
 
 
 def streamed(
@@ -181,37 +172,29 @@ def streamed(
     epsilon: float,
     options: argparse.Namespace,
 ) -> dict[str, object]:
-    """The plan of all captions and images, its kernels built beforehand, beside the sparse one."""
+    """Return the columns of the dense plan of all captions and images, compared with the sparse one."""
     few = slice(0, 256)
     first = Candidates(found.images[few], found.scores[few], found.scored, found.search)
-    rematch_whole_set_densely(captions[few], images, first, max_iterations=1)
+    rematch_whole_set_densely(captions[few], images, first, max_iterations=1)  # compiles the kernels
     plan = rematch_whole_set_densely(captions, images, found, options.reach, epsilon)
-    by_plan, by_suggestion, _ = right(found, plan, own)
-    same = float((plan.place == sparse.place).float().mean())
-    sys.stdout.write(
-        f"epsilon {epsilon}: dense plan in {plan.seconds:.1f} s, mass {plan.mass:.4f}, error "
-        f"{plan.error:.1e}; right: {by_plan:.1%} of the mass, {by_suggestion:.1%} of suggestions; "
-        f"{same:.1%} as by the sparse\n"
-    )
     return {
         "dense_reach": options.reach,
         "dense_seconds": f"{plan.seconds:.2f}",
         "dense_mass": f"{plan.mass:.6f}",
         "dense_error": f"{plan.error:.1e}",
-        "dense_right_mass": f"{by_plan:.4f}",
-        "dense_right_suggestions": f"{by_suggestion:.4f}",
-        "dense_same_suggestions": f"{same:.4f}",
+        **quality("dense_", found, plan, own),
+        "dense_same_suggestions": f"{float((plan.place == sparse.place).float().mean()):.4f}",
     }
 
 
 def main() -> int:
     """Measure one size and write the rows."""
-    parser = argparse.ArgumentParser(description="Time a whole-set rematching.")
+    parser = benchmark_parser(__doc__, "whole_set.csv", devices=True)
     parser.add_argument("--pairs", type=int, default=145_000)
-    parser.add_argument("--share", type=float, default=0.4, help="part of the pairs that is suspected")
+    parser.add_argument("--share", type=float, default=0.4, help="share of the pairs that are suspected")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--top-k", type=int, default=50)
-    parser.add_argument("--spread", type=float, default=0.5, help="of images around middles of length 1")
+    parser.add_argument("--spread", type=float, default=0.5, help="of images around centres of length 1")
     parser.add_argument("--noise", type=float, default=3.0, help="of captions around images of length 1")
     parser.add_argument("--mass", type=float, default=0.5)
     parser.add_argument("--epsilon", type=float, default=0.01)
@@ -219,15 +202,10 @@ def main() -> int:
     parser.add_argument("--half", action="store_true", help="search in bfloat16")
     parser.add_argument("--small", type=int, default=1000, help="pairs of the comparison with the dense plan")
     parser.add_argument("--floor-blocks", type=int, default=5, help="blocks of the bare product to time")
-    parser.add_argument("--reach", type=float, default=0.5, help="root of the dense plan's price")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS / "whole_set.csv")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    sys.stdout.write(f"threads: {torch.get_num_threads()}\n")
-    write_rows(options.output, measure(options))
-    sys.stdout.write(f"written to {options.output}\n")
+    parser.add_argument("--reach", type=float, default=0.5, help="square root of the dense plan's price")
+    parser.set_defaults(threads=1)
+    options = parsed(parser)
+    publish(measure(options), options.output)
     return 0
 
 

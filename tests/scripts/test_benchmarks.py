@@ -1,125 +1,89 @@
-"""The front of the benchmarks: that it starts what is there, reads what comes back, and tells of failures."""
+"""The benchmarks: each runs at tiny sizes and leaves a CSV with the shared columns; all are documented."""
 
 import csv
-import importlib.util
-import subprocess
+import importlib
+import os
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
-HEADER = ["ratio", "suite", "what", "ours", "reference", "which", "is", "floor", "share", "floor", "is"]
-GOOD = ["2", "good", "a", "thing", "1.5", "s", *["–"] * 4]
-
-
-@pytest.fixture(scope="module")
-def front():
-    spec = importlib.util.spec_from_file_location("benchmark_front", BENCHMARKS / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass asks for it
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
-def run(*words):
-    return subprocess.run(
-        [sys.executable, str(BENCHMARKS / "run.py"), *words], capture_output=True, text=True, check=False
-    )
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+BENCHMARKS, RESULTS = SCRIPTS / "benchmarks", SCRIPTS / "results"
+TINY = {
+    "score": "--batch 8 --dim 16 --regions 4 --words 6 --repeats 2 --no-memory",
+    "transport": "--sizes 16 --batch 2 --epsilons 0.07 --repeats 2 --patience 0.1",
+    "evaluation": "--images 16 --dim 16 --regions 4 --words 8 --no-memory",
+    "steps": "--pairs 80 --batch 16 --regions 3 --width 8 --dim 16 --turns 1",
+    "whole_set": "--pairs 500 --width 16 --small 50 --floor-blocks 1",
+    "embeddings": "--pairs 2000 --width 16",
+    "start": "--repeats 1 --no-first",
+}
 
 
-def test_every_suite_is_there_and_every_csv_is_explained(front):
-    explained = (front.RESULTS / "README.md").read_text(encoding="utf-8")
-    for name, suite in front.SUITES.items():
-        assert (BENCHMARKS / suite.script).is_file(), name
-        assert f"`{suite.csv}`" in explained
-        assert f"`{name}`" in explained
-    for found in front.RESULTS.glob("*.csv"):
-        assert f"`{found.name}`" in explained
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path):
+    """Run a benchmark in this process and return the rows of its CSV."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    common = importlib.import_module("common")
+    for speed in ("product_speed", "copy_speed"):  # seconds each to measure
+        monkeypatch.setattr(common, speed, lambda *_: 1e10)
+    monkeypatch.setenv("GOMP_SPINCOUNT", os.environ.get("GOMP_SPINCOUNT", "20000"))
+    threads = torch.get_num_threads()
+
+    def run(name, *words):
+        output = tmp_path / f"{name}.csv"
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, "--output", str(output)])
+        try:
+            runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+        except SystemExit as stop:
+            if stop.code:
+                pytest.fail(f"{name}: {stop.code}")
+        with output.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    yield run
+    torch.set_num_threads(threads)
+    sys.modules.pop("common", None)
 
 
-def test_every_benchmark_belongs_to_the_front(front):
-    programs = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text("utf-8")}
-    assert programs - {"run.py"} <= {suite.script for suite in front.SUITES.values()}
+@pytest.fixture
+def common(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("common")
+    sys.modules.pop("common", None)
 
 
-@pytest.mark.parametrize("name", ["omit", "evaluation", "sgr", "transport", "division", "steps", "recall"])
-def test_quick_options_are_options_of_the_suite(front, name):
-    suite = front.SUITES[name]
-    said = (BENCHMARKS / suite.script).read_text("utf-8")
-    said += (BENCHMARKS / "random_pairs.py").read_text("utf-8")
-    for word in suite.quick:
-        if word.startswith("--"):
-            assert f'"{word.replace("--no-", "--")}"' in said, word
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_run_leaves_its_csv(benchmark, capsys, name):
+    rows = benchmark(name, *TINY[name].split())
+    found = [row for row in rows if row["what"]]
+    assert found
+    for row in found:
+        assert float(row["ours"]) > 0
+        assert row["cpu"]
+        assert row["what"] in capsys.readouterr().out or row is not found[0]
 
 
-def test_a_quick_suite_ends_in_a_table_and_a_csv(tmp_path):
-    done = run("--quick", "--suite", "start", "--results", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    header, *lines = done.stdout.splitlines()
-    assert header.split() == HEADER
-    assert any("robustcmr --help" in line for line in lines)
-    with (tmp_path / "start.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(lines)
-    assert all(float(row["ours"]) > float(row["floor"]) for row in rows)
+def test_every_benchmark_is_tried_here_and_explained():
+    programs = {path.stem for path in BENCHMARKS.glob("*.py")} - {"common"}
+    assert programs == set(TINY)
+    explained = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for name in [f"{program}.py" for program in programs] + [path.name for path in RESULTS.glob("*.csv")]:
+        assert f"`{name}`" in explained, name
 
 
-def test_a_suite_that_fails_is_named_and_the_others_go_on(front, tmp_path, monkeypatch, capsys):
-    (tmp_path / "good.py").write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "out = Path(sys.argv[sys.argv.index('--output') + 1])\n"
-        "out.write_text('suite,what,ratio,ours,unit\\ngood,a thing,2,1.5,s\\n')\n"
-    )
-    (tmp_path / "bad.py").write_text("print('why it failed')\nraise SystemExit(3)\n")
-    (tmp_path / "mute.py").write_text("")
-    suites = {name: front.Suite(f"{name}.py", f"{name}.csv", ()) for name in ("bad", "mute", "good")}
-    monkeypatch.setattr(front, "HERE", tmp_path)
-    monkeypatch.setattr(front, "SUITES", suites)
-    monkeypatch.setattr(sys, "argv", ["run.py", "--results", str(tmp_path)])
-    assert front.main() == 1
-    told = capsys.readouterr()
-    assert "why it failed" in told.err
-    assert "mute.csv cannot be read" in told.err
-    assert told.err.endswith("failed: bad, mute\n")
-    assert told.out.splitlines()[1].split() == GOOD
+@pytest.mark.parametrize("name", TINY)
+def test_the_stored_results_have_the_shared_columns(common, name):
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        assert set(common.HEADLINE) <= set(reader.fieldnames)
+        assert any(row["what"] for row in reader)
 
 
-def test_what_only_some_suites_understand_is_given_to_those(front, tmp_path):
-    options = front.argparse.Namespace(quick=False, threads=3, device="cuda")
-    with_device = front.command(front.SUITES["omit"], options, tmp_path / "a.csv")
-    without = front.command(front.SUITES["recall"], options, tmp_path / "a.csv")
-    assert with_device[-2:] == ["--device", "cuda"]
-    assert without[-2:] == ["--threads", "3"]
-
-
-def test_rows_of_the_whole_set_become_headlines(front):
-    row = {
-        "suspected": "10",
-        "pairs": "100",
-        "transport_seconds": "0.5",
-        "epsilon": "0.01",
-        "candidates_cpu_seconds": "4",
-        "product_cpu_seconds": "2",
-    }
-    found = front.of_whole_set(row)
-    assert (found["ours"], found["floor"], found["floor_share"]) == ("4", "2", "0.5")
-    assert front.of_whole_set({"what": "mine"}) == {"what": "mine"}
-
-
-def headline_module():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import common
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return common
-
-
-def test_a_headline_says_how_many_times_better():
-    common = headline_module()
+def test_a_headline_says_how_many_times_better(common):
     seconds = common.headline("s", "w", 2.0, 8.0, "slow", floor=common.Floor(1.0, "least"))
     assert (seconds["ratio"], seconds["floor_share"]) == ("4", "0.5")
     most = common.Floor(100.0, "most")
@@ -128,3 +92,20 @@ def test_a_headline_says_how_many_times_better():
     alone = common.headline("s", "w", 50.0, None, "nothing")
     assert (alone["ratio"], alone["reference"], alone["floor"], alone["floor_share"]) == ("", "", "", "")
     assert tuple(alone) == common.HEADLINE
+
+
+def test_the_released_formula_leaves_out_padding(common):
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(3, 4, 5, generator=generator, dtype=torch.double) for _ in range(2))
+    weights = torch.full((3, 3), 1 / 3, dtype=torch.double)
+    padded = torch.nn.functional.pad(weights, (0, 1))
+    options = {"smoothing": 0.5, "iterations": 3}
+    found = common.released_scores(left, right, padded, padded, **options)
+    expected = common.released_scores(left[:, :3], right[:, :3], weights, weights, **options)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_call_is_measured(common):
+    found = common.extra_memory(lambda: torch.ones(2**23).sum(), "cpu")  # 32 MiB
+    assert 31 <= found < 64

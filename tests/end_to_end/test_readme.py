@@ -141,17 +141,22 @@ def inputs(tmp_path_factory, make_folder, make_labelled_folder, clip_folder, ber
 
 @pytest.fixture
 def page_folder(inputs, tmp_path, monkeypatch):
-    """A fresh copy of the inputs to work in; the embedded scenes are few."""
+    """A fresh copy of the inputs to work in; the embedded scenes are few and OMIT is narrow."""
     from robustcmr.data.scenes import Scenes
     from robustcmr.data.scenes_labels import ScenesLabels
+    from robustcmr.matchers.omit import Omit
 
     folder = tmp_path / "page"
     shutil.copytree(inputs, folder)
     monkeypatch.chdir(folder)
-    for data, few in ((Scenes, (60, 20, 20)), (ScenesLabels, (150, 20, 20))):
-        sizes = dict(zip(("n_train", "n_dev", "n_test"), few, strict=True))
-        config = type("Config", (data.Config,), {"__annotations__": dict.fromkeys(sizes, int), **sizes})
-        monkeypatch.setattr(data, "Config", config)
+    smaller = {
+        Scenes: {"n_train": 60, "n_dev": 20, "n_test": 20},
+        ScenesLabels: {"n_train": 150, "n_dev": 20, "n_test": 20},
+        Omit: {"dim": 16, "word_dim": 8, "region_hidden": 8},
+    }
+    for part, sizes in smaller.items():
+        config = type("Config", (part.Config,), {"__annotations__": dict.fromkeys(sizes, int), **sizes})
+        monkeypatch.setattr(part, "Config", config)
     return folder
 
 

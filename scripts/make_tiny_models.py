@@ -1,4 +1,4 @@
-"""Write a tiny CLIP and a tiny BERT with random weights, to try what reads pretrained models, offline.
+"""Write a tiny CLIP and a tiny BERT with random weights, to try pretrained models offline.
 
 python scripts/make_tiny_models.py OUT [--captions FILE]    # OUT/clip and OUT/bert
 """
@@ -26,10 +26,10 @@ def make_clip(
     """Write a CLIP model, its tokenizer and its image processor.
 
     Args:
-        folder: where to; made if missing.
-        captions: texts the pieces of words are learned from; letters outside them are read as bytes.
+        folder: receives the files; created if missing.
+        captions: texts that the word pieces are learned from; other letters are split into bytes.
         seed: of the random weights.
-        longest: most tokens a caption may have.
+        longest: largest number of tokens in a caption.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -103,10 +103,10 @@ def make_bert(
     """Write a BERT model and its tokenizer.
 
     Args:
-        folder: where to; made if missing.
-        captions: texts the pieces of words are learned from.
+        folder: receives the files; created if missing.
+        captions: texts that the word pieces are learned from.
         seed: of the random weights.
-        longest: most tokens a caption may have.
+        longest: largest number of tokens in a caption.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -149,9 +149,9 @@ def make_bert(
 def main() -> None:
     """Write both models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write clip and bert into")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for clip and bert")
     parser.add_argument(
-        "--captions", type=Path, metavar="FILE", help="text, one caption a line, to learn word pieces from"
+        "--captions", type=Path, metavar="FILE", help="captions to learn word pieces from, one a line"
     )
     given = parser.parse_args()
     captions: Sequence[str] = CAPTIONS

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A fresh machine to first results: virtual environment, install, then the main job on the embedded data.
+# First results on a fresh machine: virtual environment, install, then training on the embedded data.
 #   bash scripts/quickstart.sh [arguments of `robustcmr train`]      default: --noise 0.4
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment="${ROBUSTCMR_VENV:-.venv}"
 if [ ! -x "$environment/bin/python" ]; then
   "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    { echo "robustcmr needs Python 3.11 or newer; set PYTHON to one" >&2; exit 2; }
+    { echo "robustcmr needs Python 3.11 or newer, such as PYTHON=python3.12 bash scripts/quickstart.sh" >&2; exit 2; }
   "${PYTHON:-python3}" -m venv "$environment"
 fi
 "$environment/bin/python" -m pip install --quiet --constraint constraints.txt --editable .

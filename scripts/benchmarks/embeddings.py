@@ -101,7 +101,7 @@ def bare_rate(root: Path, batch_size: int) -> float:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        float(loss)
+        loss.item()
     return sum(len(rows) for rows in steps) / (time.perf_counter() - began)
 
 

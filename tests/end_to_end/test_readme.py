@@ -73,10 +73,11 @@ def blocks(page, source):
 
 
 def inline_commands(source):
-    """(line, words) of each command in a sentence; of `a|b` the first."""
+    """(line, words) of each command in a sentence; of `a|b` the first, and help for a bare name."""
     for found in re.finditer(r"(?<!`)`(robustcmr \w[^`]*)`(?!`)", source):
         text = re.sub(r"\|[\w|]+|…", "", found[1])
-        yield source.count("\n", 0, found.start()) + 1, shlex.split(text)
+        words = shlex.split(text)
+        yield source.count("\n", 0, found.start()) + 1, [*words, "--help"] if len(words) == 2 else words
 
 
 def parsed(words):

@@ -1,12 +1,22 @@
-"""Optimal transport as pure tensor functions: problem in, plan or score out."""
+"""Optimal transport as pure tensor functions: problem in, plan or score out.
 
-from robustcmr.transport.balanced import balanced_plan
-from robustcmr.transport.exact import exact_plan
-from robustcmr.transport.pairwise import pair_scores
-from robustcmr.transport.partial import partial_plan
-from robustcmr.transport.problems import feasible_mass
-from robustcmr.transport.sinkhorn import sinkhorn_plan
-from robustcmr.transport.unbalanced import unbalanced_plan
+Imported lazily: ``import robustcmr.transport`` does not load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustcmr.lazy import attach
+
+if TYPE_CHECKING:
+    from robustcmr.transport.balanced import balanced_plan
+    from robustcmr.transport.exact import exact_plan
+    from robustcmr.transport.pairwise import pair_scores
+    from robustcmr.transport.partial import partial_plan
+    from robustcmr.transport.problems import feasible_mass
+    from robustcmr.transport.sinkhorn import sinkhorn_plan
+    from robustcmr.transport.unbalanced import unbalanced_plan
 
 __all__ = [
     "balanced_plan",
@@ -17,3 +27,16 @@ __all__ = [
     "sinkhorn_plan",
     "unbalanced_plan",
 ]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "balanced_plan": "balanced",
+        "exact_plan": "exact",
+        "feasible_mass": "problems",
+        "pair_scores": "pairwise",
+        "partial_plan": "partial",
+        "sinkhorn_plan": "sinkhorn",
+        "unbalanced_plan": "unbalanced",
+    },
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,6 +43,11 @@ class OmitConfig(FragmentOptions):
         "compiler), loops compiled by numba (CPU), or Triton kernels (NVIDIA GPU); auto takes the fastest "
         "at hand.",
     )
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _old_name(cls, value: object) -> object:
+        return "numba" if value == "lanes" else value  # as written by version 0.1
 
 
 class Omit(FragmentMatcher):

@@ -100,7 +100,7 @@ def _kernel(Z, A, B, SHIFTED: tl.constexpr):
         rows, columns = (A > 0)[:, :, None, None], (B > 0)[None, None, :, :]
         shifted = Z - tl.max(tl.where(columns, Z, _LOWEST), axis=3)[:, :, :, None]
         column = tl.max(tl.where(rows, shifted, _LOWEST), axis=1)
-        K = tl.exp(tl.where(rows & columns, shifted - column[:, None, :, :], 0.0))
+        K = tl.exp(tl.where(rows & columns, tl.maximum(shifted - column[:, None, :, :], -87.0), 0.0))
         start = present * tl.exp(tl.minimum(column, 0.0))
     else:
         K = tl.exp(Z)

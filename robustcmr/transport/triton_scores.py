@@ -37,8 +37,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustcmr.transport.pairwise import _PairScores, _tiling
-from robustcmr.transport.tiles import Problem, add_product
+from robustcmr.transport.tensor_scores import TensorScores, tiling
+from robustcmr.transport.tiles import ScoreProblem, add_product
 from robustcmr.transport.triton_support import Attempt, power_of_two
 
 TILE_CELLS = 1 << 23  # cells of a block of the way back
@@ -106,7 +106,7 @@ class TritonScores(torch.autograd.Function):
         right: Tensor,
         a: Tensor,
         b: Tensor,
-        problem: Problem,
+        problem: ScoreProblem,
         cells: int,
         budget: int | None,
     ) -> Tensor:
@@ -146,7 +146,7 @@ def _gradients(
     a: Tensor,
     b: Tensor,
     trace: Tensor,
-    problem: Problem,
+    problem: ScoreProblem,
     cells: int,
     gradient: Tensor,
 ) -> tuple[Tensor, ...]:
@@ -157,7 +157,7 @@ def _gradients(
     gradient = gradient.float().contiguous()
     left_bar, right_bar = torch.zeros_like(left, dtype=a.dtype), torch.zeros_like(right, dtype=a.dtype)
     a_bar, b_bar = torch.zeros_like(a), torch.zeros_like(b)
-    for i, j in _tiling(n, m, R * W, cells):
+    for i, j in tiling(n, m, R * W, cells):
         t, s = i.stop - i.start, j.stop - j.start
         layout = Layout.of(t, s, R, W, D, left.dtype)
         left_parts, right_parts = layout.parts(t, s)
@@ -176,16 +176,16 @@ def _gradients(
 
 
 def _by_tensors(
-    left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: Problem, cells: int, gradient: Tensor
+    left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: ScoreProblem, cells: int, gradient: Tensor
 ) -> tuple[Tensor, ...]:
     """The same by tensor operations."""
     inputs = [x.detach().requires_grad_() for x in (left, right, a, b)]
     with torch.enable_grad():
-        again = _PairScores.apply(*inputs, problem, cells, 0)  # type: ignore[no-untyped-call]
+        again = TensorScores.apply(*inputs, problem, cells, 0)  # type: ignore[no-untyped-call]
     return torch.autograd.grad(again, inputs, gradient)
 
 
-def _numbers(problem: Problem) -> tuple[int, float, float, bool, bool]:
+def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
     """Iterations, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
     corner = 0.0 if problem.corner is None else problem.corner / problem.smoothing
     return (

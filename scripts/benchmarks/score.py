@@ -78,7 +78,7 @@ def main() -> None:
 def measured(options: argparse.Namespace, batch: int, dim: int) -> list[dict[str, object]]:
     """Rows of one batch size and width, all variants forward and forward with backward."""
     inputs, upstream = make_inputs(options, batch, dim)
-    fastest = "triton" if inputs[0].is_cuda else "lanes"
+    fastest = "triton" if inputs[0].is_cuda else "numba"
     names = ["released", "tensors", fastest, *(["torch_compile"] if options.compile else [])]
     warm_up = {}
     for name in names:

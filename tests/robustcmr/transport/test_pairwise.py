@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from robustcmr.transport import pair_scores, tiles
-from robustcmr.transport.pairwise import _Compiler, _tiling
-from robustcmr.transport.tiles import Problem
+from robustcmr.transport.tensor_scores import _Compiler, tiling
+from robustcmr.transport.tiles import ScoreProblem
 
 CORNERS = [None, -10.0, 0.3]
 
@@ -106,9 +106,9 @@ def test_tiles_change_nothing(sets, tile_cells, kept_bytes, corner):
 @pytest.mark.parametrize(
     ("n", "m", "cells"), [(7, 5, 1), (7, 5, 300), (1, 1, 100), (3, 1000, 4000), (5, 4, 1 << 20)]
 )
-def test_tiling_covers_every_pair_once(n, m, cells):
+def testtiling_covers_every_pair_once(n, m, cells):
     seen = torch.zeros(n, m)
-    for i, j in _tiling(n, m, 20, cells):
+    for i, j in tiling(n, m, 20, cells):
         seen[i, j] += 1
         assert seen[i, j].numel() * 20 <= max(cells, 20)
     assert (seen == 1).all()
@@ -202,7 +202,7 @@ def test_nothing_is_kept_without_gradients(sets):
     scores = pair_scores(*data, smoothing=0.05, iterations=3)
     assert not scores.requires_grad
     Z = torch.zeros(2, 5, 4, dtype=torch.float64)
-    assert tiles.forward(Problem(0.05, 3), Z, data[2][:2], data[3][:2], False)[1] == []
+    assert tiles.forward(ScoreProblem(0.05, 3), Z, data[2][:2], data[3][:2], False)[1] == []
 
 
 def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(sets, monkeypatch, caplog):
@@ -212,7 +212,7 @@ def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(sets, monke
         raise BackendCompilerFailed(refuse, RuntimeError("no compiler here"), None)
 
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: refuse)
-    monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
+    monkeypatch.setattr("robustcmr.transport.tensor_scores._run", _Compiler())
     data = [x.requires_grad_() for x in sets()]
     with caplog.at_level(logging.WARNING):
         scores = pair_scores(*data, smoothing=0.05, iterations=3, backend="torch_compile")
@@ -234,7 +234,7 @@ def test_the_form_for_the_compiler_is_equal(sets, monkeypatch, corner, smoothing
     expected = run("tensors")
     calls = []
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: calls.append(function) or function)
-    monkeypatch.setattr("robustcmr.transport.pairwise._run", _Compiler())
+    monkeypatch.setattr("robustcmr.transport.tensor_scores._run", _Compiler())
     for one, other in zip(expected, run("torch_compile"), strict=True):
         assert (one - other).abs().max() < 1e-12
     assert calls == [tiles.forward, tiles.backward]

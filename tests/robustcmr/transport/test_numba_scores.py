@@ -3,18 +3,24 @@
 import pytest
 import torch
 
-from robustcmr.transport import packed_scores, pair_scores
-from robustcmr.transport.packed_scores import pack
+from robustcmr.transport import numba_scores, pair_scores
+from robustcmr.transport.numba_scores import Words
 
 pytest.importorskip("numba")
 
 CORNERS = [None, -10.0, 0.3]
 
-# sets on either side, fragments of each, and width: fewer, as many and more than the sixteen lanes
+# sets on either side, fragments of each, and width
 SHAPES = [(1, 1, 2, 2, 1), (3, 1, 5, 1, 3), (16, 6, 1, 9, 4), (37, 9, 13, 17, 5)]
 
 # a bin needs a fragment beside it
 CASES = [(shape, corner) for shape in SHAPES for corner in CORNERS if corner is None or 1 not in shape[2:4]]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Fewer, as many and more left sets than a block takes."""
+    monkeypatch.setattr(numba_scores, "_LEFT_SETS", 16)
 
 
 def run(sets, backend, dtype, shape, corner=None, smoothing=0.05, iterations=3, **options):
@@ -36,7 +42,7 @@ def relative_difference(found, expected):
 def test_equals_the_released_formula(sets, slow, corner, iterations):
     data = sets(n=18, m=5, R=6, W=7, bins=corner is not None)
     found = pair_scores(
-        *(x.float() for x in data), smoothing=0.05, iterations=iterations, corner=corner, backend="lanes"
+        *(x.float() for x in data), smoothing=0.05, iterations=iterations, corner=corner, backend="numba"
     )
     assert found.dtype == torch.float32
     assert (found - slow(*data, 0.05, iterations, corner)).abs().max() < 1e-5
@@ -50,39 +56,40 @@ def test_scores_and_all_gradients_equal_those_in_double_precision(sets, shape, i
     exact = run(sets, "tensors", torch.float64, shape, **options)
     # gradients sum some hundred terms; exponents are products, rounded by some eps, over the smoothing
     rounding = torch.finfo(torch.float32).eps * (128 + 8 / smoothing)
-    for found, expected in zip(run(sets, "lanes", torch.float32, shape, **options), exact, strict=True):
+    for found, expected in zip(run(sets, "numba", torch.float32, shape, **options), exact, strict=True):
         assert relative_difference(found, expected) < rounding
 
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("options", [{"tile_cells": 1}, {"tile_cells": 3000}, {"kept_bytes": 0}])
 def test_tiles_and_what_is_kept_change_nothing(sets, corner, options):
-    whole = run(sets, "lanes", torch.float32, SHAPES[-1], corner)
+    whole = run(sets, "numba", torch.float32, SHAPES[-1], corner)
     for found, expected in zip(
-        run(sets, "lanes", torch.float32, SHAPES[-1], corner, **options), whole, strict=True
+        run(sets, "numba", torch.float32, SHAPES[-1], corner, **options), whole, strict=True
     ):
         assert relative_difference(found, expected) < 1e-5
 
 
-def test_tiles_cover_every_pair_once(sets):
-    left, right, a, b = (x.float() for x in sets(*SHAPES[-1]))
-    packed = pack(left, right, a, b)
-    seen = torch.zeros(3, 9)
-    for group, first, end in packed.tiles(40 * packed.width):
-        seen[group, first:end] += 1
-        words = packed.words(first, end)
-        assert words.stop - words.start <= 40
-    assert (seen == 1).all()
-    assert packed.offsets[-1] == (b > 0).sum() < b.numel()
+def test_runs_cover_every_right_set_once(sets):
+    _, right, _, b = (x.float() for x in sets(*SHAPES[-1]))
+    words = Words.of(right, b)
+    assert words.ends[-1] == (b > 0).sum() < b.numel()
+    for most in (1, 40, 1000):
+        seen = [j for run in words.runs(most) for j in range(run.start, run.stop)]
+        assert seen == list(range(9))
+        for run in words.runs(most):
+            part, where = words.part(run), words.where(run)
+            assert len(part.weights) == where.stop - where.start <= max(most, 17)
+            assert torch.equal(part.fragments, right.flatten(0, 1)[b.flatten() > 0][where])
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(sets, threads):
-    alone = run(sets, "lanes", torch.float32, SHAPES[-1], -10.0)
+    alone = run(sets, "numba", torch.float32, SHAPES[-1], -10.0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        shared = run(sets, "lanes", torch.float32, SHAPES[-1], -10.0)
+        shared = run(sets, "numba", torch.float32, SHAPES[-1], -10.0)
     finally:
         torch.set_num_threads(before)
     for found, expected in zip(shared, alone, strict=True):
@@ -94,7 +101,7 @@ def test_sets_without_weights_score_zero_and_get_no_gradient(sets, smoothing):
     left, right, a, b = (x.float() for x in sets(n=5))
     a[2], b[0] = 0.0, 0.0
     inputs = [x.requires_grad_() for x in (left, right, a, b)]
-    scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, backend="lanes")
+    scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, backend="numba")
     scores.sum().backward()
     assert (scores[2] == 0).all()
     assert (scores[:, 0] == 0).all()
@@ -116,7 +123,7 @@ def test_a_caption_without_a_bin_among_others_that_have_one(sets, smoothing):
         return [scores.detach(), *(x.grad for x in inputs)]
 
     for found, expected in zip(
-        gradients("lanes", torch.float32), gradients("tensors", torch.float64), strict=True
+        gradients("numba", torch.float32), gradients("tensors", torch.float64), strict=True
     ):
         assert relative_difference(found, expected) < 5e-5
 
@@ -127,7 +134,7 @@ def test_half_precision_is_close(sets, dtype):
     exact = pair_scores(*data, smoothing=0.05, iterations=3)
     inputs = [x.to(dtype).requires_grad_() for x in data[:2]]
     scores = pair_scores(
-        *inputs, *(x.float() for x in data[2:]), smoothing=0.05, iterations=3, backend="lanes"
+        *inputs, *(x.float() for x in data[2:]), smoothing=0.05, iterations=3, backend="numba"
     )
     scores.sum().backward()
     assert scores.dtype == torch.float32
@@ -137,7 +144,7 @@ def test_half_precision_is_close(sets, dtype):
 
 def test_the_way_back_can_be_walked_twice(sets):
     inputs = [x.float().requires_grad_() for x in sets(n=20)]
-    scores = pair_scores(*inputs, smoothing=0.05, iterations=3, backend="lanes").sum()
+    scores = pair_scores(*inputs, smoothing=0.05, iterations=3, backend="numba").sum()
     first = torch.autograd.grad(scores, inputs, retain_graph=True)
     second = torch.autograd.grad(scores, inputs)
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
@@ -147,7 +154,7 @@ def test_padding_far_more_similar_than_all_else_does_not_overflow():
     one, other = [1.0, 0.0], [-1.0, 0.0]
     left, right = torch.tensor([[one, other]]), torch.tensor([[one, other]])
     inputs = [x.requires_grad_() for x in (left, right, torch.tensor([[1.0, 0.0]]), torch.full((1, 2), 0.5))]
-    scores = pair_scores(*inputs, smoothing=0.005, iterations=3, backend="lanes")
+    scores = pair_scores(*inputs, smoothing=0.005, iterations=3, backend="numba")
     scores.sum().backward()
     assert scores.item() == pytest.approx(0.0, abs=1e-6)
     assert all(x.grad.isfinite().all() for x in inputs)
@@ -158,21 +165,21 @@ def test_nothing_is_kept_without_gradients_and_no_more_than_allowed_with_them(se
         sizes = []
         inputs = [x.float().requires_grad_() for x in sets(n=n, m=3)]
         with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
-            pair_scores(*inputs, smoothing=0.05, iterations=3, kept_bytes=limit, backend="lanes")
+            pair_scores(*inputs, smoothing=0.05, iterations=3, kept_bytes=limit, backend="numba")
         return sum(sizes)
 
-    similarities = 11 * 5 * 16  # words that have weight, regions, lanes
+    similarities = 11 * 5 * 4  # words that have weight, regions, left sets
     assert kept(4 * similarities, 4) - kept(4 * similarities - 1, 4) == similarities
     with torch.no_grad():
         assert not pair_scores(
-            *(x.float() for x in sets()), smoothing=0.05, iterations=3, backend="lanes"
+            *(x.float() for x in sets()), smoothing=0.05, iterations=3, backend="numba"
         ).requires_grad
 
 
 def test_auto_takes_the_loops_where_it_can(sets, monkeypatch):
     seen = []
-    inner = packed_scores.PackedScores.apply
-    monkeypatch.setattr(packed_scores.PackedScores, "apply", lambda *x: seen.append(x[0].dtype) or inner(*x))
+    inner = numba_scores.NumbaScores.apply
+    monkeypatch.setattr(numba_scores.NumbaScores, "apply", lambda *x: seen.append(x[0].dtype) or inner(*x))
     data = sets()
     pair_scores(*data, smoothing=0.05, iterations=3)
     assert seen == []  # double precision
@@ -181,12 +188,12 @@ def test_auto_takes_the_loops_where_it_can(sets, monkeypatch):
     pair_scores(*(x.float() for x in data), smoothing=0.05, iterations=3)
     assert seen == [torch.float32]
     with pytest.raises(ValueError, match=r"float32 and half precision on the CPU, got torch\.float64 on cpu"):
-        pair_scores(*data, smoothing=0.05, iterations=3, backend="lanes")
+        pair_scores(*data, smoothing=0.05, iterations=3, backend="numba")
 
 
 def test_without_numba_tensor_operations_run_and_it_is_said_once(sets, monkeypatch, caplog):
-    monkeypatch.setattr(packed_scores, "find_spec", lambda name: None)
-    packed_scores.available.cache_clear()
+    monkeypatch.setattr(numba_scores, "find_spec", lambda name: None)
+    numba_scores.available.cache_clear()
     try:
         data = [x.float() for x in sets()]
         with caplog.at_level("WARNING"):
@@ -197,4 +204,4 @@ def test_without_numba_tensor_operations_run_and_it_is_said_once(sets, monkeypat
             "numba is not installed, so transport scores take several times as long on the CPU"
         ]
     finally:
-        packed_scores.available.cache_clear()
+        numba_scores.available.cache_clear()

@@ -1,15 +1,21 @@
-"""Exact transport without entropy, solved by POT on the CPU: a reference, and a choice for small problems."""
+"""Exact transport without entropy, solved by POT on the CPU: a reference, and a solver for small problems.
+
+A plan of fixed mass is a balanced plan with one dummy row and one dummy column, which take the rest of the
+weights at cost 0 and exchange nothing with each other.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from robustcmr.transport.problems import Problem, balance, prepare, refuse_infeasible
+from robustcmr.transport.problems import Problem, balance, feasible_mass, prepare, refuse_infeasible
 from robustcmr.types import TransportPlan
 
 _PIVOTS = 10_000_000
-_CLOSE = 2e-5  # error that rounding may leave
+_CLOSE = 2e-5  # marginal error that rounding may leave
+_WIDE = 1e9  # ratio of costs above which the small ones get lost in float64 beside the large ones
+_ROUNDING = 1e-9  # relative
 
 
 def exact_plan(
@@ -20,7 +26,7 @@ def exact_plan(
     mass: float | Tensor | None = None,
     allowed: Tensor | None = None,
 ) -> TransportPlan:
-    """Plans P >= 0 of least <cost, P>, balanced or of a fixed mass; one by one, in float64 on the CPU.
+    """Find plans P >= 0 of least <cost, P>, balanced or of a fixed mass; one by one, in float64 on the CPU.
 
     Args:
         cost: (..., n, m) any real numbers.
@@ -30,66 +36,84 @@ def exact_plan(
         allowed: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
 
     Returns:
-        The plan, on the device and in the type of the cost, at least float32, without gradients.
+        The plan, on the device and in the type of the cost, at least float32, without gradients. Costs may
+        differ by any factor; the total is least up to the rounding of the costs that the plan needs.
 
     Raises:
-        ValueError: if shapes or numbers do not fit.
-        InfeasibleTransportError: if a side is empty, or weights and mask cannot carry the mass.
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: a side is empty, or weights and mask cannot carry the mass.
 
     References:
         Chapel, Alaya and Gasso, "Partial Optimal Transport with Applications on Positive-Unlabeled Learning",
         2020, for the dummy points; POT, https://pythonot.github.io.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import exact_plan
+        >>> cost = torch.tensor([[0.0, 1.0], [1.0, 3.0]])
+        >>> exact_plan(cost, torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]), mass=0.75).plan
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.2500]])
     """
-    balanced = mass is None
     problem = prepare(cost.detach(), row_weights.detach(), column_weights.detach(), allowed, mass)
-    if balanced:
+    if mass is None:
         problem = balance(problem)
-    cells, r, c, wanted = (x.cpu() for x in problem.one_by_one())
-    plan = torch.stack(
-        [
-            _solve_one(*parts)
-            for parts in zip(
-                problem.cost.reshape(cells.shape).cpu().double(),
-                r.double(),
-                c.double(),
-                cells,
-                [None] * len(cells) if balanced else wanted.tolist(),
-                strict=True,
-            )
-        ]
-    )
-    return _outcome(problem, plan.view(problem.cost.shape).to(problem.cost), balanced)
+    cells, r, c, moved = (x.cpu() for x in problem.one_by_one())
+    C = problem.cost.reshape(cells.shape).cpu().double()
+    plans = [_solve(*parts) for parts in zip(C, r.double(), c.double(), cells, moved.tolist(), strict=True)]
+    plan = torch.stack(plans).view(problem.cost.shape).to(problem.cost)
+    return _outcome(problem, plan, balanced=mass is None)
 
 
-def _solve_one(cost: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float | None) -> Tensor:
-    """(n, m) plan of one problem; what could not avoid forbidden cells is left out of it."""
+def _solve(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
+    """Return the (n, m) plan of one problem; mass that must use forbidden cells is left out."""
     import ot
 
-    lowest = float(cost[allowed].min()) if bool(allowed.any()) else 0.0
-    spread = float((cost - lowest)[allowed].max()) if bool(allowed.any()) else 0.0
-    # Costs within 0..1 and forbidden ones above any detour, which has at most n + m cells.
-    scaled = torch.where(
-        allowed, (cost - lowest) / (spread if spread > 0 else 1.0), float(sum(cost.shape) + 1)
-    )
-    if mass is None:
-        plan = ot.emd(r.numpy(), c.numpy(), scaled.numpy(), numItermax=_PIVOTS)
-    else:
-        least = min(mass, float(r.sum()), float(c.sum()))
-        plan = ot.partial.partial_wasserstein(
-            r.numpy(), c.numpy(), scaled.numpy(), m=least, numItermax=_PIVOTS
-        )
-    return torch.from_numpy(plan).clamp(min=0.0) * allowed
+    n, m = C.shape
+    mass = min(mass, float(r.sum()), float(c.sum()))
+    if bool(allowed.any()):
+        C = C - C[allowed].min()
+        allowed = _needed(C, r, c, allowed, mass)
+        C = C / C[allowed].max().clamp(min=torch.finfo(C.dtype).tiny)
+    # Allowed costs are now in 0..1. A detour around a forbidden cell takes less than n + m cells.
+    extended = torch.zeros(n + 1, m + 1, dtype=C.dtype)
+    extended[:-1, :-1] = torch.where(allowed, C, float(n + m + 1))
+    extended[-1, -1] = 2.0 * (n + m + 1)
+    rows = torch.cat([r, (c.sum() - mass).clamp(min=0.0).reshape(1)])
+    columns = torch.cat([c, (r.sum() - mass).clamp(min=0.0).reshape(1)])
+    plan = torch.from_numpy(ot.emd(rows.numpy(), columns.numpy(), extended.numpy(), numItermax=_PIVOTS))
+    return plan[:-1, :-1].clamp(min=0.0) * allowed
+
+
+def _needed(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
+    """Return the allowed cells, where costs >= 0 differ widely without those too dear for any least plan.
+
+    Let b be the least cost such that cells of cost <= b can carry the mass. Where a plan uses a cell of cost
+    > (n + m) b, moving its mass along a detour of at most n + m cells of cost <= b is cheaper.
+    """
+    costs = C[allowed].unique()
+    positive = costs[costs > 0]
+    if len(positive) == 0 or positive[-1] <= _WIDE * positive[0]:
+        return allowed
+    low, high = 0, len(costs) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if float(feasible_mass(r, c, allowed & (costs[middle] >= C))) >= mass * (1 - _ROUNDING):
+            high = middle
+        else:
+            low = middle + 1
+    return allowed & (sum(C.shape) * costs[low] >= C)
 
 
 def _outcome(problem: Problem, plan: Tensor, balanced: bool) -> TransportPlan:
     rows, columns, mass = plan.sum(-1), plan.sum(-2), plan.sum((-2, -1))
-    wanted = problem.one_by_one()[-1].view(problem.batch)
+    moved = problem.one_by_one()[-1].view(problem.batch)
     over_r, over_c = rows - problem.rows, columns - problem.columns
     if balanced:
         missed = over_r.abs().sum(-1) + over_c.abs().sum(-1)
     else:
-        missed = over_r.clamp(min=0.0).sum(-1) + over_c.clamp(min=0.0).sum(-1) + (mass - wanted).abs()
-    error = missed / wanted
+        missed = over_r.clamp(min=0.0).sum(-1) + over_c.clamp(min=0.0).sum(-1) + (mass - moved).abs()
+    error = missed / moved
     converged = error <= _CLOSE
     if not bool(converged.all()):
         refuse_infeasible(problem, ~converged)

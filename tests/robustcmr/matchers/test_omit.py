@@ -217,7 +217,9 @@ def test_autocast_stays_close():
     assert (rough - exact).abs().max() > 0
 
 
-@pytest.mark.parametrize(("wanted", "given"), [("tensors", "tensors"), ("lanes", "numba")])  # lanes: until 0.1
+@pytest.mark.parametrize(
+    ("wanted", "given"), [("tensors", "tensors"), ("lanes", "numba")]
+)  # lanes: until 0.1
 def test_the_backend_is_passed_on(wanted, given, monkeypatch):
     seen = {}
     monkeypatch.setattr(

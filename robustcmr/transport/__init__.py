@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from robustcmr.transport.partial import partial_plan
     from robustcmr.transport.problems import feasible_mass
     from robustcmr.transport.sinkhorn import sinkhorn_plan
+    from robustcmr.transport.sparse_graph import sparse_feasible_mass
+    from robustcmr.transport.sparse_partial import sparse_partial_plan
+    from robustcmr.transport.streamed_unbalanced import streamed_potentials, streamed_row_masses
     from robustcmr.transport.unbalanced import unbalanced_plan
 
 __all__ = [
@@ -25,6 +28,10 @@ __all__ = [
     "pair_scores",
     "partial_plan",
     "sinkhorn_plan",
+    "sparse_feasible_mass",
+    "sparse_partial_plan",
+    "streamed_potentials",
+    "streamed_row_masses",
     "unbalanced_plan",
 ]
 
@@ -37,6 +44,10 @@ __getattr__, __dir__ = attach(
         "pair_scores": "pairwise",
         "partial_plan": "partial",
         "sinkhorn_plan": "sinkhorn",
+        "sparse_feasible_mass": "sparse_graph",
+        "sparse_partial_plan": "sparse_partial",
+        "streamed_potentials": "streamed_unbalanced",
+        "streamed_row_masses": "streamed_unbalanced",
         "unbalanced_plan": "unbalanced",
     },
 )

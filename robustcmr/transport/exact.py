@@ -52,8 +52,8 @@ def exact_plan(
         >>> from robustcmr.transport import exact_plan
         >>> cost = torch.tensor([[0.0, 1.0], [1.0, 3.0]])
         >>> exact_plan(cost, torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]), mass=0.75).plan
-        tensor([[0.5000, 0.0000],
-                [0.0000, 0.2500]])
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.0000]])
     """
     problem = prepare(cost.detach(), row_weights.detach(), column_weights.detach(), allowed, mass)
     if mass is None:
@@ -91,7 +91,7 @@ def _needed(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Te
     Let b be the least cost such that cells of cost <= b can carry the mass. Where a plan uses a cell of cost
     > (n + m) b, moving its mass along a detour of at most n + m cells of cost <= b is cheaper.
     """
-    costs = C[allowed].unique()
+    costs = C[allowed].sort().values
     positive = costs[costs > 0]
     if len(positive) == 0 or positive[-1] <= _WIDE * positive[0]:
         return allowed
@@ -102,7 +102,8 @@ def _needed(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Te
             high = middle
         else:
             low = middle + 1
-    return allowed & (sum(C.shape) * costs[low] >= C)
+    needed: Tensor = allowed & (sum(C.shape) * costs[low] >= C)
+    return needed
 
 
 def _outcome(problem: Problem, plan: Tensor, balanced: bool) -> TransportPlan:

@@ -1,8 +1,20 @@
-"""Newton steps for scalings: where alternating them crawls, and for the gradient at the end.
+"""Newton steps for scalings, where alternating them is slow, and for the gradient of a plan.
 
-Scaling in turn is slow where a row and a column are both held to their weights by the one cell that they
-share; a Newton step on all that is held at once is not. Its Hessian is that of the dual problem. Rows that
-are not held rise and fall together, as one more row whose weight is the mass that the held rows leave.
+For a plan P with row sums R and column sums C, let x, y and z be the changes of log a, log b and log t. Rows
+and columns that are held have targets r and c; x and y of the others are 0. To first order, with s the slack
+of a target (r falls by s r x),
+
+    (R + s r) x + P y + R z = r - R         for held rows,
+    (C + s c) y + P' x + C z = c - C        for held columns,
+    sum(R x) + sum(C y) + sum(R) z = mass - sum(R),  or z = 0 where no mass is given.
+
+Held rows are eliminated, and so is z with the free rows, so a symmetric system H y = ... of the columns is
+left. Its matrix is the Hessian of the dual problem. A row or column whose x or y exceeds its room is set to
+that room and let go, and the system is solved again.
+
+When it does not converge: if all rows and columns are held, H is singular, and the heaviest column is left
+out. A step may overshoot far from the solution; ``scaling`` tries parts of it and keeps none that raises the
+error.
 """
 
 from __future__ import annotations
@@ -12,19 +24,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_PASSES = 8  # most times that some are let go and the step is worked out anew
+_PASSES = 8  # most solutions of the system
 _RIDGE = 1e-12  # relative
 _NOTHING = 1e-9  # share of the mass below which no row counts as free to rise
 
 
 class Goal(NamedTuple):
-    """What the rows, or the columns, of a plan should sum to.
+    """Targets of the rows, or the columns, of a plan.
 
     Attributes:
-        held: (B, n) bool, True where the target is to be met; the scaling of others stays.
+        held: (B, n) bool, which are to meet their target; the scaling of others stays.
         target: (B, n).
-        room: (B, n) most that the logarithm of the scaling may rise; who would rise more is let go there.
-        slack: by how much of itself a target falls as that logarithm rises by 1.
+        room: (B, n) most that the logarithm of the scaling may rise.
+        slack: s.
     """
 
     held: Tensor
@@ -34,7 +46,7 @@ class Goal(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Changes of the logarithms of the scalings of rows (B, n), columns (B, m) and all cells (B, 1)."""
+    """Changes x (B, n), y (B, m) and z (B, 1)."""
 
     rows: Tensor
     columns: Tensor
@@ -42,13 +54,13 @@ class Move(NamedTuple):
 
 
 def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Move:
-    """One Newton step; its gradients are those of the solution, where it starts from one.
+    """Return one Newton step; from a solution, its gradients are those of the solution.
 
     Args:
         P: (B, n, m) plan.
-        rows: what rows should sum to.
-        columns: what columns should sum to.
-        mass: (B, 1) sum of all rows, held or not, which a factor of all cells sees to; None without one.
+        rows: targets of the rows.
+        columns: targets of the columns.
+        mass: (B, 1) sum of all cells; None for z = 0.
 
     Returns:
         The changes, in float64 where the device has it.
@@ -62,7 +74,7 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
     row_sums, column_sums = P.sum(-1, dtype=wide), P.sum(-2, dtype=wide)
     i, j = (goal.held.any(0).nonzero().flatten() for goal in (rows, columns))  # held in some problem
     held_r, held_c = rows.held.to(wide), columns.held.to(wide)
-    with torch.no_grad():  # at a solution the Hessian's own gradient is that of a factor of zero
+    with torch.no_grad():  # at a solution the gradient by the Hessian has a factor of 0
         if len(i) == P.shape[1] and len(j) == P.shape[2]:
             held_c = held_c - _redundant(rows, columns)
         stiff_r = (row_sums + rows.slack * rows.target).clamp(min=tiny)
@@ -70,17 +82,17 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
         stiff_c = torch.where(stiff_c > 0, stiff_c, 1.0)  # of columns without weight
         PJ = P[:, :, j].to(wide)  # (B, n, J)
     held_c, room_c = held_c[:, j], columns.room[:, j]  # (B, J)
-    fixed_r, fixed_c = torch.zeros_like(held_r), torch.zeros_like(held_c)  # changes of those that were let go
+    fixed_r, fixed_c = torch.zeros_like(held_r), torch.zeros_like(held_c)  # changes of those let go
     for _ in range(_PASSES):
         idle = 1 - held_r
         short_r = held_r * (rows.target - row_sums)
         with torch.no_grad():
             share = PJ[:, i] * (held_r / stiff_r)[:, i].unsqueeze(-1)  # (B, I, J)
-            H = torch.diag_embed(stiff_c) - PJ[:, i].mT @ share  # (B, J, J): held rows follow the columns
+            H = torch.diag_embed(stiff_c) - PJ[:, i].mT @ share  # (B, J, J), held rows eliminated
         short_c = (
             (columns.target - column_sums)[:, j] - _product(fixed_r, PJ) - _product(short_r[:, i], share)
         )
-        if mass is not None:  # so do the others, together
+        if mass is not None:  # free rows and z eliminated
             short_idle = mass - (rows.target * held_r + row_sums * idle * (1 + fixed_r)).sum(-1, keepdim=True)
             with torch.no_grad():
                 idle_mass = (idle * row_sums).sum(-1, keepdim=True).clamp(min=tiny)  # (B, 1)
@@ -111,12 +123,12 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
 
 
 def _redundant(rows: Goal, columns: Goal) -> Tensor:
-    """(B, m) 1 for the heaviest column where all rows and columns are held: the others leave it no choice."""
+    """Return (B, m), 1 for the heaviest column where all rows and columns are held: the others imply it."""
     full = [goal.held.all(-1, keepdim=True) for goal in (rows, columns)]
     heaviest = torch.zeros_like(columns.target).scatter(1, columns.target.argmax(-1, keepdim=True), 1.0)
     return heaviest * (full[0] & full[1]) * (rows.slack == 0)
 
 
 def _product(x: Tensor, A: Tensor) -> Tensor:
-    """Product of a row and a matrix: (B, k), (B, k, l) -> (B, l)."""
+    """Return the product of a row and a matrix: (B, k), (B, k, l) -> (B, l)."""
     return (x.unsqueeze(-2) @ A).squeeze(-2)

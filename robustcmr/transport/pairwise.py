@@ -96,7 +96,7 @@ def pair_scores(
         >>> regions, words = torch.eye(4)[None, :3], torch.stack([torch.eye(4)[:2], torch.eye(4)[2:]])
         >>> weights = torch.full((1, 3), 1 / 3), torch.full((2, 2), 1 / 2)
         >>> pair_scores(regions, words, *weights, smoothing=0.05, iterations=3)  # one image, two captions
-        tensor([[0.6667, 0.3333]])
+        tensor([[0.6667, 0.3182]])
     """
     wide = torch.promote_types(left.dtype, torch.float32)
     a, left_empty = _without_empty(left_weights.to(wide))

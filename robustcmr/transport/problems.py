@@ -1,4 +1,4 @@
-"""Transport problems as given by callers: checked, widened, and bounded by what they can carry."""
+"""Transport problems as callers give them: checked, widened to float32, and tested for feasibility."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from robustcmr.errors import InfeasibleTransportError
 
 FORBIDDEN = 1e30  # cost of a cell that may not carry mass: exp(-FORBIDDEN / epsilon) is exactly 0
-_SLACK = 1e-5  # relative excess of mass that rounding explains
-_UNEQUAL = 1e-2  # relative difference of two masses that rounding cannot explain, not even of bfloat16
+SLACK = 1e-5  # relative excess of mass that rounding explains
+_UNEQUAL = 1e-2  # relative difference of two masses that even rounding to bfloat16 cannot explain
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Problem:
 
     Attributes:
         cost: (..., n, m), about ``FORBIDDEN`` where no mass may pass.
-        rows: (..., n) >= 0 weights; leading axes may be missing where all problems share them.
+        rows: (..., n) >= 0 weights; without leading axes if all problems share them.
         columns: (..., m) >= 0 weights, likewise.
-        mass: (...) mass to be moved; None where that is not given.
+        mass: (...) mass to move; None if not given.
     """
 
     cost: Tensor
@@ -33,11 +33,11 @@ class Problem:
 
     @property
     def batch(self) -> torch.Size:
-        """Leading axes of the problem."""
+        """Return the leading axes of the problem."""
         return self.cost.shape[:-2]
 
     def one_by_one(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Allowed cells (B, n, m), weights of rows (B, n) and columns (B, m), and mass (B,), all detached."""
+        """Return allowed cells (B, n, m), weights (B, n) and (B, m), and mass (B,), all detached."""
         n, m = self.cost.shape[-2:]
         mass = self.rows.sum(-1) if self.mass is None else self.mass
         return (
@@ -55,23 +55,24 @@ def prepare(
     allowed: Tensor | None,
     mass: float | Tensor | None = None,
 ) -> Problem:
-    """Check a problem and bring all its parts to one type; one look at the numbers where all is well.
+    """Check a problem and bring all its parts to one type.
+
+    A valid problem costs one transfer of a few numbers from the device.
 
     Args:
         cost: (..., n, m); finite where mass is allowed.
         row_weights: (..., n) >= 0, leading axes broadcast.
         column_weights: (..., m) >= 0, leading axes broadcast.
         allowed: (..., n, m) bool, leading axes broadcast; None allows all.
-        mass: mass to be moved, a number or (...); None where that is not given.
+        mass: mass to move, a number or (...); None if not given.
 
     Returns:
-        The problem; cells of rows and columns without weight are never allowed, and a mass that rounding put
-        above the weights is brought down to them.
+        The problem. Cells of rows and columns without weight are forbidden; a mass that rounding put above
+        that of a side is reduced to it.
 
     Raises:
-        ValueError: if shapes do not fit, a weight is negative, a number is not finite or a mass not positive.
-        InfeasibleTransportError: if some problem has no row or no column with weight, or a mass is above that
-            of a side.
+        ValueError: shapes do not fit, a weight is negative, a number not finite or a mass not positive.
+        InfeasibleTransportError: a problem has no row or no column with weight, or a mass above a side's.
     """
     n, m = cost.shape[-2:]
     if row_weights.shape[-1] != n or column_weights.shape[-1] != m:
@@ -110,8 +111,8 @@ def prepare(
     least, share = masses
     if not (least > 0 and math.isfinite(share)):
         raise ValueError("the mass to move must be a positive finite number")
-    if share > 1 + _SLACK:
-        refuse_infeasible(replace(problem, mass=asked), asked > bound * (1 + _SLACK))
+    if share > 1 + SLACK:
+        refuse_infeasible(replace(problem, mass=asked), asked > bound * (1 + SLACK))
     return replace(problem, mass=torch.minimum(asked, bound))
 
 
@@ -120,7 +121,7 @@ def _broadcast(*shapes: torch.Size) -> torch.Size:
 
 
 def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) -> Tensor:
-    """Cost (..., n, m), ``FORBIDDEN`` exactly where a mask or a weight of zero says so."""
+    """Return the cost, ``FORBIDDEN`` exactly where the mask or a weight of 0 forbids a cell."""
     if not bool((r.sum(-1) > 0).all() & (c.sum(-1) > 0).all()):
         raise InfeasibleTransportError(
             "a transport problem has rows or columns whose weights are all zero; "
@@ -134,16 +135,10 @@ def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) ->
 
 
 def balance(problem: Problem) -> Problem:
-    """Scale the columns to the rows' mass, where the two differ by rounding, and ask for all of it.
-
-    Args:
-        problem: the problem.
-
-    Returns:
-        The problem with equal masses, which are to be moved.
+    """Return the problem with columns scaled to the mass of the rows, all of which is to be moved.
 
     Raises:
-        InfeasibleTransportError: if the masses differ by more.
+        InfeasibleTransportError: the two masses differ by more than rounding.
     """
     rows, columns = problem.rows.sum(-1), problem.columns.sum(-1)
     difference = (rows - columns).detach().abs()
@@ -156,38 +151,27 @@ def balance(problem: Problem) -> Problem:
 
 
 def overloaded(problem: Problem) -> Tensor:
-    """Which problems are asked for a mass that some row, column or mask plainly cannot carry.
+    """Return (B,) which problems are infeasible by a cheap bound; others may be so by ``feasible_mass``.
 
-    This is the cheap test: each row sends at most its weight and what its allowed columns hold, and the same
-    for columns. A problem may pass it and still be infeasible; ``feasible_mass`` is exact.
-
-    Args:
-        problem: the problem, with its mass.
-
-    Returns:
-        (B,) bool.
+    Each row sends at most its weight and what its allowed columns hold, and the same for columns.
     """
     cells, r, c, mass = problem.one_by_one()
     cells = cells.to(r)
     by_rows = torch.minimum(r, (cells @ c.unsqueeze(-1)).squeeze(-1)).sum(-1)
     by_columns = torch.minimum(c, (r.unsqueeze(-2) @ cells).squeeze(-2)).sum(-1)
-    return mass > torch.minimum(by_rows, by_columns) * (1 + _SLACK)
+    return mass > torch.minimum(by_rows, by_columns) * (1 + SLACK)
 
 
 def refuse_infeasible(problem: Problem, suspects: Tensor) -> None:
-    """Raise if a suspected problem is asked to move more than it can, by the exact bound.
-
-    Args:
-        problem: the problem, with its mass.
-        suspects: (...) bool, which problems of the batch to look at.
+    """Raise if one of the problems in ``suspects``, (...) bool, must move more than it can.
 
     Raises:
-        InfeasibleTransportError: naming the first such problem, the mass asked for and the bound.
+        InfeasibleTransportError: naming the first such problem, its mass and the exact bound.
     """
     cells, r, c, mass = problem.one_by_one()
     for i in suspects.expand(problem.batch).reshape(-1).nonzero().flatten().tolist():
         bound = float(feasible_mass(r[i], c[i], cells[i]))
-        if float(mass[i]) > bound * (1 + _SLACK):
+        if float(mass[i]) > bound * (1 + SLACK):
             raise InfeasibleTransportError(
                 f"transport problem {i} is asked to move a mass of {float(mass[i]):.6g}, but its weights "
                 f"and mask let at most {bound:.6g} pass; ask for less mass or allow more cells"
@@ -195,7 +179,7 @@ def refuse_infeasible(problem: Problem, suspects: Tensor) -> None:
 
 
 def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) -> Tensor:
-    """Most mass that can pass through the allowed cells: a maximum flow, solved exactly on the CPU.
+    """Return the most mass that the allowed cells can carry: a maximum flow, solved exactly on the CPU.
 
     Args:
         row_weights: (n,) >= 0.
@@ -204,13 +188,20 @@ def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) 
 
     Returns:
         Scalar float64 on the CPU.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import feasible_mass
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> feasible_mass(half, half, torch.tensor([[True, False], [True, False]]))
+        tensor(0.5000, dtype=torch.float64)
     """
     import ot
 
     r, c = (x.detach().cpu().double() for x in (row_weights, column_weights))
     cells = allowed.cpu()
-    # With a dummy on either side that takes what is left at cost 1, moving a unit for nothing saves 2; a
-    # forbidden cell at cost 3 is worse than both dummies, so none is used.
+    # A dummy on either side takes what is left at cost 1, so each unit moved at cost 0 saves 2. A forbidden
+    # cell costs 3, more than both dummies, so none is used.
     cost = torch.ones(len(r) + 1, len(c) + 1, dtype=torch.float64)
     cost[:-1, :-1] = torch.where(cells, 0.0, 3.0)
     cost[-1, -1] = 0.0

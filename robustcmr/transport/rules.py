@@ -1,31 +1,34 @@
-"""What distinguishes the kinds of entropic problems: how a side is scaled, and what its sums should be."""
+"""What distinguishes the kinds of entropic problems: how a side is scaled, and what its sums should be.
+
+Shapes: B problems, sides of n rows or m columns. Vectors are (B, 1, n) or (B, 1, m), one number a problem is
+(B, 1, 1). They are NumPy arrays on the CPU, where NumPy handles a short vector in a third of the time that
+torch takes, and tensors elsewhere and where gradients are needed. Rules use what both have in common.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
-# Vectors of the iteration, (B, 1, n): NumPy's on the CPU, where a call on a short vector takes a third of the
-# time that it takes in torch, and tensors elsewhere and where gradients are wanted. Rules are written once,
-# with the operators and methods that both have.
 Array: TypeAlias = Any
-# Logarithms of scalings of rows, (B, 1, n), of columns, (B, 1, m), and of all cells, (B, 1, 1).
+# Logarithms of the scalings of rows, of columns, and of all cells together.
 Logs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
-SMALLEST = 1e-38  # added to divisors, so that nothing over nothing is nothing
+SMALLEST = 1e-38  # added to divisors, so that 0 / 0 is 0
 LARGEST = 2e17  # exp(40); a kernel entry times two such factors is in the range of float32
-_NEVER = 1e20  # logarithms above this are of sides that are forbidden as a whole: they stay out of the kernel
+_NEVER = 1e20  # logarithms above this belong to sides that are forbidden as a whole
 
 
 class Side(NamedTuple):
-    """What the rows, or the columns, of a problem are asked for.
+    """The rows, or the columns, of a problem.
 
     Attributes:
         weights: (B, 1, n) >= 0.
-        anchor: (B, 1, n) what the rule must know of the scaling that the kernel holds already, 1.0 if none.
-        mass: (B, 1, 1) mass to move; None where that is not given.
+        anchor: (B, 1, n) what the rule needs of the scaling that the kernel holds already; 1.0 if none.
+        mass: (B, 1, 1) mass to move; None if not given.
     """
 
     weights: Array
@@ -37,55 +40,46 @@ class Rule(Protocol):
     """How one kind of problem scales a side.
 
     Attributes:
-        keeps_mass: whether all cells are scaled together such that the plan has the mass asked for.
-        slack: by how much of itself a target falls as the logarithm of the scaling rises by 1.
+        keeps_mass: whether a factor of all cells gives the plan the required mass.
+        slack: relative decrease of a target as the logarithm of the scaling rises by 1.
     """
 
     keeps_mass: bool
     slack: float
 
     def start(self, Z: Tensor) -> Logs | None:
-        """Scalings that the first kernel is to hold, for a log kernel (B, n, m); None for none."""
+        """Return scalings for the first kernel, given its logarithm (B, n, m); None for none."""
         ...
 
     def anchor(self, logs: Tensor) -> Tensor:
-        """What the other calls must know of a scaling that the kernel holds, by its logarithms (B, 1, n)."""
+        """Return ``Side.anchor`` for a kernel that holds a scaling with these logarithms."""
         ...
 
     def first_level(self, rows: Side, sums: Array) -> Array:
-        """Factor of all cells to start from, (B, 1, 1), given the sums (B, 1, n) of the kernel."""
+        """Return the first factor of all cells, given the row sums of the kernel."""
         ...
 
     def most(self, side: Side) -> Array:
-        """The largest scaling that a side may have."""
+        """Return the largest scaling that a side may have."""
         ...
 
     def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
-        """Scale one side.
+        """Return the scaling of one side and a new factor of all cells.
 
-        Args:
-            side: the rows or the columns.
-            sums: (B, 1, n) sums of the kernel under the scaling of the other side.
-            level: (B, 1, 1) factor of all cells.
-
-        Returns:
-            The scaling of the side, (B, 1, n), and the new factor.
+        ``sums`` are those of the kernel under the scaling of the other side, ``level`` is the old factor.
         """
         ...
 
     def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
-        """Which rows or columns are held to a target, (B, 1, n) bool, and the targets, (B, 1, n).
+        """Return which rows or columns have a target (bool), and the targets.
 
-        Args:
-            side: the rows or the columns.
-            sums: (B, 1, n) sums of the plan.
-            scaling: (B, 1, n) scaling of the side.
+        ``sums`` are those of the plan, ``scaling`` is that of the side.
         """
         ...
 
 
 class SideBySide:
-    """What rules share that scale rows and columns without a factor of all cells."""
+    """Shared by rules that scale rows and columns without a factor of all cells."""
 
     keeps_mass = False
 
@@ -95,24 +89,39 @@ class SideBySide:
         return rows.mT, -(Z + rows).amax(-2, keepdim=True).clamp(min=-_NEVER), Z.new_zeros(1, 1, 1)
 
     def first_level(self, rows: Side, sums: Array) -> Array:  # noqa: ARG002
-        """The factor 1, which is never changed."""
+        """Return 1, which never changes."""
         return sums[..., :1] * 0 + 1
 
     def most(self, side: Side) -> Array:  # noqa: ARG002
-        """No bound but that of the numbers."""
+        """Return the bound that the range of float32 sets."""
         return LARGEST
 
 
 def lesser(x: Array, y: Array | float) -> Array:
-    """The smaller of two, entry by entry."""
+    """Return the smaller of two, entry by entry."""
     return np.minimum(x, y) if isinstance(x, np.ndarray) else x.clamp(max=y)
 
 
 def greater(x: Array, y: Array | float) -> Array:
-    """The larger of two, entry by entry."""
+    """Return the larger of two, entry by entry."""
     return np.maximum(x, y) if isinstance(x, np.ndarray) else x.clamp(min=y)
 
 
 def quotient(x: Array, y: Array) -> Array:
-    """Quotient x / y, at most ``LARGEST``, and nothing where y is."""
+    """Return x / y, at most ``LARGEST``, and 0 where y is 0."""
     return lesser(x / (y + SMALLEST), LARGEST) * (y > 0)
+
+
+def vector(x: Tensor) -> Array:
+    """Return a detached tensor as NumPy array, if it is on the CPU."""
+    return x.detach().numpy() if x.device.type == "cpu" else x.detach()
+
+
+def tensor(x: Array) -> Tensor:
+    """Return a vector as tensor."""
+    return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+
+
+def choose(first: Array, x: Array, y: Array) -> Array:
+    """Return x where ``first`` is True, else y."""
+    return np.where(first, x, y) if isinstance(x, np.ndarray) else torch.where(first, x, y)

@@ -1,4 +1,4 @@
-"""Edges between rows and columns: checked and sorted both ways, multiplied with vectors, and their flow."""
+"""Edges between rows and columns: checked, sorted, multiplied with vectors, and their maximum flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustcmr.errors import InfeasibleTransportError
 
-_UNITS = 2**30  # whole numbers that the lesser side's mass is cut into: SciPy's flows are of 32 bits
+_UNITS = 2**30  # integer units of the lesser side's mass: SciPy's flows have 32 bits
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Graph:
     """E' edges that can carry mass, sorted by row, then by column.
 
     Attributes:
-        kept: (E',) int64, which of the edges given, in this order.
+        kept: (E',) int64, index of each among the edges given.
         row_of: (E',) int64.
         column_of: (E',) int64.
-        by_column: (E',) int64, the same edges sorted by column, then by row.
-        row_starts: (n + 1,) int64, where each row's edges begin, and where the last one's end.
+        by_column: (E',) int64, the order by column, then by row.
+        row_starts: (n + 1,) int64, index of each row's first edge, and E'.
         column_starts: (m + 1,) int64, likewise, in the order by column.
     """
 
@@ -36,20 +36,20 @@ class Graph:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Return the numbers of rows and columns."""
         return len(self.row_starts) - 1, len(self.column_starts) - 1
 
     @staticmethod
     def build(
         rows: Tensor, columns: Tensor, n: int, m: int, open_sides: tuple[Tensor, Tensor] | None = None
     ) -> Graph:
-        """Check and sort edges.
+        """Check and sort E edges between n rows and m columns.
 
         Args:
             rows: (E,) int, 0..n-1.
             columns: (E,) int, 0..m-1.
-            n: rows.
-            m: columns.
+            n: number of rows.
+            m: number of columns.
             open_sides: (n,) and (m,) bool, rows and columns that can carry mass; None for all.
 
         Raises:
@@ -88,13 +88,11 @@ def _starts(index: Tensor, size: int) -> Tensor:
 
 
 class Product:
-    """A matrix on the edges of a graph, to be multiplied with vectors from both sides.
-
-    SciPy's products need neither MKL nor a compiler; on CUDA they are torch's.
+    """A matrix on the edges of a graph, for products from both sides: SciPy's on the CPU, torch's on CUDA.
 
     Args:
         graph: the edges.
-        values: (E',) one number an edge, in the graph's order.
+        values: (E',) in the graph's order.
     """
 
     def __init__(self, graph: Graph, values: Tensor) -> None:
@@ -106,11 +104,11 @@ class Product:
         self._is_scipy = not values.is_cuda
 
     def rows(self, x: Tensor) -> Tensor:
-        """(m,) -> (n,) sums of the rows under factors of the columns."""
+        """Return the row sums (n,) under factors (m,) of the columns."""
         return self._times(self._by_row, x)
 
     def columns(self, x: Tensor) -> Tensor:
-        """(n,) -> (m,) sums of the columns under factors of the rows."""
+        """Return the column sums (m,) under factors (n,) of the rows."""
         return self._times(self._by_column, x)
 
     def _times(self, matrix: Any, x: Tensor) -> Tensor:
@@ -132,19 +130,26 @@ def _torch_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[in
 
 
 def sparse_feasible_mass(rows: Tensor, columns: Tensor, row_weights: Tensor, column_weights: Tensor) -> float:
-    """Most mass that can pass along the edges: a maximum flow, solved on the CPU.
+    """Return the most mass that the edges can carry: a maximum flow, solved on the CPU.
 
     Args:
         rows: (E,) int64, row of each edge.
-        columns: (E,) int64, column of each edge; no edge twice.
+        columns: (E,) int64, column of each edge; each edge listed once.
         row_weights: (n,) >= 0.
         column_weights: (m,) >= 0.
 
     Returns:
-        The bound, to (n + m) * 2**-30 of the lesser side's mass: weights are cut into whole units.
+        The bound, to (n + m) * 2**-30 of the lesser side's mass, because weights are rounded to integers.
 
     Raises:
         InfeasibleTransportError: a side has no weight.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import sparse_feasible_mass
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> sparse_feasible_mass(torch.tensor([0, 1]), torch.tensor([0, 0]), half, half)
+        0.5
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_flow
@@ -167,7 +172,7 @@ def sparse_feasible_mass(rows: Tensor, columns: Tensor, row_weights: Tensor, col
 
 
 def _whole_units(weights: Any, lesser: float) -> Any:
-    """Weights in units, rounded so that their sums from the first on are right; none above all there is."""
+    """Return weights in units, rounded so that cumulative sums are right, and at most all units."""
     totals = np.rint(np.cumsum(weights) * (_UNITS / lesser))
     units: Any = np.diff(totals, prepend=0.0)
     return np.minimum(units, _UNITS)

@@ -1,7 +1,17 @@
-"""Newton steps for partial plans on a graph, solved by conjugate gradients: no matrix but the kernel's edges.
+"""Newton steps for partial plans on a graph, solved by conjugate gradients on the edges.
 
-Scaling rows and columns in turn crawls where many of them hold each other. The equations of a Newton step
-have the plan itself as their matrix, so an inner iteration costs as much as one scaling of both sides.
+For a plan P with sums R = P 1 and C = P' 1, let h and k mark the rows and columns that are to meet their
+weights r and c. The step changes log b by y (0 where k is 0) and log t by z. To first order, with rows that
+are held following from the columns, x = h (r - R - P y) / R - z h,
+
+    k (C y - P' (h / R * P y)) + k (C - P' h) z = k (c - C - P' (h (r - R) / R))
+    (C - P' h)' y + (sum of R over free rows) z = mass - sum(R) - sum(h (r - R)).
+
+An inner iteration costs as much as one scaling of both sides.
+
+When it does not converge: the system is singular where all rows and columns are held; a ridge keeps it
+solvable, and inner iterations stop at a part of the residual or at the limit. The caller tries parts of the
+step and keeps none that raises the error.
 """
 
 from __future__ import annotations
@@ -14,17 +24,17 @@ from torch import Tensor
 
 from robustcmr.transport.sparse_graph import Product
 
-_RIDGE = 1e-6  # added to the diagonal, relative to it: where all is full the equations leave one thing open
-_CLOSE = 1e-2  # of the residual is left; the next step does the rest
+_RIDGE = 1e-6  # added to the diagonal, relative to it, because the system is singular where all is full
+_CLOSE = 1e-2  # part of the residual that is left; the next step does the rest
 
 Times = Callable[[Tensor], Tensor]
 
 
 class Held(NamedTuple):
-    """What the rows, or the columns, of a plan should be.
+    """The rows, or the columns, of a plan.
 
     Attributes:
-        factors: (n,) of the kernel.
+        factors: (n,) on top of the kernel.
         sums: (n,) of the plan.
         held: (n,) bool, which are to meet their weights.
         weights: (n,).
@@ -39,30 +49,26 @@ class Held(NamedTuple):
 def newton_move(
     kernel: Product, level: Tensor, rows: Held, columns: Held, mass: float, most: int
 ) -> tuple[Tensor, Tensor, int]:
-    """By how much logarithms of the columns' factors and of the common one should change.
-
-    Held sums are to meet their weights and the whole the mass, to first order. The rows are eliminated: they
-    follow from the columns.
+    """Return one Newton step for log b and log t.
 
     Args:
-        kernel: of the plan ``level * rows * kernel * columns``.
-        level: scalar, the common factor.
-        rows: of the plan.
-        columns: of the plan.
-        mass: to be moved.
+        kernel: K of the plan level * diag(rows.factors) K diag(columns.factors).
+        level: scalar t.
+        rows: rows of the plan.
+        columns: columns of the plan.
+        mass: mass to move.
         most: inner iterations at most.
 
     Returns:
-        (m,) changes of the columns, 0 where they are not held, the scalar change of the common factor, and
-        how many inner iterations were done.
+        y (m,), scalar z, and the inner iterations done.
     """
     R, C = rows.sums, columns.sums
     h, k = rows.held.to(R), (columns.held & (C > 0)).to(C)  # nothing moves what carries nothing
     per_row = torch.where(R > 0, h / torch.where(R > 0, R, 1.0), 0.0)
     to_rows: Times = lambda y: level * rows.factors * kernel.rows(columns.factors * y)  # noqa: E731
     to_columns: Times = lambda x: level * columns.factors * kernel.columns(rows.factors * x)  # noqa: E731
-    late = per_row * (rows.weights - R)  # what the held rows lack, relative to their sums
-    free = k * (C - to_columns(h))  # (m,) what held columns have from rows that are not held
+    late = per_row * (rows.weights - R)  # relative shortfall of held rows
+    free = k * (C - to_columns(h))  # (m,) mass that held columns get from free rows
     rest = (R * (1 - h)).sum()
     total = R.sum()
     right = torch.cat(
@@ -76,23 +82,15 @@ def newton_move(
     def times(v: Tensor) -> Tensor:
         y, z = k * v[:-1], v[-1]
         along = C * y - to_columns(per_row * to_rows(y))
-        return torch.cat([k * (along + _RIDGE * C * y) + free * z, (free @ y + rest * z).reshape(1)]) + (
-            _RIDGE * total * _last(v)
-        )
+        last = free @ y + (rest + _RIDGE * total) * z
+        return torch.cat([k * (along + _RIDGE * C * y) + free * z, last.reshape(1)])
 
     found, done = _conjugate_gradients(times, right, diagonal, most)
     return k * found[:-1], found[-1], done
 
 
-def _last(v: Tensor) -> Tensor:
-    """The vector with all but its last entry 0."""
-    only = torch.zeros_like(v)
-    only[-1] = v[-1]
-    return only
-
-
 def _conjugate_gradients(times: Times, right: Tensor, diagonal: Tensor, most: int) -> tuple[Tensor, int]:
-    """Solution of a positive definite system to part of its residual, and the iterations done."""
+    """Return the solution of a positive definite system to part of its residual, and the iterations done."""
     x, r = torch.zeros_like(right), right
     p = z = r / diagonal
     size = r @ z

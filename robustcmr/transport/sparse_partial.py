@@ -1,6 +1,6 @@
-"""Partial entropic transport on a sparse graph: memory and time by the number of edges.
+"""Partial entropic transport on a sparse graph: memory and time grow with the number of edges.
 
-It is the problem of ``partial_plan`` with every cell forbidden that is no edge, solved the same way.
+The problem is that of ``partial_plan`` with all cells forbidden that are no edges, solved the same way.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import logging
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from robustcmr.errors import InfeasibleTransportError
+from robustcmr.transport.dense import Settings
+from robustcmr.transport.problems import SLACK
+from robustcmr.transport.rules import tensor
 from robustcmr.transport.sparse_graph import Graph, Product, sparse_feasible_mass
-from robustcmr.transport.sparse_scaling import solve_sparse
-
-_SLACK = 1e-5  # relative excess of mass that rounding explains
+from robustcmr.transport.sparse_kernel import solve_sparse
 
 _log = logging.getLogger(__name__)
 
@@ -26,15 +28,13 @@ class SparsePlan:
     """Outcome of a transport problem on E edges.
 
     Attributes:
-        log_plan: (E,) logarithm of the mass moved along each edge, in the order given; finite however little
-            that is, and -inf where a row or column has no weight.
+        log_plan: (E,) logarithm of the mass along each edge, in the order given; finite however small the
+            mass, and -inf where a row or column has no weight.
         row_marginal: (n,) sums of the rows.
         column_marginal: (m,) sums of the columns.
         mass: scalar, sum of the plan.
-        iterations: scalings of rows and columns done, and inner iterations of Newton steps, which cost the
-            same.
-        marginal_error: scalar, by how much the sums of rows and columns and the mass miss what the problem
-            asks of them, in all and relative to the mass.
+        iterations: scalings of rows and columns plus inner iterations of Newton steps, of equal cost.
+        marginal_error: scalar, as in ``partial_plan``.
         converged: scalar bool, whether that error is within the tolerance.
     """
 
@@ -48,7 +48,7 @@ class SparsePlan:
 
     @property
     def plan(self) -> Tensor:
-        """(E,) mass moved along each edge."""
+        """Return (E,) mass moved along each edge."""
         return self.log_plan.exp()
 
 
@@ -64,41 +64,44 @@ def sparse_partial_plan(
     tolerance: float = 1e-5,
     max_iterations: int = 10_000,
 ) -> SparsePlan:
-    """Plan P >= 0 on E edges of least <cost, P> + epsilon * sum P (log P - 1) that moves a fixed mass.
+    """Find the plan P >= 0 on E edges of least <cost, P> + epsilon * sum P (log P - 1) for a fixed mass.
 
-    Sums of rows and columns are at most their weights. Rows and columns may have any number of edges, none
-    included. Nothing but vectors of E, n and m numbers is ever held. It runs on the CPU by SciPy's products,
-    on CUDA by torch's; tensors of other devices are solved on the CPU and brought back.
+    Sums of rows and columns are at most their weights. Rows and columns may have any number of edges, or
+    none. Memory is a few vectors of E, n and m numbers. SciPy multiplies on the CPU, torch on CUDA; tensors
+    of other devices are solved on the CPU and moved back.
 
     Args:
         rows: (E,) int, row of each edge, 0..n-1, in any order.
-        columns: (E,) int, column of each edge, 0..m-1; no edge may be listed twice.
+        columns: (E,) int, column of each edge, 0..m-1; each edge listed once.
         cost: (E,) finite; float32, float64 or narrower, which is widened to float32.
         row_weights: (n,) >= 0, most mass a row may send.
         column_weights: (m,) >= 0, most mass a column may receive.
-        mass: mass to move, > 0. What rounding puts above the sum of a side is cut off.
+        mass: mass to move, > 0. An excess over the sum of a side is cut off if rounding explains it.
         epsilon: smoothing > 0, in units of cost.
-        tolerance: stop when this share of the mass is out of place, in all; looked at every few iterations.
-            Below 1e-6 float32 may not get there.
-        max_iterations: most of these; a warning is logged when they did not suffice.
+        tolerance: stop when this share of the mass is out of place, in all. float32 may not reach less than
+            1e-6.
+        max_iterations: most of these; a warning is logged if they do not suffice.
 
     Returns:
         The plan, detached, on the device of the cost.
 
     Raises:
-        ValueError: if shapes or numbers do not fit.
-        InfeasibleTransportError: if no edge joins rows and columns with weight, or weights and edges cannot
-            carry the mass; the bound is told.
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: no edge joins a row and a column with weight, or weights and edges cannot
+            carry the mass; the message gives the bound.
 
     References:
         Benamou, Carlier, Cuturi, Nenna and Peyre, "Iterative Bregman Projections for Regularized
         Transportation Problems", 2015, section 5.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import sparse_partial_plan
+        >>> half, edges = torch.tensor([0.5, 0.5]), torch.tensor([[0, 0, 1], [0, 1, 1]])
+        >>> sparse_partial_plan(*edges, torch.tensor([0.0, 1.0, 0.0]), half, half, 0.4, epsilon=0.2).plan
+        tensor([0.1993, 0.0013, 0.1993])
     """
-    if not (epsilon > 0 and tolerance > 0 and max_iterations >= 1):
-        raise ValueError(
-            "epsilon and tolerance must be positive and max_iterations at least 1, "
-            f"got {epsilon}, {tolerance} and {max_iterations}"
-        )
+    settings = Settings(epsilon, tolerance, max_iterations)
     home, dtype = cost.device, torch.promote_types(cost.dtype, torch.float32)
     device = home if home.type == "cuda" else torch.device("cpu")
     r, c, C = (x.detach().to(device, dtype) for x in (row_weights, column_weights, cost))
@@ -112,30 +115,28 @@ def sparse_partial_plan(
                 "a transport problem has no edge between rows and columns that have weight; list some edges"
             )
         moved = min(mass, float(r.sum()), float(c.sum()))
-        if mass > moved * (1 + _SLACK) or mass > _easy_bound(graph, r, c) * (1 + _SLACK):
+        if mass > min(moved, _easy_bound(graph, r, c)) * (1 + SLACK):
             _refuse_infeasible(graph, r, c, mass)
         Z = C[graph.kept].double()
         Z = (Z.amin() - Z) / epsilon  # the largest is 0, which changes no plan
-        found = solve_sparse(graph, Z, r, c, moved, tolerance, max_iterations)
-        if found.error > tolerance:
+        with np.errstate(all="ignore"):
+            log_kept, state, iterations, error = solve_sparse(
+                graph, Z, (r, c), moved, settings.tolerance, settings.max_iterations
+            )
+        if error > tolerance:
             _log.warning(
-                "a sparse transport problem did not converge in %d iterations: error %.2g, asked for %.2g",
-                found.iterations,
-                found.error,
+                "a sparse transport problem did not converge in %d iterations: error %.2g, tolerance %.2g",
+                iterations,
+                error,
                 tolerance,
             )
             _refuse_infeasible(graph, r, c, mass)
         log_plan = C.new_full(C.shape, -math.inf)
-        log_plan[graph.kept] = found.log_plan.to(dtype)
-        missed = torch.tensor(found.error, dtype=dtype, device=device)
+        log_plan[graph.kept] = log_kept.to(dtype)
+        row_sums, column_sums = (tensor(x).flatten().to(home) for x in state.sums)
+        missed = torch.tensor(error, dtype=dtype, device=home)
         return SparsePlan(
-            log_plan.to(home),
-            found.row_sums.to(home),
-            found.column_sums.to(home),
-            found.row_sums.sum().to(home),
-            found.iterations,
-            missed.to(home),
-            (missed <= tolerance).to(home),
+            log_plan.to(home), row_sums, column_sums, row_sums.sum(), iterations, missed, missed <= tolerance
         )
 
 
@@ -155,17 +156,17 @@ def _check_numbers(r: Tensor, c: Tensor, cost: Tensor, mass: float) -> None:
 
 
 def _easy_bound(graph: Graph, r: Tensor, c: Tensor) -> float:
-    """Mass that surely cannot be passed: a row sends at most its weight and what its columns hold."""
+    """Return an upper bound of the mass: a row sends at most its weight and what its columns hold."""
     ones = Product(graph, torch.ones(len(graph.kept), dtype=r.dtype, device=r.device))
     by_rows, by_columns = torch.minimum(r, ones.rows(c)).sum(), torch.minimum(c, ones.columns(r)).sum()
     return min(float(by_rows), float(by_columns))
 
 
 def _refuse_infeasible(graph: Graph, r: Tensor, c: Tensor, mass: float) -> None:
-    """Raise if the mass is above that of a side, or above the exact bound by more than its own rounding."""
+    """Raise if the mass exceeds that of a side, or the exact bound by more than rounding."""
     bound = sparse_feasible_mass(graph.row_of, graph.column_of, r, c)
     rounding = (len(r) + len(c)) * 2.0**-30
-    if mass > bound * (1 + _SLACK + rounding) or mass > min(float(r.sum()), float(c.sum())) * (1 + _SLACK):
+    if mass > bound * (1 + SLACK + rounding) or mass > min(float(r.sum()), float(c.sum())) * (1 + SLACK):
         raise InfeasibleTransportError(
             f"a transport problem is asked to move a mass of {mass:.6g}, but its weights and edges let at "
             f"most {bound:.6g} pass; ask for less mass or list more edges"

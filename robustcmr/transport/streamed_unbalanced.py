@@ -1,6 +1,6 @@
-"""Unbalanced plans between two sets of unit vectors, too large to hold: potentials in memory of O(n + m).
+"""Unbalanced plans between two sets of unit vectors that are too large for memory: potentials of O(n + m).
 
-The cost 1 - <x, y> is half the squared distance of unit vectors, which FlashSinkhorn's kernels go through in
+The cost 1 - <x, y> is half the squared distance of unit vectors, which FlashSinkhorn's kernels process in
 tiles. They need an NVIDIA GPU.
 """
 
@@ -31,7 +31,7 @@ def streamed_potentials(
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
 ) -> tuple[Tensor, Tensor]:
-    """Potentials of the plan that ``unbalanced_plan`` would find for the cost 1 - <x_i, y_j>.
+    """Find the potentials of the plan of ``unbalanced_plan`` for the cost 1 - <x_i, y_j>.
 
     The plan is P_ij = r_i c_j exp((f_i + g_j - 1 + <x_i, y_j>) / epsilon).
 
@@ -41,8 +41,9 @@ def streamed_potentials(
         row_weights: r, (n,) > 0.
         column_weights: c, (m,) > 0, of any sum.
         epsilon: smoothing > 0, in units of the cost.
-        penalty: rho > 0, in units of the cost: what missing a weight costs. Its root is called reach.
-        tolerance: share of the mass that may be out of place; about that, see :func:`streamed_row_masses`.
+        penalty: rho > 0, in units of the cost: the price of missing a weight. Its root is called reach.
+        tolerance: share of the mass that may be out of place, approximately; :func:`streamed_row_masses`
+            measures it.
         max_iterations: most scalings of rows and columns.
 
     Returns:
@@ -50,12 +51,19 @@ def streamed_potentials(
 
     Raises:
         ValueError: shapes or numbers do not fit, or vectors are not of unit length.
-        DeviceError: the vectors are not on an NVIDIA GPU, or the kernels cannot be built there.
+        DeviceError: the vectors are not on an NVIDIA GPU, or the kernels cannot be built.
         ConfigError: the package flash-sinkhorn is missing.
 
     References:
         Chizat, Peyre, Schmitzer and Vialard, "Scaling Algorithms for Unbalanced Transport Problems", 2016;
         the kernels are those of the package flash-sinkhorn.
+
+    Example:
+        On a GPU, for captions x and images y::
+
+            w, v = x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), 1 / len(y))
+            f, g = streamed_potentials(x, y, w, v, epsilon=0.01, penalty=0.25)
+            row = w[0] * v * ((f[0] + g - 1 + y @ x[0]) / 0.01).exp()  # of the plan
     """
     _check(x, y, row_weights, column_weights, epsilon, penalty)
     if x.device.type != "cuda" and not interpreted():
@@ -77,7 +85,7 @@ def streamed_potentials(
         n_iters=max_iterations,
         use_epsilon_scaling=False,
         reach=math.sqrt(penalty),
-        threshold=tolerance * epsilon / 4,  # a potential moved by epsilon times s moves a share s of the mass
+        threshold=tolerance * epsilon / 4,  # a change of s epsilon in a potential moves a share s of the mass
         inner_iterations=_CHECKS,
         debias=False,
         potentials=True,
@@ -108,7 +116,7 @@ def streamed_row_masses(
     penalty: float,
     block_bytes: int = _BLOCK_BYTES,
 ) -> tuple[Tensor, float]:
-    """What each row of a plan moves, summed over all columns in blocks, and how far that is from its goal.
+    """Return the mass that each row of a plan moves, and the error; columns are summed in blocks.
 
     Args:
         x: (n, D) unit vectors, on any device.
@@ -121,8 +129,16 @@ def streamed_row_masses(
         block_bytes: memory for a block of costs.
 
     Returns:
-        Logarithms of the plan's row sums (n,), float32, and the share of its mass by which these sums miss
-        r exp(-f / rho), in all: 0 where the plan is found.
+        Logarithms of the plan's row sums (n,), float32, and by which share of its mass these sums miss
+        r exp(-f / rho), in all: 0 for the plan of least cost.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import streamed_row_masses
+        >>> x, half, none = torch.eye(2), torch.tensor([0.5, 0.5]), torch.zeros(2)
+        >>> logs, error = streamed_row_masses(x, x, half, half, (none, none), epsilon=0.1, penalty=1.0)
+        >>> logs.exp(), round(error, 2)  # the potentials are not those of a plan
+        (tensor([0.2500, 0.2500]), 0.5)
     """
     f, g = potentials
     columns = y.float().T

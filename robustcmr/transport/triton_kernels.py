@@ -1,11 +1,9 @@
-"""Triton kernels: scores of pairs, and their gradients.
+"""Triton kernels: scores of pairs, and their gradients, as in ``tiles``.
 
-Sizes that begin with a capital and are marked ``constexpr`` are powers of two. What is beyond the data is
-masked on loading and weighs nothing. Offsets are of 64 bits wherever they could pass 2^31.
-
-What is computed for pairs is that of ``tiles``. A program holds L left sets of BR fragments and G right sets
-of BW: one matrix product gives the similarities, (L BR, G BW), which stay in registers as (L, BR, G, BW).
-Vectors of rows are (L, BR, G) and of columns (L, G, BW).
+A program holds L left sets of BR fragments and G right sets of BW: one matrix product gives the similarities
+(L BR, G BW), which stay in registers as (L, BR, G, BW). Vectors of rows are (L, BR, G) and of columns
+(L, G, BW). Sizes marked ``constexpr`` are powers of two; padding is masked on loading and has weight 0.
+Offsets have 64 bits wherever they could exceed 2^31.
 """
 # mypy: ignore-errors
 
@@ -15,15 +13,15 @@ import triton
 import triton.language as tl
 
 _LOWEST = tl.constexpr(-1e30)
-_GROUP = tl.constexpr(16)  # blocks of left sets that pass the right sets together, while these are in the L2
+_GROUP = tl.constexpr(16)  # blocks of left sets that share the right sets in the L2
 
-# Sizes that change from batch to batch call for no kernel of their own.
+# Sizes that change from batch to batch are not compiled in.
 _SIZES = ["n", "m", "R", "W", "T", "first_left", "first_right", "end_left", "end_right"]
 
 
 @triton.jit
 def _block(program, left_blocks, right_blocks):
-    """Which block of left sets and of right sets a program works on."""
+    """Return the block of left sets and of right sets that a program works on."""
     of_group = _GROUP * right_blocks
     first = (program // of_group) * _GROUP
     height = tl.minimum(left_blocks - first, _GROUP)
@@ -33,14 +31,14 @@ def _block(program, left_blocks, right_blocks):
 
 @triton.jit
 def _quotient(part, whole):
-    """Quotient, and 0 where the whole is not positive."""
+    """Return part / whole, and 0 where the whole is not positive."""
     some = whole > 0
     return tl.where(some, part / tl.where(some, whole, 1.0), 0.0)
 
 
 @triton.jit
 def _weights(weights, first, end, length, SETS: tl.constexpr, BLOCK: tl.constexpr):
-    """Weights (SETS, BLOCK) of the sets from ``first`` on, 0 beyond the last and beyond their length."""
+    """Return weights (SETS, BLOCK) of the sets from ``first`` on, 0 beyond ``end`` and ``length``."""
     s = first + tl.arange(0, SETS)
     k = tl.arange(0, BLOCK)
     there = (s < end)[:, None] & (k < length)[None, :]
@@ -53,7 +51,7 @@ def _similarities(
     CORNER: tl.constexpr, L: tl.constexpr, G: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
     BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Similarity over smoothing, (L, BR, G, BW), 0 where a fragment has no weight: it is not even read."""
+    """Return similarity over smoothing, (L, BR, G, BW), 0 where a fragment has no weight and is not read."""
     x = tl.arange(0, L * BR)
     s, r = left_set + x // BR, x % BR
     x_at = s.to(tl.int64) * R + r
@@ -82,19 +80,19 @@ def _similarities(
 
 @triton.jit
 def _row_sums(K, v):
-    """K v: (L, BR, G, BW), (L, G, BW) -> (L, BR, G)."""
+    """Return K v: (L, BR, G, BW), (L, G, BW) -> (L, BR, G)."""
     return tl.sum(K * v[:, None, :, :], axis=3)
 
 
 @triton.jit
 def _column_sums(K, u):
-    """K'u: (L, BR, G, BW), (L, BR, G) -> (L, G, BW)."""
+    """Return K' u: (L, BR, G, BW), (L, BR, G) -> (L, G, BW)."""
     return tl.sum(K * u[:, :, :, None], axis=1)
 
 
 @triton.jit
 def _kernel(Z, A, B, SHIFTED: tl.constexpr):
-    """The kernel, (L, BR, G, BW), and the first column scaling, (L, G, BW); A (L, BR), B (G, BW)."""
+    """Return the kernel (L, BR, G, BW) and v_0 (L, G, BW); A (L, BR), B (G, BW)."""
     present = tl.where(B > 0, 1.0, 0.0)[None, :, :]
     if SHIFTED:
         rows, columns = (A > 0)[:, :, None, None], (B > 0)[None, None, :, :]
@@ -110,7 +108,7 @@ def _kernel(Z, A, B, SHIFTED: tl.constexpr):
 
 @triton.jit
 def _scaling_before(at, t, start, there, w, W):
-    """Column scaling that iteration ``t`` began with: what the one before it left, or the first of all."""
+    """Return v_t, with which iteration ``t`` (from 0) began: v_0 is ``start``, others are read."""
     words = there[:, :, None] & (w < tl.where(t > 0, W, 0))
     return tl.where(t > 0, tl.load(at, mask=words, other=0.0), start)
 
@@ -121,32 +119,13 @@ def scores_forward(
     CORNER: tl.constexpr, SHIFTED: tl.constexpr, TRACE: tl.constexpr, L: tl.constexpr, G: tl.constexpr,
     BR: tl.constexpr, BW: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Scores of L left sets with G right sets.
+    """Score L left sets with G right sets.
 
-    Args:
-        left: (n, R, D) fragments.
-        right: (m, W, D) fragments of the same type.
-        a: (n, R) float32 weights.
-        b: (m, W) float32 weights.
-        scores: (n, m) float32, written.
-        trace: (T, n, m, W) float32 scalings of the columns, written if ``TRACE``.
-        n: left sets.
-        m: right sets.
-        R: fragments of a left set.
-        W: fragments of a right set.
-        D: width of a fragment.
-        T: iterations.
-        smoothing: lambda.
-        corner: similarity of the bins over the smoothing; not read without ``CORNER``.
-        CORNER: whether the last fragments are bins.
-        SHIFTED: whether kernels are kept in range.
-        TRACE: whether the way back will follow.
-        L: left sets of a program.
-        G: right sets of a program.
-        BR: R, padded.
-        BW: W, padded.
-        BD: part of the width that is multiplied at once.
-        PRECISION: of products of float32.
+    Read are fragments left (n, R, D) and right (m, W, D) of one type and float32 weights a (n, R), b (m, W).
+    Written are scores (n, m) and, if ``TRACE``, the column scalings v_1..v_T, trace (T, n, m, W), both
+    float32. D is the width of a fragment, T the iterations, smoothing lambda, and corner the similarity of
+    the bins over lambda, used if ``CORNER``. ``SHIFTED`` kernels are kept in range. BD is the part of the
+    width multiplied at once, with ``PRECISION`` for float32.
     """
     i, j = _block(tl.program_id(0), tl.cdiv(n, L), tl.cdiv(m, G))
     i, j = i * L, j * G
@@ -182,42 +161,12 @@ def scores_backward(
     CORNER: tl.constexpr, SHIFTED: tl.constexpr, L: tl.constexpr, G: tl.constexpr,
     BR: tl.constexpr, BW: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of the scores of L left sets with G right sets, within a block of both.
+    """Work out gradients for L left sets with G right sets of a block, sets first_... to before end_... .
 
-    Takes what ``scores_forward`` does, and
-
-    Args:
-        left: as there.
-        right: as there.
-        a: as there.
-        b: as there.
-        trace: what ``scores_forward`` wrote.
-        gradient: (n, m) float32, of the loss by the scores.
-        Z_bar: (sets of the left block, R, sets of the right block, W) of the fragments' type, written:
-            gradient by similarity over smoothing.
-        a_part: (parts of the right block, sets of the left block, R) float32, written: one term each of the
-            gradient by a.
-        b_part: (parts of the left block, sets of the right block, W) float32, written.
-        n: as there.
-        m: as there.
-        first_left: the block's first left set.
-        end_left: the one after its last.
-        first_right: the block's first right set.
-        end_right: the one after its last.
-        R: as there.
-        W: as there.
-        D: as there.
-        T: as there.
-        smoothing: as there.
-        corner: as there.
-        CORNER: as there.
-        SHIFTED: as there.
-        L: as there.
-        G: as there.
-        BR: as there.
-        BW: as there.
-        BD: as there.
-        PRECISION: as there.
+    Read are the arguments of ``scores_forward``, its trace, and the gradient (n, m) by the scores, float32.
+    Written are, for the block's t left and s right sets, Z_bar (t, R, s, W) of the fragments' type, the
+    gradient by similarity over lambda, and terms of the gradients by a and b, one for each program on the
+    other side: a_part (., t, R) and b_part (., s, W), float32.
     """
     height, width = end_left - first_left, end_right - first_right
     left_part, right_part = _block(tl.program_id(0), tl.cdiv(height, L), tl.cdiv(width, G))
@@ -235,12 +184,12 @@ def scores_backward(
     step = tl.cast(n, tl.int64) * m * W
     at = trace + pair[:, :, None] * W + w + (T - 1) * step
     g = tl.load(gradient + pair, mask=there, other=0.0)  # (L, G)
-    # The end of the way forth: the score and the mass by the last scalings.
+    # Score and mass from the last scalings.
     v_t = tl.load(at, mask=there[:, :, None] & (w < W), other=0.0)
     before = _scaling_before(at - step, T - 1, start, there, w, W)
     u = _quotient(A[:, :, None], _row_sums(K, before))
     v = v_t
-    lost = tl.zeros((L, G), dtype=tl.float32)  # minus the gradient by the mass among what are no bins
+    lost = tl.zeros((L, G), dtype=tl.float32)  # minus the gradient by the mass between fragments
     if CORNER:
         u = tl.where((r == R - 1)[None, :, None], 0.0, u)
         v = tl.where(w == W - 1, 0.0, v)
@@ -259,7 +208,7 @@ def scores_backward(
         g = g * smoothing
         u_bar = g[:, None, :] * u_bar
         v_bar = g[:, :, None] * v_bar
-    # The gradient by K, but for the factor K.
+    # The gradient by Z over K.
     g_cell, lost_cell = g[:, None, :, None], lost[:, None, :, None]
     total = (Z * g_cell + (g_cell - lost_cell)) * u[:, :, :, None] * v[:, None, :, :]
     a_inverse = _quotient(1.0, A)[:, :, None]

@@ -1,22 +1,17 @@
-"""Scalings of a batch of partial problems in one launch: what surrounds ``triton_partial_kernel``.
+"""Iterations of a batch of partial problems in one launch of ``triton_partial_kernel``.
 
-On a GPU the iteration of ``scaling`` is made of small kernels: some fifty for one scaling of rows and
-columns, each a few microseconds of launching for less of work, and a look at the error, which waits for all
-of them. Here one program a problem does scalings, looks at the error after every fourth, and stops when its
-problem is solved or its kernel must be renewed; what remains for tensor operations is to renew kernels and to
-take Newton steps, whose equations are solved in float64 by the library.
+On a GPU one iteration of ``scaling`` takes some fifty small kernels of a few microseconds each, and a look at
+the error waits for all of them. Here one program a problem iterates, looks at the error after every fourth
+iteration, and stops when its problem is solved or its kernel must be computed again. Kernels and Newton steps
+remain tensor operations.
 
-A kernel of n = m = 1,024 is 4 MiB, and a program has one multiprocessor, so it is read in blocks of 8,192
-numbers, twice a scaling: from the L2, at 64 bytes a clock, that would be 80 microseconds, against 200 for
-fifty launches. One of n = 128 fits the L1, and one of 64 x 128 or less stays in registers. Programs of 132
-problems run side by side on an H200. Scalings so much cheaper move the point from which Newton steps pay: see
-``PATIENCE``. The times in this paragraph are worked out, not measured.
+A kernel of n = m = 1,024 takes 4 MiB and is read from the L2 in blocks of 8,192 numbers, twice an iteration;
+one of 128 x 128 fits the L1, and one of at most 64 x 128 stays in registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,63 +19,29 @@ from torch import Tensor
 
 from robustcmr.transport.problems import Problem
 from robustcmr.transport.rules import Array, Side
+from robustcmr.transport.scaling import STRAYED, State, Sweeper
 from robustcmr.transport.triton_support import Attempt, available, power_of_two
 
 LARGEST_SIDE = 1024
-PATIENCE = 64  # scalings before the first Newton step, which takes a few milliseconds
 _CELLS = {torch.float32: 8192, torch.float64: 4096}  # of a block: 32 or 64 registers a thread
 _WARPS = 8
 
 _attempt = Attempt("the scaling of partial plans")
 
 
-class Sweeps(NamedTuple):
-    """Where the scalings of a batch ended, each of what ``scaling`` holds.
-
-    Attributes:
-        rows: (B, 1, n) factors.
-        columns: (B, 1, m) factors.
-        level: (B, 1, 1) factor of all cells.
-        row_sums: (B, 1, n) sums of the kernel under the factors of the columns.
-        column_sums: (B, 1, m) sums of the kernel under the factors of the rows.
-        error: (B, 1) as ``scaling`` measures it.
-        scalings: most scalings that a problem took.
-    """
-
-    rows: Array
-    columns: Array
-    level: Array
-    row_sums: Array
-    column_sums: Array
-    error: Array
-    scalings: int
-
-
-# From the kernel (B, n, m), what rows and columns are asked for, the sums of rows (B, 1, n), the level
-# (B, 1, 1), the most scalings, the tolerance, and the product of scalings from which on the kernel must be
-# renewed. None where the kernels of the GPU cannot be built.
-Sweeper = Callable[[Tensor, Side, Side, Array, Array, int, float, float], Sweeps | None]
-
-
 def sweeper(problem: Problem) -> Sweeper | None:
-    """What scales a batch of partial problems in one launch; None where that is not possible."""
+    """Return what scales a batch of partial problems in one launch; None where that is not possible."""
     cost = problem.cost
     fits = max(cost.shape[-2:]) <= LARGEST_SIDE and cost.dtype in _CELLS
     return _sweeps if fits and not _attempt.broken and available(cost.device) else None
 
 
 def _sweeps(
-    K: Tensor,
-    rows: Side,
-    columns: Side,
-    row_sums: Array,
-    level: Array,
-    most: int,
-    tolerance: float,
-    farthest: float,
-) -> Sweeps | None:
+    kernel: Any, row_sums: Array, level: Array, most: int, tolerance: float
+) -> tuple[State, Array, int] | None:
+    K, (rows, columns) = kernel.values, kernel.sides
     given = [K, *_spread(rows, K, 1), *_spread(columns, K, 2), _as(rows.mass, K), row_sums, level]
-    found: Sweeps | None = _attempt(_launch, *given, most, tolerance, farthest)
+    found: tuple[State, Array, int] | None = _attempt(_launch, *given, most, tolerance)
     return found
 
 
@@ -95,8 +56,7 @@ def _launch(
     level: Array,
     most: int,
     tolerance: float,
-    farthest: float,
-) -> Sweeps:
+) -> tuple[State, Array, int]:
     """One program a problem."""
     from robustcmr.transport.triton_partial_kernel import partial_sweeps
 
@@ -109,23 +69,22 @@ def _launch(
     with torch.cuda.device(K.device.index if K.is_cuda else -1):
         partial_sweeps[(B,)](
             K.contiguous(), row_weights, column_weights, row_anchors, column_anchors, masses, sums, levels,
-            u, v, column_sums, errors, counts, n, m, most, tolerance, farthest,
+            u, v, column_sums, errors, counts, n, m, most, tolerance, STRAYED,
             NB=power_of_two(n) // BR, BR=BR, BM=BM, num_warps=_WARPS,
         )  # fmt: skip
-    found = u, v, levels, sums, column_sums, errors
-    scalings = int(counts.max())
+    vectors: tuple[Array, ...] = u, v, levels, sums, column_sums, errors
     if isinstance(row_sums, np.ndarray):
-        return Sweeps._make([*(x.numpy() for x in found), scalings])
-    return Sweeps._make([*found, scalings])
+        vectors = tuple(x.numpy() for x in vectors)
+    return State(*vectors[:5]), vectors[5], int(counts.max())
 
 
 def _spread(side: Side, K: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Weights and anchors of a side, each (B, 1, size), contiguous."""
+    """Return weights and anchors of a side, each (B, 1, size), contiguous."""
     shape = len(K), 1, K.shape[axis]
     weights, anchors = (_as(x, K).expand(shape).contiguous() for x in (side.weights, side.anchor))
     return weights, anchors
 
 
 def _as(x: Array | float, K: Tensor) -> Tensor:
-    """A vector of ``scaling`` as a contiguous tensor like the kernel."""
+    """Return a vector as a contiguous tensor like the kernel."""
     return torch.as_tensor(x, dtype=K.dtype, device=K.device).contiguous()

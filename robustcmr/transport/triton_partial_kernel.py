@@ -1,7 +1,7 @@
-"""Triton kernel: scalings of a batch of partial problems, a program each.
+"""Triton kernel: iterations of a batch of partial problems, one program each, as in ``scaling``.
 
-What is computed is that of ``partial`` and ``scaling``. Rows come in NB blocks of BR, vectors of rows are
-(NB, BR), and those of columns (BM,); all three are powers of two. A kernel of one block stays in registers.
+Rows come in NB blocks of BR; vectors of rows are (NB, BR) and of columns (BM,), all three powers of two. A
+kernel of one block stays in registers.
 """
 # mypy: ignore-errors
 
@@ -18,7 +18,7 @@ _UNSEEN = tl.constexpr(4)  # scalings between two looks at the error
 
 @triton.jit
 def _lift(weights, sums, level, mass):
-    """A common factor nearer to the one at which the mass is met: two Newton steps."""
+    """Return a common factor after two Newton steps towards the mass."""
     for _ in tl.static_range(2):
         sent = level * sums
         short = mass - tl.sum(tl.minimum(sent, weights))
@@ -29,14 +29,14 @@ def _lift(weights, sums, level, mass):
 
 @triton.jit
 def _scale(weights, anchor, sums, level):
-    """The scaling of a side, at most the anchor."""
+    """Return the scaling of a side, at most the anchor."""
     scaling = tl.minimum(weights / tl.maximum(level * sums, _SMALLEST), anchor)
     return tl.where(weights > 0, scaling, 0.0)
 
 
 @triton.jit
 def _missed(weights, anchor, scaling, sums):
-    """By how much sums miss the weights that they are held to, in all."""
+    """Return by how much sums miss the weights that are their targets, in all."""
     held = (scaling < anchor) | (sums > weights)
     return tl.sum(tl.where(held, tl.abs(sums - weights), 0.0))
 
@@ -47,30 +47,12 @@ def partial_sweeps(
     rows, columns, column_sums, errors, counts, n, m, most, tolerance, farthest,
     NB: tl.constexpr, BR: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
-    """Scalings of rows and columns of one partial problem, until it is solved or its kernel must be renewed.
+    """Iterate one partial problem until it is solved, strays, or took ``most`` iterations.
 
-    Args:
-        K: (problems, n, m) kernel, float32 or float64, as all that follows.
-        row_weights: (problems, n).
-        column_weights: (problems, m).
-        row_anchors: (problems, n) most that a scaling may be.
-        column_anchors: (problems, m).
-        masses: (problems,) to be moved.
-        row_sums: (problems, n) sums of the kernel under the scalings of the columns, read and written.
-        levels: (problems,) common factors, read and written.
-        rows: (problems, n) scalings, written.
-        columns: (problems, m) scalings, written.
-        column_sums: (problems, m) sums of the kernel under the scalings of the rows, written.
-        errors: (problems,) written.
-        counts: (problems,) int32 iterations, written.
-        n: rows.
-        m: columns.
-        most: most iterations.
-        tolerance: error at which a problem is solved.
-        farthest: product of the largest scalings at which the kernel must be renewed.
-        NB: blocks of rows.
-        BR: rows of a block.
-        BM: m, padded.
+    Per problem are given K (n, m), float32 or float64 like all else, weights (n,) and (m,), anchors (n,) and
+    (m,), the mass, and row_sums K b (n,) and the level t, which are also written. Written are the factors
+    rows (n,) and columns (m,), column_sums K' a (m,), the error, and the iterations as int32 in counts. It
+    strays when max(a) max(b) t exceeds ``farthest``.
     """
     problem = tl.program_id(0).to(tl.int64)
     kind = K.dtype.element_ty

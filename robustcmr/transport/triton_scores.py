@@ -1,31 +1,19 @@
-"""Transport scores of all pairs by fused kernels on a GPU: what surrounds those of ``triton_kernels``.
+"""Transport scores of all pairs by fused kernels on a GPU: launches of ``triton_kernels``.
 
-Forth, one kernel takes the fragments of some sets to their scores: similarities, iterations and the score
-stay in registers, and fragments of no weight are not read. Kept for the way back are the column scalings of
-all iterations, T W numbers a pair where the similarities are R W. Back, a kernel of the same shape works the
-similarities and the row scalings out again, sweeps in reverse, and leaves the gradient by the similarities of
-one bounded block of pairs, in the fragments' type; two matrix products take it to the gradients by the
-fragments. Nothing is added atomically, so results do not vary from run to run.
+Forward, one kernel takes fragments to scores: similarities, iterations and score stay in registers. Kept for
+the backward pass are the column scalings of all iterations, T W numbers a pair instead of R W similarities.
+Backward, a kernel of the same shape recomputes the similarities and row scalings, sweeps in reverse, and
+writes the gradient by the similarities of one block of pairs, in the fragments' type; two matrix products
+take it to the gradients by the fragments. Nothing is added atomically, so results do not vary from run to
+run. The last products are not fused, because the gradient by a left set, 64 x 1,024 numbers when padded,
+would take all registers of a multiprocessor; a block of 2^23 numbers stays in the L2 of an H200 instead.
 
-Why the last step is no part of the kernel: the gradient by a left set is (R, D): 64 x 1,024 numbers when
-padded, all the registers of a multiprocessor. A kernel that kept it there in parts would work the
-similarities out once for each part, and one that added it up in memory would pass four pairs' worth of
-sums, (36 + 4 x 32) x 1,024 numbers, through atomic additions of varying order. A block of 2^23 numbers,
-32 MiB of float32, should stay in the L2 of an H200 between being written and being multiplied.
+A program for R = 36, W = 32 holds one left set padded to 64 rows, one matrix instruction of a warp group, and
+four right sets: 8,192 cells on four warps, 2 x 64 registers a thread for similarities and kernel.
 
-The shape of a program, for R = 36 (37 with a bin), W = 32 and D = 1,024: one left set padded to 64 rows,
-which are one group's matrix instruction on Hopper, with four right sets, 8,192 cells on four warps.
-Similarities and kernel, or kernel and its gradient, then take 2 x 64 registers a thread; compiled for that
-chip the kernels take 255 and spill at most 160 bytes. Two programs share a multiprocessor, so the products of
-one cover the reductions of the other. Three stages of 32 (float32) or 64 (half precision) numbers of a
-fragment take 74 to 82 of its 228 KB of shared memory. For a pair, (36 + 4 x 32) / 4 fragments are read,
-mostly from the L2, and fewer as words of no weight are not; 128 x 128 pairs at D = 1,024 cost 69 GFLOP as
-padded.
-
-Products of float32 are ``tf32x3``: each factor is split in two of TF32 and three products are added on tensor
-cores, which leaves errors like those of float32 itself. ``ieee`` would multiply on the plain cores, several
-times slower; a single TF32 product errs by 1e-3, which a smoothing of 0.05 makes up to 2 % of every kernel
-entry.
+Products of float32 are ``tf32x3``: three products of TF32 parts, with errors like those of float32. One TF32
+product errs by 1e-3, which a smoothing of 0.05 turns into 2% of a kernel entry; ``ieee`` avoids the tensor
+cores and is several times slower.
 """
 
 from __future__ import annotations
@@ -41,7 +29,7 @@ from robustcmr.transport.tensor_scores import TensorScores, tiling
 from robustcmr.transport.tiles import ScoreProblem, add_product
 from robustcmr.transport.triton_support import Attempt, power_of_two
 
-TILE_CELLS = 1 << 23  # cells of a block of the way back
+TILE_CELLS = 1 << 23  # cells of a block of the backward pass
 _SMALLEST = 16  # side of a matrix instruction
 _ROWS, _CELLS = 64, 8192  # of a program, where one pair does not need more
 _STAGES = 3
@@ -51,7 +39,7 @@ _attempt = Attempt("the scoring of pairs")
 
 @dataclass(frozen=True)
 class Layout:
-    """What one program works on.
+    """Sizes of one program.
 
     Attributes:
         L: left sets.
@@ -69,12 +57,12 @@ class Layout:
 
     @property
     def warps(self) -> int:
-        """Warps, such that a thread has 64 cells at most."""
+        """Return the number of warps, so that a thread has at most 64 cells."""
         return 8 if self.L * self.BR * self.G * self.BW > _CELLS else 4
 
     @staticmethod
     def of(left_sets: int, right_sets: int, R: int, W: int, D: int, dtype: torch.dtype) -> Layout:
-        """The layout for some left and right sets, of R and W fragments, D wide."""
+        """Return the layout for left and right sets of R and W fragments of width D."""
         BR, BW = (max(_SMALLEST, power_of_two(x)) for x in (R, W))
         L = min(max(1, _ROWS // BR), power_of_two(left_sets))
         G = min(max(1, _CELLS // (L * BR * BW)), power_of_two(right_sets))
@@ -82,17 +70,17 @@ class Layout:
         return Layout(L, G, BR, BW, BD)
 
     def parts(self, left_sets: int, right_sets: int) -> tuple[int, int]:
-        """Into how many parts the left and the right sets fall."""
+        """Return the number of parts of the left and of the right sets."""
         return -(-left_sets // self.L), -(-right_sets // self.G)
 
     def options(self) -> dict[str, int | str]:
-        """What the kernels take by name."""
+        """Return the keyword arguments of the kernels."""
         sizes = {"L": self.L, "G": self.G, "BR": self.BR, "BW": self.BW, "BD": self.BD}
         return {**sizes, "PRECISION": "tf32x3", "num_warps": self.warps, "num_stages": _STAGES}
 
 
 def scores(left: Tensor, right: Tensor, a: Tensor, b: Tensor, *given: Any) -> Tensor | None:
-    """What ``TritonScores`` computes, or None where its kernels cannot be built, which is logged once."""
+    """Return ``TritonScores``, or None, logged once, if its kernels cannot be built."""
     return _attempt(TritonScores.apply, left, right, a, b, *given)
 
 
@@ -110,7 +98,7 @@ class TritonScores(torch.autograd.Function):
         cells: int,
         budget: int | None,
     ) -> Tensor:
-        """See ``pair_scores``; float32 weights, and a budget of None where no way back will follow."""
+        """See ``pair_scores``; float32 weights. The budget is None where no backward pass will follow."""
         from robustcmr.transport.triton_kernels import scores_forward
 
         (n, R, D), (m, W, _) = left.shape, right.shape
@@ -131,7 +119,7 @@ class TritonScores(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients by both fragments and both weights."""
+        """Return the gradients by both fragments and both weights."""
         left, right, a, b, trace = ctx.saved_tensors
         with torch.autocast(left.device.type, enabled=False):
             gradients = _attempt(_gradients, left, right, a, b, trace, ctx.problem, ctx.cells, gradient)
@@ -150,7 +138,7 @@ def _gradients(
     cells: int,
     gradient: Tensor,
 ) -> tuple[Tensor, ...]:
-    """By left (N, R, D), right (M, W, D), a (N, R) and b (M, W); given (N, M)."""
+    """Return the gradients by left (N, R, D), right (M, W, D), a (N, R) and b (M, W), given (N, M)."""
     from robustcmr.transport.triton_kernels import scores_backward
 
     (n, R, D), (m, W, _) = left.shape, right.shape
@@ -178,7 +166,7 @@ def _gradients(
 def _by_tensors(
     left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: ScoreProblem, cells: int, gradient: Tensor
 ) -> tuple[Tensor, ...]:
-    """The same by tensor operations."""
+    """Return the same by tensor operations."""
     inputs = [x.detach().requires_grad_() for x in (left, right, a, b)]
     with torch.enable_grad():
         again = TensorScores.apply(*inputs, problem, cells, 0)  # type: ignore[no-untyped-call]
@@ -186,7 +174,7 @@ def _by_tensors(
 
 
 def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
-    """Iterations, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
+    """Return T, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
     corner = 0.0 if problem.corner is None else problem.corner / problem.smoothing
     return (
         problem.iterations,
@@ -198,5 +186,5 @@ def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
 
 
 def _on(tensor: Tensor) -> torch.cuda.device:
-    """The GPU that holds a tensor, for kernels to be launched on; no change for other devices."""
+    """Return a context that launches kernels on a tensor's GPU; no effect for other devices."""
     return torch.cuda.device(tensor.device.index if tensor.is_cuda else -1)

@@ -1,4 +1,4 @@
-"""Whether Triton's kernels can run on a device, and what happens where one cannot."""
+"""Whether Triton's kernels can run on a device, and the fallback if not."""
 
 from __future__ import annotations
 
@@ -16,20 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 def interpreted() -> bool:
-    """Whether kernels run in Triton's interpreter, on any device, for tests."""
+    """Return whether kernels run in Triton's interpreter, on any device, for tests."""
     return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
 
 
 @lru_cache(maxsize=16)
 def available(device: torch.device) -> bool:
-    """Whether kernels can run on a device; where a GPU must do without them, that is logged once.
+    """Return whether kernels can run on a device; log once if a GPU must do without them.
 
-    Args:
-        device: where the tensors are.
-
-    Returns:
-        True for an NVIDIA GPU of compute capability 8.0 or above where Triton is installed, and for any
-        device under Triton's interpreter, by ``TRITON_INTERPRET=1``.
+    They run on NVIDIA GPUs of compute capability 8.0 or above with Triton installed, and on any device in
+    Triton's interpreter (``TRITON_INTERPRET=1``).
     """
     if interpreted():
         return True
@@ -49,7 +45,7 @@ class Attempt:
     """Runs kernels until one of them cannot be built; from then on the caller must do without.
 
     Args:
-        what: what the kernels do, for the log.
+        what: task of the kernels, for the log.
     """
 
     def __init__(self, what: str) -> None:
@@ -57,7 +53,7 @@ class Attempt:
         self.broken = False
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Any | None:
-        """What the function returns; None, said once in the log, if it fails or did before."""
+        """Return the function's result, or None if it fails, logged once, or failed before."""
         if self.broken:
             return None
         try:
@@ -72,5 +68,5 @@ class Attempt:
 
 
 def power_of_two(length: int) -> int:
-    """The smallest power of two that is at least the length."""
+    """Return the smallest power of two that is at least the length."""
     return 1 << max(0, length - 1).bit_length()

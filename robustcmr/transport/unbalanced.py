@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor
 
+from robustcmr.transport.dense import Settings, solve
 from robustcmr.transport.problems import prepare
 from robustcmr.transport.rules import LARGEST, SMALLEST, Array, Side, SideBySide, quotient
-from robustcmr.transport.scaling import Settings, solve
 from robustcmr.types import TransportPlan
 
 
@@ -24,9 +24,9 @@ def unbalanced_plan(
     max_iterations: int = 10_000,
     differentiable: bool = False,
 ) -> TransportPlan:
-    """Plans of least <cost, P> + epsilon KL(P | r c') + penalty (KL(P 1 | r) + KL(P' 1 | c)), KL with masses.
+    """Find plans of least <cost, P> + epsilon KL(P | r c') + rho (KL(P 1 | r) + KL(P' 1 | c)).
 
-    KL(x | y) is the sum of x log(x / y) - x + y. Cells far above the penalty carry next to nothing.
+    KL(x | y) is the sum of x log(x / y) - x + y. Cells that cost far more than rho carry next to nothing.
 
     Args:
         cost: (..., n, m) any real numbers; float32, float64 or narrower, which is widened to float32.
@@ -35,36 +35,40 @@ def unbalanced_plan(
         epsilon: smoothing > 0, in units of cost.
         penalty: rho > 0, in units of cost, finite.
         mask: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
-        tolerance: stop when the sums miss those that the scaling calls for, r exp(-f / rho) with f the row
-            potential and likewise for columns, by this share of the mass, in all. Below 1e-6 float32 may not
-            get there.
-        max_iterations: most scalings of rows and columns; a warning is logged when they did not suffice.
+        tolerance: stop when the sums of rows miss r exp(-f / rho), with f the row potential, and those of
+            columns likewise, by this share of the mass, in all. float32 may not reach less than 1e-6.
+        max_iterations: most scalings of rows and columns; a warning is logged if they do not suffice.
         differentiable: let gradients flow through the plan, to costs and weights.
 
     Returns:
         The plan.
 
     Raises:
-        ValueError: if shapes or numbers do not fit.
-        InfeasibleTransportError: if a side is empty.
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: a side is empty.
 
     References:
         Chizat, Peyre, Schmitzer and Vialard, "Scaling Algorithms for Unbalanced Transport Problems", 2016.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import unbalanced_plan
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> unbalanced_plan(3 - 3 * torch.eye(2), half, half, epsilon=0.2, penalty=1.0).plan
+        tensor([[4.6947e-01, 1.4361e-07],
+                [1.4361e-07, 4.6947e-01]])
     """
     if not (penalty > 0 and math.isfinite(penalty)):
-        raise ValueError(f"the penalty of an unbalanced plan must be positive and finite, got {penalty}")
+        raise ValueError(f"penalty is {penalty}; expected a positive finite number, such as penalty=1.0")
     settings = Settings(epsilon, tolerance, max_iterations, differentiable)
     problem = prepare(cost, row_weights, column_weights, mask)
     return solve(_Unbalanced(penalty / (penalty + epsilon)), problem, settings)
 
 
 class _Unbalanced(SideBySide):
-    """Scale every row and column part of the way to its weight.
+    """Scale each row and column to (weight / sum) ** share, share = rho / (rho + epsilon).
 
-    The measures r and c in the entropy are part of the scalings here, not of the kernel.
-
-    Args:
-        share: rho / (rho + epsilon), how far.
+    The measures r and c of the entropy are part of the scalings, not of the kernel.
     """
 
     def __init__(self, share: float) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from robustcmr.transport import balanced_plan, partial_plan, scaling, unbalanced_plan
+from robustcmr.transport import balanced_plan, dense, partial_plan, unbalanced_plan
 from robustcmr.transport.newton import Goal, newton_move
 
 N, M = 6, 4
@@ -109,7 +109,7 @@ def test_problems_that_crawl_are_solved(kind, size, monkeypatch):
     assert exact.converged.all()
     assert fast.converged.all()
     assert (fast.plan - exact.plan).abs().max() < 1e-3 * exact.plan.max()
-    monkeypatch.setattr(scaling, "_PATIENCE", 10**9)
+    monkeypatch.setattr(dense, "_PATIENCE", 10**9)
     crawled = SOLVERS[kind](*wide, tolerance=1e-11, max_iterations=400)
     assert not crawled.converged.all()
     assert (crawled.marginal_error > 100 * exact.marginal_error).all()
@@ -136,10 +136,10 @@ def test_padding_is_no_hindrance(kind):
 def test_many_that_crawl_are_taken_in_portions(monkeypatch):
     C, r, c = crawling(48, 48, torch.float64)
     alone = SOLVERS["partial"](C, r, c, tolerance=1e-10)
-    monkeypatch.setattr(scaling, "_CELLS", 2 * 48 * 48)
+    monkeypatch.setattr(dense, "_CELLS", 2 * 48 * 48)
     taken = []
     monkeypatch.setattr(
-        scaling, "newton_move", lambda P, *given: (taken.append(len(P)), newton_move(P, *given))[1]
+        dense, "newton_move", lambda P, *given: (taken.append(len(P)), newton_move(P, *given))[1]
     )
     five = torch.stack([C, C.T, C, torch.zeros_like(C), C + 1])
     together = SOLVERS["partial"](five, r, c, tolerance=1e-10)
@@ -151,8 +151,8 @@ def test_many_that_crawl_are_taken_in_portions(monkeypatch):
 
 def test_large_problems_take_no_newton_steps(monkeypatch):
     given = crawling(48, 48, torch.float64)
-    monkeypatch.setattr(scaling, "_LARGEST_SIDE", 47)
-    monkeypatch.setattr(scaling, "newton_move", lambda *_: pytest.fail("a step that is too dear"))
+    monkeypatch.setattr(dense, "_LARGEST_SIDE", 47)
+    monkeypatch.setattr(dense, "newton_move", lambda *_: pytest.fail("a step that is too dear"))
     assert not SOLVERS["partial"](*given, tolerance=1e-11, max_iterations=100).converged.all()
 
 
@@ -160,7 +160,7 @@ def test_large_problems_take_no_newton_steps(monkeypatch):
 def test_the_shorter_side_is_solved_for(size, monkeypatch):
     taken = []
     monkeypatch.setattr(
-        scaling, "newton_move", lambda P, *given: (taken.append(P.shape[1:]), newton_move(P, *given))[1]
+        dense, "newton_move", lambda P, *given: (taken.append(P.shape[1:]), newton_move(P, *given))[1]
     )
     assert SOLVERS["balanced"](*crawling(*size, torch.float64)).converged.all()
     assert set(taken) == {(48, 30)}

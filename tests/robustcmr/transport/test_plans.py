@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from robustcmr.errors import InfeasibleTransportError, UserError
 from robustcmr.transport import (
     balanced_plan,
+    dense,
     exact_plan,
     feasible_mass,
     partial_plan,
@@ -435,7 +436,8 @@ def test_vectors_of_torch_and_of_numpy_agree(kind, monkeypatch):
     C, r, c = problem(n=16, m=12)
     options = {"epsilon": 0.01, "tolerance": 1e-10}
     by_numpy = plain(kind, C, r, c, **options)
-    monkeypatch.setattr(scaling, "_vector", lambda x: x.detach())  # as on a device other than the CPU
+    for module in (dense, scaling):
+        monkeypatch.setattr(module, "vector", lambda x: x.detach())  # as on a device other than the CPU
     by_torch = plain(kind, C, r, c, **options)
     assert by_torch.converged.all()
     assert by_torch.iterations == by_numpy.iterations
@@ -506,8 +508,8 @@ def test_what_a_mask_plainly_forbids_is_found_soon():
     for i in range(3):
         assert (float(feasible_mass(r[i], c[i], mask[i])) < 0.6) == (i == 1)
     with pytest.MonkeyPatch.context() as patch:
-        sweeps, sweep = [], scaling._sweep
-        patch.setattr(scaling, "_sweep", lambda *given: (sweeps.append(1), sweep(*given))[1])
+        sweeps, sweep = [], scaling.sweep
+        patch.setattr(scaling, "sweep", lambda *given: (sweeps.append(1), sweep(*given))[1])
         with pytest.raises(InfeasibleTransportError, match="problem 1"):
             partial_plan(C, r, c, 0.6, epsilon=0.1, allowed=mask)
     assert len(sweeps) < 40

@@ -92,7 +92,7 @@ def test_plans_equal_those_of_tensor_operations(
 
 
 def test_renewed_kernels_and_newton_steps_between_launches(launches, monkeypatch):
-    monkeypatch.setattr("robustcmr.transport.scaling.PATIENCE", 8)
+    monkeypatch.setattr("robustcmr.transport.dense._SWEPT_PATIENCE", 8)
     cost, rows, columns, mass = random_problem(2, 5, 5, seed=3)
     expected = by_tensors(monkeypatch, cost, rows, columns, mass, epsilon=0.005, tolerance=1e-10)
     found = partial_plan(*(x.to(DEVICE) for x in (cost, rows, columns, mass)), epsilon=0.005, tolerance=1e-9)

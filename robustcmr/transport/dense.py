@@ -1,0 +1,224 @@
+"""Dense entropic problems: the kernel as one tensor (B, n, m), Newton steps, and gradients of the plan."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustcmr.transport.newton import Goal, Move, newton_move
+from robustcmr.transport.problems import Problem, overloaded, refuse_infeasible
+from robustcmr.transport.rules import SMALLEST, Array, Logs, Rule, Side, tensor, vector
+from robustcmr.transport.scaling import LOWEST, State, Step, Sweeper, iterate
+from robustcmr.types import TransportPlan
+
+_LEAST = 1.01 * math.exp(LOWEST)
+_SUSPICIOUS = 20  # iterations after which the mask is tested
+_PATIENCE = 4  # iterations before the first Newton step, which costs as much as some twenty
+_SWEPT_PATIENCE = 64  # the same where many iterations take one launch
+_LARGEST_SIDE = 4096  # of problems that take Newton steps, which cost its cube
+_CELLS = 2**24  # most that take one at once, because of memory
+_EVERY = slice(None)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to solve an entropic problem.
+
+    Attributes:
+        epsilon: smoothing > 0, in units of cost.
+        tolerance: marginal error at which a problem counts as solved.
+        max_iterations: most scalings of rows and columns.
+        differentiable: whether the plan carries gradients.
+    """
+
+    epsilon: float
+    tolerance: float
+    max_iterations: int
+    differentiable: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.epsilon > 0 and self.tolerance > 0 and self.max_iterations >= 1):
+            raise ValueError(
+                "epsilon and tolerance must be positive and max_iterations at least 1, "
+                f"got {self.epsilon}, {self.tolerance} and {self.max_iterations}"
+            )
+
+
+class DenseKernel:
+    """The kernel of a batch of problems; see ``scaling.Kernel``.
+
+    Args:
+        rule: the kind of problem.
+        problem: the problem.
+        epsilon: smoothing.
+        logs: scalings that the kernel holds; ``start`` takes those of the rule.
+        graph: whether it carries gradients.
+        patience: iterations before the first Newton step.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        problem: Problem,
+        epsilon: float,
+        logs: Logs | None,
+        *,
+        start: bool = False,
+        graph: bool = False,
+        patience: float = 0,
+    ) -> None:
+        self.rule, self.problem, self.epsilon, self.patience = rule, problem, epsilon, patience
+        C = problem.cost.unsqueeze(0) if problem.cost.dim() == 2 else problem.cost.flatten(0, -3)
+        # Where the mass is fixed, a constant on all costs changes no plan: the largest logarithm becomes 0.
+        lowest = 0.0 if problem.mass is None else C.detach().amin((-2, -1), keepdim=True)
+        Z = (C - lowest).mul_(-1.0 / epsilon)
+        self.logs = logs = rule.start(Z) if start else logs
+        if logs is not None:
+            Z = Z.add_((logs[0] + logs[2]).mT.to(Z)).add_(logs[1].to(Z))
+        K = Z.clamp_(min=LOWEST).exp_()
+        self.values = torch.nn.functional.threshold(K, _LEAST, 0.0, inplace=not K.requires_grad)
+        plain = (lambda x: x) if graph else vector
+        mass = None if problem.mass is None else plain(problem.mass.expand(problem.batch).reshape(-1, 1, 1))
+
+        def side(weights: Tensor, axis: int) -> Side:
+            w = weights.expand(*problem.batch, -1).reshape(len(K), 1, -1)
+            return Side(plain(w), 1.0 if logs is None else vector(rule.anchor(logs[axis]).to(K)), mass)
+
+        self.sides = side(problem.rows, 0), side(problem.columns, 1)
+
+    def row_sums(self, b: Array | None) -> Array:
+        """Return K b; None is a vector of ones."""
+        if b is None:
+            return vector(self.values.sum(-1, keepdim=True).mT)
+        return _times(b, self.values.mT)
+
+    def column_sums(self, a: Array) -> Array:
+        """Return K' a."""
+        return _times(a, self.values)
+
+    def newton(self, state: State, unsolved: Tensor, most: int) -> Step:  # noqa: ARG002
+        """Return a Newton step of unsolved problems, as many as memory allows."""
+        n, m = self.values.shape[1:]
+        portion = max(1, _CELLS // (n * m))
+        every = len(unsolved) <= portion and bool(unsolved.all())
+        which = _EVERY if every else unsolved.nonzero().flatten()[:portion]
+        move = self.plan_and_move(state, which)[1]
+        return which, move.columns, move.level, 0
+
+    def plan_and_move(self, state: State, which: Tensor | slice) -> tuple[Tensor, Move]:
+        """Return the plan (b, n, m) of some problems, by their numbers, and a Newton step from it."""
+
+        def some(x: Array) -> Array:
+            return x if isinstance(x, float) else tensor(x)[which]
+
+        a, b = some(state.rows), some(state.columns)
+        P = self.values[which] * (a * some(state.level)).mT * b
+
+        def goal(side: Side, sums: Tensor, scaling: Tensor) -> Goal:
+            part = Side(some(side.weights), some(side.anchor), None)
+            has_target, target = self.rule.goal(part, sums.detach().unsqueeze(1), scaling)
+            room = torch.as_tensor(self.rule.most(part)).to(scaling).log() - scaling.clamp(min=SMALLEST).log()
+            return Goal(
+                has_target.squeeze(1),
+                target.squeeze(1),
+                room.expand(scaling.shape).squeeze(1),
+                self.rule.slack,
+            )
+
+        rows, columns = goal(self.sides[0], P.sum(-1), a), goal(self.sides[1], P.sum(-2), b)
+        mass = some(self.sides[0].mass).squeeze(1) if self.rule.keeps_mass else None
+        if P.shape[1] < P.shape[2]:  # the equations are those of the shorter side
+            move = newton_move(P.mT, columns, rows, mass)
+            return P, Move(move.columns, move.rows, move.level)
+        return P, newton_move(P, rows, columns, mass)
+
+    def wait(self, before: Array, after: Array, patience: float) -> float:
+        """Return the iterations before the next Newton step: more if the last one was of no use."""
+        if (after < 0.5 * before).any():
+            return 1
+        return patience if (after < before).any() else 2 * patience
+
+    def renewed(self, logs: Logs) -> DenseKernel:
+        """Return the kernel that holds other scalings."""
+        return DenseKernel(self.rule, self.problem, self.epsilon, logs, patience=self.patience)
+
+
+def solve(rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | None = None) -> TransportPlan:
+    """Scale a kernel until all problems of the batch are solved.
+
+    Args:
+        rule: the kind of problem.
+        problem: the problem.
+        settings: how to solve it.
+        sweeper: does many iterations in one launch; None for none.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InfeasibleTransportError: if it does not converge because the mass cannot be carried.
+    """
+    most, untested = settings.max_iterations, problem.mass is not None
+    patience: float = _PATIENCE if sweeper is None else min(max(_PATIENCE, most // 4), _SWEPT_PATIENCE)
+    if min(problem.cost.shape[-2:]) > _LARGEST_SIDE:
+        patience = math.inf
+
+    def suspect(done: int) -> None:
+        nonlocal untested
+        if untested and done >= _SUSPICIOUS:
+            untested = False
+            refuse_infeasible(problem, overloaded(problem).view(problem.batch))
+
+    with torch.no_grad(), np.errstate(all="ignore"):
+        kernel: Any = DenseKernel(rule, problem, settings.epsilon, None, start=True, patience=patience)
+        kernel, state, iterations, error = iterate(
+            kernel, settings.tolerance, most, sweeper=sweeper, suspect=suspect
+        )
+    converged = error <= settings.tolerance
+    if not converged.all():
+        _log.warning(
+            "%d of %d transport problems did not converge in %d iterations: error %.2g, tolerance %.2g",
+            int((~converged).sum()),
+            len(converged),
+            iterations,
+            float(error.max()),
+            settings.tolerance,
+        )
+        if problem.mass is not None:
+            refuse_infeasible(problem, tensor(~converged).view(problem.batch))
+    if settings.differentiable and torch.is_grad_enabled():
+        # A Newton step from a solution has the gradient of the solution.
+        kernel = DenseKernel(rule, problem, settings.epsilon, kernel.logs, graph=True)
+        P, move = kernel.plan_and_move(state, _EVERY)
+        rows = (move.rows + move.level).exp().to(P)
+        plan = P * rows.unsqueeze(-1) * move.columns.exp().to(P).unsqueeze(-2)
+        row_sums, column_sums = plan.sum(-1), plan.sum(-2)
+    else:
+        plan = kernel.values.mul_(tensor(state.rows * state.level).mT).mul_(tensor(state.columns))
+        row_sums, column_sums = (tensor(x) for x in state.sums)
+    batch, (n, m) = problem.batch, plan.shape[1:]
+    row_sums = row_sums.reshape(*batch, n)
+    return TransportPlan(
+        plan.view(*batch, n, m),
+        row_sums,
+        column_sums.reshape(*batch, m),
+        row_sums.sum(-1),
+        iterations,
+        tensor(error).reshape(batch),
+        tensor(converged).reshape(batch),
+    )
+
+
+def _times(x: Array, K: Tensor) -> Array:
+    """Return x K: (B, 1, n), (B, n, m) -> (B, 1, m)."""
+    if isinstance(x, np.ndarray):
+        return torch.bmm(torch.from_numpy(x), K).numpy()
+    return torch.bmm(x, K)

@@ -186,6 +186,31 @@ def test_padding_far_more_similar_than_all_else_does_not_overflow():
     assert all(x.grad.isfinite().all() for x in inputs)
 
 
+@pytest.mark.parametrize("backend", ["tensors", "numba"])
+def test_padding_does_not_set_the_range_of_a_kernel(backend):
+    """Both weighted rows are 200 to 400 units below the padded one in the second column."""
+    left = torch.tensor([[[1.0, 0.0], [0.5, 0.75**0.5], [-1.0, 0.0]]])
+    right = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
+    data = [left, right, torch.tensor([[0.5, 0.5, 0.0]]), torch.full((1, 2), 0.5)]
+    exact = pair_scores(*(x.double() for x in data), smoothing=0.005, iterations=3)
+    found = pair_scores(*data, smoothing=0.005, iterations=3, backend=backend)
+    assert found.item() == pytest.approx(exact.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["tensors", "numba"])
+def test_next_to_no_mass_between_fragments_leaves_gradients_finite(backend):
+    """The only pair of fragments is opposite, so all mass goes to the bins but exp(-100)."""
+    fragments = [torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[-1.0], [1.0]]])]
+    inputs = [x.requires_grad_() for x in (*fragments, *(torch.tensor([[0.8, 0.2]]) for _ in range(2)))]
+    scores = pair_scores(*inputs, smoothing=0.02, iterations=1, corner=-10.0, backend=backend)
+    scores.sum().backward()
+    assert scores.item() == pytest.approx(-1.0)
+    assert [x.grad.flatten().tolist() for x in inputs[:2]] == [
+        pytest.approx([-1.0, 0.0], abs=1e-5),
+        pytest.approx([1.0, 0.0], abs=1e-5),
+    ]
+
+
 def test_similarities_are_kept_up_to_the_limit(sets):
     def kept(limit):
         sizes = []

@@ -555,6 +555,23 @@ def test_a_loose_tolerance_holds_for_the_mass_too(tolerance):
         assert float(plan.marginal_error) <= tolerance
 
 
+@pytest.mark.parametrize("seed", [14, 16, 17, 21])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
+def test_rows_above_their_weights_count_even_if_never_scaled_down(seed, tolerance):
+    """Here the columns raise the common factor after the rows were scaled, in the first iteration."""
+    generator = torch.Generator().manual_seed(seed)
+    n, m = torch.randint(2, 12, (2,), generator=generator).tolist()
+    C = torch.rand(n, m, generator=generator, dtype=torch.float64)
+    r, c = (torch.rand(k, generator=generator, dtype=torch.float64) + 0.1 for k in (n, m))
+    for epsilon in (0.05, 0.01):
+        for share in (0.3, 0.7):
+            mass = share * float(min(r.sum(), c.sum()))
+            plan = partial_plan(C, r, c, mass, epsilon=epsilon, tolerance=tolerance)
+            over = (plan.row_marginal - r).clamp(min=0).sum() + (plan.column_marginal - c).clamp(min=0).sum()
+            assert plan.converged
+            assert float(over) <= tolerance * mass
+
+
 def test_more_mass_than_a_side_has():
     C, r, c = problem()
     with pytest.raises(InfeasibleTransportError, match=r"problem 0 .* mass of 1.2, .* at most 1 pass"):

@@ -243,10 +243,11 @@ def test_nothing_to_carry_the_mass():
         sparse_feasible_mass(none, none, w, 0 * w)
 
 
-def test_stopping_early_is_told(caplog):
+@pytest.mark.parametrize("epsilon", [0.005, 1e-6])  # none and many stages of larger epsilon before
+def test_stopping_early_is_told(caplog, epsilon):
     C, allowed, r, c = problem()
     with caplog.at_level(logging.WARNING):
-        plan = sparse(C, allowed, r, c, 0.8, epsilon=0.005, tolerance=1e-12, max_iterations=3)
+        plan = sparse(C, allowed, r, c, 0.8, epsilon=epsilon, tolerance=1e-12, max_iterations=3)
     assert not bool(plan.converged)
     assert plan.iterations == 3
     assert float(plan.marginal_error) > 1e-12

@@ -119,5 +119,5 @@ class Partial:
         return lesser(side.weights / (level * sums + SMALLEST), side.anchor), level
 
     def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
-        """Rows and columns that are scaled down, or too large, are to meet their weights."""
+        """Return that rows and columns that are scaled down, or too large, are to meet their weights."""
         return (scaling < side.anchor) | (sums > side.weights), side.weights

@@ -1,4 +1,4 @@
-"""What distinguishes the kinds of entropic problems: how a side is scaled, and what its sums should be.
+"""The kinds of entropic problems: how each scales a side, and the targets of its sums.
 
 Shapes: B problems, sides of n rows or m columns. Vectors are (B, 1, n) or (B, 1, m), one number a problem is
 (B, 1, 1). They are NumPy arrays on the CPU, where NumPy handles a short vector in a third of the time that

@@ -200,7 +200,7 @@ def missed(kernel: Kernel, state: State) -> Array:
 def _leap(
     kernel: Kernel, state: State, error: Array, tolerance: float, most: int
 ) -> tuple[State, Array, int]:
-    """Return state and error after a Newton step of unsolved problems, or a part of it, where that is better.
+    """Return state and error after a Newton step of unsolved problems, or of a part of it, if better.
 
     The number returned with them is its cost in iterations.
     """

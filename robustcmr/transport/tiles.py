@@ -1,4 +1,4 @@
-"""Transport scores of one tile of pairs in tensor operations, and their gradients worked out by hand.
+"""Transport scores of one tile of pairs in tensor operations, and their gradients in closed form.
 
 A tile holds B pairs. Z is the similarity over the smoothing lambda, K = exp(Z), both (B, R, W):
 

@@ -30,7 +30,7 @@ _attempt = Attempt("the scaling of partial plans")
 
 
 def sweeper(problem: Problem) -> Sweeper | None:
-    """Return what scales a batch of partial problems in one launch; None where that is not possible."""
+    """Return the solver of many iterations in one launch; None where a problem or device does not fit."""
     cost = problem.cost
     fits = max(cost.shape[-2:]) <= LARGEST_SIDE and cost.dtype in _CELLS
     return _sweeps if fits and not _attempt.broken and available(cost.device) else None

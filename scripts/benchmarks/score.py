@@ -3,9 +3,9 @@
     python scripts/benchmarks/score.py --compile
     python scripts/benchmarks/score.py --device cuda --batch 128 512
 
-All run in the same process, turn by turn, and each ratio is the median over turns, so that a busy machine
-disturbs all alike. The floor is the matrix product of all regions with all words, nothing else, in the same
-turns: one product on the way forth, two more for the gradients on the way back. Peak memory is what each
+All run in one process, interleaved, and each ratio is the median over turns, so that a busy machine
+affects all alike. The floor is the matrix product of all regions with all words, nothing else, in the same
+turns: one product forward, two more for the gradients backward. Peak memory is what each
 needs on top of its inputs, on the CPU each in a process of its own (Linux).
 """
 
@@ -164,7 +164,7 @@ def parse() -> argparse.Namespace:
 
 
 def products(inputs: tuple[Tensor, Tensor, Tensor, Tensor], count: int) -> Callable[[], object]:
-    """What no scorer can leave out: similarities, and for gradients their product with either side."""
+    """Return the least work of any scorer: similarities, and for gradients their product with either side."""
     left, right = (side.detach().flatten(0, 1) for side in inputs[:2])  # (N R, D), (M W, D)
     S = left @ right.T
     outs = torch.empty_like(S), torch.empty_like(left), torch.empty_like(right)

@@ -8,9 +8,9 @@ forbidden. In ``all`` every caption has its image in the batch. In ``few`` one i
 that are mismatched; such rows and columns are full, hold each other and make scaling in turn slow.
 
 Every solver runs until its plan is off by at most ``--error`` of the mass. Ours and the NumPy loop stop by
-themselves, by the same rule: excess over weights, what full rows and columns lack, and the mass. POT's are
-given the fewest iterations after which excess and mass, all that a plan shows, are that small; that is laxer,
-to their advantage. Who needs more than ``--patience`` seconds is left out. POT takes a forbidden cell as one
+the same rule: excess over weights, shortfall of full rows and columns, and error of the mass. POT's solvers
+get the fewest iterations that make excess and error of the mass that small, a laxer rule in their favour.
+Solvers that need more than ``--patience`` seconds are left out. POT takes a forbidden cell as one
 of cost 5. Its batched solver is given a dummy row and column for the mass that stays, so its entropy covers
 these too and its plan is another one. Needs POT 0.9.7. The floor
 is one reading of the costs and one writing of the plan.
@@ -203,11 +203,11 @@ def measure(
     least = memory_floor(2 * cost.numel() * cost.element_size(), str(cost.device))
     what = f"{kind}, n {n}, {batch} at once, epsilon {epsilon}"
     for name, iterations, reached, took in results:
-        told = "does not get there in time"
+        result = "does not get there in time"
         if iterations:
-            told = f"{took * 1e3:.2f} ms, {took / seconds:.1f} times ours, {iterations} iterations"
+            result = f"{took * 1e3:.2f} ms, {took / seconds:.1f} times ours, {iterations} iterations"
         sys.stdout.write(
-            f"{kind}, n {n}, batch {batch}, epsilon {epsilon}, {name}: {told}, error {reached:.1e}\n"
+            f"{kind}, n {n}, batch {batch}, epsilon {epsilon}, {name}: {result}, error {reached:.1e}\n"
         )
         front: dict[str, object] = {}
         if name == "NumPy loop":

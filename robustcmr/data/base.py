@@ -224,8 +224,8 @@ class TrainingData(Protocol):
     """The training pairs as the trainer asks for them."""
 
     @property
-    def is_held(self) -> bool:
-        """Whether all features are in memory or on the device, so that a batch waits for no disk."""
+    def in_memory(self) -> bool:
+        """Whether all features are in main memory or on a device, so that no batch waits for the disk."""
         ...
 
     def __len__(self) -> int:
@@ -238,13 +238,9 @@ class TrainingData(Protocol):
 
 
 @runtime_checkable
-class WindowedData(TrainingData, Protocol):
-    """Training pairs too many to be read at random; see :mod:`robustcmr.data.windows`."""
+class OrderedData(TrainingData, Protocol):
+    """Training pairs that order a pass over all of them; see :mod:`robustcmr.data.scoring_order`."""
 
-    def windows(self, n_parts: int, generator: np.random.Generator) -> list[list[IntArray]]:
-        """All pairs in random parts, as even as possible, by window; the same wherever the features stay."""
-        ...
-
-    def window(self, pair_ids: IntArray) -> TrainingData:
-        """The same pairs, of which those of one window are read at once and held."""
+    def shuffled_parts(self, n_parts: int, generator: np.random.Generator) -> list[IntArray]:
+        """Divide all pairs into random parts of nearly equal size; the same wherever the features are."""
         ...

@@ -1,4 +1,4 @@
-"""Folders of built data in the user's cache: whole or absent, checked when opened, rebuilt when damaged."""
+"""Folders of generated data in the user's cache: complete or absent, verified on opening."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
-    """The folder all cached data goes to: ``$ROBUSTCMR_CACHE``, or ``robustcmr`` in the user's cache folder.
+    """Return the folder of cached data: ``$ROBUSTCMR_CACHE``, or ``robustcmr`` in the user's cache folder.
 
     Raises:
         UserError: the variable is not set and the user has no home folder.
@@ -39,20 +39,20 @@ def cache_root() -> Path:
         home = Path.home()
     except RuntimeError as error:
         raise UserError(
-            f"no home folder was found to keep built data in; "
-            f"point the environment variable {VARIABLE} at a folder"
+            "found no home folder for cached data; "
+            f"set the environment variable {VARIABLE} to a folder, such as /tmp/robustcmr"
         ) from error
     return (home / "AppData" / "Local" if os.name == "nt" else home / ".cache") / "robustcmr"
 
 
 def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Make sure a folder of built files is there and whole.
+    """Return a complete folder of generated files; generate them if it is missing or damaged.
 
-    Two processes may build the same folder at once: each builds its own, the first to finish is kept.
+    Two processes may build the same folder at once: each builds its own, and the first to finish is kept.
 
     Args:
-        folder: where the files shall be.
-        build: fills an empty folder with files; must give the same bytes each time.
+        folder: where the files belong.
+        build: fills an empty folder with files; must write the same bytes each time.
 
     Returns:
         ``folder``.
@@ -73,8 +73,8 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         _put(unfinished, folder)
     except OSError as error:
         raise UserError(
-            f"cannot write built data to {folder.parent}: {error.strerror or error}; "
-            f"point the environment variable {VARIABLE} at a folder that can be written"
+            f"cannot write cached data to {folder.parent}: {error.strerror or error}; "
+            f"set the environment variable {VARIABLE} to a writable folder, such as /tmp/robustcmr"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -82,7 +82,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file named in a folder's manifest is there with its size and SHA-256."""
+    """Return whether every file of a folder's manifest exists with its size and SHA-256."""
     try:
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return bool(listed) and all(
@@ -105,7 +105,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _put(unfinished: Path, folder: Path) -> None:
-    """Rename a finished folder to its place, unless another process has put a whole one there meanwhile."""
+    """Rename a finished folder to its place, unless another process has put a complete one there."""
     if folder.exists() and not is_whole(folder):
         damaged = folder.parent / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
@@ -122,11 +122,11 @@ def _put(unfinished: Path, folder: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Delete what builds that were killed long ago have left behind."""
+    """Delete the leftovers of builds that were killed long ago."""
     for left in parent.glob(f"{UNFINISHED}*"):
         try:
             old = time.time() - left.stat().st_mtime > STALE_SECONDS
         except OSError:
-            continue  # its owner has just finished
+            continue  # its owner just finished
         if old:
             shutil.rmtree(left, ignore_errors=True)

@@ -47,8 +47,8 @@ class CC152K(FeatureFolder):
         if features is None or table is None:
             raise DamagedSplitError(problems)
         ids, captions = table
-        if features.rows != len(captions):
-            counts = f"{features.path} has {features.rows} rows for {len(captions)} captions"
+        if features.shape[0] != len(captions):
+            counts = f"{features.path} has {features.shape[0]} rows for {len(captions)} captions"
             raise DamagedSplitError([f"{counts}; expected one row a caption"])
         vectors = attempt(problems, lambda: self.text_vectors(name, len(captions)))
         if problems:

@@ -17,7 +17,7 @@ from robustcmr.data.cc152k import CC152K
 from robustcmr.data.folder import FEATURES_SUFFIX, DamagedSplitError, FeatureFolder, attempt, listing
 from robustcmr.data.images import PICTURES, Images
 from robustcmr.data.precomp import Precomputed
-from robustcmr.data.store import NpyFeatures, find_non_finite, iterate_blocks
+from robustcmr.data.store import NpyFeatures, count_non_finite, iterate_blocks
 from robustcmr.data.tokens import tokenize
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
@@ -319,7 +319,7 @@ def scan_features(store: FeatureStore, sample_images: int | None = None) -> Feat
         zero.extend(int(image) for image in images[~block.any(axis=(1, 2))])
         values: npt.NDArray[np.floating[Any]] = block
         if not (math.isfinite(float(block.min())) and math.isfinite(float(block.max()))):
-            regions = find_non_finite(block)  # (k,)
+            regions = count_non_finite(block)  # (k,)
             bad = np.flatnonzero(regions)
             damaged.extend(zip(images[bad].tolist(), regions[bad].tolist(), strict=True))
             values = block[np.isfinite(block)]  # (n,)

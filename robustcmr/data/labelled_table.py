@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from robustcmr.data.array_features import ArrayFeatures, rows_not_finite
+from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.label_columns import NAMED, LabelColumn, column_of, read_label_list
 from robustcmr.data.labelled_files import read_array
+from robustcmr.data.store import non_finite_images
 from robustcmr.errors import DataError
 from robustcmr.types import IntArray
 
@@ -148,7 +149,7 @@ def store_of(
         DataError: numbers are NaN, infinite, or too large for float32; their rows are named.
     """
     store = ArrayFeatures(array, rows)
-    bad = rows_not_finite(store)
+    bad = [row for row, _ in non_finite_images(store)]
     if bad:
         shown = ", ".join(str(row) for row in bad[:NAMED])
         raise DataError(

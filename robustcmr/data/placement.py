@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from robustcmr.data.base import FeatureStore
-from robustcmr.data.free_memory import free_memory, free_on_gpu
-from robustcmr.data.held_features import HalfFeatures, HeldFeatures, held_bytes
+from robustcmr.data.in_memory_features import HalfFeatures, InMemoryFeatures, bytes_per_number
 from robustcmr.errors import ConfigError
 
 logger = logging.getLogger("robustcmr")
 
 Place = Literal["disk", "memory", "device"]
-Wish = Literal["auto", "disk", "memory", "device"]
+RequestedPlace = Literal["auto", "disk", "memory", "device"]
 
 SMALL_BYTES = 2 * 2**30
-"""Larger features stay on disk by themselves: the operating system caches what fits, and can let go of it."""
+"""``auto`` leaves larger features on disk: the operating system caches what fits and can release it."""
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where Linux states the memory limit of a container."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """What there is room for.
+    """Memory that this process may take for features.
 
     Attributes:
         device: that trains.
-        memory: free bytes of main memory, for this process.
-        on_device: free bytes of the device, for this process.
+        memory: free bytes of main memory.
+        on_device: free bytes of the device.
         workers: processes that read batches ahead.
     """
 
@@ -42,92 +47,100 @@ class MemoryBudget:
 
     @classmethod
     def here(cls, device: torch.device, workers: int) -> MemoryBudget:
-        """What there is now, shared fairly with the other processes of this machine that train.
-
-        Args:
-            device: that trains.
-            workers: processes that read batches ahead.
-        """
+        """Measure the free memory now, divided among the training processes of this machine."""
         memory = free_memory() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        # on CUDA each process has a GPU of its own; elsewhere the device has the main memory
-        return cls(device, memory, free_on_gpu(device) if device.type == "cuda" else memory, workers)
+        # on CUDA each process has a GPU of its own; elsewhere the device uses the main memory
+        on_device = int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else memory
+        return cls(device, memory, on_device, workers)
 
 
-def choose_place(wish: Wish, size: int, room: MemoryBudget) -> tuple[Place, str]:
-    """Where features shall stay.
-
-    ``auto`` takes an accelerator where they fill at most half of what is free there, leaving the rest to the
-    training; main memory where they are small; and the disk otherwise.
+def free_memory(group: Path = CONTROL_GROUP) -> int:
+    """Return the bytes of main memory that are free or hold cached files, within a container's limit.
 
     Args:
-        wish: what was asked for.
-        size: bytes they take when they are held.
-        room: what there is room for.
+        group: folder of the control group (version 2); without one only the machine's memory counts.
+    """
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        cached = int(dict(line.split() for line in lines)["file"])
+        return free if limit == "max" else max(0, min(free, int(limit) - used + cached))
+    except (OSError, KeyError, ValueError):
+        return free
+
+
+def choose_place(requested: RequestedPlace, size: int, budget: MemoryBudget) -> tuple[Place, str]:
+    """Decide where features stay.
+
+    ``auto`` takes an accelerator if they fill at most half of its free memory, which leaves the rest to the
+    training; else main memory if they are small; else the disk.
+
+    Args:
+        requested: the option ``training.store``.
+        size: bytes they take in memory.
+        budget: free memory.
 
     Returns:
-        The place, and why in a few words.
+        The place, and the reason in a few words.
 
     Raises:
-        ConfigError: they do not fit where they were wished, or loader processes cannot reach them there.
+        ConfigError: they do not fit in the requested place, or worker processes cannot reach them there.
     """
-    free = {"memory": room.memory, "device": room.on_device}
-    elsewhere = room.device.type != "cpu"
-    if wish == "device" and elsewhere and room.workers:
+    free = {"memory": budget.memory, "device": budget.on_device}
+    accelerator = budget.device.type != "cpu"
+    if requested == "device" and accelerator and budget.workers:
         raise ConfigError(
-            f"training.store is device, but training.workers is {room.workers} and other processes cannot "
-            "gather there; set training.workers to 0 or training.store to memory or disk"
+            f"training.store is device, but training.workers is {budget.workers} and worker processes cannot "
+            "read from a device; set training.workers=0, or training.store=memory or disk"
         )
-    if wish in ("memory", "device"):
-        if size > free[wish]:
-            where = "main memory" if wish == "memory" else str(room.device)
-            raise ConfigError(
-                f"training.store is {wish}, but the training features take {_size(size)} and "
-                f"{_size(free[wish])} of {where} are free; set training.store to disk, or "
-                "training.half_features where the file is not in half precision yet"
-            )
-        return wish, "as asked"
-    if wish == "disk":
-        return "disk", "as asked"
-    if elsewhere and not room.workers and 2 * size <= room.on_device:
-        return "device", f"at most half of the {_size(room.on_device)} that are free there"
-    if size <= SMALL_BYTES and 4 * size <= room.memory:
-        return "memory", f"small beside the {_size(room.memory)} that are free"
+    if requested in ("memory", "device") and size > free[requested]:
+        where = "main memory" if requested == "memory" else str(budget.device)
+        raise ConfigError(
+            f"training.store is {requested}, but the training features take {_size(size)} and "
+            f"{_size(free[requested])} of {where} are free; set training.store=disk, or "
+            "training.half_features=true if the file is not in half precision yet"
+        )
+    if requested != "auto":
+        return requested, "as requested"
+    if accelerator and not budget.workers and 2 * size <= budget.on_device:
+        return "device", f"at most half of the {_size(budget.on_device)} that are free there"
     if size > SMALL_BYTES:
-        return "disk", f"more than {_size(SMALL_BYTES)}, and what fits is cached by the operating system"
-    return "disk", f"only {_size(room.memory)} of memory are free"
+        return "disk", f"more than {_size(SMALL_BYTES)}; the operating system caches what fits"
+    if 4 * size <= budget.memory:
+        return "memory", f"at most a quarter of the {_size(budget.memory)} that are free"
+    return "disk", f"only {_size(budget.memory)} of memory are free"
 
 
 def place_features(
-    stores: Mapping[str, FeatureStore],
-    wish: Wish,
-    half: bool,
-    room: MemoryBudget,
+    stores: Mapping[str, FeatureStore], requested: RequestedPlace, half: bool, budget: MemoryBudget
 ) -> dict[str, FeatureStore]:
-    """Put the features of a split where they were wished or fit best, and log it.
+    """Move the features of a split to the requested place, or wherever they fit, and log it.
 
     Args:
-        stores: features by what they are of, such as ``image``; at least one.
-        wish: where to.
-        half: whether to round them to half precision, wherever they stay.
-        room: what there is room for.
+        stores: features by the kind of their entries, such as ``image``; at least one.
+        requested: the option ``training.store``.
+        half: whether to round them to half precision, in any place.
+        budget: free memory.
 
     Raises:
-        ConfigError: the wish is impossible.
+        ConfigError: they do not fit in the requested place.
         DataError: a number is not finite, or too large for half precision.
     """
     if half:
-        stores = {name: HalfFeatures(store) for name, store in stores.items()}
-    size = sum(held_bytes(store) for store in stores.values())
-    place, reason = choose_place(wish, size, room)
+        stores = {kind: HalfFeatures(store) for kind, store in stores.items()}
+    size = sum(math.prod(store.shape) * bytes_per_number(store) for store in stores.values())
+    place, reason = choose_place(requested, size, budget)
     rounded = " (rounded to half precision)" if half else ""
-    named = {"disk": "stay on disk", "memory": "are held in memory", "device": f"are held on {room.device}"}
-    logger.info("training features of %s%s %s: %s", _size(size), rounded, named[place], reason)
+    device = budget.device if place == "device" else torch.device("cpu")
+    where = {"disk": "stay on disk", "memory": "are in memory", "device": f"are on {device}"}[place]
+    logger.info("training features of %s%s %s: %s", _size(size), rounded, where, reason)
     if place == "disk":
         return dict(stores)
-    device = room.device if place == "device" else torch.device("cpu")
-    return {name: HeldFeatures.hold(store, device, name) for name, store in stores.items()}
+    return {kind: InMemoryFeatures(store, device, kind) for kind, store in stores.items()}
 
 
 def _size(size: int) -> str:
-    """Bytes in words."""
+    """Format a number of bytes."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -123,7 +123,7 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
     Raises:
         DataError: rows and captions do not fit, or the copies of an image differ.
     """
-    rows = features.rows
+    rows = features.shape[0]
     if rows * captions_per_image == n_captions:
         return features
     n_images, left_over = divmod(n_captions, captions_per_image)
@@ -140,7 +140,7 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
     images = np.unique(np.linspace(0, n_images - 1, min(COMPARED_IMAGES, n_images)).round().astype(np.int64))
     for image in images:
         first = int(image) * captions_per_image
-        copies = features.block(first, first + captions_per_image)
+        copies = features.take(np.arange(first, first + captions_per_image, dtype=np.int64))
         if not np.array_equal(copies, np.broadcast_to(copies[:1], copies.shape), equal_nan=True):
             raise DataError(
                 f"{features.path} has one row a caption, but rows {first} to "

@@ -1,4 +1,4 @@
-"""Feature vectors standardised or brought to unit length as they are read, so that files stay on disk."""
+"""Feature vectors standardised or normalised to unit length as they are read; files stay on disk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustcmr.data.base import FeatureStore
+from robustcmr.data.store import iterate_blocks
 from robustcmr.types import FloatArray, IntArray
 
 BLOCK_ROWS = 1024
@@ -16,7 +17,7 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Scale:
-    """What standardises vectors of F numbers.
+    """Mean and standard deviation of each of F numbers: x -> (x - mean) / deviation.
 
     Attributes:
         mean: (F,) float64.
@@ -29,12 +30,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class PreparedFeatures:
-    """The vectors of a store, prepared.
+    """The vectors of a store, standardised and normalised.
 
     Attributes:
         store: (n, 1, F).
-        scale: subtracts its mean and divides by its deviation; None does not.
-        normalise: brings vectors to length 1 after that; vectors of zeros stay as they are.
+        scale: standardises the vectors; None does not.
+        normalise: whether to scale vectors to length 1 afterwards; zero vectors stay zero.
     """
 
     store: FeatureStore
@@ -47,7 +48,7 @@ class PreparedFeatures:
         return self.store.shape
 
     def take(self, images: IntArray) -> FloatArray:
-        """Some vectors, (k, 1, F) float32, in the order asked for; repeats allowed."""
+        """Read some vectors, (k, 1, F) float32, in the requested order; repeats allowed."""
         taken = self.store.take(images)
         if self.scale is not None:
             taken = ((taken - self.scale.mean) / self.scale.deviation).astype(np.float32)
@@ -58,13 +59,13 @@ class PreparedFeatures:
 
 
 def measured_scale(store: FeatureStore) -> Scale:
-    """Mean and population deviation of each number over all vectors, read in blocks.
+    """Measure the mean and population standard deviation of each number over all vectors, in blocks.
 
     Args:
-        store: (n, 1, F), n at least 1. Numbers that are not finite do not count.
+        store: (n, 1, F), n at least 1; numbers that are not finite are ignored.
 
     Returns:
-        The scale, with 1 in place of the deviation of a number that never varies.
+        The scale; the deviation of a number that never varies is 1.
     """
     width = store.shape[2]
     count, total = np.zeros(width), np.zeros(width)
@@ -76,7 +77,7 @@ def measured_scale(store: FeatureStore) -> Scale:
         high = np.maximum(high, np.where(finite, block, -np.inf).max(0))
     mean = total / np.maximum(count, 1)
     squares = np.zeros(width)
-    for block, finite in _blocks(store):  # again, as the difference of two large sums would be rounded
+    for block, finite in _blocks(store):  # a second pass: E[x²] - E[x]² would cancel
         squares += (np.where(finite, block - mean, 0.0) ** 2).sum(0)
     deviation = np.sqrt(squares / np.maximum(count, 1))
     return Scale(mean, np.where(low >= high, 1.0, deviation))  # rounding gives constants a tiny deviation
@@ -85,10 +86,8 @@ def measured_scale(store: FeatureStore) -> Scale:
 def _blocks(
     store: FeatureStore,
 ) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
-    """Blocks of vectors (k, F), 0 where they are not finite, and where they are."""
-    n = store.shape[0]
-    for first in range(0, n, BLOCK_ROWS):
-        rows = np.arange(first, min(first + BLOCK_ROWS, n), dtype=np.int64)
-        block = store.take(rows)[:, 0].astype(np.float64)  # (k, F)
+    """Yield blocks of vectors (k, F), 0 where they are not finite, and where they are finite."""
+    for _, vectors in iterate_blocks(store, BLOCK_ROWS):
+        block = vectors[:, 0].astype(np.float64)  # (k, F)
         finite = np.isfinite(block)
         yield np.where(finite, block, 0.0), finite

@@ -1,77 +1,58 @@
-"""Region features in a ``.npy`` file that stays on disk: only the rows asked for are ever read."""
+"""Region features in a ``.npy`` file that stays on disk: only the requested rows are read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from robustcmr.data.base import FeatureStore
-from robustcmr.data.row_reader import RowLayout, RowReader
 from robustcmr.errors import DataError
 from robustcmr.types import FloatArray, IntArray
 
+BLOCK_BYTES = 32 * 2**20
+"""Default size of a block of :func:`iterate_blocks`, counted as float32."""
+
 
 class NpyFeatures:
-    """Features of all images of a split, kept on disk as one array and read row by row.
+    """Features of all images of a split, read from a ``.npy`` file by row.
 
-    A copy made by pickling opens the file anew, so that data-loading processes share nothing but the file.
+    The file is opened for each read, so threads, forked processes and pickled copies may share a store. Rows
+    are read by position: pages of a memory map would count as memory of the process until it is closed.
 
     Args:
-        path: a ``.npy`` file of (rows, R, F), or (rows, F) for one vector an image; float16 or float32.
-        repeats: rows each image takes, one after another; the first of them is read.
+        path: a ``.npy`` file of shape (rows, R, F), or (rows, F) for one vector an image; float16 or float32.
+        repeats: consecutive rows that each image takes, such as 5 for one row a caption; the first is read.
+
+    Attributes:
+        path: the file.
+        repeats: rows an image.
+        dtype: number type of the file; ``take`` returns float32.
+        shape: (n_images, R, F).
 
     Raises:
-        DataError: the file is missing, truncated, no ``.npy`` file, empty, of another type or number of
-            dimensions, or stored column by column; or its rows are no multiple of ``repeats``.
+        DataError: the file is missing, truncated, not a ``.npy`` file, empty, in Fortran order, or of another
+            type or number of dimensions; or its number of rows is not a multiple of ``repeats``.
     """
 
     def __init__(self, path: Path, repeats: int = 1) -> None:
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
-        self._path = Path(path)
-        self._repeats = repeats
-        self._offset, stored, self._dtype = _read_header(self._path)
+        self.path = Path(path)
+        self.repeats = repeats
+        self._offset, stored, self.dtype = _read_header(self.path)
         # (rows, F) -> (rows, 1, F)
-        self._rows, self._regions, self._width = stored if len(stored) == 3 else (stored[0], 1, stored[1])
-        if self._rows % repeats:
+        rows, regions, width = stored if len(stored) == 3 else (stored[0], 1, stored[1])
+        if rows % repeats:
             raise DataError(
-                f"{self._path} has {self._rows} rows, which is no multiple of {repeats}; "
+                f"{self.path} has {rows} rows, which is not a multiple of {repeats}; "
                 f"expected every image to be stored {repeats} times"
             )
-        self._reader = RowReader(
-            RowLayout(self._path, self._offset, (self._rows, self._regions, self._width), self._dtype)
-        )
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n_images, R, F)."""
-        return self._rows // self._repeats, self._regions, self._width
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Number type in the file; ``take`` always gives float32."""
-        return self._dtype
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._path
-
-    @property
-    def rows(self) -> int:
-        """Rows in the file: images times ``repeats``."""
-        return self._rows
-
-    @property
-    def repeats(self) -> int:
-        """Rows each image takes."""
-        return self._repeats
+        self.shape: tuple[int, int, int] = (rows // repeats, regions, width)
 
     def take(self, images: IntArray) -> FloatArray:
         """Read some images.
@@ -80,54 +61,68 @@ class NpyFeatures:
             images: (k,) image indices in 0..n_images-1, in any order, repeats allowed.
 
         Returns:
-            (k, R, F) float32, in the order asked for.
+            (k, R, F) float32, in the requested order.
 
         Raises:
             IndexError: an index lies outside 0..n_images-1.
+            DataError: the file cannot be read or became shorter.
         """
-        wanted = np.asarray(images, dtype=np.int64)
-        if wanted.ndim != 1:
-            raise ValueError(f"images must be a vector of indices, got shape {wanted.shape}")
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
-            raise IndexError(f"images must lie in 0..{self.shape[0] - 1}, got {wanted.min()}..{wanted.max()}")
-        return to_float32(self._reader.read(wanted * self._repeats))
+        rows = checked_indices(images, self.shape[0]) * self.repeats
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        if len(rows):
+            self._read_into(out.reshape(-1).view(np.uint8).data, rows, out[0].nbytes)
+        return out.astype(np.float32, copy=False)
 
-    def block(self, first: int, last: int) -> npt.NDArray[np.floating[Any]]:
-        """Copy images ``first`` to ``last`` (exclusive) in the file's number type, (last - first, R, F).
+    def _read_into(self, target: memoryview, rows: IntArray, size: int) -> None:
+        """Read rows (k,) of ``size`` bytes in ascending order, each to its place in the target."""
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        # a piece is contiguous in the file and in the target, and read by one call
+        breaks = (np.diff(ascending) != 1) | (np.diff(order) != 1)
+        starts = np.flatnonzero(np.concatenate([[True], breaks]))
+        positions = (self._offset + ascending[starts] * size).tolist()
+        lengths = (np.diff(starts, append=len(rows)) * size).tolist()
+        pieces = list(zip(positions, (order[starts] * size).tolist(), lengths, strict=True))
+        try:
+            with self.path.open("rb") as file:
+                if hasattr(os, "posix_fadvise") and len(pieces) > 1:  # the disk fetches them concurrently
+                    for position, _, length in pieces:
+                        os.posix_fadvise(file.fileno(), position, length, os.POSIX_FADV_WILLNEED)
+                for position, place, length in pieces:
+                    file.seek(position)
+                    if file.readinto(target[place : place + length]) < length:
+                        raise DataError(
+                            f"{self.path} became shorter while it was read; do not change it during a run"
+                        )
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
 
-        A walk through the file in blocks needs the memory of one.
-        """
-        return self._reader.read(np.arange(first, last, dtype=np.int64) * self._repeats)
 
-    def __reduce__(self) -> tuple[Callable[..., NpyFeatures], tuple[Path, int]]:
-        return NpyFeatures, (self._path, self._repeats)
-
-    def __repr__(self) -> str:
-        return f"NpyFeatures({str(self._path)!r}, shape={self.shape}, dtype={self._dtype})"
-
-
-def to_float32(array: npt.NDArray[np.floating[Any]]) -> FloatArray:
-    """The same numbers as float32; not copied where they are already."""
-    if array.dtype == np.float16 and array.dtype.isnative:
-        # torch widens half precision several times faster than NumPy, to the same values
-        widened: FloatArray = torch.from_numpy(array).float().numpy()
-        return widened
-    return array.astype(np.float32, copy=False)
+def checked_indices(images: IntArray, n_images: int) -> IntArray:
+    """Return (k,) image indices as int64; raise ValueError or IndexError unless each is in 0..n_images-1."""
+    wanted = np.asarray(images, dtype=np.int64)
+    if wanted.ndim != 1:
+        raise ValueError(f"images must be a vector of indices, got shape {wanted.shape}")
+    if wanted.size and (wanted.min() < 0 or wanted.max() >= n_images):
+        raise IndexError(f"images must lie in 0..{n_images - 1}, got {wanted.min()}..{wanted.max()}")
+    return wanted
 
 
 def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
-    """Where the numbers of a ``.npy`` file start, their shape and type; all of it checked."""
+    """Return the position of the first number of a ``.npy`` file, its shape and its type, all checked."""
     try:
         with path.open("rb") as file:
-            shape, fortran, dtype = _parse_header(file, path)
-            offset = file.tell()
-            size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no feature file {path}; expected a .npy array of (rows, regions, width)"
-        ) from error
+            old = np.lib.format.read_magic(file) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            offset, size = file.tell(), path.stat().st_size
     except OSError as error:
-        raise DataError(f"cannot read the feature file {path}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot read the feature file {path}: {error.strerror or error}; "
+            "expected a .npy array of (rows, regions, width)"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not a readable .npy file: {str(error).splitlines()[0]}") from error
     if dtype.kind != "f" or dtype.itemsize not in (2, 4):
         raise DataError(
             f"{path} holds numbers of type {dtype}; expected float16 or float32, so save it again after "
@@ -139,76 +134,48 @@ def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
         raise DataError(f"{path} is empty, its shape is {shape}; expected at least one row of features")
     if fortran:
         raise DataError(f"{path} is stored column by column; save it again after numpy.ascontiguousarray")
-    promised = offset + math.prod(shape) * dtype.itemsize
-    if size < promised:
+    expected = offset + math.prod(shape) * dtype.itemsize
+    if size < expected:
         raise DataError(
-            f"{path} is truncated: its header promises {promised} bytes but the file has {size}; "
+            f"{path} is truncated: its header promises {expected} bytes but the file has {size}; "
             "copy it again"
         )
     return offset, shape, dtype
 
 
-def _parse_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
-    except ValueError as error:
-        raise DataError(f"{path} is not a readable .npy file: {str(error).splitlines()[0]}") from error
+def rows_within(shape: tuple[int, ...], size: int) -> int:
+    """Return how many rows of shape (n, R, F) fit in ``size`` bytes as float32, at least 1."""
+    return max(1, size // (4 * shape[1] * shape[2]))
 
 
-def iterate_blocks(
-    store: FeatureStore, chunk_rows: int = 256
-) -> Iterator[tuple[int, npt.NDArray[np.floating[Any]]]]:
-    """Walk through all images of a store in blocks, with the memory of one block.
+def iterate_blocks(store: FeatureStore, chunk_rows: int | None = None) -> Iterator[tuple[int, FloatArray]]:
+    """Read all images of a store in order, with the memory of one block.
 
     Args:
         store: any feature store.
-        chunk_rows: images a block, at least 1.
+        chunk_rows: images a block, at least 1; by default as many as fit in ``BLOCK_BYTES``.
 
     Yields:
-        The index of the first image of the block, and the block, (<= chunk_rows, R, F).
+        The index of the first image of the block, and the block, (<= chunk_rows, R, F) float32.
     """
+    chunk_rows = rows_within(store.shape, BLOCK_BYTES) if chunk_rows is None else chunk_rows
     if chunk_rows < 1:
         raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
-    n_images = store.shape[0]
-    for first in range(0, n_images, chunk_rows):
-        last = min(first + chunk_rows, n_images)
-        if isinstance(store, NpyFeatures):
-            yield first, store.block(first, last)
-        else:
-            yield first, store.take(np.arange(first, last, dtype=np.int64))
+    for first in range(0, store.shape[0], chunk_rows):
+        last = min(first + chunk_rows, store.shape[0])
+        yield first, store.take(np.arange(first, last, dtype=np.int64))
 
 
-def find_non_finite(chunk: npt.NDArray[np.floating[Any]]) -> IntArray:
-    """Count the regions of each image that hold a NaN or an infinity.
-
-    Args:
-        chunk: (k, R, F) features.
-
-    Returns:
-        (k,) int64, 0 where all numbers are finite.
-    """
-    damaged: IntArray = (~np.isfinite(chunk).all(axis=-1)).sum(axis=-1, dtype=np.int64)
+def count_non_finite(block: FloatArray) -> IntArray:
+    """Count the regions of each image that hold NaN or infinity, (k, R, F) -> (k,) int64."""
+    damaged: IntArray = (~np.isfinite(block).all(axis=-1)).sum(axis=-1, dtype=np.int64)
     return damaged
 
 
-def first_non_finite(store: FeatureStore, chunk_rows: int = 256, limit: int = 10) -> list[tuple[int, int]]:
-    """Find images with a NaN or an infinity, reading the store in blocks and stopping at the limit.
-
-    Args:
-        store: any feature store.
-        chunk_rows: images read at a time, at least 1.
-        limit: most images to name, at least 1.
-
-    Returns:
-        (image, number of its regions that are not finite), in order of images; empty where all is finite.
-    """
+def non_finite_images(store: FeatureStore) -> list[tuple[int, int]]:
+    """List the images that hold NaN or infinity, in order, each with its number of such regions."""
     found: list[tuple[int, int]] = []
-    for first, chunk in iterate_blocks(store, chunk_rows):
-        damaged = find_non_finite(chunk)  # (k,)
+    for first, block in iterate_blocks(store):
+        damaged = count_non_finite(block)  # (k,)
         found.extend((first + int(i), int(damaged[i])) for i in np.flatnonzero(damaged))
-        if len(found) >= limit:
-            break
-    return found[:limit]
+    return found

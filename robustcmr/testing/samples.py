@@ -89,7 +89,7 @@ class Sample(ABC):
 
     spec: DataSpec
 
-    is_held = True
+    in_memory = True
     """Nothing is read from a disk."""
 
     @abstractmethod

@@ -19,12 +19,8 @@ from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import EvaluationOptions, TextOptions, TrainingOptions
 from robustcmr.data.base import LabelledData, LabelledSplit, TextReader
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.labelled_pairs import (
-    NO_WORD,
-    TrainingLabels,
-    image_vector_batches,
-    text_vector_batches,
-)
+from robustcmr.data.labelled_pairs import NO_WORD, TrainingLabels, text_vector_batches
+from robustcmr.data.pairs import image_batches
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import ConfigError, DataError, PluginError
 from robustcmr.evaluation.mean_average_precision import (
@@ -173,7 +169,7 @@ class LabelsTrack(Track):
         return [
             Member(
                 matcher,
-                lambda: image_vector_batches(opened.images, size),
+                lambda: image_batches(opened.images, size),
                 lambda: text_vector_batches(opened.texts, size, captions),
             )
             for matcher in matchers

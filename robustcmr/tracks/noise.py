@@ -18,7 +18,7 @@ from noise_injection import (
 )
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import FeatureStore, LabelledSplit, PairsSplit
-from robustcmr.data.store import first_non_finite
+from robustcmr.data.store import non_finite_images
 from robustcmr.errors import DataError
 from robustcmr.runs.folder import RunFolder
 from robustcmr.types import FloatArray, IntArray
@@ -125,7 +125,7 @@ def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> 
     for whose, store in stores.items():
         if store is None:
             continue
-        found = first_non_finite(store, limit=store.shape[0])
+        found = non_finite_images(store)
         if found:
             several = store.shape[1] > 1
             places = ", ".join(

@@ -1,4 +1,4 @@
-"""From an epoch's plan to its batches: which pairs each step sees follows from seed and epoch alone."""
+"""The batches of an epoch: the pairs of each step depend on the plan, the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustcmr.training.read_ahead import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import EpochPlan, IntArray, PairBatch
 
-_ORDER, _AUGMENTATION = 1, 2  # purposes of generators
+_ORDER, _AUGMENTATION = 1, 2  # keys of the random generators
 
 
 def check_batch_size(batch_size: int, n_pairs: int) -> None:
@@ -32,14 +32,14 @@ def check_batch_size(batch_size: int, n_pairs: int) -> None:
 
 
 def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
-    """The pair ids of every step of an epoch.
+    """Return the pair ids of every step of an epoch.
 
-    The longest group sets the number of steps and leaves out its incomplete last batch. A shorter group
-    starts over in a new order; one smaller than a batch gives all it has at every step; an empty one nothing.
+    The longest group sets the number of steps; its incomplete last batch is dropped. A shorter group starts
+    over in a new order, a group smaller than a batch is used whole at every step, an empty group is skipped.
 
     Args:
         plan: groups of pair ids.
-        batch_size: pairs a group and step.
+        batch_size: pairs of a group in a step.
         seed: the run's seed.
         epoch: from 0.
 
@@ -64,7 +64,7 @@ def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[di
 
 
 class EpochBatches(Dataset[dict[str, PairBatch]]):
-    """The batches of one epoch by step number, the same whoever reads them.
+    """The batches of one epoch by step number, the same from any process.
 
     Args:
         data: the training pairs.
@@ -90,7 +90,7 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
         }
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
-        """Batches from a step on, read ahead by ``workers`` processes, or from disk by a thread."""
+        """Yield the batches from a step on, read ahead by ``workers`` processes, or by a thread from disk."""
         if workers == 0:
             yield from batches_of(self._data, (self[step] for step in range(first, len(self))))
             return
@@ -100,7 +100,7 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
             sampler=range(first, len(self)),
             num_workers=workers,
             collate_fn=_as_is,
-            # the loader draws a seed; with a generator of its own the global one stays untouched
+            # the loader draws a seed from this generator instead of the global one
             generator=torch.Generator(),
         )
         yield from loader

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustcmr.data.base import TrainingData, WindowedData
+from robustcmr.data.base import OrderedData, TrainingData
 from robustcmr.evaluation.scoring import evaluation_mode
 from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.training.read_ahead import batches_of
@@ -22,8 +22,8 @@ _PURPOSE = 3
 class TrainingSetScorer:
     """Scores shuffled batches of given pairs without augmentation and gathers one number a pair.
 
-    Pairs of large data are shuffled within windows of it, so that files are read in long stretches; see
-    :mod:`robustcmr.data.windows`. The order never depends on where the features stay.
+    Pairs of large data are shuffled within windows of it; see :mod:`robustcmr.data.scoring_order`. The order
+    does not depend on where the features are.
 
     Args:
         data: the training pairs.
@@ -69,19 +69,16 @@ class TrainingSetScorer:
         return gathered
 
     def _shuffled_batches(self) -> Iterator[tuple[IntArray, PairBatch]]:
-        """Pair ids and pairs of every batch; data too large for memory is read in windows."""
+        """Yield the pair ids and pairs of every batch."""
         n_pairs, generator = len(self._data), generator_for(*self._keys)
         # as even as possible, so that no batch is left without negatives
         count = max(1, min(round(n_pairs / self._batch_size), n_pairs // 2))
-        if not isinstance(self._data, WindowedData):
-            for ids in np.array_split(generator.permutation(n_pairs), count):
-                yield ids, self._data.batch(ids)
-            return
-        windows = self._data.windows(count, generator)
-        for parts in windows:
-            data = self._data if len(windows) == 1 else self._data.window(np.concatenate(parts))
-            for ids in parts:
-                yield ids, data.batch(ids)
+        if isinstance(self._data, OrderedData):
+            parts = self._data.shuffled_parts(count, generator)
+        else:
+            parts = np.array_split(generator.permutation(n_pairs), count)
+        for ids in parts:
+            yield ids, self._data.batch(ids)
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:
         """See :class:`robustcmr.methods.base.Scorer`."""

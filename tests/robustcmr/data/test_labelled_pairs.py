@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.labelled_pairs import TrainingLabels, image_vector_batches, text_vector_batches
+from robustcmr.data.labelled_pairs import TrainingLabels, text_vector_batches
+from robustcmr.data.pairs import image_batches
 from robustcmr.errors import DataError
 
 
@@ -58,7 +59,7 @@ def test_noise_is_added_in_training_alone_and_repeats_with_its_seed(arrays):
 
 
 def test_all_in_order(arrays):
-    images = list(image_vector_batches(Memory(arrays[0]), 4))
+    images = list(image_batches(Memory(arrays[0]), 4))
     texts = list(text_vector_batches(Memory(arrays[1]), 4))
     assert [len(batch) for batch in images] == [len(batch) for batch in texts] == [4, 4, 1]
     assert np.array_equal(np.concatenate([batch.features.numpy() for batch in images]), arrays[0])
@@ -69,7 +70,7 @@ def test_numbers_that_are_none_are_named(arrays):
     arrays[1][7, 0, 1] = np.inf
     pairs = TrainingLabels(Memory(arrays[0]), Memory(arrays[1]), np.zeros((9, 1), dtype=np.int64))
     assert len(pairs.batch(np.arange(5))) == 5
-    with pytest.raises(DataError, match=r"vectors of 1 texts .* text 7"):
+    with pytest.raises(DataError, match=r"features of 1 texts .* text 7"):
         pairs.batch(np.arange(9))
 
 

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from robustcmr.data import array_features
-from robustcmr.data.array_features import (
-    ArrayFeatures,
-    rows_not_finite,
-)
+from robustcmr.data import store as store_module
+from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.bag_of_words import BagOfWords, words_of
 from robustcmr.data.label_columns import column_of
 from robustcmr.data.labelled_rows import in_order, rows_by_sizes
+from robustcmr.data.store import non_finite_images
 
 TABLE = np.arange(21.0).reshape(7, 3)
 
@@ -71,10 +69,10 @@ def test_a_map_is_opened_again_at_its_place(tmp_path):
 
 
 def test_blocks(monkeypatch):
-    monkeypatch.setattr(array_features, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", 2 * 3 * 4)
     table = TABLE.copy()
     table[[1, 4, 6], [0, 2, 1]] = np.nan, np.inf, 1e39
-    assert rows_not_finite(ArrayFeatures(table)) == [1, 4, 6]
+    assert non_finite_images(ArrayFeatures(table)) == [(1, 1), (4, 1), (6, 1)]
     np.testing.assert_array_equal(all_vectors(ArrayFeatures(TABLE)), TABLE)
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustcmr.data.store import NpyFeatures, find_non_finite, first_non_finite, iterate_blocks
+from robustcmr.data import store as store_module
+from robustcmr.data.store import (
+    NpyFeatures,
+    count_non_finite,
+    iterate_blocks,
+    non_finite_images,
+    rows_within,
+)
 from robustcmr.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -27,7 +36,7 @@ def numbers(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
 
 
 class Counting:
-    """A store that is no file and counts what is read."""
+    """A store in memory that counts the images read."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -65,8 +74,7 @@ def test_properties_and_number_types(tmp_path, dtype):
     assert store.shape == (6, 3, 4)
     assert store.dtype == np.dtype(dtype)
     assert store.path == tmp_path / "a.npy"
-    assert (store.rows, store.repeats) == (6, 1)
-    assert "(6, 3, 4)" in repr(store)
+    assert store.repeats == 1
     assert store.take(np.arange(6)).dtype == np.float32
     np.testing.assert_array_equal(store.take(np.array([5, 0, 5])), features.astype("float32")[[5, 0, 5]])
 
@@ -74,7 +82,7 @@ def test_properties_and_number_types(tmp_path, dtype):
 def test_repeats_divide_the_rows(five_copies):
     _, path = five_copies
     store = NpyFeatures(path, repeats=5)
-    assert (store.shape, store.rows, store.repeats) == ((20, 3, 4), 100, 5)
+    assert (store.shape, store.repeats) == ((20, 3, 4), 5)
     assert NpyFeatures(path).shape == (100, 3, 4)
 
 
@@ -85,7 +93,6 @@ def test_first_copy_is_taken_and_the_result_is_the_callers_own(tmp_path):
     assert taken.ravel().tolist() == [0, 2, 4]
     taken[:] = -1  # writing into it must work and not reach the file
     assert store.take(np.array([1])).ravel().tolist() == [2]
-    assert store.block(1, 3).ravel().tolist() == [2, 4]
 
 
 def test_one_vector_an_image_counts_as_one_region(tmp_path):
@@ -120,9 +127,11 @@ def test_a_pickled_copy_holds_the_path_alone_and_opens_the_file_anew(five_copies
 
 
 def test_missing_file_and_folder_in_its_place(tmp_path):
-    with pytest.raises(DataError, match="no feature file"):
+    with pytest.raises(
+        DataError, match=r"cannot read the feature file .*none\.npy: No such file.*; expected a"
+    ):
         NpyFeatures(tmp_path / "none.npy")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="cannot read the feature file"):
         NpyFeatures(tmp_path)
 
 
@@ -189,7 +198,7 @@ def test_newer_header_versions_are_read(tmp_path):
 
 
 def test_rows_must_be_a_multiple_of_repeats(tmp_path):
-    with pytest.raises(DataError, match="6 rows, which is no multiple of 5"):
+    with pytest.raises(DataError, match="6 rows, which is not a multiple of 5"):
         NpyFeatures(write(tmp_path / "a.npy", numbers(6, 3, 4)), repeats=5)
 
 
@@ -197,38 +206,115 @@ def test_a_file_that_vanishes_is_reported_by_a_copy(tmp_path):
     store = NpyFeatures(write(tmp_path / "a.npy", numbers(6, 3, 4)))
     content = pickle.dumps(store)
     (tmp_path / "a.npy").unlink()
-    with pytest.raises(DataError, match="no feature file"):
-        pickle.loads(content)
+    with pytest.raises(DataError, match=r"cannot read .*a\.npy: No such file"):
+        pickle.loads(content).take(np.array([0]))
+
+
+def test_a_file_that_becomes_shorter_is_reported(tmp_path):
+    features = numbers(12, 3, 4)
+    path = write(tmp_path / "a.npy", features)
+    store = NpyFeatures(path)
+    size = 3 * 4 * 4
+    with path.open("r+b") as file:
+        file.truncate(128 + 10 * size + 7)
+    np.testing.assert_array_equal(store.take(np.array([9])), features[[9]])
+    for rows in ([10], [0, 11]):
+        with pytest.raises(DataError, match="became shorter"):
+            store.take(np.array(rows))
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch):
+    store = NpyFeatures(write(tmp_path / "a.npy", numbers(6, 3, 4)))
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(DataError, match=r"cannot read .*a\.npy: Input/output error"):
+        store.take(np.array([0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+def test_neighbours_are_read_together_in_the_order_of_the_file(tmp_path, monkeypatch):
+    features = numbers(23, 3, 4)
+    store = NpyFeatures(write(tmp_path / "a.npy", features))
+    advice: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, length, __: advice.append((start, length)))
+    wanted = np.array([9, 20, 3, 4, 10, 8, 3])
+    np.testing.assert_array_equal(store.take(wanted), features[wanted])
+    size = 3 * 4 * 4
+    # rows 3 (its second copy) and 4 are apart in the result from the first 3; 8, 9 and 10 are apart as well
+    rows = [(3, 1), (3, 1), (4, 1), (8, 1), (9, 1), (10, 1), (20, 1)]
+    assert advice == [(128 + row * size, length * size) for row, length in rows]
+    advice.clear()
+    wanted = np.array([15, 16, 17, 2, 3])
+    np.testing.assert_array_equal(store.take(wanted), features[wanted])
+    assert advice == [(128 + 2 * size, 2 * size), (128 + 15 * size, 3 * size)]
+
+
+def test_systems_without_advice_read_the_same(tmp_path, monkeypatch):
+    features = numbers(9, 3, 4)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    wanted = np.array([5, 4, 4, 8, 0])
+    store = NpyFeatures(write(tmp_path / "a.npy", features))
+    np.testing.assert_array_equal(store.take(wanted), features[wanted])
+
+
+def test_threads_share_one_store(tmp_path):
+    features = numbers(23, 3, 5)
+    store, wrong = NpyFeatures(write(tmp_path / "a.npy", features)), []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(50):
+            wanted = rng.integers(0, 23, 9)
+            if not np.array_equal(store.take(wanted), features[wanted]):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists open files here")
+def test_no_file_stays_open(tmp_path):
+    path = write(tmp_path / "a.npy", numbers(6, 3, 4))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    stores = [NpyFeatures(path) for _ in range(20)]
+    for store in stores:
+        store.take(np.array([1]))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_rows_within_a_size():
+    assert rows_within((9, 36, 2048), 4 * 2**20) == 14
+    assert rows_within((9, 36, 2048), 1) == 1
 
 
 def test_non_finite_regions_are_counted_by_image():
     chunk = np.zeros((4, 3, 5), np.float16)
     chunk[1, 0, 2], chunk[1, 0, 3], chunk[1, 2, 0] = np.nan, np.inf, -np.inf
     chunk[3, 1, 1] = np.nan
-    found = find_non_finite(chunk)
+    found = count_non_finite(chunk)
     assert found.dtype == np.int64
     assert found.tolist() == [0, 2, 0, 1]
 
 
-def test_first_non_finite_in_blocks(tmp_path):
+@pytest.mark.parametrize("rows", [1, 7, 256])
+def test_non_finite_images_are_found_in_blocks(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(store_module, "BLOCK_BYTES", rows * 2 * 3 * 4)
     features = numbers(100, 2, 3)
     for image in (3, 50, 51, 99):
         features[image, image % 2, 0] = np.nan
-    store = NpyFeatures(write(tmp_path / "a.npy", features))
     truth = [(3, 1), (50, 1), (51, 1), (99, 1)]
-    for chunk_rows in (1, 7, 256):
-        assert first_non_finite(store, chunk_rows) == truth
-        assert first_non_finite(Counting(features), chunk_rows) == truth
-    assert first_non_finite(store, 7, limit=2) == truth[:2]
-    assert first_non_finite(Counting(numbers(10, 2, 3))) == []
-
-
-def test_the_search_stops_at_the_limit():
-    features = numbers(100, 2, 3)
-    features[4] = np.nan
-    store = Counting(features)
-    first_non_finite(store, chunk_rows=10, limit=1)
-    assert store.read == 10
+    assert non_finite_images(NpyFeatures(write(tmp_path / "a.npy", features))) == truth
+    counting = Counting(features)
+    assert non_finite_images(counting) == truth
+    assert counting.read == 100
+    assert non_finite_images(Counting(numbers(10, 2, 3))) == []
 
 
 def test_blocks_cover_all_images_once(five_copies):
@@ -290,6 +376,6 @@ def test_real_features():
     store = NpyFeatures(path)
     assert store.shape == (6000, 9, 512)
     assert store.dtype == np.float16
-    assert first_non_finite(store) == []
+    assert non_finite_images(store) == []
     images = np.array([5999, 0, 123, 0])
     np.testing.assert_array_equal(store.take(images), np.load(path)[images].astype(np.float32))

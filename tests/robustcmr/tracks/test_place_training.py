@@ -1,4 +1,4 @@
-"""A track puts its training features where they were wished, and training notices nothing."""
+"""A track moves its training features to the requested place, and training gives the same numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from robustcmr.config.resolve import resolve
 from robustcmr.data import pairs as pairs_module
-from robustcmr.data.held_features import HeldFeatures
+from robustcmr.data.in_memory_features import InMemoryFeatures
 from robustcmr.errors import ConfigError
 from robustcmr.tracks.build import build_track
 from robustcmr.tracks.pairs import PairsTrack
@@ -60,7 +60,7 @@ def with_vectors(tree: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("store", STORES[1:])
 def test_the_same_batches_from_every_store(with_vectors: dict[str, Any], store: str) -> None:
     track, plain = placed(with_vectors, store), build_track(resolve(with_vectors))
-    assert isinstance(track.training.images, HeldFeatures) == (store != "disk")
+    assert isinstance(track.training.images, InMemoryFeatures) == (store != "disk")
     found, expected = epoch(track), epoch(plain)
     assert len(found) == len(expected) == 12
     assert len(found[0]) == 7
@@ -110,32 +110,25 @@ def test_the_division_pass_does_not_depend_on_the_store(
     assert sorted(i for ids in orders[0] for i in ids) == list(range(200))
     given = track.training.correspondence.image_of_caption
     windows = [np.concatenate(orders[0][first : first + 4]) for first in range(0, 12, 4)]
-    assert all(len(np.unique(given[ids])) <= 20 for ids in windows)  # of forty: it was read in windows
+    assert all(len(np.unique(given[ids])) <= 20 for ids in windows)  # of forty: window by window
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
 
 
 def test_small_data_is_scored_in_one_permutation(tree: dict[str, Any]) -> None:
-    training = placed(tree, "disk").training
-    windows = training.windows(5, np.random.default_rng(7))
-    assert len(windows) == 1
-    expected = np.random.default_rng(7).permutation(200)
-    np.testing.assert_array_equal(np.concatenate(windows[0]), expected)
-
-
-def test_a_window_of_held_features_holds_nothing_twice(tree: dict[str, Any]) -> None:
-    training = placed(tree, "memory").training
-    assert training.window(np.array([3, 4])).images is training.images
+    parts = placed(tree, "disk").training.shuffled_parts(5, np.random.default_rng(7))
+    assert len(parts) == 5
+    np.testing.assert_array_equal(np.concatenate(parts), np.random.default_rng(7).permutation(200))
 
 
 def test_the_log_says_where_and_why(tree: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="robustcmr"):
         placed(tree, "auto")
     (line,) = [text for text in caplog.messages if text.startswith("training features")]
-    assert line.startswith("training features of 0.0 MiB are held in memory: small beside the ")
+    assert line.startswith("training features of 0.0 MiB are in memory: at most a quarter of the ")
 
 
-def test_impossible_wishes(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_cannot_be_met(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robustcmr.data.placement.free_memory", lambda: 100)
     for store in ("memory", "device"):
         with pytest.raises(ConfigError, match=f"training.store is {store}, but the training features take"):
@@ -155,11 +148,11 @@ class Pixels:
 
 
 @pytest.mark.parametrize(("store", "half"), [("memory", False), ("device", False), ("disk", True)])
-def test_pictures_are_held_nowhere(tree: dict[str, Any], store: str, half: bool) -> None:
+def test_pictures_are_kept_nowhere(tree: dict[str, Any], store: str, half: bool) -> None:
     training = {**tree["training"], "store": store, "half_features": half}
     track = PairsTrack.build(resolve({**tree, "training": training}))
     object.__setattr__(track.training, "images", Pixels())
-    with pytest.raises(ConfigError, match=r"this matcher reads pictures.*; leave it out"):
+    with pytest.raises(ConfigError, match=r"this matcher reads pictures.*; set training\.\w+=(auto|false)"):
         track.place_training(CPU)
 
 
@@ -168,8 +161,8 @@ def test_pictures_are_left_as_they_are_and_shuffled_as_a_whole(tree: dict[str, A
     object.__setattr__(track.training, "images", Pixels())
     track.place_training(CPU)
     assert isinstance(track.training.images, Pixels)
-    windows = track.training.windows(5, np.random.default_rng(7))
-    np.testing.assert_array_equal(np.concatenate(windows[0]), np.random.default_rng(7).permutation(200))
+    parts = track.training.shuffled_parts(5, np.random.default_rng(7))
+    np.testing.assert_array_equal(np.concatenate(parts), np.random.default_rng(7).permutation(200))
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -184,4 +177,4 @@ def test_labelled_vectors_are_the_same_in_every_store(labelled_folder: Any, stor
     for ours, theirs in zip(epoch(track), epoch(plain), strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert torch.allclose(a, b, rtol=2**-10, atol=2**-9) if half else torch.equal(a, b)
-    assert isinstance(track.training.texts, HeldFeatures) == (store != "disk")
+    assert isinstance(track.training.texts, InMemoryFeatures) == (store != "disk")

@@ -24,7 +24,7 @@ class Pairs:
     def __len__(self) -> int:
         return self.n
 
-    is_held = False
+    in_memory = False
 
     def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
         chance = 0.0 if generator is None else generator.random(len(pair_ids))

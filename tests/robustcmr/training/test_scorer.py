@@ -178,7 +178,7 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    is_held = False
+    in_memory = False
 
     def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
         assert generator is None, "what is encoded must not be augmented"

@@ -84,16 +84,20 @@ class NpyFeatures:
         lengths = (np.diff(starts, append=len(rows)) * size).tolist()
         pieces = list(zip(positions, (order[starts] * size).tolist(), lengths, strict=True))
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb", buffering=0) as file:
                 if hasattr(os, "posix_fadvise") and len(pieces) > 1:  # the disk fetches them concurrently
                     for position, _, length in pieces:
                         os.posix_fadvise(file.fileno(), position, length, os.POSIX_FADV_WILLNEED)
                 for position, place, length in pieces:
                     file.seek(position)
-                    if file.readinto(target[place : place + length]) < length:
-                        raise DataError(
-                            f"{self.path} became shorter while it was read; do not change it during a run"
-                        )
+                    rest = target[place : place + length]
+                    while rest:  # a read may stop early
+                        done = file.readinto(rest)
+                        if not done:
+                            raise DataError(
+                                f"{self.path} became shorter while it was read; do not change it during a run"
+                            )
+                        rest = rest[done:]
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
 

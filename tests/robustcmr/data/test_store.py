@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -223,10 +224,23 @@ def test_a_file_that_becomes_shorter_is_reported(tmp_path):
             store.take(np.array(rows))
 
 
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_reads_that_stop_early_are_continued(tmp_path, monkeypatch, most):
+    class Short(io.FileIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:most])
+
+    features = numbers(6, 3, 4)
+    store = NpyFeatures(write(tmp_path / "a.npy", features))
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: Short(path, mode))
+    wanted = np.array([5, 0, 1, 2, 5])
+    np.testing.assert_array_equal(store.take(wanted), features[wanted])
+
+
 def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch):
     store = NpyFeatures(write(tmp_path / "a.npy", numbers(6, 3, 4)))
 
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "open", broken)

@@ -292,56 +292,6 @@ class LabelledVectors:
 
 
 @dataclass(frozen=True)
-class PairsTable:
-    """All N training pairs with what is believed of them, as reported at the end of a run.
-
-    Attributes:
-        pair: (N,) int64, the caption row in the training set.
-        caption: N captions as they were written.
-        image: (N,) int64, the given image.
-        image_name: N names of the given images; "" where unknown.
-        evidence: (N,) what spoke against each pair.
-        clean_probability: (N,) in 0..1.
-        is_clean: (N,) bool, what was decided.
-        rematch: (N,) int64, the best other image; -1 where there is none.
-        rematch_name: N names of the best other images; "" where unknown.
-        score: (N,) similarity of caption and given image.
-        rematch_score: (N,) similarity of caption and best other image; NaN where there is none.
-    """
-
-    pair: IntArray
-    caption: Sequence[str]
-    image: IntArray
-    image_name: Sequence[str]
-    evidence: npt.NDArray[np.float64]
-    clean_probability: npt.NDArray[np.float64]
-    is_clean: npt.NDArray[np.bool_]
-    rematch: IntArray
-    rematch_name: Sequence[str]
-    score: npt.NDArray[np.float64]
-    rematch_score: npt.NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        n = len(self.pair)
-        for name, column in vars(self).items():
-            if len(column) != n:
-                raise ValueError(f"{name} has {len(column)} entries for {n} pairs; give one a pair")
-        for name in ("evidence", "clean_probability", "score"):
-            if not np.isfinite(getattr(self, name)).all():
-                raise ValueError(f"{name} holds NaN or infinite numbers; every pair needs a finite one")
-        if not np.array_equal(np.isfinite(self.rematch_score), self.rematch >= 0):
-            raise ValueError("rematch_score must be finite where there is a rematch, and NaN where it is -1")
-
-    def __len__(self) -> int:
-        return len(self.pair)
-
-    @property
-    def margin(self) -> npt.NDArray[np.float64]:
-        """(N,) by how much the best other image fits better than the given one; NaN where there is none."""
-        return np.asarray(self.rematch_score, dtype=np.float64) - np.asarray(self.score, dtype=np.float64)
-
-
-@dataclass(frozen=True)
 class Rematch:
     """The rematching of one batch: mass moved from given images to suspected captions.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from robustcmr.runs.folder import RunFolder
 
 
 def finished_run(
@@ -40,9 +41,8 @@ def finished_run(
         )
         if done.returncode:
             raise RuntimeError(f"{path} failed:\n{done.stderr}")
-    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
-    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return results, [json.loads(line) for line in lines]
+    run = RunFolder(path)
+    return run.read_results() or {}, run.read_metrics()
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

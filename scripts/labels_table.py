@@ -112,7 +112,7 @@ def run(
     results, epochs = finished_run(
         path, [*begin, *(part for each in given for part in ("--set", each))], threads
     )
-    correction = results.get("beliefs", {}).get("correction", {})
+    correction = results.get("findings", {}).get("correction", {})
     return {
         "data": options.data,
         "row": name,

@@ -119,7 +119,7 @@ def run(
     begin = [*common, "--method", method, "--noise", ratio, "--noise-protocol", protocol, "--seed", str(seed)]
     begin += [part for key, value in change.items() for part in ("--set", f"method.{key}={value}")]
     results, epochs = finished_run(path, begin, threads)
-    beliefs = results.get("beliefs", {})
+    beliefs = results.get("findings", {})
     division, rematch = beliefs.get("division", {}), beliefs.get("rematch", {})
     measured = {
         f"{split}_{key}": round(values[key], 2)

@@ -18,7 +18,7 @@ def card(
     """Write a model card: data, noise, method, results with their provenance, limits, how to load it."""
     from robustcmr.files import write_text
     from robustcmr.reporting.card import model_card
-    from robustcmr.runs.finished import read_run
+    from robustcmr.runs.read import read_run
 
     text = model_card(read_run(run))
     if output is None:

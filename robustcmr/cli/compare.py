@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from robustcmr.reporting.comparison import Comparison
-    from robustcmr.runs.finished import FoundRuns
+    from robustcmr.runs.read import FoundRuns
 
 NARROW = 120
 """Columns below which a table is cut in two."""
@@ -44,7 +44,7 @@ def compare(  # the options describe themselves
     from robustcmr.reporting.comparison import Comparison, with_published
     from robustcmr.reporting.comparison import compare as compare_runs
     from robustcmr.reporting.published import published_rows
-    from robustcmr.runs.finished import find_runs
+    from robustcmr.runs.read import find_runs
 
     check_format(form)
     theirs = [] if published is None else published_rows(None if published == "all" else published)

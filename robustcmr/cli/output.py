@@ -89,8 +89,8 @@ def report_run(run: RunFolder, as_json: bool) -> None:
         return
     console = Console()
     print_measures(console, results["splits"])
-    print_beliefs(console, results.get("beliefs", {}))
-    for line in [*run_summary(results), *belief_summary(results.get("beliefs"), run)]:
+    print_beliefs(console, results.get("findings", {}))
+    for line in [*run_summary(results), *belief_summary(results.get("findings"), run)]:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"saved in {run.path}; a page of it: robustcmr report {run.path}", highlight=False, soft_wrap=True

@@ -101,9 +101,9 @@ def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
         suspects_table,
         worst_suspects,
     )
-    from robustcmr.runs.pairs_table import read_pairs
+    from robustcmr.runs.pairs_table import PairsTable
 
-    table = read_pairs(run.pairs)
+    table = PairsTable.read(run.pairs)
     worst = worst_suspects(table, top)
 
     def sheet(split: Any, rows: IntArray, title: str) -> Image.Image:
@@ -129,9 +129,9 @@ def _doubted_labels(run: RunFolder, top: int) -> Suspects:
         doubted_table,
         most_doubted,
     )
-    from robustcmr.runs.labels_table import read_labels
+    from robustcmr.runs.labels_table import LabelsTable
 
-    table = read_labels(run.labels)
+    table = LabelsTable.read(run.labels)
     worst = most_doubted(table, top)
 
     def sheet(split: Any, rows: IntArray, title: str) -> Image.Image:

@@ -159,7 +159,7 @@ def report(
     from robustcmr.files import write_text
     from robustcmr.reporting.comparison import compare as compare_runs
     from robustcmr.reporting.page.sweep_page import sweep_page
-    from robustcmr.runs.finished import find_runs
+    from robustcmr.runs.read import find_runs
     from robustcmr.sweeps.errors import SweepError
     from robustcmr.sweeps.folder import SweepFolder
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
-from robustcmr.errors import ConfigError
-from robustcmr.jobs.open import load_run
+from robustcmr.errors import ConfigError, DataError
+from robustcmr.jobs.open import open_run
 from robustcmr.matchers.base import Matcher
 from robustcmr.tracks.base import Track
-from robustcmr.tracks.build import evaluate_ensemble
 
 
 def evaluate(
@@ -41,7 +41,7 @@ def evaluate(
     parts: list[tuple[Track, list[Matcher]]] = []
     accelerator: Accelerator | None = None
     for path in paths:  # all members compute where, and as exactly as, the first was set to
-        loaded = load_run(path, checkpoint, device, accelerator)
+        loaded = open_run(path, checkpoint=checkpoint, device=device, accelerator=accelerator)
         accelerator = loaded.accelerator
         if split not in loaded.track.splits():
             raise ConfigError(
@@ -53,3 +53,48 @@ def evaluate(
         raise ConfigError("no run folder was given; name at least one")
     measured = evaluate_ensemble(parts, split, accelerator.device, folds)
     return {"runs": [str(path) for path in paths], "checkpoint": checkpoint, **measured}
+
+
+def evaluate_ensemble(
+    parts: Sequence[tuple[Track, Sequence[Matcher]]],
+    split: str,
+    device: torch.device,
+    folds: int | None = None,
+) -> dict[str, Any]:
+    """Measure a split with the mean score of the matchers of several runs, as plain values.
+
+    Args:
+        parts: at least one run's track and matchers.
+        split: which split; every run must read the same one.
+        device: where the matchers are.
+        folds: measure that many consecutive parts and average; None measures the whole.
+
+    Raises:
+        DataError: there is no such split, or the runs were trained for other data or on different tracks.
+    """
+    tracks = [track for track, _ in parts]
+    names = list(dict.fromkeys(track.name for track in tracks))
+    if len(names) > 1:
+        raise DataError(
+            f"these runs are of different tracks, {' and '.join(names)}, which are measured in different "
+            "ways; an ensemble needs runs of the same data"
+        )
+    fingerprints = list(dict.fromkeys(track.data.fingerprint(split) for track in tracks))
+    if len(fingerprints) > 1:
+        raise DataError(
+            f"these runs are of different data: their {split} splits have the fingerprints "
+            f"{', '.join(fingerprints)}; an ensemble needs runs of the same data"
+        )
+    members = [member for track, matchers in parts for member in track.members(matchers, split)]
+    measured = tracks[0].measure(members, split, device, folds)
+    return {
+        "track": names[0],
+        "split": split,
+        "protocol_name": measured.protocol,
+        "folds": folds,
+        "n_models": len(members),
+        "data_fingerprint": fingerprints[0],
+        "metrics": measured.metrics,
+        "by_model": measured.by_model,
+        "by_fold": measured.by_fold,
+    }

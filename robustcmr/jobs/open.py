@@ -1,87 +1,143 @@
-"""A trained run taken up again: its data, and its matchers with the weights of a checkpoint."""
+"""Open a trained run: its data, its matchers with the weights of a checkpoint, and its method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.errors import CheckpointError
 from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Method
 from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
-from robustcmr.training.checkpoint import load_modules, recover
+from robustcmr.training.checkpoint import load_modules, named_modules, recover
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.sharding import shard
 
 
 @dataclass(frozen=True)
-class LoadedRun:
-    """A run ready to score images and texts.
+class OpenRun:
+    """A run ready to score images and captions.
 
     Attributes:
-        config: as it was trained.
+        folder: its files.
+        config: its configuration.
         track: its data, vocabulary and noise.
-        matchers: with the checkpoint's weights, on ``accelerator.device``; more than one of methods that
-            train several.
-        accelerator: where, and how exactly, they compute.
+        matchers: with the checkpoint's weights, on ``accelerator.device``; several if the method trains
+            several.
+        accelerator: device and precision.
+        method: built on the matchers, with the checkpoint's auxiliary networks; None unless requested.
     """
 
+    folder: RunFolder
     config: RunConfig
     track: Track
     matchers: list[Matcher]
     accelerator: Accelerator
+    method: Method | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the matchers are."""
+        """Device of the matchers."""
         device: torch.device = self.accelerator.device
         return device
 
-
-def build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:
-    """As many matchers as the method trains, with fresh weights."""
-    count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
-    make: Callable[..., Matcher] = config.matcher.cls
-    matchers = [shard(make(config.matcher.options, track.spec)) for _ in range(count)]
-    # to the device, in the precision asked for; how processes share the work is not accelerate's to wrap
-    return [accelerator.prepare_model(matcher, evaluation_mode=True) for matcher in matchers]
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """All networks by name."""
+        return named_modules(self.accelerator, self.matchers, self.method)
 
 
-def load_run(
-    path: Path, checkpoint: str = "best", device: str | None = None, accelerator: Accelerator | None = None
-) -> LoadedRun:
-    """Take up a run with the weights of one of its checkpoints.
+def open_data(path: Path) -> tuple[RunConfig, Track]:
+    """Read the configuration of a run and open its data, without its model.
 
     Args:
         path: the run folder.
-        checkpoint: ``best`` or ``last``.
-        device: where to compute; the run's own setting when None.
-        accelerator: of another run that this one is to compute with; decides in place of ``device``.
 
     Raises:
-        UserError: there is no run, its data is not where it was or not what it was, or its checkpoint is
-            missing or damaged.
+        UserError: there is no run, or its data is missing or has changed.
     """
-    run = RunFolder(path)
-    run.require()
-    config = resolve(read_config(run.config))
-    training = config.settings.training
+    folder = RunFolder(path)
+    folder.require()
+    config = resolve(read_config(folder.config))
+    return config, build_track(config, folder)
+
+
+def open_run(
+    path: Path,
+    method: bool = False,
+    checkpoint: str = "best",
+    device: str | None = None,
+    accelerator: Accelerator | None = None,
+    data: tuple[RunConfig, Track] | None = None,
+) -> OpenRun:
+    """Open a run with the weights of one of its checkpoints.
+
+    Args:
+        path: the run folder.
+        method: whether to build its method too.
+        checkpoint: ``best`` or ``last``.
+        device: where to compute, such as ``cpu``; the run's own setting if None.
+        accelerator: that of another open run, to share its device and precision; overrides ``device``.
+        data: the result of :func:`open_data`, if the data is already open.
+
+    Raises:
+        UserError: there is no run, its data is missing or has changed, or its checkpoint is missing or
+            damaged.
+
+    Example:
+        Score the first image of the test split against all captions::
+
+            run = open_run(Path("runs/my-run"))
+            measures = run.track.evaluate(run.matchers, "test", run.device)
+            print(measures["rsum"])
+    """
+    config, track = open_data(path) if data is None else data
+    folder, training = RunFolder(path), config.settings.training
     if accelerator is None:
         accelerator = build_accelerator(training.device if device is None else device, training.precision)
-    track = build_track(config, run)
     matchers = build_matchers(config, track, accelerator)
-    folder = run.checkpoint(checkpoint)
-    recover(folder)
-    if not folder.exists():
-        run.require_trained()
+    built = build_method(config, track, matchers, accelerator) if method else None
+    saved = folder.checkpoint(checkpoint)
+    recover(saved)
+    if not saved.exists():
+        folder.require_trained()
         raise CheckpointError(
-            f"{run.path} has no {checkpoint} checkpoint yet; train it further by --resume {run.path}"
+            f"{path} has no {checkpoint} checkpoint yet; write one with 'robustcmr train --resume {path}'"
         )
-    load_modules(folder, {f"matcher_{i}": matcher for i, matcher in enumerate(matchers)})
-    return LoadedRun(config, track, matchers, accelerator)
+    run = OpenRun(folder, config, track, matchers, accelerator, built)
+    load_modules(saved, run.modules)
+    return run
+
+
+def build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:
+    """Build as many matchers as the method trains, with fresh weights, on the accelerator's device."""
+    count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
+    make: Callable[..., Matcher] = config.matcher.cls
+    matchers = [shard(make(config.matcher.options, track.spec)) for _ in range(count)]
+    # evaluation mode: sharding shares the work of several processes, so accelerate must not wrap the matcher
+    return [accelerator.prepare_model(matcher, evaluation_mode=True) for matcher in matchers]
+
+
+def build_method(
+    config: RunConfig, track: Track, matchers: Sequence[Matcher], accelerator: Accelerator
+) -> Method:
+    """Build the method of a run on its matchers, with fresh auxiliary networks on the accelerator's device.
+
+    Raises:
+        UserError: the matchers cannot be trained on the track's data.
+    """
+    make: Callable[..., Method] = config.method.cls
+    arguments = track.method_arguments(matchers, accelerator.device)
+    size = config.settings.training.batch_size
+    method = make(config.method.options, matchers, len(track.training), size, *arguments)
+    for network in method.auxiliary.values():
+        network.to(accelerator.device)
+    return method

@@ -1,9 +1,9 @@
-"""Whole-set rematching of a finished run: its model, its beliefs, and a plan for all that it suspects."""
+"""Rematch all suspected captions of a finished run with the images of the whole training set."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,13 @@ from torch import Tensor
 from robustcmr.correction.candidates import Candidates, nearest_candidates
 from robustcmr.correction.dense_whole_set import rematch_whole_set_densely
 from robustcmr.correction.whole_set import WholeSetPlan, rematch_whole_set
-from robustcmr.data.pairs import TrainingPairs, image_batches
-from robustcmr.errors import ConfigError, DataError, RunFolderError
+from robustcmr.errors import ConfigError, RunFolderError
 from robustcmr.evaluation.candidate_search import Collection, Scoring, scoring_vectors, search_candidates
-from robustcmr.jobs.open import LoadedRun, load_run
+from robustcmr.jobs.open import OpenRun, open_run
 from robustcmr.runs.folder import RunFolder
-from robustcmr.runs.pairs_table import read_pairs
-from robustcmr.runs.rematches_table import RematchesTable, write_rematches
-from robustcmr.tracks.pairs import PairsTrack
-from robustcmr.types import IntArray, PairsTable, TextBatch
-
-FILE = "rematches.csv"
+from robustcmr.runs.pairs_table import PairsTable
+from robustcmr.runs.rematches_table import RematchesTable
+from robustcmr.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -57,55 +53,47 @@ class RematchOptions:
 def rematch_run(
     path: Path, options: RematchOptions, output: Path | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Suggest an image for every suspected caption of a run and write all suggestions down.
+    """Suggest an image for every suspected caption of a run and write the suggestions as CSV.
 
-    Candidates come from the first matcher of the best epoch and the whole training set; the image that a
-    suspected pair was given is none of them.
+    Candidates come from the first matcher of the best epoch and the whole training set, without the image
+    that the suspected pair was given.
 
     Args:
         path: the run folder.
         options: how to rematch.
         output: the CSV file; ``rematches.csv`` in the run folder by default.
-        device: where to compute; the run's own setting when None.
+        device: where to compute; the run's own setting if None.
 
     Returns:
-        ``output``, ``pairs``, ``suspected``, and where any are: ``images``, ``search``, ``scored``,
+        ``output``, ``pairs``, ``suspected``, and if there are any: ``images``, ``search``, ``scored``,
         ``edges``, ``mass``, ``asked``, ``error``, ``converged``, ``iterations`` (see ``WholeSetPlan``),
-        seconds of ``candidates`` and of ``transport``, and ``quality`` where the truth is known.
+        seconds of ``candidates`` and of ``transport``, and ``quality`` if the truth is known.
 
     Raises:
-        UserError: there is no finished run that divides pairs, its data or its table does not fit, or the
+        UserError: there is no finished run that divides pairs, its data or its table has changed, or the
             file cannot be written.
     """
     folder = RunFolder(path)
-    target = path / FILE if output is None else output
+    target = path / RematchesTable.file if output is None else output
     if target.is_dir():
         raise RunFolderError(f"{target} is a folder, expected a file for the rematches; add a name to it")
     table = _suspecting_table(folder)
-    run = load_run(path, device=device)
-    track = run.track
-    if not isinstance(track, PairsTrack):
-        raise RunFolderError(f"{path} is a run of the {track.name} track, whose pairs cannot be rematched")
-    split = track.data.split("train")
+    run = open_run(path, device=device)
+    collection = run.track.suspects(table)
     rows = np.flatnonzero(~table.is_clean)
-    _check_table(folder, table, track)
-    told: dict[str, Any] = {"output": str(target), "pairs": len(table), "suspected": len(rows)}
+    report: dict[str, Any] = {"output": str(target), "pairs": len(table), "suspected": len(rows)}
     if len(rows) == 0:
-        write_rematches(target, _table(table, rows, *_nothing(), names=None))
-        return told
-    collection = _collection(run, track, rows, split.n_images)
-    found, plan, seconds = _solve(run, collection, options, track.block_bytes)
+        RematchesTable.empty().write(target)
+        return report
+    found, plan, seconds = _solve(run, collection, options)
     place, images, scores = plan.place.numpy(), found.images.numpy(), found.scores.numpy()
-    suggested = np.where(place >= 0, images[np.arange(len(rows)), place], -1)
-    score = np.where(place >= 0, scores[np.arange(len(rows)), place].astype(np.float64), np.nan)
-    columns = [x.double().numpy() for x in (plan.share, plan.margin, plan.moved)]
-    write_rematches(
-        target, _table(table, rows, suggested, score, place + 1, *columns, names=split.image_names)
-    )
-    quality = track.evaluate_whole_set(rows, images, scores, plan.plan.numpy(), place)
+    split = run.track.retrieval_split("train")
+    names = None if split is None else split.image_names
+    _suggestions(table, rows, place, images, scores, plan, names).write(target)
+    quality = run.track.rematch_quality(rows, images, scores, plan.plan.numpy(), place)
     return {
-        **told,
-        "images": split.n_images,
+        **report,
+        "images": collection.n_images,
         "search": found.search,
         "scored": found.scored,
         "edges": plan.edges,
@@ -120,10 +108,10 @@ def rematch_run(
 
 
 def _solve(
-    run: LoadedRun, collection: Collection, options: RematchOptions, block_bytes: int
+    run: OpenRun, collection: Collection, options: RematchOptions
 ) -> tuple[Candidates, WholeSetPlan, float]:
-    """The candidates, the plan, and the seconds that the candidates took."""
-    started = time.perf_counter()
+    """Return candidates, plan, and the seconds that the search for candidates took."""
+    started, block_bytes = time.perf_counter(), run.track.block_bytes
     if options.reach is not None:
         texts, images = _unit_vectors(run, collection)
         excluded = collection.excluded.to(run.device)
@@ -152,8 +140,8 @@ def _solve(
     return found, plan, seconds
 
 
-def _unit_vectors(run: LoadedRun, collection: Collection) -> tuple[Tensor, Tensor]:
-    """Vectors of the captions and of the images, which a dense plan takes to be of length 1."""
+def _unit_vectors(run: OpenRun, collection: Collection) -> tuple[Tensor, Tensor]:
+    """Return vectors of captions and images; a dense plan needs them of length 1."""
     vectors, name = scoring_vectors(run.matchers[0], collection, run.device), run.config.matcher.name
     if vectors is None:
         raise ConfigError(
@@ -170,7 +158,7 @@ def _unit_vectors(run: LoadedRun, collection: Collection) -> tuple[Tensor, Tenso
 def _suspecting_table(run: RunFolder) -> PairsTable:
     run.require_trained()
     if run.pairs.is_file():
-        return read_pairs(run.pairs)
+        return PairsTable.read(run.pairs)
     if run.labels.is_file():
         raise RunFolderError(
             f"{run.path} corrects labels, expected a run that suspects pairs; see its labels by 'robustcmr "
@@ -186,55 +174,29 @@ def _suspecting_table(run: RunFolder) -> PairsTable:
     )
 
 
-def _check_table(run: RunFolder, table: PairsTable, track: PairsTrack) -> None:
-    given = track.training.correspondence.image_of_caption
-    same = np.array_equal(table.pair, np.arange(len(given))) and np.array_equal(table.image, given)
-    if not same or list(table.caption) != list(track.data.split("train").captions):
-        raise DataError(
-            f"{run.pairs} does not list the pairs that this run was trained on; put the old data and the "
-            "file that the end of training wrote back"
-        )
-
-
-def _collection(run: LoadedRun, track: PairsTrack, rows: IntArray, n_images: int) -> Collection:
-    size = run.config.settings.evaluation.batch_size
-    given = track.training.correspondence.image_of_caption[rows]
-    return Collection(
-        lambda: image_batches(track.training.images, size),
-        lambda: _text_batches(track.training, rows, size),
-        n_images,
-        torch.from_numpy(given),
-    )
-
-
-def _text_batches(training: TrainingPairs, rows: IntArray, size: int) -> Iterator[TextBatch]:
-    """Some captions, in batches."""
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        tokens, mask = training.captions.padded(some)
-        vectors = None
-        if training.text_vectors is not None:
-            vectors = torch.from_numpy(training.text_vectors.take(some)[:, 0])
-        yield TextBatch(torch.from_numpy(tokens), torch.from_numpy(mask), vectors)
-
-
-def _nothing() -> tuple[Any, ...]:
-    whole, real = np.empty(0, np.int64), np.empty(0, np.float64)
-    return whole, real, whole, real, real, real
-
-
-def _table(
+def _suggestions(
     table: PairsTable,
     rows: IntArray,
-    suggested: IntArray,
-    score: Any,
-    rank: IntArray,
-    share: Any,
-    margin: Any,
-    moved: Any,
-    *,
-    names: Any,
+    place: IntArray,
+    images: IntArray,
+    scores: FloatArray,
+    plan: WholeSetPlan,
+    names: Sequence[str] | None,
 ) -> RematchesTable:
+    """Return the suggested candidate of each suspected pair.
+
+    Args:
+        table: all pairs.
+        rows: (n,) the suspected ones.
+        place: (n,) the candidate suggested, or -1.
+        images: (n, k) candidate images.
+        scores: (n, k) of the candidates.
+        plan: the mass moved.
+        names: of all training images.
+    """
+    every = np.arange(len(rows))
+    suggested = np.where(place >= 0, images[every, place], -1)
+    share, margin, moved = (x.double().numpy() for x in (plan.share, plan.margin, plan.moved))
     return RematchesTable(
         pair=table.pair[rows],
         caption=[table.caption[i] for i in rows.tolist()],
@@ -244,8 +206,8 @@ def _table(
         rematch=suggested,
         rematch_name=[names[i] if names is not None and i >= 0 else "" for i in suggested.tolist()],
         score=table.score[rows],
-        rematch_score=score,
-        rank=rank,
+        rematch_score=np.where(place >= 0, scores[every, place].astype(np.float64), np.nan),
+        rank=place + 1,
         share=share,
         share_margin=margin,
         moved=moved,

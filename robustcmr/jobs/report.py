@@ -8,22 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from robustcmr.config.resolve import RunConfig
 from robustcmr.errors import RunFolderError, UserError
 from robustcmr.files import write_text
-from robustcmr.jobs.gallery import OpenRun, aligned, divided, open_run, open_track, rematched, scored
+from robustcmr.jobs.gallery import aligned, divided, rematched, scored
+from robustcmr.jobs.open import OpenRun, open_data, open_run
 from robustcmr.reporting.doubted_labels import given_class, most_doubted
 from robustcmr.reporting.gallery import Album, DoubtCard, Moved, SuspectCard
 from robustcmr.reporting.gallery_queries import query_groups
 from robustcmr.reporting.page.beliefs_section import EvidenceView
 from robustcmr.reporting.page.run_page import Extras, run_page
 from robustcmr.reporting.suspects_sheet import worst_suspects
-from robustcmr.runs.labels_table import LabelsTable, read_labels
-from robustcmr.runs.pairs_table import read_pairs
-from robustcmr.runs.record import RunRecord, read_record
-from robustcmr.tracks.labels import LabelsTrack
-from robustcmr.tracks.pairs import PairsTrack
-from robustcmr.types import Division, EpochPlan, IntArray, LabelEstimate, PairsTable
+from robustcmr.runs.labels_table import LabelsTable
+from robustcmr.runs.pairs_table import PairsTable
+from robustcmr.runs.read import SavedRun, read_run
+from robustcmr.tracks.base import Track
+from robustcmr.types import Division, EpochPlan, IntArray, LabelEstimate
 
 logger = logging.getLogger("robustcmr")
 
@@ -54,55 +53,53 @@ def write_run_report(
     """
     if output is not None and output.is_dir():
         raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
-    record = read_record(path)
+    record = read_run(path, finished=False)
     page = run_page(record, run_extras(record, gallery, model))
     target = output if output is not None else path / "report.html"
     write_text(target, page)
     return target
 
 
-def run_extras(record: RunRecord, gallery: int, model: bool) -> Extras:
+def run_extras(record: SavedRun, gallery: int, model: bool) -> Extras:
     """What a page shows beyond the small files of a run; see :func:`write_run_report`."""
-    if record.results is None:
+    if not record.finished:
         why = "It is shown once the run has finished."
         return _without(record, why)
     if not model:
         return _without(record, "It is left out, as this page was made from the files of the run alone.")
     try:
-        config, track = open_track(record.folder)
-        if isinstance(track, LabelsTrack):
+        _, track = data = open_data(record.path)
+        if track.pairing is None:
             return _labels_extras(record, track, gallery)
-        if isinstance(track, PairsTrack):
-            return _pairs_extras(record, config, track, gallery)
-        return _without(record, f"The {track.name} track has no gallery.")
+        return _pairs_extras(record, open_run(record.path, method=True, data=data), gallery)
     except UserError as error:
         logger.warning("the page is without pictures, plans and fitted curves: %s", error)
         return _without(record, f"It is left out: {error}.")
 
 
-def _without(record: RunRecord, why: str) -> Extras:
+def _without(record: SavedRun, why: str) -> Extras:
     """What the files alone give, and why there is no more."""
     notes = dict.fromkeys(("suspects", "queries", "alignment", "correction"), why)
     if record.folder.pairs.is_file():
-        table = read_pairs(record.folder.pairs)
+        table = PairsTable.read(record.folder.pairs)
         note = "The fitted curves and the truth are not shown without the data and the model."
         view = EvidenceView(table.evidence, table.is_clean, None, None, note)
         return Extras(evidence=view, suspected=int((~table.is_clean).sum()), notes=notes)
     if record.folder.labels.is_file():
-        return Extras(suspected=int(read_labels(record.folder.labels).changed.sum()), notes=notes)
+        return Extras(suspected=int(LabelsTable.read(record.folder.labels).changed.sum()), notes=notes)
     return Extras(notes=notes)
 
 
-def _pairs_extras(record: RunRecord, config: RunConfig, track: PairsTrack, gallery: int) -> Extras:
-    run = open_run(record.folder, config, track)
+def _pairs_extras(record: SavedRun, run: OpenRun, gallery: int) -> Extras:
+    config, track = run.config, run.track
     notes: dict[str, str] = {}
     found: dict[str, Any] = {}
     if record.folder.pairs.is_file():
         plan, division = divided(run)
-        table = read_pairs(record.folder.pairs)
+        table = PairsTable.read(record.folder.pairs)
         found["evidence"] = _evidence(table, division, track)
         found["suspected"] = int((~table.is_clean).sum())
-        found["suspects"] = _suspects(run, track, table, plan, worst_suspects(table, gallery))
+        found["suspects"] = _suspects(run, table, plan, worst_suspects(table, gallery))
         if not found["suspected"]:
             notes["suspects"] = "No pair is suspected."
     else:
@@ -113,12 +110,14 @@ def _pairs_extras(record: RunRecord, config: RunConfig, track: PairsTrack, galle
         )
         return Extras(**found, notes=notes)
     split = _measured_split(record, track)
-    opened = track.data.split(split)
+    opened = track.retrieval_split(split)
+    if opened is None:
+        return Extras(**found, notes=notes)
     album = Album(opened.picture, opened.image_names)
-    seen = scored(run, track, split)
+    seen = scored(run, split)
     count = min(_MOST_QUERIES, max(1, gallery // 4))
     groups, captions = query_groups(seen.scores, opened.image_of_caption, opened.captions, album, count)
-    alignments = aligned(run, track, split, seen, captions[:_ALIGNMENTS], album)
+    alignments = aligned(run, opened, seen, captions[:_ALIGNMENTS], album)
     if not alignments:
         notes["alignment"] = f"The matcher {config.matcher.name} moves no mass between regions and words."
     elif alignments[0].boxes is None:
@@ -131,13 +130,13 @@ def _pairs_extras(record: RunRecord, config: RunConfig, track: PairsTrack, galle
     return Extras(**found, queries=groups, queried=split, alignments=alignments, notes=notes)
 
 
-def _measured_split(record: RunRecord, track: PairsTrack) -> str:
+def _measured_split(record: SavedRun, track: Track) -> str:
     """The test split, or the one that chose the best epoch where there is none."""
-    splits: list[str] = [split for split in (record.results or {})["splits"] if split in track.splits()]
+    splits: list[str] = [split for split in record.results["splits"] if split in track.splits()]
     return next((split for split in splits if split != record.select), record.select)
 
 
-def _evidence(table: PairsTable, division: Division | None, track: PairsTrack) -> EvidenceView:
+def _evidence(table: PairsTable, division: Division | None, track: Track) -> EvidenceView:
     same = division is not None and np.allclose(division.evidence, table.evidence, rtol=1e-3, atol=1e-4)
     note = None
     if not same:
@@ -149,14 +148,13 @@ def _evidence(table: PairsTable, division: Division | None, track: PairsTrack) -
     return EvidenceView(table.evidence, table.is_clean, track.mismatched(), density, note)
 
 
-def _suspects(
-    run: OpenRun, track: PairsTrack, table: PairsTable, plan: EpochPlan, rows: IntArray
-) -> list[SuspectCard]:
+def _suspects(run: OpenRun, table: PairsTable, plan: EpochPlan, rows: IntArray) -> list[SuspectCard]:
+    track = run.track
     split = track.data.split("train")
     album = Album(split.picture, split.image_names)
     mismatched = track.mismatched()
     pairs = table.pair[rows].tolist()
-    plans: dict[int, tuple[Moved, ...]] = rematched(run, track, plan, pairs, album) if pairs else {}
+    plans: dict[int, tuple[Moved, ...]] = rematched(run, plan, pairs, album) if pairs else {}
     cards = []
     for row, pair in zip(rows.tolist(), pairs, strict=True):
         other = int(table.rematch[row])
@@ -177,11 +175,11 @@ def _suspects(
     return cards
 
 
-def _labels_extras(record: RunRecord, track: LabelsTrack, gallery: int) -> Extras:
+def _labels_extras(record: SavedRun, track: Track, gallery: int) -> Extras:
     if not record.folder.labels.is_file():
         why = f"The method {record.config['method']['name']} does not correct labels."
         return Extras(notes={"suspects": why})
-    table, notes = read_labels(record.folder.labels), {}
+    table, notes = LabelsTable.read(record.folder.labels), {}
     split = track.data.split("train")
     confusion = None
     if table.evidence is not None and len(table) == len(split):
@@ -207,7 +205,7 @@ def _labels_extras(record: RunRecord, track: LabelsTrack, gallery: int) -> Extra
     )
 
 
-def _doubts(table: LabelsTable, track: LabelsTrack, rows: IntArray) -> list[DoubtCard]:
+def _doubts(table: LabelsTable, track: Track, rows: IntArray) -> list[DoubtCard]:
     album = Album(track.data.split("train").picture, None)
     return [
         DoubtCard(

@@ -1,14 +1,14 @@
-"""Start a run, or resume one that was stopped."""
+"""Start a run, or resume one that was stopped: assemble, fit, finish."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -18,20 +18,17 @@ from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_json
 from robustcmr.jobs.findings import report_findings
-from robustcmr.jobs.open import build_matchers
-from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Method
+from robustcmr.jobs.open import OpenRun, build_matchers, build_method
 from robustcmr.reporting.plots import draw_run_plots
 from robustcmr.reporting.scope_plot import draw_scopes
 from robustcmr.runs.folder import RunFolder, unused_folder
 from robustcmr.runs.queries import write_queries
-from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
 from robustcmr.training import processes
 from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.compilation import compile_parts
-from robustcmr.training.devices import build_accelerator, check_device
+from robustcmr.training.devices import build_accelerator, peak_memory_bytes
 from robustcmr.training.loop import Trainer
 from robustcmr.training.seeds import seed_everything
 from robustcmr.training.trackers import check_trackers, tracking
@@ -42,49 +39,47 @@ logger = logging.getLogger("robustcmr")
 def train(
     config: RunConfig, output: Path | None = None, overwrite: bool = False, console: Console | None = None
 ) -> RunFolder:
-    """Train as configured, measure the test split once with the best epoch, and save everything.
+    """Train, measure the test split once with the best epoch, and write everything into a run folder.
 
     Args:
         config: the resolved configuration.
         output: run folder; by default a new one under ``runs`` named after the configuration.
         overwrite: replace a run that is already there.
-        console: where progress is drawn; stderr by default.
+        console: shows progress; stderr by default.
 
     Returns:
         The run folder, finished.
 
     Raises:
-        UserError: something given does not fit; unless training had begun, nothing is written.
+        UserError: an input does not fit; nothing is written unless training had begun.
         TrainingStopped: a signal asked to stop; the run is saved.
+
+    Example:
+        Train on the embedded data with 40% of the captions mismatched::
+
+            config = resolve({"data": "scenes", "noise": {"ratio": 0.4}})
+            run = train(config, Path("runs/my-run"))
+            print(run.read_results()["splits"]["test"]["rsum"])
     """
-    _check_machine(config)
-    accelerator = build_accelerator(config.settings.training.device, config.settings.training.precision)
-    run = RunFolder(processes.as_the_writer_says(planned_folder(config, output)))
+    accelerator = _accelerator(config)
+    folder = RunFolder(processes.as_the_writer_says(planned_folder(config, output)))
     with processes.writer_first():
         if processes.is_writer():
-            run.check_free(overwrite)
-    with _remembered_log() as early:  # what is said before there is a folder to say it in
-        with processes.writer_first():  # who makes what the others find in the cache
-            track = build_track(config)
-        _check_fits(config, track)
-        matchers = _prepare(config, track, accelerator, pretrained=True)
-        arguments = track.method_arguments(matchers, accelerator.device)
-        track.place_training(accelerator.device)
-    if not processes.is_writer():
-        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
-    run.start(config.to_yaml(), describe_environment())
-    with _log_to(run.log, early):
-        track.save(run)
-        logger.info("run folder %s", run.path)
-        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
+            folder.check_free(overwrite)
+    with _log() as log:
+        run = _assemble(config, folder, accelerator, new=True)
+        if processes.is_writer():
+            folder.start(config.to_yaml(), describe_environment())
+            logger.info("run folder %s", folder.path)
+        return _train(run, log, console)
 
 
 def resume(path: Path, console: Console | None = None) -> RunFolder:
-    """Go on with a run that was stopped, to the same numbers as if it had not been.
+    """Resume a run that was stopped, to the same numbers as without the stop.
 
     Args:
         path: the run folder.
-        console: where progress is drawn; stderr by default.
+        console: shows progress; stderr by default.
 
     Returns:
         The run folder, finished. A run that had already finished is left as it is.
@@ -92,186 +87,167 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
     Raises:
         UserError: there is no run, or its data or checkpoint do not fit.
     """
-    run = RunFolder(path)
-    run.require_trained()
-    if run.read_results() is not None:
-        return run
-    config = resolve(read_config(run.config))
-    _check_machine(config)
-    accelerator = build_accelerator(config.settings.training.device, config.settings.training.precision)
-    with processes.writer_first():
-        track = build_track(config, run)
-        if processes.is_writer():
-            recover(run.checkpoint("last"))
-    _check_fits(config, track)
-    matchers = _prepare(config, track, accelerator, pretrained=not run.checkpoint("last").exists())
-    arguments = track.method_arguments(matchers, accelerator.device)
-    track.place_training(accelerator.device)
-    if not processes.is_writer():
-        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, Console(quiet=True))
-    with _log_to(run.log):
-        track.save(run)
-        return _fit_and_finish(config, track, run, accelerator, matchers, arguments, console)
+    folder = RunFolder(path)
+    folder.require_trained()
+    if folder.read_results() is not None:
+        return folder
+    config = resolve(read_config(folder.config))
+    accelerator = _accelerator(config)
+    with _log() as log:
+        return _train(_assemble(config, folder, accelerator, new=False), log, console)
 
 
 def planned_folder(config: RunConfig, output: Path | None) -> Path:
-    """The folder a new run will take: the one asked for, or a new one under ``runs`` that says what it is."""
-    return output if output is not None else unused_folder(Path("runs"), _folder_name(config))
-
-
-def _folder_name(config: RunConfig) -> str:
+    """Return the folder of a new run: ``output``, or an unused one under ``runs`` named after ``config``."""
+    if output is not None:
+        return output
     noise = config.settings.noise
     kinds = [noise.kind, noise.protocol] if noise.kind != "mismatch" else [noise.protocol]
     made = "-".join([f"{noise.ratio:g}", *map(str, kinds)])
-    kind = "file" if noise.file is not None else made
-    parts = [config.data.name, config.matcher.name, config.method.name]
-    plain = [part.rpartition(":")[2] for part in parts]
-    return f"{'-'.join(plain)}-noise{kind}-seed{config.settings.seed}"
+    parts = [part.name.rpartition(":")[2] for part in (config.data, config.matcher, config.method)]
+    given = "file" if noise.file is not None else made
+    return unused_folder(Path("runs"), f"{'-'.join(parts)}-noise{given}-seed{config.settings.seed}")
 
 
-def _check_fits(config: RunConfig, track: Track) -> None:
+def _accelerator(config: RunConfig) -> Accelerator:
+    """Build the accelerator, refusing devices and trackers that are not available here."""
     settings = config.settings
+    check_trackers(settings.tracking.names)
+    return build_accelerator(settings.training.device, settings.training.precision)
+
+
+def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, new: bool) -> OpenRun:
+    """Open the data and build matchers and method as training begins.
+
+    Args:
+        config: the resolved configuration.
+        folder: of the run.
+        accelerator: device and precision.
+        new: whether the run begins, so that the folder holds nothing yet.
+    """
+    settings = config.settings
+    with processes.writer_first():  # the writer fills the cache that the others read
+        track = build_track(config, None if new else folder)
+        if not new and processes.is_writer():
+            recover(folder.checkpoint("last"))
     if settings.evaluation.select not in track.splits():
         raise ConfigError(
             f"evaluation.select is '{settings.evaluation.select}', "
             f"but the data has only {', '.join(track.splits())}"
         )
     check_batch_size(settings.training.batch_size, len(track.training))
-
-
-def _check_machine(config: RunConfig) -> None:
-    """Refuse what this machine does not have, before anything is opened."""
-    settings = config.settings
-    check_device(settings.training.device, settings.training.precision)
-    check_trackers(settings.tracking.names)
-
-
-def _prepare(config: RunConfig, track: Track, accelerator: Accelerator, pretrained: bool) -> list[Matcher]:
-    """The matchers as training begins; ``pretrained`` loads what they start from."""
-    seed_everything(config.settings.seed)
+    seed_everything(settings.seed)
     matchers = build_matchers(config, track, accelerator)
-    if pretrained:
+    if new or not folder.checkpoint("last").exists():
         for matcher in matchers:
             accelerator.unwrap_model(matcher).load_pretrained()
-    if config.settings.training.compile:
+    if settings.training.compile:
         compile_parts(matchers)
-    return matchers
+    method = build_method(config, track, matchers, accelerator)
+    track.place_training(accelerator.device)
+    return OpenRun(folder, config, track, matchers, accelerator, method)
 
 
-def _fit_and_finish(
-    config: RunConfig,
-    track: Track,
-    run: RunFolder,
-    accelerator: Accelerator,
-    matchers: list[Matcher],
-    arguments: tuple[Any, ...],
-    console: Console | None,
-) -> RunFolder:
-    settings = config.settings
-    make: Callable[..., Method] = config.method.cls
-    size = settings.training.batch_size
-    method = make(config.method.options, matchers, len(track.training), size, *arguments)
-    for network in method.auxiliary.values():
-        network.to(accelerator.device)
-    trainer = Trainer(settings, track, matchers, method, accelerator, run, console or Console(stderr=True))
+def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFolder:
+    """Train an assembled run to its end; only one process writes and shows progress."""
+    if processes.is_writer():
+        log.setTarget(_LogFile(run.folder.log))
+        run.track.save(run.folder)
+    else:
+        console = Console(quiet=True)
+    trainer = fit(run, console or Console(stderr=True))
+    finish(run, trainer)
+    return run.folder
+
+
+def fit(run: OpenRun, console: Console) -> Trainer:
+    """Train to the last epoch, from the last checkpoint if there is one."""
+    if run.method is None:
+        raise ValueError("a run cannot be trained without its method")
+    settings = run.config.settings
+    trainer = Trainer(settings, run.track, run.matchers, run.method, run.accelerator, run.folder, console)
     trainer.restore()
-    if trainer.global_step:
-        logger.info("resumed at epoch %d, step %d", trainer.epoch + 1, trainer.step + 1)
-    with tracking(accelerator, settings.tracking, run, config.to_dict(), trainer.epoch) as trackers:
+    if trainer.state.global_step:
+        logger.info("resumed at epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step + 1)
+    config, done = run.config.to_dict(), trainer.state.epoch
+    with tracking(run.accelerator, settings.tracking, run.folder, config, done) as trackers:
         trainer.fit(trackers.epoch)
-    processes.wait_for_all()  # the best epoch has been written
-    load_modules(run.checkpoint("best"), trainer.modules)
-    believed = report_findings(track, trainer, run)
+    return trainer
+
+
+def finish(run: OpenRun, trainer: Trainer) -> None:
+    """Measure the splits with the best epoch's weights and write findings, charts and results."""
+    evaluation, folder, track = run.config.settings.evaluation, run.folder, run.track
+    processes.wait_for_all()  # until the best epoch has been written
+    load_modules(folder.checkpoint("best"), trainer.modules)
+    findings = report_findings(trainer, folder)
     measured, queries = {}, {}
-    for split in dict.fromkeys([settings.evaluation.select, settings.evaluation.test]):
+    for split in dict.fromkeys([evaluation.select, evaluation.test]):
         if split is None:
             continue
         if split not in track.splits():
-            logger.info("no %s split here, so the table has none", split)
+            logger.info("the data has no %s split, so it is not measured", split)
             continue
-        found = track.measure(track.members(matchers, split), split, accelerator.device)
+        found = track.measure(track.members(run.matchers, split), split, run.device)
         measured[split], queries[split] = found.metrics, found.queries
     if not processes.is_writer():
-        return run
-    draw_run_plots(trainer.rows, run.plots, settings.evaluation.select)
-    for split, ranks in queries.items():
-        write_queries(run.queries(split), ranks)
-    draw_scopes(measured, run.plots)
-    write_json(run.results, {**_results(config, track, trainer, measured, accelerator.device), **believed})
-    return run
+        return
+    draw_run_plots(trainer.state.rows, folder.plots, evaluation.select)
+    draw_scopes(measured, folder.plots)
+    for split, outcomes in queries.items():
+        write_queries(folder.queries(split), outcomes)
+    results = _results(run, trainer, measured)
+    write_json(folder.results, {**results, **({"findings": findings} if findings else {})})
 
 
-def _results(
-    config: RunConfig, track: Track, trainer: Trainer, measured: dict[str, Any], device: torch.device
-) -> dict[str, Any]:
-    settings = config.settings
+def _results(run: OpenRun, trainer: Trainer, measured: dict[str, Any]) -> dict[str, Any]:
+    config, settings, state = run.config, run.config.settings, trainer.state
     return {
         "data": config.data.name,
         "matcher": config.matcher.name,
         "method": config.method.name,
         "seed": settings.seed,
-        "n_models": len(trainer.matchers),
-        **track.provenance(),
+        "n_models": len(run.matchers),
+        **run.track.provenance(),
         "selection_split": settings.evaluation.select,
-        "best_epoch": None if trainer.best is None else trainer.best["epoch"],
+        "best_epoch": None if state.best is None else state.best["epoch"],
         "epochs": settings.training.epochs,
         "splits": measured,
-        "parameters": sum(p.numel() for matcher in trainer.matchers for p in matcher.parameters()),
-        "device": str(device),
+        "parameters": sum(p.numel() for matcher in run.matchers for p in matcher.parameters()),
+        "device": str(run.device),
         "precision": settings.training.precision,
         "processes": processes.count(),
         "compile_seconds": None if trainer.warm_up is None else trainer.warm_up.seconds,
-        "seconds": round(trainer.seconds, 1),
-        "peak_memory_bytes": trainer.peak_memory(),
+        "seconds": round(state.seconds, 1),
+        "peak_memory_bytes": peak_memory_bytes(run.device),
         "robustcmr_version": robustcmr.__version__,
     }
 
 
 class _LogFile(logging.FileHandler):
-    """A log file whose own failure, such as a full disk, is left to be told by what must be written."""
+    """A log file; its own failure, such as a full disk, is reported by the files that must be written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
-        """Say nothing."""
-
-
-class _LogMemory(logging.Handler):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
-        self.records.append(record)
+        """Ignore the failure."""
 
 
 @contextmanager
-def _remembered_log() -> Iterator[list[logging.LogRecord]]:
-    memory = _LogMemory()
-    with _attached(memory):
-        yield memory.records
-
-
-@contextmanager
-def _log_to(path: Path, early: Sequence[logging.LogRecord] = ()) -> Iterator[None]:
-    handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for record in early:
-        handler.emit(record)
-    with _attached(handler):
-        yield
-
-
-@contextmanager
-def _attached(handler: logging.Handler) -> Iterator[None]:
-    """Have a handler listen for a while, from the level of information on."""
-    logger.addHandler(handler)
+def _log() -> Iterator[MemoryHandler]:
+    """Keep log messages in memory until the handler has a target, and pass them on from then on."""
+    memory = MemoryHandler(capacity=1)
     level = logger.level
+    logger.addHandler(memory)
     logger.setLevel(logging.INFO)
     try:
-        yield
+        yield memory
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(memory)
         logger.setLevel(level)
-        handler.close()
+        file = memory.target
+        memory.close()
+        if file is not None:
+            file.close()

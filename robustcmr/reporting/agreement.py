@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robustcmr.errors import ComparisonError
-from robustcmr.runs.finished import FinishedRun
+from robustcmr.runs.read import SavedRun
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -62,7 +62,7 @@ def noise_level(results: Mapping[str, Any]) -> float:
     return round(float(results.get("noise_ratio_realised", 0.0)), 2) if asked is None else float(asked)
 
 
-def settings(runs: Sequence[FinishedRun], split: str) -> list[Setting]:
+def settings(runs: Sequence[SavedRun], split: str) -> list[Setting]:
     """The setting of each run.
 
     Args:
@@ -87,7 +87,7 @@ def settings(runs: Sequence[FinishedRun], split: str) -> list[Setting]:
     ]
 
 
-def _setting(run: FinishedRun, split: str) -> Setting:
+def _setting(run: SavedRun, split: str) -> Setting:
     results = run.results
     measures = results["splits"].get(split)
     if measures is None:
@@ -120,7 +120,7 @@ def differing(found: Sequence[Setting]) -> list[str]:
     return fields
 
 
-def refuse_mixtures(runs: Sequence[FinishedRun], found: Sequence[Setting]) -> None:
+def refuse_mixtures(runs: Sequence[SavedRun], found: Sequence[Setting]) -> None:
     """Refuse runs that are not of one setting.
 
     Raises:
@@ -128,7 +128,7 @@ def refuse_mixtures(runs: Sequence[FinishedRun], found: Sequence[Setting]) -> No
     """
     told = []
     for name in differing(found):
-        folders: dict[Any, list[FinishedRun]] = {}
+        folders: dict[Any, list[SavedRun]] = {}
         for run, setting in zip(runs, found, strict=True):
             value = getattr(setting, name)
             if value is not None:
@@ -150,6 +150,6 @@ def marks(setting: Setting, fields: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _some(runs: Sequence[FinishedRun]) -> str:
+def _some(runs: Sequence[SavedRun]) -> str:
     more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
     return f"{runs[0].path}{more}"

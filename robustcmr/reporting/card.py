@@ -7,10 +7,10 @@ from typing import Any
 
 from robustcmr.reporting.comparison import SHOWN
 from robustcmr.reporting.comparison_cells import TITLES, models
-from robustcmr.runs.finished import FinishedRun, headline
+from robustcmr.runs.read import SavedRun, headline
 
 
-def model_card(run: FinishedRun) -> str:
+def model_card(run: SavedRun) -> str:
     """The card of a finished run, as Markdown.
 
     Args:
@@ -28,8 +28,8 @@ def model_card(run: FinishedRun) -> str:
         _listed(_data(results)),
         "## Training\n",
         _listed(_training(run)),
-        "## What it believes of its training pairs\n" if "beliefs" in results else "",
-        _listed(_beliefs(results)) if "beliefs" in results else "",
+        "## What it believes of its training pairs\n" if "findings" in results else "",
+        _listed(_beliefs(results)) if "findings" in results else "",
         "## Limits\n",
         _listed(_limits(results)),
         "## How to load it\n",
@@ -94,7 +94,7 @@ def _data(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _training(run: FinishedRun) -> list[str]:
+def _training(run: SavedRun) -> list[str]:
     results = run.results
     memory = results.get("peak_memory_bytes", {}).get("cpu")
     options = {
@@ -115,7 +115,7 @@ def _training(run: FinishedRun) -> list[str]:
 
 
 def _beliefs(results: Mapping[str, Any]) -> list[str]:
-    beliefs = results["beliefs"]
+    beliefs = results["findings"]
     if "changed" in beliefs:
         lines = [f"{beliefs['changed']:.1%} of the training pairs got another class (`labels.csv`)"]
         judged = beliefs.get("correction", {})
@@ -155,7 +155,7 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _loading(run: FinishedRun) -> str:
+def _loading(run: SavedRun) -> str:
     split = list(run.results["splits"])[-1] if run.results["splits"] else "test"
     return f"""With the data where `config.yaml` says it is:
 
@@ -166,9 +166,9 @@ robustcmr eval {run.path} --split {split}
 ```python
 from pathlib import Path
 
-from robustcmr.jobs.open import load_run
+from robustcmr.jobs.open import open_run
 
-run = load_run(Path({str(run.path)!r}), checkpoint="best")
+run = open_run(Path({str(run.path)!r}))
 measures = run.track.evaluate(run.matchers, {split!r}, run.device)
 print(measures[{headline(run.results)!r}])
 ```

@@ -15,7 +15,7 @@ from robustcmr.reporting.differences import over_queries, over_seeds
 from robustcmr.reporting.method_labels import method_labels
 from robustcmr.reporting.published import PublishedRow
 from robustcmr.reporting.robustness import Robustness, robustness
-from robustcmr.runs.finished import FinishedRun, headline
+from robustcmr.runs.read import SavedRun, headline
 
 SHOWN: Mapping[str, tuple[str, ...]] = {
     "pairs": ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum"),
@@ -115,7 +115,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[FinishedRun],
+    runs: Sequence[SavedRun],
     split: str = "test",
     mixed: bool = False,
     against: str | None = None,
@@ -145,7 +145,7 @@ def compare(
         raise ComparisonError(
             f"no run is of the method '{against}' to hold others against (there are: {known})"
         )
-    groups: dict[tuple[Setting, float, str, int], dict[int, FinishedRun]] = {}
+    groups: dict[tuple[Setting, float, str, int], dict[int, SavedRun]] = {}
     notes = _notes(runs)
     for run, setting, label in zip(runs, found, labels, strict=True):
         key = (setting, noise_level(run.results), label, int(run.results["n_models"]))
@@ -216,7 +216,7 @@ def _row(
     ratio: float,
     method: str,
     n_models: int,
-    by_seed: Mapping[int, FinishedRun],
+    by_seed: Mapping[int, SavedRun],
     split: str,
     fields: Sequence[str],
 ) -> ComparedRow:
@@ -278,7 +278,7 @@ def _ranked(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
 
 def _tested(
     rows: Sequence[ComparedRow],
-    members: Mapping[tuple[Setting, float | None, str, int], Mapping[int, FinishedRun]],
+    members: Mapping[tuple[Setting, float | None, str, int], Mapping[int, SavedRun]],
     split: str,
     against: str | None,
     resamples: int,
@@ -314,7 +314,7 @@ def _tested(
     return tested, notes
 
 
-def _notes(runs: Sequence[FinishedRun]) -> list[str]:
+def _notes(runs: Sequence[SavedRun]) -> list[str]:
     versions = sorted({run.version for run in runs})
     if len(versions) < 2:
         return []

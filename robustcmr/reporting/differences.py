@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from robustcmr.errors import RunFolderError
 from robustcmr.reporting.bootstrap import QueryTest, SeedTest, query_tests, seed_test
-from robustcmr.runs.finished import FinishedRun
 from robustcmr.runs.queries import read_queries
+from robustcmr.runs.read import SavedRun
 
 Floats = npt.NDArray[np.float64]
 Parts = tuple[tuple[Floats, Floats], tuple[Floats, Floats]]
@@ -19,8 +19,8 @@ Parts = tuple[tuple[Floats, Floats], tuple[Floats, Floats]]
 
 
 def over_seeds(
-    reference: Mapping[int, FinishedRun],
-    others: Sequence[Mapping[int, FinishedRun]],
+    reference: Mapping[int, SavedRun],
+    others: Sequence[Mapping[int, SavedRun]],
     split: str,
     measure: str,
 ) -> list[SeedTest | None]:
@@ -47,8 +47,8 @@ def over_seeds(
 
 
 def over_queries(
-    reference: Mapping[int, FinishedRun],
-    others: Sequence[Mapping[int, FinishedRun]],
+    reference: Mapping[int, SavedRun],
+    others: Sequence[Mapping[int, SavedRun]],
     split: str,
     track: str,
     resamples: int,
@@ -98,7 +98,7 @@ def over_queries(
     return [None if each is None else next(tests) for each in differences]
 
 
-def _parts(run: FinishedRun, split: str, track: str) -> Parts | None:
+def _parts(run: SavedRun, split: str, track: str) -> Parts | None:
     """Of both directions sums (n,) and counts (n,); their quotients add up to the headline measure."""
     try:
         queries = read_queries(run.folder.queries(split))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from robustcmr.errors import PluginError
 from robustcmr.options import Options
 from robustcmr.plugins import methods
-from robustcmr.runs.finished import FinishedRun
+from robustcmr.runs.read import SavedRun
 
 _ELSEWHERE = ("seed", "data.", "noise.")  # these tell settings and seeds apart, not methods
 _WITHOUT_EFFECT = (
@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = (
 _METHOD = "method."
 
 
-def method_labels(runs: Sequence[FinishedRun]) -> list[str]:
+def method_labels(runs: Sequence[SavedRun]) -> list[str]:
     """A name for the method of each run; runs that were set in the same way share it.
 
     Args:

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
-from robustcmr.runs.pairs_table import SUSPECT
-from robustcmr.types import IntArray, PairsTable
+from robustcmr.runs.pairs_table import SUSPECT, PairsTable
+from robustcmr.types import IntArray
 
 MOST_CARDS = 200
 """A sheet of more cards would be too large to open."""

@@ -1,17 +1,19 @@
-"""The folder of one run: what lies where in it, and how it is opened, made and replaced."""
+"""The folder of one run: its files, and how it is created, replaced and read."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from robustcmr.errors import RunFolderError
 from robustcmr.files import write_json, write_text
 
-CONFIG = "config.yaml"
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML has it
 
 
 class RunFolder:
@@ -19,79 +21,42 @@ class RunFolder:
 
     Args:
         path: the folder; it need not exist.
+
+    Attributes:
+        config: resolved configuration, YAML.
+        environment: machine, versions and command, JSON.
+        noise: the pairing or the labels as given, with their noise record.
+        vocabulary: the vocabulary that the captions were read with.
+        metrics: one JSON line per epoch.
+        results: the outcome, JSON; exists once the run has finished.
+        pairs: the method's estimate of every training pair, CSV; only if the method divides pairs.
+        labels: the method's estimate of every training label, CSV; only if the method corrects labels.
+        suspects: contact sheet of the worst suspects, PNG; made on request.
+        tracking: folder for trackers that write files.
+        plots: folder of charts.
+        log: log messages of the run.
+        diverged: the batch at which the loss stopped being finite, JSON.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def config(self) -> Path:
-        """Resolved configuration, YAML."""
-        return self.path / CONFIG
-
-    @property
-    def environment(self) -> Path:
-        """Machine, versions and command, JSON."""
-        return self.path / "environment.json"
-
-    @property
-    def noise(self) -> Path:
-        """The pairing or the labels as given, with their record."""
-        return self.path / "noise.npz"
-
-    @property
-    def vocabulary(self) -> Path:
-        """The vocabulary the captions were read with."""
-        return self.path / "vocabulary.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON line an epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def results(self) -> Path:
-        """The outcome, JSON; it exists once the run has finished."""
-        return self.path / "results.json"
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.noise = path / "noise.npz"
+        self.vocabulary = path / "vocabulary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.results = path / "results.json"
+        self.pairs = path / "pairs.csv"
+        self.labels = path / "labels.csv"
+        self.suspects = path / "suspects.png"
+        self.tracking = path / "tracking"
+        self.plots = path / "plots"
+        self.log = path / "log.txt"
+        self.diverged = path / "diverged.json"
 
     def queries(self, split: str) -> Path:
-        """How every query of a measured split fared with the best epoch, NumPy arrays."""
+        """Ranks or average precisions of every query of a measured split, NumPy arrays."""
         return self.path / f"queries-{split}.npz"
-
-    @property
-    def pairs(self) -> Path:
-        """What the method came to believe of every training pair, CSV; only of methods that divide them."""
-        return self.path / "pairs.csv"
-
-    @property
-    def labels(self) -> Path:
-        """What the method came to take the class of every training pair to be, CSV; of labelled data only."""
-        return self.path / "labels.csv"
-
-    @property
-    def suspects(self) -> Path:
-        """Contact sheet of the worst suspects, PNG; made on request."""
-        return self.path / "suspects.png"
-
-    @property
-    def tracking(self) -> Path:
-        """Folder of what trackers write that keep their records in files."""
-        return self.path / "tracking"
-
-    @property
-    def plots(self) -> Path:
-        """Folder of pictures."""
-        return self.path / "plots"
-
-    @property
-    def log(self) -> Path:
-        """What was said during the run."""
-        return self.path / "log.txt"
-
-    @property
-    def diverged(self) -> Path:
-        """The batch at which the loss stopped being finite, JSON."""
-        return self.path / "diverged.json"
 
     def checkpoint(self, name: str) -> Path:
         """Folder of the ``last`` or ``best`` checkpoint."""
@@ -102,12 +67,19 @@ class RunFolder:
         """Whether a run was started here; a ``config.yaml`` alone may be anything."""
         return self.config.is_file() and self.environment.is_file()
 
+    @property
+    def holds_part(self) -> bool:
+        """Whether files of a run are here, but not both of those that make it one."""
+        others = (self.config, self.results, self.metrics)  # one alone may be anything
+        return not self.holds_run and (
+            self.environment.is_file() or sum(file.is_file() for file in others) > 1
+        )
+
     def check_free(self, overwrite: bool) -> None:
         """Refuse a folder that cannot take a new run.
 
         Raises:
-            RunFolderError: it holds a run and may not be overwritten, or it is something else than a run
-                folder.
+            RunFolderError: it holds a run and may not be overwritten, or holds other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(
@@ -115,7 +87,7 @@ class RunFolder:
             )
         if self.holds_run and not overwrite:
             raise RunFolderError(
-                f"{self.path} already holds a run; go on with it by --resume {self.path}, replace it by "
+                f"{self.path} already holds a run; resume it with --resume {self.path}, replace it with "
                 "--overwrite, or choose another --output"
             )
         if self.path.is_dir() and not self.holds_run and any(self.path.iterdir()):
@@ -124,7 +96,7 @@ class RunFolder:
             )
 
     def start(self, config: str, environment: Mapping[str, Any]) -> None:
-        """Make the folder and write how the run was asked for, removing an older run.
+        """Create the folder with its configuration and environment, removing an older run.
 
         Raises:
             RunFolderError: the older run cannot be removed.
@@ -137,7 +109,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         try:
-            self.config.unlink()  # first: what is left half removed holds no run
+            self.config.unlink()  # first: a half-removed folder then holds no run
             for path in self.path.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -153,23 +125,27 @@ class RunFolder:
         """Refuse a folder without a run.
 
         Raises:
-            RunFolderError: there is no run here.
+            RunFolderError: there is no run, or only some of its files.
         """
+        if self.holds_part:
+            raise RunFolderError(
+                f"{self.path} holds only a part of a run (config.yaml or environment.json is missing); copy "
+                "the rest there, or train it again"
+            )
         if not self.holds_run:
             raise RunFolderError(
-                f"{self.path} holds no run (no {CONFIG} with an environment.json); expected a folder made by "
-                "'robustcmr train'"
+                f"{self.path} holds no run (no config.yaml with an environment.json); expected a folder made "
+                "by 'robustcmr train'"
             )
 
     def require_trained(self) -> None:
-        """Refuse a folder without a run that was begun by training here.
+        """Refuse a folder whose run was not trained here.
 
         Raises:
-            RunFolderError: there is no run, or it was converted from other people's file.
+            RunFolderError: there is no run, or it was converted from a released checkpoint.
         """
         self.require()
-        made: dict[str, Any] = json.loads(self.environment.read_text(encoding="utf-8"))
-        origin = made.get("converted_from")
+        origin = self.read_environment().get("converted_from")
         if origin is not None:
             raise RunFolderError(
                 f"{self.path} was not trained here but converted from {origin['file']}, so it can only be "
@@ -177,26 +153,64 @@ class RunFolder:
             )
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write all epochs' rows."""
+        """Write one row per epoch."""
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All epochs' rows; empty before the first epoch has ended."""
+        """Return one row per epoch; none before the first epoch has ended.
+
+        Raises:
+            RunFolderError: the file is damaged, like all ``read_`` methods.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        rows: list[dict[str, Any]] = _read(
+            self.metrics, lambda text: [json.loads(line) for line in text.splitlines()]
+        )
+        return rows
 
     def read_results(self) -> dict[str, Any] | None:
-        """The outcome, or None while the run has not finished."""
+        """Return the outcome, or None while the run has not finished."""
         if not self.results.exists():
             return None
-        results: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        results = _mapping(self.results, json.loads)
+        if "beliefs" in results:  # its name until version 0.1
+            results["findings"] = results.pop("beliefs")
         return results
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration as it was written."""
+        return _mapping(self.config, lambda text: yaml.load(text, Loader=_LOADER))
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return machine, versions and command."""
+        return _mapping(self.environment, json.loads)
 
 
 def unused_folder(parent: Path, name: str) -> Path:
-    """``parent/name``, or with -2, -3, … behind it, whichever does not exist yet."""
+    """Return ``parent/name``, or the first of ``name-2``, ``name-3``, … that does not exist."""
     candidate, number = parent / name, 2
     while candidate.exists():
         candidate, number = parent / f"{name}-{number}", number + 1
     return candidate
+
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    content = _read(path, parse)
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is no mapping of names to values; train the run again")
+    return content
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing, so the run is not whole; train it again") from error
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+    except (ValueError, yaml.YAMLError) as error:  # JSON and UTF-8 errors are ValueErrors
+        line = str(error).splitlines()[0]
+        raise RunFolderError(
+            f"{path} is damaged ({line}); copy it again from where it was trained, or train the run again"
+        ) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustcmr.runs.finished import HEADLINES
+from robustcmr.errors import RunFolderError
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.read import HEADLINES
 from robustcmr.sweeps.folder import Record, SweepFolder
 from robustcmr.sweeps.locks import is_held
 from robustcmr.sweeps.process import is_finished
@@ -125,7 +125,7 @@ def epoch_rows(run: RunFolder) -> list[dict[str, Any]]:
     """The epochs that ended; none where the file is missing or damaged."""
     try:
         return run.read_metrics()
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+    except RunFolderError:
         return []
 
 

@@ -1,4 +1,4 @@
-"""What the trainer asks of a track."""
+"""The contract between a kind of data and the rest of the package."""
 
 from __future__ import annotations
 
@@ -7,29 +7,50 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
-from robustcmr.data.base import DataSet, TrainingData
+from robustcmr.config.schema import Settings
+from robustcmr.data.base import DataSet, PairsSplit, TextReader
+from robustcmr.data.captions import TokenTable
+from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.data.pairs import TrainingPairs
+from robustcmr.data.placement import MemoryBudget
+from robustcmr.errors import DataError, PluginError
+from robustcmr.evaluation.candidate_search import Collection
 from robustcmr.evaluation.scoring import Member
 from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
-from robustcmr.types import DataSpec, Division, LabelEstimate, Rematch
+from robustcmr.runs.labels_table import LabelsTable
+from robustcmr.runs.pairs_table import PairsTable
+from robustcmr.runs.read import HEADLINES
+from robustcmr.types import (
+    Correspondence,
+    DataSpec,
+    Division,
+    FloatArray,
+    IntArray,
+    LabelEstimate,
+    StepResult,
+)
+
+Estimate = Division | LabelEstimate
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How well one model, or an ensemble declared as such, retrieves on a split, as plain values.
+    """Retrieval on a split by one model, or by an ensemble declared as such, as plain values.
 
     Attributes:
-        protocol: what the field calls it, such as ``1K`` or ``full``.
-        metrics: of the mean of the models' scores; averaged over folds where there are some.
+        protocol: name of the protocol, such as ``1K`` or ``full``.
+        metrics: of the mean of the models' scores; averaged over folds if there are some.
         by_model: of each model alone, in the order given.
-        by_fold: of each fold; one entry where there are no folds.
-        queries: how single queries fared, of the mean of the models' scores; ranks from 1 as ``i2t_rank``
-            (n_images,) and ``t2i_rank`` (n_captions,) with each caption's image as ``t2i_image``, or average
-            precisions in percent as ``i2t_ap`` and ``t2i_ap`` (n_pairs,), NaN where a query counts for
-            nothing.
+        by_fold: of each fold; one entry without folds.
+        queries: outcome of each query by the mean of the models' scores: ranks from 1 as ``i2t_rank``
+            (n_images,) and ``t2i_rank`` (n_captions,) with each caption's image as ``t2i_image``; or average
+            precisions in percent as ``i2t_ap`` and ``t2i_ap`` (n_pairs,), NaN for queries left out.
     """
 
     protocol: str
@@ -39,59 +60,141 @@ class Measured:
     queries: dict[str, npt.NDArray[Any]]
 
 
-class Track(ABC):
-    """Data ready for a run, and how its splits are measured.
+@dataclass(frozen=True)
+class Findings:
+    """A method's final estimate of the training pairs, and its agreement with the hidden truth.
 
     Attributes:
-        name: ``pairs`` or ``labels``.
+        table: one row per pair, for the run folder.
+        summary: figures for ``results.json``.
+        division: the estimate, if it says which pairs are clean.
+        confusion: how given and corrected classes relate to the true ones; None if unknown or too large.
+    """
+
+    table: PairsTable | LabelsTable
+    summary: Mapping[str, Any]
+    division: Division | None = None
+    confusion: Mapping[str, Any] | None = None
+
+
+class EpochScores:
+    """Agreement of one epoch's estimates with the hidden truth, for reports; training never sees it.
+
+    Args:
+        diagnose: scores an estimate, such as :meth:`Track.diagnose`.
+    """
+
+    def __init__(self, diagnose: Callable[[Estimate], Mapping[str, Any]]) -> None:
+        self._diagnose = diagnose
+        self._found: dict[str, Any] = {}
+
+    def begin(self, estimate: Estimate | None) -> None:
+        """Start an epoch with the estimate of its plan."""
+        self._found = {} if estimate is None else dict(self._diagnose(estimate))
+
+    def add(self, result: StepResult) -> None:
+        """Add the outcome of a step."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the epoch's measures, under a heading each."""
+        return dict(self._found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values from which :meth:`load_state_dict` resumes within an epoch."""
+        return {"found": self._found}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a :meth:`state_dict`."""
+        self._found = dict(state["found"])
+
+
+class Track(ABC):
+    """Data ready for a run: training pairs as given, splits to measure, and the hidden truth.
+
+    Args:
+        settings: of the run.
         data: the opened data set.
+        reader: how captions become indices; None if only vectors of the texts exist.
+        training: the training pairs as given; training sees nothing else.
         spec: what a matcher must know of the data.
-        training: the training pairs as given.
     """
 
     name: ClassVar[str]
-    data: DataSet
-    spec: DataSpec
-    training: TrainingData
+    """``pairs`` or ``labels``."""
+    estimates: ClassVar[type[Division] | type[LabelEstimate]]
+    """What a method for this track estimates."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: DataSet,
+        reader: TextReader | None,
+        training: TrainingPairs | TrainingLabels,
+        spec: DataSpec,
+    ) -> None:
+        self.settings = settings
+        self.data: Any = data
+        self.reader = reader
+        self.training: Any = training
+        self.spec = spec
+        self._token_tables: dict[str, TokenTable] = {}
 
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that can be measured."""
         return tuple(self.data.splits())
 
+    @property
+    def block_bytes(self) -> int:
+        """Memory for one block of scores."""
+        return self.settings.evaluation.block_mib * 2**20
+
+    @property
+    def pairing(self) -> Correspondence | None:
+        """The pairing as given, right or wrong; None if the labels may be wrong instead."""
+        return None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """K class names; empty if pairs carry no class."""
+        return ()
+
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """Which data and which noise this is, as plain values that travel with every result."""
+        """Return data fingerprint and noise record, as plain values that travel with every result."""
 
     @abstractmethod
     def save(self, run: RunFolder) -> None:
-        """Write into a run folder what is needed to build the same track again."""
+        """Write into a run folder all that is needed to build the same track again."""
 
-    def place_training(self, device: torch.device) -> None:  # noqa: B027 - most data has nothing to place
-        """Put the training features where training will read them; called once before it begins.
+    def place_training(self, device: torch.device) -> None:
+        """Move the training features to the requested device or memory, or leave them on disk.
 
         Args:
             device: that will train.
 
         Raises:
-            UserError: they do not fit where they were wished.
+            UserError: they do not fit where they were requested.
         """
+        options = self.settings.training
+        budget = MemoryBudget.here(device, options.workers)
+        self.training = self.training.placed(options.store, options.half_features, budget)
 
     def method_arguments(self, matchers: Sequence[Matcher], device: torch.device) -> tuple[Any, ...]:
-        """What a method is built with behind the arguments that all methods share; nothing by default.
+        """Return the arguments of a method after those that all methods share; none by default.
 
         Args:
-            matchers: those to be trained, which are looked at before training begins.
+            matchers: the matchers to be trained.
             device: where they are.
 
         Raises:
-            UserError: such matchers cannot be trained on this track's data.
+            UserError: such matchers cannot be trained on this data.
         """
         del matchers, device
         return ()
 
     @abstractmethod
     def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
-        """Matchers together with a split as this run reads it."""
+        """Combine matchers with a split, read with this run's vocabulary."""
 
     @abstractmethod
     def measure(
@@ -106,10 +209,10 @@ class Track(ABC):
 
         Args:
             members: one or more.
-            split: which one.
+            split: which split.
             device: where the matchers are.
-            folds: measure that many consecutive parts and average; None measures the whole.
-            after_block: called now and then, such as to ask whether to stop.
+            folds: measure this many consecutive parts and average; None measures the whole.
+            after_block: called between blocks, such as to check for a stop request.
         """
 
     def evaluate(
@@ -123,27 +226,92 @@ class Track(ABC):
         """Measure a split with the mean score of some matchers of this run; see :meth:`measure`."""
         return self.measure(self.members(matchers, split), split, device, folds, after_block).metrics
 
+    def selection_score(self, measured: Mapping[str, Any]) -> float:
+        """Return the measure whose largest value marks the best epoch, from :meth:`evaluate`."""
+        return float(measured[HEADLINES[self.name]])
+
     @abstractmethod
-    def diagnose(self, belief: Division | LabelEstimate) -> Mapping[str, Mapping[str, Any]]:
-        """Hold what a method believes against the hidden truth; empty where the truth is not known.
+    def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:
+        """Compare an estimate with the hidden truth; empty if the truth is not known.
 
-        Args:
-            belief: of the kind that belongs to the track.
-
-        Returns:
-            Measures under a heading each.
+        Raises:
+            PluginError: the estimate is of another track.
         """
 
-    def evaluate_rematch(self, rematch: Rematch) -> dict[str, float]:
-        """What is right in a rematching, as sums to add up by key; empty where the truth is not known."""
-        del rematch
-        return {}
+    def check_estimate(self, estimate: Estimate) -> None:
+        """Refuse an estimate of another track.
 
-    def rematch_quality(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Shares from added sums of :meth:`evaluate_rematch`; empty where nothing was judged."""
-        del sums
-        return {}
+        Raises:
+            PluginError: it is not of the type :attr:`estimates`.
+        """
+        if not isinstance(estimate, self.estimates):
+            raise PluginError(
+                f"the method estimated a {type(estimate).__name__} on the {self.name} track; return a "
+                f"{self.estimates.__name__}"
+            )
+
+    def epoch_scores(self) -> EpochScores:
+        """Return a collector of one epoch's agreement with the hidden truth."""
+        return EpochScores(self.diagnose)
 
     @abstractmethod
-    def selection_score(self, measured: dict[str, Any]) -> float:
-        """The number whose largest value marks the best epoch, from what :meth:`evaluate` gave."""
+    def findings(
+        self, estimate: Estimate, matcher: Matcher, scorer: Scorer, device: torch.device
+    ) -> Findings:
+        """Return the table and figures of a method's final estimate.
+
+        Args:
+            estimate: of the training pairs.
+            matcher: which suggests other images.
+            scorer: runs over the training pairs.
+            device: where the matcher is.
+
+        Raises:
+            PluginError: the estimate is of another track.
+        """
+
+    def mismatched(self) -> npt.NDArray[np.bool_] | None:
+        """Return which training pairs are wrong, (N,) bool, for reports only; None if unknown."""
+        return None
+
+    def fits(self, pair: int, images: IntArray) -> npt.NDArray[np.bool_] | None:
+        """Return which images a training caption is true of, (k,) bool, for reports; None if unknown."""
+        del pair, images
+        return None
+
+    def retrieval_split(self, name: str) -> PairsSplit | None:
+        """Return a split whose captions and images retrieve each other; None if pairs carry classes."""
+        del name
+        return None
+
+    def suspects(self, table: PairsTable) -> Collection:
+        """Return the suspected captions of a run's table with all training images, to be matched again.
+
+        Raises:
+            DataError: the track has no such captions, or the table is not of this data.
+        """
+        del table
+        raise DataError(f"the {self.name} track has no captions to rematch; expected a run on pairs")
+
+    def rematch_quality(
+        self, pairs: IntArray, images: IntArray, scores: FloatArray, plan: FloatArray, place: IntArray
+    ) -> dict[str, float]:
+        """Compare a whole-set rematching with the hidden truth; empty if that is unknown.
+
+        Args:
+            pairs: (n,) suspected pairs, at least one.
+            images: (n, k) candidate images of their captions, best-scoring first; -1 for none.
+            scores: (n, k) of the candidates.
+            plan: (n, k) mass moved.
+            place: (n,) the candidate suggested, or -1.
+        """
+        del pairs, images, scores, plan, place
+        return {}
+
+    def _tokens(self, split: str, captions: Sequence[str]) -> TokenTable:
+        """Return a split's captions as this run's reader reads them; read once."""
+        if self.reader is None:
+            raise ValueError("captions cannot be read without a reader")
+        if split not in self._token_tables:
+            self._token_tables[split] = TokenTable.from_captions(captions, self.reader)
+        return self._token_tables[split]

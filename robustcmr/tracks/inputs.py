@@ -1,4 +1,4 @@
-"""By what captions and images of a run are read: its own vocabulary and features, or pretrained files."""
+"""Readers of a run's captions and images: its own vocabulary and features, or pretrained files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from robustcmr.types import MatcherInputs
 def text_reader(
     options: TextOptions, captions: Iterable[str], saved: RunFolder | None, inputs: MatcherInputs
 ) -> TextReader:
-    """The pretrained tokenizer the matcher asks for, or the vocabulary of the run.
+    """Return the pretrained tokenizer the matcher names, or the vocabulary of the run.
 
     Args:
         options: how captions are read.
-        captions: those of the training split, from which a vocabulary is built where there is none yet.
-        saved: a run folder whose vocabulary is used where it has one.
+        captions: of the training split; a vocabulary is built from them if there is none yet.
+        saved: a run folder whose vocabulary is reused if it has one.
         inputs: what the matcher reads.
     """
     if inputs.tokenizer is not None:
@@ -40,21 +40,23 @@ def text_reader(
     return Vocabulary.build(captions, options.min_count)
 
 
-def save_reader(reader: TextReader, run: RunFolder) -> None:
-    """Write ``vocabulary.json``, unless captions are read by a pretrained tokenizer."""
+def save_reader(reader: TextReader | None, run: RunFolder) -> None:
+    """Write ``vocabulary.json`` if captions are read with the run's own vocabulary."""
     if isinstance(reader, Vocabulary):
         reader.save(run.vocabulary)
 
 
-def picture_processor(name: str) -> Processor:
-    """The image processor of a pretrained model."""
+def picture_processor(inputs: MatcherInputs) -> Processor | None:
+    """Return the pretrained image processor the matcher names; None if it reads region features."""
+    if inputs.image_processor is None:
+        return None
     from robustcmr.data.picture_processor import open_processor  # transformers takes seconds
 
-    return open_processor(name)
+    return open_processor(inputs.image_processor)
 
 
 def image_store(split: PairsSplit, processor: Processor | None) -> ImageStore:
-    """Pixels for a matcher that reads pictures, region features for any other."""
+    """Return pixels for a matcher that reads pictures, region features for any other."""
     if processor is not None:
         return PicturePixels.of_split(split, processor)
     if split.features is None:
@@ -63,3 +65,22 @@ def image_store(split: PairsSplit, processor: Processor | None) -> ImageStore:
             "that reads pictures, such as --matcher clip, or --set matcher.image_encoder=clip"
         )
     return split.features
+
+
+def check_width(split: str, what: str, width: int | None, expected: int | None) -> None:
+    """Refuse a split that a matcher of the training split cannot read.
+
+    Args:
+        split: its name.
+        what: the vectors compared, such as ``an image``.
+        width: numbers per vector; None without vectors.
+        expected: the same of the training split.
+
+    Raises:
+        DataError: the widths differ.
+    """
+    if width != expected:
+        raise DataError(
+            f"the {split} split has {width or 'no'} numbers {what} and the train split {expected or 'none'}; "
+            "expected the same, so make both with the same program"
+        )

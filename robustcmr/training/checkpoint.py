@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 
 from robustcmr.errors import CheckpointError
 from robustcmr.files import atomic_file
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Method
 
 _STATE = "state.pt"
 
@@ -49,6 +52,14 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
         folder.replace(old)
     fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def named_modules(
+    accelerator: Accelerator, matchers: Sequence[Matcher], method: Method | None
+) -> dict[str, nn.Module]:
+    """Return all networks by the name of their weights: ``matcher_0``, …, and those of the method."""
+    bare = {f"matcher_{i}": accelerator.unwrap_model(matcher) for i, matcher in enumerate(matchers)}
+    return {**bare, **({} if method is None else method.auxiliary)}
 
 
 def recover(folder: Path) -> None:

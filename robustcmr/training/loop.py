@@ -1,4 +1,4 @@
-"""The training loop: plan an epoch, take its steps, measure, keep the best, and be able to stop anywhere."""
+"""The training loop: plan an epoch, take its steps, measure, keep the best, and stop or resume anywhere."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from robustcmr.config.schema import Settings
 from robustcmr.errors import CheckpointError, TrainingDivergedError
@@ -25,16 +24,16 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.training import processes
 from robustcmr.training.batches import EpochBatches, step_ids
-from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
+from robustcmr.training.checkpoint import load_modules, load_state, named_modules, recover, save_checkpoint
 from robustcmr.training.compilation import WarmUp
-from robustcmr.training.devices import peak_memory_bytes
 from robustcmr.training.interrupt import StopRequest, TrainingStopped
 from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
 from robustcmr.training.progress import TrainingProgress
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.training.seeds import capture_generators, restore_generators
 from robustcmr.training.sharding import sum_gradients
-from robustcmr.types import EpochPlan, PairBatch, Rematch
+from robustcmr.training.state import TrainingState, from_version_0_1
+from robustcmr.types import EpochPlan, PairBatch
 
 logger = logging.getLogger("robustcmr")
 
@@ -48,8 +47,11 @@ class Trainer:
         matchers: the method's matchers, on the accelerator's device.
         method: built on those matchers.
         accelerator: device and precision.
-        run: where checkpoints and metrics go.
-        console: where progress is drawn.
+        run: receives checkpoints and metrics.
+        console: shows progress.
+
+    Attributes:
+        state: position, sums and history; saved and restored as a whole.
     """
 
     def __init__(
@@ -70,79 +72,183 @@ class Trainer:
         self.run = run
         self.console = console
         self.optimiser = accelerator.prepare(build_optimiser(method.parameter_groups(), settings.optim))
-        # position: the next step to take
-        self.epoch = 0
-        self.step = 0
-        self.global_step = 0
-        self.plan: EpochPlan | None = None
-        self.sums: dict[str, float] = {}
-        self.rematch_sums: dict[str, float] = {}
-        self.diagnosis: dict[str, Any] = {}
-        self.epoch_seconds = 0.0
-        self.seconds = 0.0
-        self._n_steps = 1
+        self.state = TrainingState()
+        self.scores = track.epoch_scores()
         self.warm_up = WarmUp() if settings.training.compile else None
-        self.rows: list[dict[str, Any]] = []
-        self.best: dict[str, Any] | None = None
-        self._saved_at = time.monotonic()
-        self._clock = time.monotonic()
+        self._saved_at = self._clock = time.monotonic()
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:
-        """Everything with weights, by name."""
-        matchers = {
-            f"matcher_{i}": self.accelerator.unwrap_model(matcher) for i, matcher in enumerate(self.matchers)
-        }
-        return {**matchers, **self.method.auxiliary}
+        """All networks by name."""
+        return named_modules(self.accelerator, self.matchers, self.method)
 
     @property
     def best_row(self) -> dict[str, Any]:
         """The metrics of the best epoch so far; empty before the first has ended."""
-        best = None if self.best is None else self.best["epoch"]
-        return next((row for row in self.rows if row["epoch"] == best), {})
+        best = None if self.state.best is None else self.state.best["epoch"]
+        return next((row for row in self.state.rows if row["epoch"] == best), {})
+
+    def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
+        """Return what gives a method evidence over the training set.
+
+        Args:
+            epoch: from 0; it determines the shuffling.
+            after_batch: called after each batch, such as to check for a stop request.
+        """
+        training = self.settings.training
+        device, seed = self.accelerator.device, self.settings.seed
+        return TrainingSetScorer(self.track.training, training.batch_size, device, seed, epoch, after_batch)
 
     def fit(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch.
 
         Args:
-            on_epoch: told of the metrics of each epoch that ends.
+            on_epoch: called with the metrics of each epoch that ends, in the process that writes.
 
         Raises:
             TrainingStopped: a signal asked to stop; everything is saved.
-            TrainingDivergedError: the loss is no finite number; the last checkpoint is kept.
+            TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
         """
         self._clock = self._saved_at = time.monotonic()
         with StopRequest() as stop, TrainingProgress(self.console, self.settings.training.epochs) as progress:
             try:
-                while self.epoch < self.settings.training.epochs:
-                    self._train_epoch(stop, progress)
-                    self._close_epoch(stop, progress, on_epoch)
+                while self.state.epoch < self.settings.training.epochs:
+                    if self.state.plan is None:
+                        progress.note("planning")
+                        scorer = self.scorer(self.state.epoch, stop.raise_if_asked)
+                        plan = self.method.plan_epoch(self.state.epoch, scorer)
+                        self.state.plan = self._score_estimate(plan)
+                    self._take_steps(self.state.plan, stop, progress)
+                    self.save()  # a stop during measuring must not cost the epoch
+                    progress.note(f"measuring {self.settings.evaluation.select}")
+                    row = self._close_epoch(self.state.plan, stop)
+                    if processes.is_writer():
+                        self.run.write_metrics(self.state.rows)
+                        on_epoch(row)  # before the checkpoint: if killed in between, it is reported again
+                    self.save()
             except TrainingStopped:
                 self.save()
                 raise
 
+    def _score_estimate(self, plan: EpochPlan) -> EpochPlan:
+        """Compare a plan's estimate with the truth, and return the plan without it."""
+        self.scores.begin(plan.estimate)
+        return replace(plan, estimate=None)
+
+    def _take_steps(self, plan: EpochPlan, stop: StopRequest, progress: TrainingProgress) -> None:
+        """Take the remaining steps of the epoch."""
+        settings, state = self.settings, self.state
+        steps = step_ids(plan, settings.training.batch_size, settings.seed, state.epoch)
+        batches = EpochBatches(self.track.training, steps, settings.seed, state.epoch)
+        for module in self.modules.values():
+            module.train()
+        progress.begin_epoch(state.epoch, len(steps), state.step)
+        for batch in batches.from_step(state.step, settings.training.workers):
+            started = time.monotonic()
+            set_lr(self.optimiser, self._lr_factor(state.step / len(steps)))
+            on_device = {name: part.to(self.accelerator.device) for name, part in batch.items()}
+            loss, n_pairs = self._take_step(on_device)
+            if self.warm_up is not None:
+                self.warm_up.step(time.monotonic() - started)
+            state.step += 1
+            state.global_step += 1
+            progress.step(loss, n_pairs / max(time.monotonic() - started, 1e-9))
+            stop.raise_if_asked()
+            if time.monotonic() - self._saved_at > 60 * settings.training.checkpoint_minutes:
+                self.save()
+
+    def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
+        """Minimise the method's loss on one batch per group; return the loss and the number of pairs."""
+        with fused_losses(self.settings.training.compile):
+            result = self.method.training_step(batches)
+        loss = float(result.loss.detach())
+        if not math.isfinite(loss):
+            self._diverged(batches, loss)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(result.loss)
+        sum_gradients(self.matchers)
+        if self.settings.optim.clip is not None:
+            for module in self.modules.values():  # an auxiliary network must not shorten the matcher's step
+                self.accelerator.clip_grad_norm_(module.parameters(), self.settings.optim.clip)
+        self.optimiser.step()
+        self.scores.add(result)
+        n_pairs = sum(len(batch) for batch in batches.values())
+        self.state.add({"loss": loss, "pairs": n_pairs, "steps": 1, **result.metrics})
+        return loss, n_pairs
+
+    def _diverged(self, batches: Mapping[str, PairBatch], loss: float) -> None:
+        ids = {name: batch.pair_ids.tolist() for name, batch in batches.items()}
+        epoch, step = self.state.epoch, self.state.step
+        if processes.is_writer():
+            write_json(self.run.diverged, {"epoch": epoch, "step": step, "loss": str(loss), "pair_ids": ids})
+        first = [pair for group in ids.values() for pair in group][:5]
+        raise TrainingDivergedError(
+            f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}, on pairs {first} and others (all "
+            f"in {self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or check these "
+            "pairs"
+        )
+
+    def _close_epoch(self, plan: EpochPlan, stop: StopRequest) -> dict[str, Any]:
+        """Measure the epoch, keep its weights if it is the best, and return its metrics."""
+        settings, state = self.settings, self.state
+        select = settings.evaluation.select
+        measured = self.track.evaluate(
+            self.matchers, select, self.accelerator.device, after_block=stop.raise_if_asked
+        )
+        self._tick()
+        steps, pairs = state.sums.pop("steps"), state.sums.pop("pairs")
+        means = {name: total / steps for name, total in state.sums.items()}
+        row = {
+            "epoch": state.epoch + 1,
+            **means,
+            "lr": self._lr_factor(1.0) * settings.optim.lr,
+            "steps": int(steps),
+            **plan.metrics,
+            **self.scores.metrics(),
+            select: measured,
+            "pairs_seen": int(pairs),
+            "seconds": round(state.epoch_seconds, 3),
+        }
+        score = self.track.selection_score(measured)
+        state.rows.append(row)
+        if state.best is None or score > state.best["score"]:
+            state.best = {"epoch": state.epoch + 1, "score": score}
+            if processes.is_writer():
+                save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": state.best})
+        logger.info(
+            "epoch %d/%d  loss %.4f  %s %.1f  best %.1f (epoch %d)  %.1f s",
+            *(state.epoch + 1, settings.training.epochs, means["loss"], select, score),
+            *(state.best["score"], state.best["epoch"], state.epoch_seconds),
+        )
+        state.next_epoch()
+        return row
+
+    def _lr_factor(self, share: float) -> float:
+        """Return the factor of every learning rate once a share of the epoch is done."""
+        done = (self.state.epoch + share) / self.settings.training.epochs
+        return lr_factor(self.settings.optim, self.state.epoch, self.state.global_step, done)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.state.epoch_seconds += now - self._clock
+        self.state.seconds += now - self._clock
+        self._clock = now
+
     def save(self) -> None:
-        """Write the ``last`` checkpoint, if this is the process that writes."""
+        """Write the ``last`` checkpoint, in the process that writes."""
         self._tick()
         self._saved_at = time.monotonic()
         if not processes.is_writer():
             return
-        state = {
-            "position": {"epoch": self.epoch, "step": self.step, "global_step": self.global_step},
-            "plan": None if self.plan is None else _plan_state(self.plan),
-            "sums": self.sums,
-            "rematch_sums": self.rematch_sums,
-            "diagnosis": self.diagnosis,
-            "epoch_seconds": self.epoch_seconds,
-            "seconds": self.seconds,
-            "rows": self.rows,
-            "best": self.best,
+        self.state.scores = self.scores.state_dict()
+        saved = {
+            "training": self.state.to_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "method": self.method.state_dict(),
             "generators": capture_generators(),
         }
-        save_checkpoint(self.run.checkpoint("last"), self.modules, state)
+        save_checkpoint(self.run.checkpoint("last"), self.modules, saved)
 
     def restore(self) -> None:
         """Go back to the ``last`` checkpoint, or to the start if the run has none yet.
@@ -157,184 +263,18 @@ class Trainer:
         processes.wait_for_all()
         if not folder.exists():
             return
-        state = load_state(folder)
+        saved = load_state(folder)
         load_modules(folder, self.modules)
         try:
-            self.optimiser.load_state_dict(state["optimiser"])
-            if self.accelerator.scaler is not None and state["scaler"] is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.method.load_state_dict(state["method"])
-            position = state["position"]
-            self.epoch, self.step = position["epoch"], position["step"]
-            self.global_step = position["global_step"]
-            self.plan = None if state["plan"] is None else _plan_from_state(state["plan"])
-            self.sums, self.rows, self.best = state["sums"], state["rows"], state["best"]
-            self.rematch_sums, self.diagnosis = state["rematch_sums"], state["diagnosis"]
-            self.epoch_seconds, self.seconds = state["epoch_seconds"], state["seconds"]
-            restore_generators(state["generators"])
+            training = saved["training"] if "training" in saved else from_version_0_1(saved)
+            self.state = TrainingState.from_dict(training)
+            self.scores.load_state_dict(self.state.scores)
+            self.optimiser.load_state_dict(saved["optimiser"])
+            if self.accelerator.scaler is not None and saved["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(saved["scaler"])
+            self.method.load_state_dict(saved["method"])
+            restore_generators(saved["generators"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"the checkpoint {folder} does not fit this run: {error}") from error
-        if processes.is_writer():  # rows of epochs that ended after the checkpoint are measured again
-            self.run.write_metrics(self.rows)
-
-    def _train_epoch(self, stop: StopRequest, progress: TrainingProgress) -> None:
-        settings = self.settings
-        if self.plan is None:
-            progress.note("planning")
-            scorer = self.scorer(self.epoch, stop.raise_if_asked)
-            self.plan = self._judged(self.method.plan_epoch(self.epoch, scorer))
-        steps = step_ids(self.plan, settings.training.batch_size, settings.seed, self.epoch)
-        batches = EpochBatches(self.track.training, steps, settings.seed, self.epoch)
-        for module in self.modules.values():
-            module.train()
-        self._n_steps = len(steps)
-        progress.begin_epoch(self.epoch, len(steps), self.step)
-        for batch in batches.from_step(self.step, settings.training.workers):
-            started = time.monotonic()
-            loss, n_pairs = self._take_step(
-                {name: part.to(self.accelerator.device) for name, part in batch.items()}
-            )
-            if self.warm_up is not None:
-                self.warm_up.step(time.monotonic() - started)
-            self.step += 1
-            self.global_step += 1
-            progress.step(loss, n_pairs / max(time.monotonic() - started, 1e-9))
-            stop.raise_if_asked()
-            if time.monotonic() - self._saved_at > 60 * settings.training.checkpoint_minutes:
-                self.save()
-
-    def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
-        """What gives a method evidence over the training set.
-
-        Args:
-            epoch: from 0; another epoch shuffles in another way.
-            after_batch: called now and then, such as to ask whether to stop.
-        """
-        return TrainingSetScorer(
-            self.track.training,
-            self.settings.training.batch_size,
-            self.accelerator.device,
-            self.settings.seed,
-            epoch,
-            after_batch,
-        )
-
-    def _judged(self, plan: EpochPlan) -> EpochPlan:
-        """Have what a new plan believes judged, and the plan without it; training never sees the verdict."""
-        self.diagnosis = {} if plan.estimate is None else dict(self.track.diagnose(plan.estimate))
-        self.rematch_sums = {}
-        return replace(plan, estimate=None)
-
-    def _judge(self, rematch: Rematch) -> None:
-        for name, value in self.track.evaluate_rematch(rematch).items():
-            self.rematch_sums[name] = self.rematch_sums.get(name, 0.0) + value
-
-    def _take_step(self, batches: Mapping[str, PairBatch]) -> tuple[float, int]:
-        set_lr(self.optimiser, self._lr_factor(self.step / self._n_steps))
-        with fused_losses(self.settings.training.compile):
-            result = self.method.training_step(batches)
-        loss = float(result.loss.detach())
-        if not math.isfinite(loss):
-            self._diverged(batches, loss)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.accelerator.backward(result.loss)
-        sum_gradients(self.matchers)
-        if self.settings.optim.clip is not None:
-            for module in self.modules.values():  # an auxiliary network must not shorten the matcher's step
-                self.accelerator.clip_grad_norm_(module.parameters(), self.settings.optim.clip)
-        self.optimiser.step()
-        if result.rematch is not None:
-            self._judge(result.rematch)
-        n_pairs = sum(len(batch) for batch in batches.values())
-        for name, value in {"loss": loss, "pairs": n_pairs, "steps": 1, **result.metrics}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        return loss, n_pairs
-
-    def _diverged(self, batches: Mapping[str, PairBatch], loss: float) -> None:
-        ids = {name: batch.pair_ids.tolist() for name, batch in batches.items()}
-        if processes.is_writer():
-            at = {"epoch": self.epoch, "step": self.step}
-            write_json(self.run.diverged, {**at, "loss": str(loss), "pair_ids": ids})
-        first = [pair for stream in ids.values() for pair in stream][:5]
-        raise TrainingDivergedError(
-            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}, on pairs {first} and "
-            f"others (all in {self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or "
-            "check these pairs"
-        )
-
-    def _close_epoch(
-        self,
-        stop: StopRequest,
-        progress: TrainingProgress,
-        on_epoch: Callable[[Mapping[str, Any]], None],
-    ) -> None:
-        settings = self.settings
-        if self.plan is None:
-            raise RuntimeError("an epoch cannot be closed before it was planned")
-        self.save()  # a stop during the measuring must not cost the epoch
-        progress.note(f"measuring {settings.evaluation.select}")
-        measured = self.track.evaluate(
-            self.matchers,
-            settings.evaluation.select,
-            self.accelerator.device,
-            after_block=stop.raise_if_asked,
-        )
-        self._tick()
-        steps = self.sums.pop("steps")
-        pairs = self.sums.pop("pairs")
-        means = {name: total / steps for name, total in self.sums.items()}
-        row = {
-            "epoch": self.epoch + 1,
-            **means,
-            "lr": self._lr_factor(1.0) * settings.optim.lr,
-            "steps": int(steps),
-            **self.plan.metrics,
-            **self.diagnosis,
-            **({"rematch": self.track.rematch_quality(self.rematch_sums)} if self.rematch_sums else {}),
-            settings.evaluation.select: measured,
-            "pairs_seen": int(pairs),
-            "seconds": round(self.epoch_seconds, 3),
-        }
-        score = self.track.selection_score(measured)
-        self.rows.append(row)
-        if self.best is None or score > self.best["score"]:
-            self.best = {"epoch": self.epoch + 1, "score": score}
-            if processes.is_writer():
-                save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": self.best})
-        logger.info(
-            "epoch %d/%d  loss %.4f  %s %.1f  best %.1f (epoch %d)  %.1f s",
-            *(self.epoch + 1, settings.training.epochs, means["loss"], settings.evaluation.select, score),
-            *(self.best["score"], self.best["epoch"], self.epoch_seconds),
-        )
-        self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
-        if processes.is_writer():
-            self.run.write_metrics(self.rows)
-            on_epoch(row)  # before the checkpoint: after a kill in between it is told again
-        self.save()
-
-    def _lr_factor(self, share: float) -> float:
-        """What multiplies every learning rate when a share of the epoch is done."""
-        done = (self.epoch + share) / self.settings.training.epochs
-        return lr_factor(self.settings.optim, self.epoch, self.global_step, done)
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        self.epoch_seconds += now - self._clock
-        self.seconds += now - self._clock
-        self._clock = now
-
-    def peak_memory(self) -> dict[str, int]:
-        """Largest memory held so far, in bytes."""
-        return peak_memory_bytes(self.accelerator.device)
-
-
-def _plan_state(plan: EpochPlan) -> dict[str, Any]:
-    return {
-        "groups": {name: torch.from_numpy(ids) for name, ids in plan.groups.items()},
-        "metrics": dict(plan.metrics),
-    }
-
-
-def _plan_from_state(state: Mapping[str, Any]) -> EpochPlan:
-    groups: Mapping[str, Tensor] = state["groups"]
-    return EpochPlan({name: ids.numpy() for name, ids in groups.items()}, state["metrics"])
+        if processes.is_writer():  # epochs that ended after the checkpoint are measured again
+            self.run.write_metrics(self.state.rows)

@@ -20,7 +20,7 @@ from robustcmr.config.resolve import resolve
 from robustcmr.evaluation.diagnosis import DivisionDiagnosis
 from robustcmr.jobs.train import train
 from robustcmr.runs.folder import RunFolder
-from robustcmr.runs.pairs_table import COLUMNS
+from robustcmr.runs.pairs_table import PairsTable
 
 # divides from the second epoch on, and finds two groups whatever the evidence
 L2RM = {
@@ -69,7 +69,7 @@ def test_a_dividing_run_tells_what_it_believes(
     captions = (data_folder / "train_caps.txt").read_text().splitlines()
 
     table = read_table(run)
-    assert tuple(table[0]) == COLUMNS
+    assert list(table[0]) == [column.name for column in PairsTable.columns]
     assert [int(row["pair"]) for row in table] == list(range(200))
     assert [row["caption"] for row in table] == captions
     assert [int(row["image"]) for row in table] == given.tolist()
@@ -87,7 +87,7 @@ def test_a_dividing_run_tells_what_it_believes(
     assert divided["division"]["suspected"] == divided["suspected"] > 0
     assert divided["rematch"]["mass"] == pytest.approx(0.6, rel=0.02)
 
-    beliefs = results["beliefs"]
+    beliefs = results["findings"]
     wrong, suspected = given != np.arange(200) // 5, [row["decision"] == "suspect" for row in table]
     assert beliefs["division"]["noise_rate_true"] == wrong.mean() == results["noise_ratio_realised"]
     assert beliefs["division"]["suspected"] == np.mean(suspected)
@@ -141,8 +141,8 @@ def test_nothing_is_judged_where_the_truth_is_not_known(
         assert not {"division", "rematch"} & row.keys()
     results = run.read_results()
     assert results is not None
-    assert not {"division", "rematch"} & results["beliefs"].keys()
-    assert {"division", "rematch"} <= (trusted.read_results() or {})["beliefs"].keys()
+    assert not {"division", "rematch"} & results["findings"].keys()
+    assert {"division", "rematch"} <= (trusted.read_results() or {})["findings"].keys()
     assert {"AUROC", "best epoch"} <= printed(trusted, capsys)
     assert "rSum" in printed(run, capsys)
     assert not {"AUROC", "best epoch"} & printed(run, capsys)
@@ -152,7 +152,7 @@ def test_a_method_without_beliefs_tells_none(tiny_tree: dict[str, Any], tmp_path
     run = train(resolve({**tiny_tree, "training": {**tiny_tree["training"], "epochs": 1}}), tmp_path / "run")
     assert not run.pairs.exists()
     assert not (run.plots / "evidence.png").exists()
-    assert "beliefs" not in (run.read_results() or {})
+    assert "findings" not in (run.read_results() or {})
     for row in run.read_metrics():
         assert not {"division", "rematch"} & row.keys()
     assert not {"AUROC", "best epoch", "suspects"} & printed(run, capsys)

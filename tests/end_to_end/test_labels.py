@@ -115,7 +115,7 @@ def test_run_folder_is_complete_and_true(
     assert [int(row["pair"]) for row in table] == list(range(60))
     assert [int(row["given"]) for row in table] == given[:, 0].tolist()
     corrected = np.array([int(row["corrected"]) for row in table])
-    told = results["beliefs"]
+    told = results["findings"]
     assert told["changed"] == (corrected != given[:, 0]).mean()
     assert told["correction"]["corrected_accuracy"] == (corrected == truth).mean()
     assert told["correction"]["given_accuracy"] == pytest.approx(0.6)
@@ -149,7 +149,7 @@ def test_learning_happens_and_wrong_labels_are_found(
     results = train(resolve(tree), tmp_path / "run").read_results()
     assert results is not None
     assert results["splits"]["test"]["map"] > 50  # chance is about 25
-    correction = results["beliefs"]["correction"]
+    correction = results["findings"]["correction"]
     assert correction["corrected_accuracy"] > 0.8 > correction["given_accuracy"]
     assert correction["auroc"] > 0.85
 
@@ -165,7 +165,7 @@ def test_stopped_and_resumed_equals_never_stopped(
 
     def step_then_signal(self: Trainer, batches: Any) -> Any:
         result = original(self, batches)
-        if self.global_step == stop_at - 1:
+        if self.state.global_step == stop_at - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 
@@ -230,7 +230,7 @@ def test_labels_by_modality(
     with np.load(run.noise, allow_pickle=False) as file:
         given = next(file[key] for key in file.files if file[key].shape == (60, 2))
     assert [[int(row["given"]), int(row["given_text"])] for row in table] == given.tolist()
-    assert {"given_accuracy_image", "given_accuracy_text"} <= results["beliefs"]["correction"].keys()
+    assert {"given_accuracy_image", "given_accuracy_text"} <= results["findings"]["correction"].keys()
     code, out, err = call("suspects", run.path, "--top", 3)
     assert code == 0, err
     changed = sum(row["decision"] == "changed" for row in table)
@@ -268,7 +268,7 @@ def test_nothing_is_judged_where_the_truth_is_not_known(
     trusted = train(resolve(labelled), tmp_path / "trusted")
     run = train(resolve({**labelled, "data": {**labelled["data"], "trusted": False}}), tmp_path / "unknown")
     assert run.labels.read_bytes() == trusted.labels.read_bytes()  # beliefs are the same
-    assert "correction" not in (run.read_results() or {})["beliefs"]
+    assert "correction" not in (run.read_results() or {})["findings"]
     assert not (run.plots / "confusion.png").exists()
     assert (trusted.plots / "confusion.png").exists()
 

@@ -23,7 +23,7 @@ from robustcmr.reporting.gallery import Album, SuspectCard
 from robustcmr.reporting.page.document import document
 from robustcmr.reporting.page.gallery_section import FIRST, suspects_section
 from robustcmr.reporting.page.sweep_page import sweep_page
-from robustcmr.runs.finished import read_run
+from robustcmr.runs.read import read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

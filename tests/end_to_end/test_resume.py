@@ -44,7 +44,7 @@ def test_signal_mid_epoch(
 
     def step_then_signal(self: Trainer, batches: Any) -> Any:
         result = original(self, batches)
-        if self.global_step == stop_at - 1:
+        if self.state.global_step == stop_at - 1:
             os.kill(os.getpid(), number)
         return result
 
@@ -220,9 +220,9 @@ def test_stopped_and_killed_after_the_division(
 
     def step_then_end(self: Trainer, batches: Any) -> Any:
         result = original(self, batches)
-        if self.global_step == stop_at - 1:
+        if self.state.global_step == stop_at - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        if self.global_step == kill_at - 1:
+        if self.state.global_step == kill_at - 1:
             raise KilledError
         return result
 
@@ -233,9 +233,10 @@ def test_stopped_and_killed_after_the_division(
         with pytest.raises(TrainingStopped):
             train(resolve(often), out)
         saved = load_state(out / "checkpoints" / "last")
-        assert saved["position"] == {"epoch": 1, "step": 5, "global_step": stop_at}
-        assert saved["rematch_sums"]["mass"] > 0  # some of the epoch's rematching was judged already
-        assert 0 < saved["plan"]["metrics"]["suspected"] < 1
+        state = saved["training"]
+        assert [state[name] for name in ("epoch", "step", "global_step")] == [1, 5, stop_at]
+        assert state["scores"]["rematch"]["mass"] > 0  # part of the epoch is scored
+        assert 0 < state["plan"]["metrics"]["suspected"] < 1
         assert saved["method"]["clean_probability"].std() > 0
         torch.manual_seed(99)  # whatever the new process has in its generators
         with pytest.raises(KilledError):
@@ -268,7 +269,7 @@ def test_stopped_while_dividing(
     original = Trainer.scorer
 
     def signal_then_score(self: Trainer, *args: Any) -> Any:
-        if self.global_step == stop_at:
+        if self.state.global_step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, *args)
 

@@ -20,7 +20,7 @@ from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.jobs.train import train
 from robustcmr.tracks import labels, pairs
 from robustcmr.tracks.build import build_track
-from robustcmr.tracks.hidden_labels import HiddenLabels
+from robustcmr.tracks.labels import HiddenLabels
 from robustcmr.training.loop import Trainer
 from robustcmr.training.scorer import TrainingSetScorer
 
@@ -138,7 +138,7 @@ def test_no_road_leads_to_the_truth(
     noisy = {**noisy, "method": method, "training": {**noisy["training"], "epochs": epochs}}
     looked: list[str] = []
     methods = []
-    take_step, judged, call = Trainer._take_step, Trainer._judged, TrainingSetScorer.__call__
+    take_step, judged, call = Trainer._take_step, Trainer._score_estimate, TrainingSetScorer.__call__
     track = pairs.PairsTrack.build(resolve(noisy))
     wrong = track.mismatched()
 
@@ -148,19 +148,19 @@ def test_no_road_leads_to_the_truth(
         looked.append(place)
 
     def look_then_step(self: Trainer, batches: Any) -> Any:
-        if f"step of epoch {self.epoch}" not in looked:
-            look(f"step of epoch {self.epoch}", self.method, self.matchers, batches, self.plan)
+        if f"step of epoch {self.state.epoch}" not in looked:
+            look(f"step of epoch {self.state.epoch}", self.method, self.matchers, batches, self.state.plan)
             look("data", self.track.training)
         methods[:] = [self.method]
         found = take_step(self, batches)
-        if f"after step of epoch {self.epoch}" not in looked:
-            look(f"after step of epoch {self.epoch}", self.method)
+        if f"after step of epoch {self.state.epoch}" not in looked:
+            look(f"after step of epoch {self.state.epoch}", self.method)
         return found
 
     def look_then_judge(self: Trainer, plan: Any) -> Any:
-        look(f"plan of epoch {self.epoch}", plan, self.method)
+        look(f"plan of epoch {self.state.epoch}", plan, self.method)
         found = judged(self, plan)
-        look(f"judged plan of epoch {self.epoch}", found, self.method)
+        look(f"judged plan of epoch {self.state.epoch}", found, self.method)
         return found
 
     def look_then_score(self: TrainingSetScorer, evidence: Any, matcher: Any) -> Any:
@@ -168,7 +168,7 @@ def test_no_road_leads_to_the_truth(
         return call(self, evidence, matcher)
 
     monkeypatch.setattr(Trainer, "_take_step", look_then_step)
-    monkeypatch.setattr(Trainer, "_judged", look_then_judge)
+    monkeypatch.setattr(Trainer, "_score_estimate", look_then_judge)
     monkeypatch.setattr(TrainingSetScorer, "__call__", look_then_score)
     run = train(resolve(noisy), tmp_path / "run")
     look("finished", methods)
@@ -259,7 +259,7 @@ def test_garbage_labels_change_no_bit(
         assert mine["dev"] == other["dev"]  # splits to measure on are no secret of training
     told = [run.read_results() for run in (real, fooled)]
     assert told[0]["noise_ratio_realised"] != told[1]["noise_ratio_realised"]  # type: ignore[index]
-    judged = [found["beliefs"]["correction"] for found in told]  # type: ignore[index]
+    judged = [found["findings"]["correction"] for found in told]  # type: ignore[index]
     assert judged[0]["corrected_accuracy"] != judged[1]["corrected_accuracy"]
     if method is UOT_RCL:
         for mine, other in zip(real.read_metrics()[1:], fooled.read_metrics()[1:], strict=True):
@@ -278,7 +278,7 @@ def test_no_road_leads_to_the_true_labels(
     wrong = track.training.labels[:, 0] != truth  # type: ignore[attr-defined]
     assert 0.3 < wrong.mean() <= RATIO
     looked: set[str] = set()
-    take_step, judged = Trainer._take_step, Trainer._judged
+    take_step, judged = Trainer._take_step, Trainer._score_estimate
     score, vectors = TrainingSetScorer.__call__, TrainingSetScorer.vectors
 
     def look(place: str, *handed: Any) -> None:
@@ -287,7 +287,7 @@ def test_no_road_leads_to_the_true_labels(
         looked.add(place)
 
     def look_then_step(self: Trainer, batches: Any) -> Any:
-        look(f"step of epoch {self.epoch}", self.method, self.matchers, batches, self.plan)
+        look(f"step of epoch {self.state.epoch}", self.method, self.matchers, batches, self.state.plan)
         look("data", self.track.training)
         return take_step(self, batches)
 
@@ -308,7 +308,7 @@ def test_no_road_leads_to_the_true_labels(
         return found
 
     monkeypatch.setattr(Trainer, "_take_step", look_then_step)
-    monkeypatch.setattr(Trainer, "_judged", look_then_judge)
+    monkeypatch.setattr(Trainer, "_score_estimate", look_then_judge)
     monkeypatch.setattr(TrainingSetScorer, "__call__", look_then_score)
     monkeypatch.setattr(TrainingSetScorer, "vectors", look_then_encode)
     train(config, tmp_path / "run")

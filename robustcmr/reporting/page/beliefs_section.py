@@ -15,7 +15,7 @@ from robustcmr.reporting.page.histogram import Bars, Curve, Histogram
 from robustcmr.reporting.page.html import Html, joined, rounded, shown, tag
 from robustcmr.reporting.page.parts import facts, figure, grid, line_figure, table
 from robustcmr.reporting.page.training_section import by_epoch, solver_figures
-from robustcmr.runs.record import RunRecord
+from robustcmr.runs.read import SavedRun
 from robustcmr.types import FittedDensity
 
 _BINS = 40
@@ -63,15 +63,15 @@ class EvidenceView:
     note: str | None = None
 
 
-def beliefs_section(record: RunRecord, view: EvidenceView | None) -> Section:
+def beliefs_section(record: SavedRun, view: EvidenceView | None) -> Section:
     """Which pairs are suspected, how surely, and how rightly."""
     key, title = "beliefs", "Which pairs it believes wrong"
-    beliefs = None if record.results is None else record.results.get("beliefs")
+    beliefs = record.results.get("findings")
     divided = any("suspected" in row for row in record.rows)
     if beliefs is None and not divided:
         why = (
             "No pair has been judged yet."
-            if record.results is None
+            if not record.finished
             else f"The method {record.config['method']['name']} does not say which pairs it believes wrong."
         )
         return Section(key, title, sentence(why))
@@ -171,7 +171,7 @@ def _cut(view: EvidenceView) -> float | None:
     return float(view.evidence[clean].max() + view.evidence[~clean].min()) / 2
 
 
-def _division_figures(record: RunRecord) -> list[Html]:
+def _division_figures(record: SavedRun) -> list[Html]:
     rows = record.rows
     defined = {key for row in rows for key in row.get("division", {})}
 
@@ -194,7 +194,7 @@ def _division_figures(record: RunRecord) -> list[Html]:
     ]
 
 
-def rematch_section(record: RunRecord) -> Section:
+def rematch_section(record: SavedRun) -> Section:
     """How much of the rematched mass is right, how much was moved, and how the solver did."""
     key, title, rows = "rematching", "Rematching", record.rows
     solver = solver_figures(rows)

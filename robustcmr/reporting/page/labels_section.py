@@ -11,7 +11,7 @@ from robustcmr.reporting.page.html import Html, joined, shown, tag
 from robustcmr.reporting.page.parts import facts, folded, grid, line_figure, table
 from robustcmr.reporting.page.training_section import MASSES, by_epoch, solver_figures
 from robustcmr.reporting.plots import CORRECTION
-from robustcmr.runs.record import RunRecord
+from robustcmr.runs.read import SavedRun
 
 _QUALITY = {
     "repaired": "repaired",
@@ -30,7 +30,7 @@ _NAMES = {
 
 
 def correction_section(
-    record: RunRecord,
+    record: SavedRun,
     confusion: Mapping[str, Sequence[Sequence[int]]] | None,
     class_names: Sequence[str],
     note: str | None,
@@ -44,12 +44,12 @@ def correction_section(
         note: why there is no confusion, or None where the method does not correct labels.
     """
     key, title, rows = "correction", "Corrected labels", record.rows
-    beliefs = None if record.results is None else record.results.get("beliefs")
+    beliefs = record.results.get("findings")
     judged = any("correction" in row for row in rows)
     if beliefs is None and not judged:
         why = (
             "No label has been corrected yet."
-            if record.results is None
+            if not record.finished
             else f"The method {record.config['method']['name']} does not correct labels."
         )
         return Section(key, title, sentence(why))

@@ -11,7 +11,7 @@ from robustcmr.reporting.page.document import Section, sentence
 from robustcmr.reporting.page.html import Html, escape, joined, one_decimal, rounded, shown, tag
 from robustcmr.reporting.page.line_chart import Line, LineChart
 from robustcmr.reporting.page.parts import facts, folded, grid, line_figure, table, tiles
-from robustcmr.runs.record import RunRecord
+from robustcmr.runs.read import SavedRun
 
 _RECALLS = {
     **{f"{way} R@{at}": f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10)},
@@ -26,10 +26,10 @@ _LABELS = {"mAP": "map", "i2t mAP": "map_i2t", "t2i mAP": "map_t2i"}
 _WAYS = "i2t: image to text, t2i: text to image"
 
 
-def results_section(record: RunRecord) -> Section:
+def results_section(record: SavedRun) -> Section:
     """The measures of every split, or how far an unfinished run has come."""
     results = record.results
-    if results is None:
+    if not results:
         done, asked = len(record.rows), record.config.get("training", {}).get("epochs")
         body = sentence(
             f"This run has not finished: {done} of {asked} epochs are done, and no split was measured with "
@@ -82,9 +82,9 @@ def _measures(
     return table(caption, ["split", *columns], rows)
 
 
-def run_section(record: RunRecord) -> Section:
+def run_section(record: SavedRun) -> Section:
     """Command, data, noise, machine and the whole configuration."""
-    results = record.results or {}
+    results = record.results
     noise, asked = results.get("noise", {}), record.config.get("noise", {})
     where = {
         "run folder": record.folder.path.absolute().name,
@@ -122,11 +122,11 @@ def run_section(record: RunRecord) -> Section:
     return Section("run", "What was run", body)
 
 
-def cost_section(record: RunRecord) -> Section:
+def cost_section(record: SavedRun) -> Section:
     """Time and memory."""
     results = record.results
     parts = []
-    if results is not None:
+    if results:
         peak = results.get("peak_memory_bytes", {})
         parts.append(
             tiles(

@@ -13,7 +13,7 @@ from robustcmr.reporting.page.gallery_section import doubts_section, queries_sec
 from robustcmr.reporting.page.labels_section import correction_section
 from robustcmr.reporting.page.overview import cost_section, results_section, run_section
 from robustcmr.reporting.page.training_section import training_section
-from robustcmr.runs.record import RunRecord
+from robustcmr.runs.read import SavedRun
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Extras:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_page(record: RunRecord, extras: Extras) -> str:
+def run_page(record: SavedRun, extras: Extras) -> str:
     """The whole page.
 
     Args:
@@ -77,8 +77,8 @@ def run_page(record: RunRecord, extras: Extras) -> str:
     return document(f"Run {record.folder.path.absolute().name}", _lead(record), sections, _foot(record))
 
 
-def _lead(record: RunRecord) -> str:
-    config, results = record.config, record.results or {}
+def _lead(record: SavedRun) -> str:
+    config, results = record.config, record.results
     made = config.get("noise", {})
     protocol = results.get("protocol", made.get("protocol"))
     noise = f"noise {results.get('noise_ratio', made.get('ratio'))}"
@@ -91,7 +91,7 @@ def _lead(record: RunRecord) -> str:
     )
 
 
-def _foot(record: RunRecord) -> str:
-    version = (record.results or {}).get("robustcmr_version")
+def _foot(record: SavedRun) -> str:
+    version = (record.results).get("robustcmr_version")
     made = "Made by robustcmr report"
     return f"{made} of a run of robustcmr {version}." if version is not None else f"{made}."

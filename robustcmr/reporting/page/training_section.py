@@ -12,7 +12,7 @@ from robustcmr.reporting.page.line_chart import Line, LineChart
 from robustcmr.reporting.page.parts import folded, grid, line_figure
 from robustcmr.reporting.page.style import SERIES
 from robustcmr.reporting.plots import RECALLS, map_lines
-from robustcmr.runs.record import RunRecord
+from robustcmr.runs.read import SavedRun
 
 _TOLD_ELSEWHERE = {"epoch", "loss", "steps", "pairs_seen", "seconds", "suspected", "noise_rate"}
 
@@ -27,7 +27,7 @@ MASSES = {"moved_mass": "moved mass"}
 """Transported mass of methods that log it themselves."""
 
 
-def training_section(record: RunRecord) -> Section:
+def training_section(record: SavedRun) -> Section:
     """Measures and losses by epoch."""
     rows = record.rows
     if not rows:
@@ -94,7 +94,7 @@ def by_epoch(
     return LineChart(epochs, drawn, "epoch", unit, floor=floor, ceiling=ceiling, mark=mark)
 
 
-def _measures(record: RunRecord, measured: Sequence[Mapping[str, Any]]) -> Html:
+def _measures(record: SavedRun, measured: Sequence[Mapping[str, Any]]) -> Html:
     labelled = record.headline == "map"
     lines = map_lines(measured[0][record.select]) if labelled else RECALLS
     best = record.best_epoch

@@ -141,7 +141,7 @@ LABELLED = {
     "noise_kind": "symmetric",
     "protocol": "shared",
     "splits": {"dev": {"map": 61.0, "map_i2t": 60.0, "map_t2i": 62.0}},
-    "beliefs": {"changed": 0.385, "confidence": 0.7, "correction": {"given_accuracy": 0.4, "auroc": 0.93}},
+    "findings": {"changed": 0.385, "confidence": 0.7, "correction": {"given_accuracy": 0.4, "auroc": 0.93}},
 }
 
 
@@ -156,7 +156,7 @@ def test_the_report_of_a_labelled_run(tmp_path, capsys):
         f"the most doubted: robustcmr suspects {tmp_path}\n"
     ) in said
     assert said.endswith(f"saved in {tmp_path}; a page of it: robustcmr report {tmp_path}\n")
-    run.results.write_text(json.dumps({**LABELLED, "beliefs": {"changed": 0.1, "confidence": 0.7}}))
+    run.results.write_text(json.dumps({**LABELLED, "findings": {"changed": 0.1, "confidence": 0.7}}))
     report_run(run, as_json=False)
     assert "given right" not in capsys.readouterr().out
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from robustcmr.config.resolve import resolve
-from robustcmr.jobs.open import load_run
+from robustcmr.jobs.open import open_run
 from robustcmr.jobs.train import train
 from robustcmr.runs.folder import RunFolder
-from robustcmr.runs.pairs_table import read_pairs, write_pairs
-from robustcmr.runs.rematches_table import COLUMNS
-from robustcmr.types import PairsTable
+from robustcmr.runs.pairs_table import PairsTable
+from robustcmr.runs.rematches_table import RematchesTable
 
 DATA = {"name": "scenes", "n_train": 24, "n_dev": 4, "n_test": 4}
 TREE = {
@@ -36,9 +35,9 @@ SUSPECTED = np.arange(0, 120, 3)
 
 def suspecting(run, rows):
     """Rewrite a run's table of pairs so that it suspects these."""
-    table = read_pairs(run.pairs)
+    table = PairsTable.read(run.pairs)
     clean = ~np.isin(table.pair, rows)
-    write_pairs(run.pairs, PairsTable(**{**vars(table), "is_clean": clean}))
+    PairsTable(**{**vars(table), "is_clean": clean}).write(run.pairs)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +64,10 @@ def test_every_suspect_gets_a_suggestion(copied, robustcmr):
     done = robustcmr("rematch", copied.path, "--top-k", 10, "--mass", 0.4)
     assert done.code == 0, done.err
     rows = rows_of(copied.path / "rematches.csv")
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == [column.name for column in RematchesTable.columns]
     assert [int(row["pair"]) for row in rows] == SUSPECTED.tolist()
-    table = read_pairs(copied.pairs)
-    track = load_run(copied.path).track
+    table = PairsTable.read(copied.pairs)
+    track = open_run(copied.path).track
     names = track.data.split("train").image_names
     for row in rows:
         pair = int(row["pair"])
@@ -109,7 +108,7 @@ def test_the_truth_is_judged_by_what_captions_are_true_of(copied, robustcmr):
     """Every number of the table again, by a loop over the file and the data."""
     done = robustcmr("rematch", copied.path, "--json", "--top-k", 23)
     quality = json.loads(done.out)["quality"]
-    track = load_run(copied.path).track
+    track = open_run(copied.path).track
     every = np.arange(24)
     right, chance, reachable = [], [], []
     for row in rows_of(copied.path / "rematches.csv"):
@@ -267,12 +266,12 @@ def test_bad_folders_are_one_sentence(copied, robustcmr, tmp_path):
 
     refused("holds no run", tmp_path / "nothing")
     refused("is a folder, expected a file for the rematches", copied.path, "-o", tmp_path)
-    table = read_pairs(copied.pairs)
+    table = PairsTable.read(copied.pairs)
     other = PairsTable(**{**vars(table), "image": np.roll(table.image, 1)})
-    write_pairs(copied.pairs, other)
+    other.write(copied.pairs)
     refused("does not list the pairs that this run was trained on", copied.path)
     other = PairsTable(**{**vars(table), "caption": [*table.caption[1:], "another"]})
-    write_pairs(copied.pairs, other)
+    other.write(copied.pairs)
     refused("does not list the pairs", copied.path)
     copied.pairs.unlink()
     refused("does not say which pairs it believes to be wrong", copied.path)

@@ -10,9 +10,8 @@ from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.reporting import suspects_sheet
 from robustcmr.runs.folder import RunFolder
-from robustcmr.runs.labels_table import LabelsTable, write_labels
-from robustcmr.runs.pairs_table import write_pairs
-from robustcmr.types import PairsTable
+from robustcmr.runs.labels_table import LabelsTable
+from robustcmr.runs.pairs_table import PairsTable
 
 
 def start_run(path, data, wrong=(3, 11), suspected=None):
@@ -27,22 +26,19 @@ def start_run(path, data, wrong=(3, 11), suspected=None):
     probability = np.where(bad, np.arange(n) / 1000, 0.9)
     run = RunFolder(path)
     run.start(config.to_yaml(), {})
-    write_pairs(
-        run.pairs,
-        PairsTable(
-            pair=np.arange(n),
-            caption=split.captions,
-            image=given,
-            image_name=[names[i] for i in given],
-            evidence=1 - probability,
-            clean_probability=probability,
-            is_clean=~bad if suspected is None else ~np.isin(np.arange(n), suspected),
-            rematch=best,
-            rematch_name=[names[i] for i in best],
-            score=np.where(bad, 0.25, 0.75),
-            rematch_score=np.where(bad, 0.75, 0.25),
-        ),
-    )
+    PairsTable(
+        pair=np.arange(n),
+        caption=split.captions,
+        image=given,
+        image_name=[names[i] for i in given],
+        evidence=1 - probability,
+        clean_probability=probability,
+        is_clean=~bad if suspected is None else ~np.isin(np.arange(n), suspected),
+        rematch=best,
+        rematch_name=[names[i] for i in best],
+        score=np.where(bad, 0.25, 0.75),
+        rematch_score=np.where(bad, 0.75, 0.25),
+    ).write(run.pairs)
     return run, split
 
 
@@ -177,18 +173,15 @@ def start_labelled(path, data, wrong=(3, 11)):
     bad = np.isin(np.arange(n), wrong)
     run = RunFolder(path)
     run.start(config.to_yaml(), {})
-    write_labels(
-        run.labels,
-        LabelsTable(
-            pair=np.arange(n),
-            given=np.where(bad, (split.labels + 1) % k, split.labels),
-            corrected=split.labels,
-            confidence=np.full(n, 0.75),
-            class_names=split.class_names,
-            evidence=np.arange(n) / 4,
-            caption=split.captions,
-        ),
-    )
+    LabelsTable(
+        pair=np.arange(n),
+        given=np.where(bad, (split.labels + 1) % k, split.labels),
+        corrected=split.labels,
+        confidence=np.full(n, 0.75),
+        class_names=split.class_names,
+        evidence=np.arange(n) / 4,
+        caption=split.captions,
+    ).write(run.labels)
     return run, split
 
 

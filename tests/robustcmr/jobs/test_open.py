@@ -11,7 +11,7 @@ import torch
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import CheckpointError, RunFolderError
-from robustcmr.jobs.open import load_run
+from robustcmr.jobs.open import open_run
 from robustcmr.jobs.train import train
 
 
@@ -23,7 +23,7 @@ def tree(tiny_tree: dict[str, Any]) -> dict[str, Any]:
 def test_weights_and_measures_are_those_of_the_run(tree, tmp_path):
     run = train(resolve(tree), tmp_path / "run")
     for checkpoint in ("best", "last"):
-        loaded = load_run(run.path, checkpoint, "cpu")
+        loaded = open_run(run.path, checkpoint=checkpoint, device="cpu")
         saved = safetensors.torch.load_file(next(run.checkpoint(checkpoint).glob("*.safetensors")))
         found = {key.rpartition("matcher_0.")[2]: value for key, value in saved.items()}
         state = loaded.matchers[0].state_dict()
@@ -31,13 +31,13 @@ def test_weights_and_measures_are_those_of_the_run(tree, tmp_path):
         assert all(torch.equal(found[key], value) for key, value in state.items())
     measured = loaded.track.evaluate(loaded.matchers, "test", loaded.device)
     assert measured == run.read_results()["splits"]["test"]
-    assert load_run(run.path, accelerator=loaded.accelerator).accelerator is loaded.accelerator
+    assert open_run(run.path, accelerator=loaded.accelerator).accelerator is loaded.accelerator
 
 
 def test_what_is_missing_is_told(tree, tmp_path):
     with pytest.raises(RunFolderError, match="holds no run"):
-        load_run(tmp_path / "nothing")
+        open_run(tmp_path / "nothing")
     run = train(resolve(tree), tmp_path / "run")
     shutil.rmtree(run.checkpoint("best"))
     with pytest.raises(CheckpointError, match="has no best checkpoint yet"):
-        load_run(run.path)
+        open_run(run.path)

@@ -13,13 +13,13 @@ import pytest
 from robustcmr.config.resolve import resolve
 from robustcmr.jobs.train import train
 from robustcmr.reporting.card import model_card
-from robustcmr.runs.finished import FinishedRun, read_run
+from robustcmr.runs.read import SavedRun, read_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def card(results: dict[str, Any], **config: Any) -> str:
-    return model_card(FinishedRun(Path("runs/a"), results, [], config))
+    return model_card(SavedRun(Path("runs/a"), results, [], config))
 
 
 def test_results_with_their_provenance(make_results):
@@ -49,20 +49,20 @@ def test_ensembles_clean_data_and_noise_files(make_results):
 
 def test_beliefs_of_both_tracks(make_results):
     believed = {"suspected": 0.25, "noise_rate": 0.3, "noise_interval": [0.2, 0.4]}
-    text = card(make_results(beliefs={**believed, "division": {"precision": 0.9, "recall": 0.8}}))
+    text = card(make_results(findings={**believed, "division": {"precision": 0.9, "recall": 0.8}}))
     assert "25.0% of the training pairs are suspected" in text
     assert "share it believes wrong: 30.0%" in text
     assert "90.0% of the suspects are wrong, and 80.0% of the wrong pairs are suspected" in text
-    assert "held against the truth" not in card(make_results(beliefs={"suspected": 0.0, "noise_rate": None}))
+    assert "held against the truth" not in card(make_results(findings={"suspected": 0.0, "noise_rate": None}))
     judged = {"given_accuracy": 0.6, "corrected_accuracy": 0.75}
     measures = {"map": 50.0, "map_i2t": 60.0, "map_t2i": 40.0, "n_images": 9, "n_texts": 8}
     labelled = {"track": "labels", "splits": {"test": measures}}
-    text = card(make_results(**labelled, beliefs={"changed": 0.2, "correction": judged}))
+    text = card(make_results(**labelled, findings={"changed": 0.2, "correction": judged}))
     assert "| test | 60.0 | 40.0 | 50.0 | 9 + 8 |" in text
     assert "20.0% of the training pairs got another class" in text
     assert "60.0% of the classes given and 75.0% of those corrected are right" in text
     assert "of the labels are wrong" in text
-    assert "truth" not in card(make_results(**labelled, beliefs={"changed": 0.2}))
+    assert "truth" not in card(make_results(**labelled, findings={"changed": 0.2}))
 
 
 @pytest.mark.parametrize("track", ["pairs", "labels"])

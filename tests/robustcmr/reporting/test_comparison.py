@@ -18,8 +18,8 @@ from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.comparison_formats import to_csv
 from robustcmr.reporting.published import published_rows
 from robustcmr.reporting.robustness import normalised_area
-from robustcmr.runs.finished import FinishedRun, find_runs, read_run
 from robustcmr.runs.queries import write_queries
+from robustcmr.runs.read import SavedRun, find_runs, read_run
 
 LABELS = {"track": "labels", "noise_kind": "symmetric", "protocol": "shared", "matcher": "two_tower"}
 
@@ -28,16 +28,16 @@ LABELS = {"track": "labels", "noise_kind": "symmetric", "protocol": "shared", "m
 def finished(make_results: Any) -> Any:
     """A finished run that lies nowhere."""
 
-    def make(headline: float, config: dict[str, Any] | None = None, **changes: Any) -> FinishedRun:
+    def make(headline: float, config: dict[str, Any] | None = None, **changes: Any) -> SavedRun:
         results = make_results(headline, **changes)
         names = [str(results[key]) for key in ("method", "noise_ratio", "seed")]
-        return FinishedRun(Path("runs") / "-".join(names), results, [], config or {})
+        return SavedRun(Path("runs") / "-".join(names), results, [], config or {})
 
     return make
 
 
 @pytest.fixture
-def grid(finished: Any) -> list[FinishedRun]:
+def grid(finished: Any) -> list[SavedRun]:
     """Three methods, two ratios, three seeds."""
     levels = {("hinge", 0.2): 300, ("hinge", 0.6): 200, ("rce", 0.2): 320, ("rce", 0.6): 180}
     levels |= {("l2rm", 0.2): 330, ("l2rm", 0.6): 300}
@@ -282,7 +282,7 @@ def test_areas_are_over_the_ratios_all_methods_have(finished):
 
 def with_queries(
     make_run: Any, make_results: Any, path: Path, method: str, seed: int, ranks: Any
-) -> FinishedRun:
+) -> SavedRun:
     i2t, t2i = ranks
     rsum = sum(100.0 * float((part <= k).mean()) for part in (i2t, t2i) for k in (1, 5, 10))
     run = read_run(make_run(path, make_results(rsum, method=method, seed=seed)))
@@ -292,7 +292,7 @@ def with_queries(
 
 
 @pytest.fixture
-def queried(make_run: Any, make_results: Any, tmp_path: Path) -> list[FinishedRun]:
+def queried(make_run: Any, make_results: Any, tmp_path: Path) -> list[SavedRun]:
     """Two methods, two seeds, 200 images of five captions."""
     rng = np.random.default_rng(0)
     runs = []

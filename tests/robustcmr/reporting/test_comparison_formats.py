@@ -19,13 +19,13 @@ from robustcmr.reporting.comparison_formats import (
 )
 from robustcmr.reporting.published import published_rows
 from robustcmr.reporting.tables import render
-from robustcmr.runs.finished import FinishedRun
+from robustcmr.runs.read import SavedRun
 
 
 @pytest.fixture
 def runs(make_results):
     return [
-        FinishedRun(
+        SavedRun(
             Path(f"{method}{ratio}{seed}"),
             make_results(level - 100 * ratio + seed, method=method, noise_ratio=ratio, seed=seed),
             [],
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_loses_no_column(comparison, runs):
     ]
     assert ["my_net", "350.5", "310.5", "55.1", "±", "0.1"] in [line.split() for line in lines]
     assert "All rows are of single models." in lines
-    ensemble = FinishedRun(Path("two"), {**runs[0].results, "n_models": 2}, [], {})
+    ensemble = SavedRun(Path("two"), {**runs[0].results, "n_models": 2}, [], {})
     text = render(comparison_table(compare([*runs, ensemble]), narrow=True), 80)
     assert "ensemble (2)" in text
     assert "All rows are" not in text
@@ -125,7 +125,7 @@ def test_markdown_has_one_shape_and_marks_the_best(comparison):
 
 
 def test_latex_escapes_and_balances(runs):
-    odd = FinishedRun(Path("odd"), {**runs[0].results, "method": "a&b_50%#{x}^~$\\"}, [], {})
+    odd = SavedRun(Path("odd"), {**runs[0].results, "method": "a&b_50%#{x}^~$\\"}, [], {})
     text = to_latex(compare([*runs, odd]))
     assert r"a\&b\_50\%\#\{x\}\textasciicircum{}\textasciitilde{}\$\textbackslash{}" in text
     assert r"\textbf{my\_net}" in text
@@ -139,9 +139,7 @@ def test_latex_escapes_and_balances(runs):
 
 
 def test_mixed_rows_are_marked_in_every_format(runs):
-    other = FinishedRun(
-        Path("image"), {**runs[2].results, "protocol": "image", "noise_hash": "0" * 64}, [], {}
-    )
+    other = SavedRun(Path("image"), {**runs[2].results, "protocol": "image", "noise_hash": "0" * 64}, [], {})
     found = compare([*runs, other], mixed=True)
     for text in (render(comparison_table(found), 300), to_markdown(found), to_latex(found)):
         assert "MIXED: the rows do not all answer the same question" in text

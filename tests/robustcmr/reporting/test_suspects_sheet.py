@@ -17,8 +17,7 @@ from robustcmr.reporting.suspects_sheet import (
     worst_suspects,
 )
 from robustcmr.reporting.tables import render
-from robustcmr.runs.pairs_table import COLUMNS
-from robustcmr.types import PairsTable
+from robustcmr.runs.pairs_table import PairsTable
 
 
 def table(probability: Any, evidence: Any = None, margin: Any = None, **changed: Any) -> PairsTable:
@@ -91,7 +90,7 @@ def test_plain_values() -> None:
     given = table([0.25, 0.125], margin=[0.5, np.nan], rematch_name=["", ""], image_name=["", "x"])
     rows = suspect_rows(given, np.array([1, 0]))
     assert json.loads(json.dumps(rows)) == rows
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(list(row) == [column.name for column in PairsTable.columns] for row in rows)
     assert rows[0]["pair"] == 101
     assert rows[0]["decision"] == "suspect"
     assert (rows[0]["rematch"], rows[0]["rematch_score"], rows[0]["margin"]) == (None, None, None)

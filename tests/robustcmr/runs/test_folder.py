@@ -74,7 +74,7 @@ def test_a_new_or_empty_folder_is_free(tmp_path):
 def test_a_run_is_not_replaced_unasked(run):
     with pytest.raises(RunFolderError) as caught:
         run.check_free(overwrite=False)
-    assert "already holds a run; go on with it by --resume" in str(caught.value)
+    assert "already holds a run; resume it with --resume" in str(caught.value)
     run.check_free(overwrite=True)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import DataError, UserError
-from robustcmr.runs import labels_table
-from robustcmr.runs.labels_table import LabelsTable, column_names, read_labels, write_labels
+from robustcmr.runs import table as run_table
+from robustcmr.runs.labels_table import LabelsTable
 
 CAPTIONS = [
     'he said "no", then left',
@@ -60,15 +60,15 @@ def check_equal(found: LabelsTable, expected: LabelsTable) -> None:
 def test_what_was_written_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, unknown: tuple[bool, ...]
 ) -> None:
-    monkeypatch.setattr(labels_table, "_CHUNK", 10)
+    monkeypatch.setattr(run_table, "_CHUNK", 10)
     optional = ("given_text", "evidence", "caption")
     given = table(n, **{name: None for name, absent in zip(optional, unknown, strict=True) if absent})
     path = tmp_path / "run" / "labels.csv"
-    write_labels(path, given)
-    found = read_labels(path)
+    given.write(path)
+    found = LabelsTable.read(path)
     assert len(found) == n
     check_equal(found, given)
-    write_labels(tmp_path / "again.csv", found)
+    found.write(tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
     assert [file.name for file in path.parent.iterdir()] == ["labels.csv"]
 
@@ -84,7 +84,7 @@ def test_other_programs_can_read_it(tmp_path: Path) -> None:
         evidence=np.array([1e-7, -123456789.0]),
         caption=['a "cat"', "two\nlines"],
     )
-    write_labels(tmp_path / "labels.csv", given)
+    given.write(tmp_path / "labels.csv")
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [
@@ -115,7 +115,7 @@ def test_other_programs_can_read_it(tmp_path: Path) -> None:
             "caption": "two\nlines",
         },
     ]
-    assert tuple(rows[0]) == column_names(True, True, True)
+    assert tuple(rows[0]) == tuple(column.name for column in LabelsTable.columns)
 
 
 def test_changed_means_any_given_label_differs() -> None:
@@ -128,11 +128,8 @@ def test_changed_means_any_given_label_differs() -> None:
 
 def test_classes_that_do_not_occur_have_no_name(tmp_path: Path) -> None:
     labels = np.array([3, 1])
-    write_labels(
-        tmp_path / "labels.csv",
-        LabelsTable(labels, labels, labels, np.ones(2), ("a", "b", "c", "d", "e")),
-    )
-    assert read_labels(tmp_path / "labels.csv").class_names == ("", "b", "", "d")
+    LabelsTable(labels, labels, labels, np.ones(2), ("a", "b", "c", "d", "e")).write(tmp_path / "labels.csv")
+    assert LabelsTable.read(tmp_path / "labels.csv").class_names == ("", "b", "", "d")
 
 
 def test_captions_may_be_any_sequence(tmp_path: Path) -> None:
@@ -143,8 +140,8 @@ def test_captions_may_be_any_sequence(tmp_path: Path) -> None:
         def __getitem__(self, i: int) -> str:
             return f"caption {i}"
 
-    write_labels(tmp_path / "labels.csv", table(5, caption=Numbered()))
-    assert read_labels(tmp_path / "labels.csv").caption == [f"caption {i}" for i in range(5)]
+    table(5, caption=Numbered()).write(tmp_path / "labels.csv")
+    assert LabelsTable.read(tmp_path / "labels.csv").caption == [f"caption {i}" for i in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -166,18 +163,18 @@ def test_tables_that_do_not_fit_are_refused(changed: dict[str, Any], message: st
 
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_labels(path, table(3))
+    table(3).write(path)
     before = path.read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_labels(path, table(3, caption=["a", "\ud800", "b"]))
+        table(3, caption=["a", "\ud800", "b"]).write(path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
-        write_labels(tmp_path / "file" / "labels.csv", table(3))
+        table(3).write(tmp_path / "file" / "labels.csv")
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "labels.csv"]
 
 
-HEADER = ",".join(column_names(False, True, True))
+HEADER = ",".join(column.name for column in LabelsTable.columns if column.optional != "given_text")
 ROW = '0,1,"bio",2,"war",0.25,"changed",0.5,"a cat"'
 
 
@@ -185,7 +182,7 @@ def test_a_table_from_elsewhere_is_read_too(tmp_path: Path) -> None:
     """With a byte-order mark, Windows line ends and no needless quotes."""
     plain = ROW.replace('"', "")
     (tmp_path / "labels.csv").write_bytes(f"\ufeff{HEADER}\r\n{plain}\r\n".encode())
-    found = read_labels(tmp_path / "labels.csv")
+    found = LabelsTable.read(tmp_path / "labels.csv")
     assert (found.caption, found.class_names) == (["a cat"], ("", "bio", "war"))
     assert (found.given.tolist(), found.corrected.tolist(), found.changed.tolist()) == ([1], [2], [True])
     assert found.given_text is None
@@ -224,7 +221,7 @@ def test_damaged_and_foreign_files(tmp_path: Path, content: str | bytes, message
     path = tmp_path / "labels.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
-        read_labels(path)
+        LabelsTable.read(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -233,4 +230,4 @@ def test_damaged_and_foreign_files(tmp_path: Path, content: str | bytes, message
 def test_a_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match="cannot read"):
-            read_labels(path)
+            LabelsTable.read(path)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import DataError, UserError
-from robustcmr.runs import pairs_table
-from robustcmr.runs.pairs_table import COLUMNS, read_pairs, write_pairs
-from robustcmr.types import PairsTable
+from robustcmr.runs import table as run_table
+from robustcmr.runs.pairs_table import PairsTable
 
 CAPTIONS = [
     'he said "no", then left',
@@ -59,14 +58,14 @@ def check_equal(found: PairsTable, expected: PairsTable) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 10, 25])
 def test_what_was_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    monkeypatch.setattr(pairs_table, "_CHUNK", 10)
+    monkeypatch.setattr(run_table, "_CHUNK", 10)
     given = table(n)
-    write_pairs(tmp_path / "run" / "pairs.csv", given)
-    found = read_pairs(tmp_path / "run" / "pairs.csv")
+    given.write(tmp_path / "run" / "pairs.csv")
+    found = PairsTable.read(tmp_path / "run" / "pairs.csv")
     assert len(found) == n
     check_equal(found, given)
-    write_pairs(tmp_path / "again.csv", found)  # rounding once is rounding for good, but for the margin
-    check_equal(read_pairs(tmp_path / "again.csv"), found)
+    found.write(tmp_path / "again.csv")  # rounding once is rounding for good, but for the margin
+    check_equal(PairsTable.read(tmp_path / "again.csv"), found)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["pairs.csv"]
 
 
@@ -74,13 +73,13 @@ def test_other_programs_can_read_it(tmp_path: Path) -> None:
     given = table(
         4, score=np.array([0.1, 1 / 3, 1e-7, 123456789.0]), rematch_score=np.array([0.4, 0, 3e-7, 1.0])
     )
-    write_pairs(tmp_path / "pairs.csv", given)
+    given.write(tmp_path / "pairs.csv")
     with (tmp_path / "pairs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     first = (tmp_path / "pairs.csv").read_text(encoding="utf-8").splitlines()[1]
     assert first.startswith('0,"he said ""no"", then left",')
     assert f'"{"clean" if given.is_clean[0] else "suspect"}"' in first
-    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0]) == [column.name for column in PairsTable.columns]
     assert [row["caption"] for row in rows] == CAPTIONS[:4]
     assert [row["decision"] for row in rows] == ["clean" if clean else "suspect" for clean in given.is_clean]
     assert [row["score"] for row in rows] == ["0.1", "0.333333", "1e-07", "123457000.0"]
@@ -95,11 +94,11 @@ def test_the_margin_is_what_the_other_image_gains() -> None:
 
 def test_no_other_image_is_empty(tmp_path: Path) -> None:
     given = table(2, rematch=np.array([-1, 4]), rematch_score=np.array([np.nan, 0.5]), rematch_name=["", "x"])
-    write_pairs(tmp_path / "pairs.csv", given)
+    given.write(tmp_path / "pairs.csv")
     with (tmp_path / "pairs.csv").open(newline="", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
     assert [row[name] for name in ("rematch", "rematch_name", "rematch_score", "margin")] == [""] * 4
-    found = read_pairs(tmp_path / "pairs.csv")
+    found = PairsTable.read(tmp_path / "pairs.csv")
     check_equal(found, given)
     assert np.isnan(found.margin[0])
 
@@ -112,8 +111,8 @@ def test_captions_may_be_any_sequence(tmp_path: Path) -> None:
         def __getitem__(self, i: int) -> str:
             return f"caption {i}"
 
-    write_pairs(tmp_path / "pairs.csv", table(5, caption=Numbered()))
-    assert read_pairs(tmp_path / "pairs.csv").caption == [f"caption {i}" for i in range(5)]
+    table(5, caption=Numbered()).write(tmp_path / "pairs.csv")
+    assert PairsTable.read(tmp_path / "pairs.csv").caption == [f"caption {i}" for i in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -133,26 +132,26 @@ def test_tables_that_do_not_fit_are_refused(changed: dict[str, Any], message: st
 
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
-    write_pairs(path, table(3))
+    table(3).write(path)
     before = path.read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_pairs(path, table(3, caption=["a", "\ud800", "b"]))
+        table(3, caption=["a", "\ud800", "b"]).write(path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
-        write_pairs(tmp_path / "file" / "pairs.csv", table(3))
+        table(3).write(tmp_path / "file" / "pairs.csv")
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "pairs.csv"]
 
 
 ROW = '0,"a cat",1,"","0.5",0.25,"suspect",2,"",0.1,0.2,0.1'
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join([column.name for column in PairsTable.columns])
 
 
 def test_a_table_from_elsewhere_is_read_too(tmp_path: Path) -> None:
     """With a byte-order mark, Windows line ends and no needless quotes."""
     plain = ROW.replace('"', "")
     (tmp_path / "pairs.csv").write_bytes(f"\ufeff{HEADER}\r\n{plain}\r\n".encode())
-    found = read_pairs(tmp_path / "pairs.csv")
+    found = PairsTable.read(tmp_path / "pairs.csv")
     assert (found.caption, found.evidence.tolist(), found.is_clean.tolist()) == (["a cat"], [0.5], [False])
 
 
@@ -186,7 +185,7 @@ def test_damaged_and_foreign_files(tmp_path: Path, content: str | bytes, message
     path = tmp_path / "pairs.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
-        read_pairs(path)
+        PairsTable.read(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -195,4 +194,4 @@ def test_damaged_and_foreign_files(tmp_path: Path, content: str | bytes, message
 def test_a_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match="cannot read"):
-            read_pairs(path)
+            PairsTable.read(path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.runs.record import read_record
+from robustcmr.runs.read import read_run
 
 CONFIG = "seed: 0\ndata: {name: scenes}\nevaluation: {select: dev}\n"
 RESULTS = {
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 def test_a_finished_run(folder):
     (folder / "results.json").write_text(json.dumps(RESULTS))
-    record = read_record(folder)
+    record = read_run(folder, finished=False)
     assert record.results == RESULTS
     assert record.track == "pairs"
     assert record.headline == "rsum"
@@ -37,16 +37,16 @@ def test_a_finished_run(folder):
 
 
 def test_an_unfinished_run(folder):
-    record = read_record(folder)
-    assert record.results is None
+    record = read_run(folder, finished=False)
+    assert not record.finished
     assert len(record.rows) == 2
     (folder / "metrics.jsonl").unlink()
-    record = read_record(folder)
+    record = read_run(folder, finished=False)
     assert record.rows == []
     assert record.best_epoch is None
     assert record.track == "pairs"
     (folder / "metrics.jsonl").write_text('{"epoch": 1, "dev": {"map": 2.0}}\n')
-    assert read_record(folder).track == "labels"
+    assert read_run(folder, finished=False).track == "labels"
 
 
 @pytest.mark.parametrize(
@@ -61,25 +61,25 @@ def test_an_unfinished_run(folder):
 def test_a_damaged_file_is_named(folder, name, text):
     (folder / name).write_text(text)
     with pytest.raises(RunFolderError, match=name) as caught:
-        read_record(folder)
+        read_run(folder, finished=False)
     assert "\n" not in str(caught.value)
 
 
 def test_no_run(tmp_path):
     with pytest.raises(RunFolderError, match="holds no run"):
-        read_record(tmp_path)
+        read_run(tmp_path, finished=False)
     with pytest.raises(RunFolderError, match="holds no run"):
-        read_record(tmp_path / "missing")
+        read_run(tmp_path / "missing", finished=False)
 
 
 def test_half_a_run(folder):
     (folder / "environment.json").unlink()
     with pytest.raises(RunFolderError, match="part of a run"):
-        read_record(folder)
+        read_run(folder, finished=False)
 
 
 def test_converted_weights_are_no_run_to_report(folder):
     made = {"command": [], "converted_from": {"file": "theirs.pth"}}
     (folder / "environment.json").write_text(json.dumps(made))
     with pytest.raises(RunFolderError, match=r"theirs\.pth"):
-        read_record(folder)
+        read_run(folder, finished=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustcmr.errors import UserError
-from robustcmr.runs.rematches_table import COLUMNS, RematchesTable, write_rematches
+from robustcmr.runs.rematches_table import RematchesTable
 
 
 def table(n=2):
@@ -36,9 +36,9 @@ def read(path):
 
 def test_rows_are_written_as_they_are(tmp_path):
     path = tmp_path / "new" / "rematches.csv"
-    write_rematches(path, table())
+    table().write(path)
     header, first, second = read(path)
-    assert tuple(header) == COLUMNS
+    assert header == [column.name for column in RematchesTable.columns]
     assert first[:7] == ["3", 'a "red" box,\nsmall', "1", "one", "0.25", "5", "five"]
     assert first[7:] == ["0.1", "0.4", "0.3", "2", "0.75", "0.5", "0.333333"]
     assert second == ["7", "a cup", "2", "two", "0.0", "", "", "0.2", "", "", "", "", "", "0.0"]
@@ -46,8 +46,8 @@ def test_rows_are_written_as_they_are(tmp_path):
 
 
 def test_no_suspects_leave_a_header(tmp_path):
-    write_rematches(tmp_path / "a.csv", table(0))
-    assert read(tmp_path / "a.csv") == [list(COLUMNS)]
+    table(0).write(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv") == [[column.name for column in RematchesTable.columns]]
     assert len(table()) == 2
 
 
@@ -56,4 +56,4 @@ def test_columns_must_be_as_long(tmp_path):
         RematchesTable(**{**vars(table()), "share": np.zeros(1)})
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        write_rematches(tmp_path / "file" / "a.csv", table())
+        table().write(tmp_path / "file" / "a.csv")

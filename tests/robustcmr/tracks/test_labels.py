@@ -19,8 +19,9 @@ from robustcmr.data.labelled import Labelled
 from robustcmr.errors import ConfigError, DataError, PluginError
 from robustcmr.evaluation.label_diagnosis import diagnose_labels
 from robustcmr.evaluation.mean_average_precision import label_retrieval_metrics
+from robustcmr.jobs.evaluate import evaluate_ensemble
 from robustcmr.runs.folder import RunFolder
-from robustcmr.tracks.build import build_track, evaluate_ensemble
+from robustcmr.tracks.build import build_track
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.types import Division, LabelEstimate
 
@@ -107,7 +108,9 @@ def test_the_spec_says_what_the_data_is(tree):
     assert track.spec.vocabulary_size == 4 + 7 + 4
     assert (track.spec.longest_caption, track.spec.text_width) == (4, 6)
     batch = track.training.batch(np.array([3]))
-    assert [track.spec.words[i] for i in batch.texts.tokens[0].tolist()][1:3] == track.captions[3].split()
+    assert [track.spec.words[i] for i in batch.texts.tokens[0].tolist()][1:3] == track.data.split(
+        "train"
+    ).captions[3].split()
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "asymmetric", "instance"])
@@ -227,11 +230,11 @@ def test_no_matrices_of_many_classes(tree, make_labelled_folder, tmp_path):
     assert track.diagnose(belief(102)).keys() == {"correction"}
 
 
-def test_beliefs_of_another_track_are_refused(tree, tiny_tree):
+def test_estimates_of_another_track_are_refused(tree, tiny_tree):
     division = Division(np.ones(60), 0.5, np.ones(60, bool), np.zeros(60), False, "", None, None)
-    with pytest.raises(PluginError, match="a Division of pairs with classes; return a LabelEstimate"):
+    with pytest.raises(PluginError, match="a Division on the labels track; return a LabelEstimate"):
         build(tree)[0].diagnose(division)
-    with pytest.raises(PluginError, match="a LabelEstimate of pairs without classes; return a Division"):
+    with pytest.raises(PluginError, match="a LabelEstimate on the pairs track; return a Division"):
         build_track(resolve(tiny_tree)).diagnose(belief())
 
 
@@ -247,7 +250,7 @@ def test_numbers_that_are_none_are_told(tree, monkeypatch):
         build({**tree, "data": {**tree["data"], "name": "damaged"}})
 
 
-def test_widths_are_checked_where_the_data_does_not(tree):
+def test_widths_are_checked_where_the_data_does_not(tree, monkeypatch):
     track, _ = build(tree)
     train = track.data.split("train")
     for images, texts, sentence in (
@@ -255,7 +258,9 @@ def test_widths_are_checked_where_the_data_does_not(tree):
         (train.images, train.images, "the dev split has 10 numbers a text and the train split 6"),
     ):
         with pytest.raises(DataError, match=sentence):
-            track._check_widths(LabelledSplit("dev", images, texts, train.labels, train.class_names))
+            split = LabelledSplit("dev", images, texts, train.labels, train.class_names)
+            monkeypatch.setattr(track.data, "split", lambda name, split=split: split)
+            track.members([], "dev")
 
 
 def test_captions_must_be_in_all_splits(tree, monkeypatch):

@@ -12,8 +12,8 @@ from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.evaluation.recall import retrieval_metrics
 from robustcmr.evaluation.suggestions import best_other_images
+from robustcmr.jobs.evaluate import evaluate_ensemble
 from robustcmr.runs.folder import RunFolder
-from robustcmr.tracks.build import evaluate_ensemble
 from robustcmr.tracks.pairs import PairsTrack
 from robustcmr.types import Division
 
@@ -206,7 +206,7 @@ def test_images_that_a_table_suggests_from(
     given: int | None,
     images: int,
 ) -> None:
-    from robustcmr.tracks import pairs
+    from robustcmr.tracks import pairs_findings as pairs
 
     for name, value in zip(
         ("SUGGESTED_IMAGES", "SUGGESTED_PAIRS", "LEAST_SUGGESTED"), constants, strict=True
@@ -232,8 +232,8 @@ def test_images_that_a_table_suggests_from(
 
     monkeypatch.setattr(pairs, "best_other_images", noted)
     with caplog.at_level("INFO", "robustcmr"):
-        table = track.pairs_table(all_clean, matcher, np.zeros(200, np.float32), CPU)
+        table = track.findings(all_clean, matcher, lambda *_: np.zeros(200, np.float32), CPU).table
     assert seen == [images]
     assert len(set(table.rematch.tolist())) <= images
-    said = f"pairs.csv suggests from {images} of 40 training images; 'robustcmr rematch' looks through all"
+    said = f"pairs.csv suggests from {images} of 40 training images; 'robustcmr rematch' searches all"
     assert (said in caplog.messages) == (images < 40)

@@ -132,7 +132,7 @@ def test_a_resumed_run_goes_on_where_it_was(tiny_tree, tmp_path, monkeypatch, co
 
     def step_then_signal(self: Trainer, batches: Any) -> Any:
         result = original(self, batches)
-        if self.global_step == 14:
+        if self.state.global_step == 14:
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 

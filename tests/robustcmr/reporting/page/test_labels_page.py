@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.jobs.gallery import open_track
+from robustcmr.jobs.open import open_data
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
 from robustcmr.runs.folder import RunFolder
-from robustcmr.runs.labels_table import read_labels, write_labels
+from robustcmr.runs.labels_table import LabelsTable
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_labels_of_a_run(labels_report, labels_run):
     results, rows = run.read_results(), run.read_metrics()
     assert labels_report.table("Measures in percent")["test"]["mAP"] == results["splits"]["test"]["map"]
     told = labels_report.table("Held against the truth")
-    assert told["corrected labels that are right"] == results["beliefs"]["correction"]["corrected_accuracy"]
+    assert told["corrected labels that are right"] == results["findings"]["correction"]["corrected_accuracy"]
     curve = labels_report.tables["Right labels among the training pairs"]
     assert curve[-1][1] == rows[-1]["correction"]["corrected_accuracy"]
 
@@ -44,7 +44,7 @@ def test_which_class_is_taken_for_which(make_labelled_folder, tmp_path, parse):
     }
     run = train(resolve(tree), tmp_path / "run")
     page = parse(write_run_report(run.path).read_text())
-    found = run.read_results()["beliefs"]["correction"]
+    found = run.read_results()["findings"]["correction"]
     assert found["repaired"] > 0
     given, corrected = (
         np.array([row[1:] for row in page.tables[name][1:]], dtype=float)
@@ -62,14 +62,13 @@ def test_which_class_is_taken_for_which(make_labelled_folder, tmp_path, parse):
 def test_doubted_labels_come_with_their_pictures(labels_run, tmp_path, parse):
     run = RunFolder(tmp_path / "run")
     shutil.copytree(labels_run, run.path)
-    table = read_labels(run.labels)
+    table = LabelsTable.read(run.labels)
     corrected = table.corrected.copy()
     corrected[[3, 5, 8]] = (table.given[[3, 5, 8]] + 1) % 9
-    names = open_track(run)[1].class_names
+    names = open_data(run.path)[1].class_names
     confidence = np.ones(len(table))
-    write_labels(
-        run.labels,
-        dataclasses.replace(table, corrected=corrected, class_names=names, confidence=confidence),
+    dataclasses.replace(table, corrected=corrected, class_names=names, confidence=confidence).write(
+        run.labels
     )
     page = parse(write_run_report(run.path).read_text())
     assert sorted(int(number) for number in re.findall(r"Pair (\d+)", page.text)) == [3, 5, 8]
@@ -84,7 +83,7 @@ def test_a_method_that_corrects_no_labels(labels_run, tmp_path, parse):
     run.labels.unlink()
     run.write_metrics([{k: v for k, v in row.items() if k != "correction"} for row in run.read_metrics()])
     results = run.read_results()
-    del results["beliefs"]
+    del results["findings"]
     run.results.write_text(json.dumps(results))
     page = parse(write_run_report(run.path).read_text())
     assert page.text.count("uot_rcl does not correct labels") == 2

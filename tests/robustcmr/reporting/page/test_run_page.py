@@ -17,7 +17,8 @@ from noise_injection import load_noise
 from robustcmr.config.resolve import resolve
 from robustcmr.data.scenes.layout import thing_box
 from robustcmr.errors import RunFolderError, UserError
-from robustcmr.jobs.gallery import divided, open_run, open_track, region_boxes, rematched
+from robustcmr.jobs.gallery import divided, region_boxes, rematched
+from robustcmr.jobs.open import open_data, open_run
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
 from robustcmr.reporting.gallery import Album
@@ -75,7 +76,7 @@ def test_curves_are_those_of_the_run(report, scenes_run):
 
 
 def test_beliefs_are_those_of_the_run(report, scenes_run):
-    beliefs = RunFolder(scenes_run).read_results()["beliefs"]
+    beliefs = RunFolder(scenes_run).read_results()["findings"]
     told = report.table("Held against the truth, with the best epoch")
     assert told["precision"] == beliefs["division"]["precision"]
     assert told["calibration error"] == beliefs["division"]["calibration_error"]
@@ -111,8 +112,8 @@ def test_suspects_come_worst_first_with_picture_and_truth(report, suspected, sce
 
 def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
     run = RunFolder(scenes_run)
-    config, track = open_track(run)
-    loaded = open_run(run, config, track)
+    loaded = open_run(run.path, method=True)
+    track = loaded.track
     before = {
         f"{name}.{key}": value.clone()
         for name, module in loaded.modules.items()
@@ -122,7 +123,7 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
     assert division is not None
     assert (~division.is_clean).sum() == len(suspected)
     pairs = [int(row["pair"]) for row in suspected]
-    found = rematched(loaded, track, plan, pairs, Album(None, None))
+    found = rematched(loaded, plan, pairs, Album(None, None))
     batches = [set(np.concatenate(list(step.values())).tolist()) for step in step_ids(plan, 24, 0, 1)]
     assert len(found) > 10
     given = track.training.correspondence.image_of_caption
@@ -210,7 +211,7 @@ def test_words_are_drawn_over_the_regions_they_come_from(report):
 
 
 def test_boxes_of_scenes_lie_where_the_objects_are(scenes_run):
-    _, track = open_track(RunFolder(scenes_run))
+    _, track = open_data(scenes_run)
     data, split = track.data, track.data.split("test")
     for image in range(3):
         boxes = region_boxes(data, split, image)

@@ -8,10 +8,10 @@ import pytest
 from robustcmr.reporting.comparison import Comparison, compare, with_published
 from robustcmr.reporting.page.sweep_page import sweep_page
 from robustcmr.reporting.published import published_rows
-from robustcmr.runs.finished import FinishedRun
+from robustcmr.runs.read import SavedRun
 
 
-def run(root: Path, method: str, ratio: float, seed: int, rsum: float) -> FinishedRun:
+def run(root: Path, method: str, ratio: float, seed: int, rsum: float) -> SavedRun:
     recalls = {f"{way}_r{at}": rsum / 6 for way in ("i2t", "t2i") for at in (1, 5, 10)}
     results = {
         **{
@@ -41,7 +41,7 @@ def run(root: Path, method: str, ratio: float, seed: int, rsum: float) -> Finish
         "method": {"name": method},
         "noise": {"ratio": ratio, "kind": "mismatch", "protocol": "caption"},
     }
-    return FinishedRun(root / f"{method} {ratio} {seed}", results, [], config)
+    return SavedRun(root / f"{method} {ratio} {seed}", results, [], config)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from robustcmr.errors import RunFolderError
-from robustcmr.runs.finished import find_runs, headline, read_run
+from robustcmr.runs.read import find_runs, headline, read_run
 
 
 def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):
@@ -48,7 +48,7 @@ def test_no_run_is_said(tmp_path):
 def test_an_unfinished_run_says_how_to_go_on(make_run, tmp_path):
     path = make_run(tmp_path / "a")
     (path / "results.json").unlink()
-    with pytest.raises(RunFolderError, match=f"has not finished; go on .*--resume {path}"):
+    with pytest.raises(RunFolderError, match=f"has not finished; resume .*--resume {path}"):
         read_run(path)
 
 

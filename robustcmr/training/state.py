@@ -1,0 +1,90 @@
+"""The state of a training that a checkpoint must bring back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from robustcmr.types import EpochPlan
+
+
+@dataclass
+class TrainingState:
+    """Position, sums and history of a training: all that changes from step to step besides networks.
+
+    The fields are saved and restored as a whole, so each holds plain values, tensors or arrays.
+
+    Attributes:
+        epoch: the current epoch, from 0.
+        step: the next step of the epoch, from 0.
+        global_step: steps taken since training began.
+        plan: of the current epoch; None until it is planned.
+        sums: metrics summed over the steps of the epoch.
+        scores: state of the track's ``epoch_scores``.
+        epoch_seconds: time spent on the epoch.
+        seconds: time spent in all.
+        rows: metrics of the epochs that ended.
+        best: ``epoch`` (from 1) and ``score`` of the best epoch; None before the first has ended.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    plan: EpochPlan | None = None
+    sums: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+    def next_epoch(self) -> None:
+        """Move on to the first step of the next epoch."""
+        self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Add the metrics of a step."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and tensors by field."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        if self.plan is not None:
+            groups = {name: torch.from_numpy(ids) for name, ids in self.plan.groups.items()}
+            values["plan"] = {"groups": groups, "metrics": dict(self.plan.metrics)}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingState:
+        """Return the state whose :meth:`to_dict` gave ``values``.
+
+        Raises:
+            ValueError: fields are missing or unknown.
+        """
+        wrong = {entry.name for entry in dataclasses.fields(cls)} ^ values.keys()
+        if wrong:
+            raise ValueError(f"the training state has missing or unknown fields: {', '.join(sorted(wrong))}")
+        state = cls(**values)
+        if values["plan"] is not None:
+            groups = {name: ids.numpy() for name, ids in values["plan"]["groups"].items()}
+            state.plan = EpochPlan(groups, values["plan"]["metrics"])
+        return state
+
+
+def from_version_0_1(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training state within a checkpoint of version 0.1, as :meth:`TrainingState.to_dict` has it.
+
+    Args:
+        saved: the checkpoint's state file, whose fields lie side by side.
+    """
+    plan, sums = saved["plan"], saved["rematch_sums"]
+    if plan is not None:
+        plan = {"groups": plan["streams"], "metrics": plan["metrics"]}
+    scores = {"found": saved["diagnosis"], "rematch": sums or None}
+    kept = {name: saved[name] for name in ("sums", "epoch_seconds", "seconds", "rows", "best")}
+    return {**saved["position"], **kept, "plan": plan, "scores": scores}

@@ -1,7 +1,7 @@
 """CSV tables of a run, read and written by one schema.
 
-A table is a dataclass of columns with one entry per row. Its schema lists the columns of the file, and for
-each how a cell is parsed and formatted. Files are UTF-8 with a header; text is quoted; numbers have six digits.
+A table is a dataclass of columns with one entry per row. Its schema lists the columns of the file, and how
+each parses and formats a cell. Files are UTF-8 with a header; text is quoted; numbers have six digits.
 """
 
 from __future__ import annotations

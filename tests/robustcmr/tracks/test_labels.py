@@ -257,9 +257,9 @@ def test_widths_are_checked_where_the_data_does_not(tree, monkeypatch):
         (train.texts, train.texts, "the dev split has 6 numbers an image and the train split 10"),
         (train.images, train.images, "the dev split has 10 numbers a text and the train split 6"),
     ):
+        split = LabelledSplit("dev", images, texts, train.labels, train.class_names)
+        monkeypatch.setattr(track.data, "split", lambda name, split=split: split)
         with pytest.raises(DataError, match=sentence):
-            split = LabelledSplit("dev", images, texts, train.labels, train.class_names)
-            monkeypatch.setattr(track.data, "split", lambda name, split=split: split)
             track.members([], "dev")
 
 

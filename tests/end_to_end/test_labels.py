@@ -174,7 +174,7 @@ def test_stopped_and_resumed_equals_never_stopped(
         patched.setattr(Trainer, "_take_step", step_then_signal)
         with pytest.raises(TrainingStopped):
             train(resolve(tree), out)
-    assert load_state(out / "checkpoints" / "last")["position"]["global_step"] == stop_at
+    assert load_state(out / "checkpoints" / "last")["training"]["global_step"] == stop_at
     torch.manual_seed(99)
     resumed = resume(out)
     assert comparable_run(out) == comparable_run(whole.path)

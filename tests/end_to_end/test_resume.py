@@ -54,7 +54,7 @@ def test_signal_mid_epoch(
         with pytest.raises(TrainingStopped) as stopped:
             train(resolve(tiny_tree), out)
     assert stopped.value.signal_number == number
-    position = load_state(out / "checkpoints" / "last")["position"]
+    position = load_state(out / "checkpoints" / "last")["training"]
     assert position["global_step"] == stop_at  # the step was finished and no other begun
     assert not (out / "results.json").exists()
     torch.manual_seed(99)  # whatever the new process has in its generators
@@ -133,7 +133,7 @@ def _wait_for_steps(out: Path, steps: int, process: subprocess.Popen[str]) -> No
         if process.poll() is not None:
             raise AssertionError(f"the run ended by itself: {process.stderr and process.stderr.read()}")
         try:
-            if load_state(out / "checkpoints" / "last")["position"]["global_step"] >= steps:
+            if load_state(out / "checkpoints" / "last")["training"]["global_step"] >= steps:
                 return
         except Exception:  # between two renames, or not there yet
             pass
@@ -241,7 +241,7 @@ def test_stopped_and_killed_after_the_division(
         torch.manual_seed(99)  # whatever the new process has in its generators
         with pytest.raises(KilledError):
             resume(out)
-    assert load_state(out / "checkpoints" / "last")["position"]["global_step"] == kill_at - 1
+    assert load_state(out / "checkpoints" / "last")["training"]["global_step"] == kill_at - 1
     torch.manual_seed(98)
     resumed = resume(out)
     got = comparable_run(out)
@@ -279,5 +279,5 @@ def test_stopped_while_dividing(
         with pytest.raises(TrainingStopped):
             train(resolve(tree), out)
     saved = load_state(out / "checkpoints" / "last")
-    assert (saved["position"]["global_step"], saved["plan"]) == (stop_at, None)
+    assert (saved["training"]["global_step"], saved["plan"]) == (stop_at, None)
     assert comparable_run(resume(out).path) == whole

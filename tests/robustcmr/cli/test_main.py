@@ -17,6 +17,7 @@ COMMANDS = (
     "train",
     "eval",
     "suspects",
+    "rematch",
     "report",
     "compare",
     "card",

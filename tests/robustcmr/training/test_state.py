@@ -1,0 +1,100 @@
+"""The state of a training: every field survives a checkpoint, and none can be left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustcmr.training.checkpoint import load_state, save_checkpoint
+from robustcmr.training.state import TrainingState, from_version_0_1
+from robustcmr.types import EpochPlan
+
+GROUPS = {"clean": np.array([4, 1]), "noisy": np.array([0])}
+VALUES: dict[str, Any] = {
+    "epoch": 3,
+    "step": 14,
+    "global_step": 59,
+    "plan": EpochPlan(GROUPS, {"suspected": 0.25}),
+    "sums": {"loss": 2.5, "steps": 14.0},
+    "scores": {"found": {"division": {"auroc": 0.5}}, "rematch": {"mass": 1.5}},
+    "epoch_seconds": 1.25,
+    "seconds": 77.5,
+    "rows": [{"epoch": 1, "dev": {"rsum": 1.0}}],
+    "best": {"epoch": 1, "score": 1.0},
+}
+
+
+def check_equal(found: TrainingState, expected: dict[str, Any]) -> None:
+    for field in dataclasses.fields(TrainingState):
+        mine, other = getattr(found, field.name), expected[field.name]
+        if isinstance(other, EpochPlan):
+            assert mine.metrics == other.metrics
+            assert mine.groups.keys() == other.groups.keys()
+            for name, ids in other.groups.items():
+                assert mine.groups[name].dtype == np.int64
+                np.testing.assert_array_equal(mine.groups[name], ids)
+        else:
+            assert mine == other, field.name
+
+
+def test_every_field_survives_a_checkpoint(tmp_path: Path) -> None:
+    assert VALUES.keys() == {field.name for field in dataclasses.fields(TrainingState)}
+    fresh = TrainingState()
+    assert all(VALUES[name] != getattr(fresh, name) for name in VALUES)
+    save_checkpoint(tmp_path / "last", {}, {"training": TrainingState(**VALUES).to_dict()})
+    check_equal(TrainingState.from_dict(load_state(tmp_path / "last")["training"]), VALUES)
+
+
+def test_a_fresh_state_survives_too(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "last", {}, {"training": TrainingState().to_dict()})
+    assert TrainingState.from_dict(load_state(tmp_path / "last")["training"]) == TrainingState()
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_a_missing_field_is_refused(name: str) -> None:
+    values = TrainingState().to_dict()
+    del values[name]
+    with pytest.raises(ValueError, match=f"missing or unknown fields: {name}"):
+        TrainingState.from_dict(values)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="missing or unknown fields: momentum"):
+        TrainingState.from_dict({**TrainingState().to_dict(), "momentum": 1})
+
+
+def test_the_next_epoch_keeps_the_history() -> None:
+    state = TrainingState(**VALUES)
+    state.next_epoch()
+    moved = {"epoch": 4, "step": 0, "plan": None, "sums": {}, "epoch_seconds": 0.0}
+    check_equal(state, {**VALUES, **moved})
+
+
+def test_metrics_of_steps_are_added() -> None:
+    state = TrainingState()
+    state.add({"loss": 1.5, "steps": 1})
+    state.add({"loss": 2.0, "steps": 1, "mass": 0.5})
+    assert state.sums == {"loss": 3.5, "steps": 2.0, "mass": 0.5}
+
+
+def test_a_checkpoint_of_version_0_1_is_read() -> None:
+    plan = TrainingState(**VALUES).to_dict()["plan"]
+    saved = {
+        "position": {"epoch": 3, "step": 14, "global_step": 59},
+        "plan": {"streams": plan["groups"], "metrics": plan["metrics"]},
+        "sums": VALUES["sums"],
+        "rematch_sums": {"mass": 1.5},
+        "diagnosis": {"division": {"auroc": 0.5}},
+        "epoch_seconds": 1.25,
+        "seconds": 77.5,
+        "rows": VALUES["rows"],
+        "best": VALUES["best"],
+        "optimiser": {},
+    }
+    check_equal(TrainingState.from_dict(from_version_0_1(saved)), VALUES)
+    between = from_version_0_1({**saved, "plan": None, "rematch_sums": {}, "diagnosis": {}})
+    assert (between["plan"], between["scores"]) == (None, {"found": {}, "rematch": None})

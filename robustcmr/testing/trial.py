@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from robustcmr.config.schema import OptimOptions
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
@@ -25,18 +26,8 @@ from robustcmr.types import EpochPlan, PairBatch, StepResult
 _CLIP = 2.0
 
 
-@dataclass(frozen=True)
-class SampleOptim:
-    """The ``optim`` section of a trial."""
-
-    name: str = "adam"
-    lr: float = 5e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    schedule: str = "milestones"
-    milestones: tuple[int, ...] = ()
-    decay: float = 0.1
-    warmup_steps: int = 0
+OPTIM = OptimOptions(name="adam", lr=5e-3, weight_decay=0.0, milestones=())
+"""The ``optim`` section of a trial."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,7 @@ class Trial:
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
         """Moves what the method's parameter groups hold."""
-        return build_optimiser(self.method.parameter_groups(), SampleOptim())
+        return build_optimiser(self.method.parameter_groups(), OPTIM)
 
     @property
     def modules(self) -> dict[str, nn.Module]:

@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 
 from robustcmr.config.schema import Settings
-from robustcmr.data.base import DataSet, PairsSplit, TextReader
+from robustcmr.data.base import PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.labelled_pairs import TrainingLabels
-from robustcmr.data.pairs import TrainingPairs
+from robustcmr.data.pictures import Processor
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.candidate_search import Collection
@@ -26,6 +25,7 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.read import HEADLINES
+from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.types import (
     Correspondence,
     DataSpec,
@@ -33,7 +33,6 @@ from robustcmr.types import (
     FloatArray,
     IntArray,
     LabelEstimate,
-    StepResult,
 )
 
 Estimate = Division | LabelEstimate
@@ -77,35 +76,25 @@ class Findings:
     confusion: Mapping[str, Any] | None = None
 
 
-class EpochScores:
-    """Agreement of one epoch's estimates with the hidden truth, for reports; training never sees it.
+@dataclass(frozen=True)
+class OpenedData:
+    """A data set, read and with noise, as a run begins.
 
-    Args:
-        diagnose: scores an estimate, such as :meth:`Track.diagnose`.
+    Attributes:
+        data: the opened data set.
+        reader: how captions become indices; None if only vectors of the texts exist.
+        training: the training pairs as given; training sees nothing else.
+        spec: what a matcher must know of the data.
+        noise: how the given pairing or labels differ from the true ones.
+        processor: how pictures become pixels; None if the matcher reads features.
     """
 
-    def __init__(self, diagnose: Callable[[Estimate], Mapping[str, Any]]) -> None:
-        self._diagnose = diagnose
-        self._found: dict[str, Any] = {}
-
-    def begin(self, estimate: Estimate | None) -> None:
-        """Start an epoch with the estimate of its plan."""
-        self._found = {} if estimate is None else dict(self._diagnose(estimate))
-
-    def add(self, result: StepResult) -> None:
-        """Add the outcome of a step."""
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the epoch's measures, under a heading each."""
-        return dict(self._found)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain values from which :meth:`load_state_dict` resumes within an epoch."""
-        return {"found": self._found}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a :meth:`state_dict`."""
-        self._found = dict(state["found"])
+    data: Any
+    reader: TextReader | None
+    training: Any
+    spec: DataSpec
+    noise: Any
+    processor: Processor | None = None
 
 
 class Track(ABC):
@@ -113,10 +102,7 @@ class Track(ABC):
 
     Args:
         settings: of the run.
-        data: the opened data set.
-        reader: how captions become indices; None if only vectors of the texts exist.
-        training: the training pairs as given; training sees nothing else.
-        spec: what a matcher must know of the data.
+        opened: its data.
     """
 
     name: ClassVar[str]
@@ -124,19 +110,11 @@ class Track(ABC):
     estimates: ClassVar[type[Division] | type[LabelEstimate]]
     """What a method for this track estimates."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        data: DataSet,
-        reader: TextReader | None,
-        training: TrainingPairs | TrainingLabels,
-        spec: DataSpec,
-    ) -> None:
+    def __init__(self, settings: Settings, opened: OpenedData) -> None:
         self.settings = settings
-        self.data: Any = data
-        self.reader = reader
-        self.training: Any = training
-        self.spec = spec
+        self.data, self.reader, self.spec = opened.data, opened.reader, opened.spec
+        self.training, self.noise = opened.training, opened.noise
+        self._processor = opened.processor
         self._token_tables: dict[str, TokenTable] = {}
 
     def splits(self) -> tuple[str, ...]:

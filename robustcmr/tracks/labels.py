@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noise_injection import LabelNoiseRecord, save_label_noise
+from noise_injection import save_label_noise
 from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import Settings, TextOptions
 from robustcmr.data.base import LabelledData, LabelledSplit, TextReader
@@ -33,7 +33,7 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
-from robustcmr.tracks.base import Estimate, Findings, Measured, Track
+from robustcmr.tracks.base import Estimate, Findings, Measured, OpenedData, Track
 from robustcmr.tracks.inputs import check_width, save_reader, text_reader
 from robustcmr.tracks.noise import given_labels, refuse_non_finite
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors
@@ -72,26 +72,7 @@ class HiddenLabels:
         )
 
 
-@dataclass(frozen=True)
-class OpenedLabels:
-    """A labelled data set, read and with noise, as a run begins.
-
-    Attributes:
-        data: the opened data set.
-        reader: how captions become indices; None if only vectors of the texts exist.
-        training: the pairs with the labels as given.
-        spec: what a matcher must know.
-        noise: how the given labels differ from the true ones.
-    """
-
-    data: LabelledData
-    reader: TextReader | None
-    training: TrainingLabels
-    spec: DataSpec
-    noise: LabelNoiseRecord
-
-
-def open_labels(config: RunConfig, saved: RunFolder | None = None) -> OpenedLabels:
+def open_labels(config: RunConfig, saved: RunFolder | None = None) -> OpenedData:
     """Open the data of a run, with its vocabulary and noise.
 
     Args:
@@ -133,7 +114,7 @@ def open_labels(config: RunConfig, saved: RunFolder | None = None) -> OpenedLabe
             words=reader.words,
         )
     training = TrainingLabels(split.images, split.texts, given, settings.augmentation.feature_noise, captions)
-    return OpenedLabels(data, reader, training, spec, noise)
+    return OpenedData(data, reader, training, spec, noise)
 
 
 class LabelsTrack(Track):
@@ -147,9 +128,8 @@ class LabelsTrack(Track):
     name = "labels"
     estimates = LabelEstimate
 
-    def __init__(self, settings: Settings, opened: OpenedLabels) -> None:
-        super().__init__(settings, opened.data, opened.reader, opened.training, opened.spec)
-        self.noise = opened.noise
+    def __init__(self, settings: Settings, opened: OpenedData) -> None:
+        super().__init__(settings, opened)
         split = opened.data.split("train")
         self._truth = HiddenLabels(split.labels, len(split.class_names))
 

@@ -5,8 +5,7 @@ Truth and noise meet here and nowhere else. Training gets the pairing as given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -14,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noise_injection import NoiseRecord, save_noise
+from noise_injection import save_noise
 from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import Settings
 from robustcmr.data.augmentation import Augmentation
-from robustcmr.data.base import PairsData, PairsSplit, TextReader
+from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
-from robustcmr.data.pictures import Processor
 from robustcmr.evaluation.candidate_search import Collection
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.rematch_quality import RematchQuality, evaluate_rematch
@@ -31,7 +29,8 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.pairs_table import PairsTable
-from robustcmr.tracks.base import EpochScores, Estimate, Findings, Measured, Track
+from robustcmr.tracks.base import Estimate, Findings, Measured, OpenedData, Track
+from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_reader, text_reader
 from robustcmr.tracks.noise import given_pairs, refuse_non_finite
 from robustcmr.tracks.pairs_findings import chance_of_fit, pairs_table, suspected_captions, whole_set_quality
@@ -43,32 +42,10 @@ from robustcmr.types import (
     IntArray,
     MatcherInputs,
     Rematch,
-    StepResult,
 )
 
 
-@dataclass(frozen=True)
-class OpenedPairs:
-    """A data set of pairs, read and with noise, as a run begins.
-
-    Attributes:
-        data: the opened data set.
-        reader: how captions become indices.
-        processor: how pictures become pixels; None if the matcher reads region features.
-        training: the pairs as given.
-        spec: what a matcher must know.
-        noise: how the given pairing differs from the true one.
-    """
-
-    data: PairsData
-    reader: TextReader
-    processor: Processor | None
-    training: TrainingPairs
-    spec: DataSpec
-    noise: NoiseRecord
-
-
-def open_pairs(config: RunConfig, saved: RunFolder | None = None) -> OpenedPairs:
+def open_pairs(config: RunConfig, saved: RunFolder | None = None) -> OpenedData:
     """Open the data of a run, with its vocabulary and noise.
 
     Args:
@@ -112,7 +89,7 @@ def open_pairs(config: RunConfig, saved: RunFolder | None = None) -> OpenedPairs
         picture_size=(images.shape[2], images.shape[3]) if pixels else None,
         text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
     )
-    return OpenedPairs(data, reader, processor, training, spec, noise)
+    return OpenedData(data, reader, training, spec, noise, processor)
 
 
 class PairsTrack(Track):
@@ -126,10 +103,8 @@ class PairsTrack(Track):
     name = "pairs"
     estimates = Division
 
-    def __init__(self, settings: Settings, opened: OpenedPairs) -> None:
-        super().__init__(settings, opened.data, opened.reader, opened.training, opened.spec)
-        self.noise = opened.noise
-        self._processor = opened.processor
+    def __init__(self, settings: Settings, opened: OpenedData) -> None:
+        super().__init__(settings, opened)
         self._truth = HiddenTruth(opened.data.split("train").image_of_caption)
         self._fitting = FittingCells(opened.training.correspondence, partial(opened.data.fits, "train"))
 
@@ -233,10 +208,11 @@ class PairsTrack(Track):
 
     def epoch_scores(self) -> EpochScores:
         """Return a collector that also scores rematching; see :class:`Track`."""
-        return PairsEpochScores(self.diagnose, self._rematch_sums if self.truth_is_known else None)
 
-    def _rematch_sums(self, rematch: Rematch) -> RematchQuality:
-        return evaluate_rematch(rematch, self._fitting(rematch))
+        def evaluate(rematch: Rematch) -> RematchQuality:
+            return evaluate_rematch(rematch, self._fitting(rematch))
+
+        return EpochScores(self.diagnose, evaluate if self.truth_is_known else None)
 
     def findings(
         self, estimate: Estimate, matcher: Matcher, scorer: Scorer, device: torch.device
@@ -271,46 +247,3 @@ class PairsTrack(Track):
         fits = partial(self.data.fits, "train")
         chance = chance_of_fit(pairs, self.pairing, fits)
         return whole_set_quality(pairs, images, scores, plan, place, chance, fits)
-
-
-class PairsEpochScores(EpochScores):
-    """Agreement of one epoch's divisions and rematching with the hidden truth.
-
-    Args:
-        diagnose: see :class:`EpochScores`.
-        evaluate: scores the rematching of a step; None if the truth is not known.
-    """
-
-    def __init__(
-        self,
-        diagnose: Callable[[Estimate], Mapping[str, Any]],
-        evaluate: Callable[[Rematch], RematchQuality] | None,
-    ) -> None:
-        super().__init__(diagnose)
-        self._evaluate = evaluate
-        self._rematch: RematchQuality | None = None
-
-    def begin(self, estimate: Estimate | None) -> None:
-        """Start an epoch."""
-        super().begin(estimate)
-        self._rematch = None
-
-    def add(self, result: StepResult) -> None:
-        """Add the rematching of a step."""
-        if result.rematch is not None and self._evaluate is not None:
-            found = self._evaluate(result.rematch)
-            self._rematch = found if self._rematch is None else self._rematch + found
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the epoch's measures, those of rematching under ``rematch``."""
-        rematch = {} if self._rematch is None else {"rematch": self._rematch.to_dict()}
-        return {**super().metrics(), **rematch}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**super().state_dict(), "rematch": None if self._rematch is None else asdict(self._rematch)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a :meth:`state_dict`."""
-        super().load_state_dict(state)
-        self._rematch = None if state["rematch"] is None else RematchQuality(**state["rematch"])

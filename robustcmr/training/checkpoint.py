@@ -1,6 +1,6 @@
-"""Checkpoints: weights as safetensors, everything else as a state file that holds no code.
+"""Checkpoints: weights as safetensors, everything else in a state file that holds no code.
 
-A checkpoint is a folder that is written under another name and then renamed, so there is always a whole one.
+A checkpoint folder is written under another name and then renamed, so a whole one always exists.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
     """Write a checkpoint folder atomically, replacing an older one.
 
     Args:
-        folder: where it shall be.
-        modules: networks by name; each becomes ``NAME.safetensors``.
+        folder: its path.
+        modules: networks by name, each written as ``NAME.safetensors``.
         state: nested plain values and tensors.
 
     Raises:
@@ -63,7 +63,7 @@ def named_modules(
 
 
 def recover(folder: Path) -> None:
-    """Put the older checkpoint back if a stop fell between the two renames of a newer one."""
+    """Restore the older checkpoint if a kill fell between the two renames of a newer one."""
     old = folder.with_name(f".{folder.name}.old")
     if not folder.exists() and old.exists():
         old.replace(folder)
@@ -73,7 +73,7 @@ def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     """Load the weights of every network from a checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged, or of another architecture; the keys are named.
+        CheckpointError: the checkpoint is missing, damaged, or of another architecture.
     """
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
@@ -92,7 +92,7 @@ def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Load the state file of a checkpoint; only tensors and plain values are ever read.
+    """Load the state file of a checkpoint, of tensors and plain values only.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -100,14 +100,14 @@ def load_state(folder: Path) -> dict[str, Any]:
     path = folder / _STATE
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged archive
+    except Exception as error:  # torch raises many types for a damaged archive
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint state {path}: {reason}") from error
     return state
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The state on the CPU; what two keys share is written under both, which safetensors wants as copies."""
+    """Return the state on the CPU; tensors shared by two keys are copied, as safetensors requires."""
     weights: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for key, value in module.state_dict().items():

@@ -1,4 +1,4 @@
-"""``torch.compile`` for the parts of a matcher and the losses, and what its warm-up costs."""
+"""``torch.compile`` for the parts of a matcher and the losses, and the cost of its warm-up."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from robustcmr.matchers.base import Matcher
 
 logger = logging.getLogger("robustcmr")
 
-_WATCHED = 12  # steps by which the warm-up is judged
+_WATCHED = 12  # first steps, from which the cost of compilation is estimated
 
 
 def compile_parts(matchers: Sequence[Matcher]) -> None:
-    """Have the encoders and other parts of matchers be compiled when they are first used.
+    """Compile the encoders and other parts of matchers in place, when they are first used.
 
-    Names of weights stay. A part that cannot be compiled, as without a compiler, runs as it is, and torch
-    warns.
-
-    Args:
-        matchers: changed in place.
+    Names of weights stay. A part that cannot be compiled, such as without a compiler, runs as it is, with a
+    warning from torch.
     """
     torch._dynamo.config.suppress_errors = True
     for matcher in matchers:
@@ -31,18 +28,14 @@ def compile_parts(matchers: Sequence[Matcher]) -> None:
 
 
 class WarmUp:
-    """Finds out from the first steps how much time they lost to compilation, and says so once."""
+    """Estimates how much time the first steps lost to compilation, and logs it once."""
 
     def __init__(self) -> None:
         self._steps: list[float] = []
         self.seconds: float | None = None
 
     def step(self, seconds: float) -> None:
-        """Take note of a step.
-
-        Args:
-            seconds: that it took.
-        """
+        """Record the duration of a step."""
         if self.seconds is not None:
             return
         self._steps.append(seconds)

@@ -1,4 +1,4 @@
-"""Devices and precision, by way of accelerate."""
+"""Devices and precision, through accelerate."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from robustcmr.errors import DeviceError
 
 
 def check_device(device: str, precision: str) -> None:
-    """Refuse a device or precision this machine does not have.
+    """Refuse a device or precision that this machine lacks.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        DeviceError: it is not available here, or no such device exists.
+        DeviceError: the device or precision is unknown or not available here.
     """
     if not is_device_name(device):
         raise DeviceError(f"unknown device '{device}', expected {EXPECTED}")
     kind, _, number = device.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            "device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu or auto"
+            "device cuda was requested, but torch sees no CUDA GPU here; use --device cpu or auto"
         )
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise DeviceError(
-            f"device {device} was asked for, but there are {torch.cuda.device_count()} GPUs, from cuda:0"
+            f"device {device} was requested, but there are {torch.cuda.device_count()} GPUs, from cuda:0"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(
-            "device mps was asked for, but torch sees no Apple GPU here; use --device cpu or auto"
+            "device mps was requested, but torch sees no Apple GPU here; use --device cpu or auto"
         )
     on_cpu = kind == "cpu" or (
         kind == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available()
@@ -46,26 +46,21 @@ def check_device(device: str, precision: str) -> None:
 
 
 def build_accelerator(device: str, precision: str) -> Accelerator:
-    """An accelerator on the device asked for, or on this process's own where several train together.
+    """Return an accelerator on the requested device, or on this process's own if several train together.
 
-    Args:
-        device: see :func:`check_device`.
-        precision: likewise.
-
-    Raises:
-        DeviceError: device or precision is not available here.
+    Arguments and errors are those of :func:`check_device`.
     """
     check_device(device, precision)
     kind, _, number = device.partition(":")
     if kind == "cuda" and number:
         torch.cuda.set_device(int(number))
-    # accelerate keeps device and precision in a process-wide singleton; a second run may want others
+    # accelerate keeps device and precision in a process-wide singleton; a second run may need others
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=kind == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:
-    """Largest memory held so far, in bytes: by this process (``cpu``) and by torch on a GPU (``gpu``)."""
+    """Return the peak memory so far, in bytes: of this process (``cpu``) and of torch on a GPU (``gpu``)."""
     peak = {"cpu": _peak_resident_bytes()}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)
@@ -75,7 +70,7 @@ def peak_memory_bytes(device: torch.device) -> dict[str, int]:
 def _peak_resident_bytes() -> int:
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
-    import resource  # there is none on Windows
+    import resource  # not available on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

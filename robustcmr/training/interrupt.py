@@ -1,4 +1,4 @@
-"""Stopping in good order: Ctrl-C and SIGTERM are noted, and the loop asks between steps."""
+"""Graceful stops: Ctrl-C and SIGTERM set a flag, which the training loop checks between steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from robustcmr.training import processes
 
 
 class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
-    """The run was asked to stop and has saved itself.
+    """A signal asked the run to stop, and the run has saved itself.
 
-    Attributes:
-        signal_number: the signal that asked.
+    Args:
+        signal_number: the signal.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -24,7 +24,7 @@ class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
 class StopRequest(SignalWatch):
     """A context in which SIGINT and SIGTERM set a flag; a second SIGINT interrupts at once.
 
-    Of several processes, all stop at the same place when one of them is asked to.
+    A signal to one process stops all processes of a run at the same step.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class StopRequest(SignalWatch):
         self.signal_number = number
 
     def raise_if_asked(self) -> None:
-        """Raise :class:`TrainingStopped` if a signal came."""
+        """Raise :class:`TrainingStopped` if any process has received a signal."""
         number = processes.largest(self.signal_number or 0)
         if number:
             raise TrainingStopped(number)

@@ -1,4 +1,4 @@
-"""The processes of one run, as ``torchrun`` or ``accelerate launch`` start them; mostly it is one."""
+"""The processes of one run, as ``torchrun`` or ``accelerate launch`` start them; usually there is one."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if _together() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0; known from the start, before they have met."""
+    """Return the number of this process, from 0; known before the processes have met."""
     return distributed.get_rank() if _together() else int(os.environ.get("RANK", "0"))
 
 
 def is_writer() -> bool:
-    """Whether this is the one process that writes files and talks."""
+    """Return whether this is the one process that writes files and prints."""
     return rank() == 0
 
 
 def wait_for_all() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process gets here."""
     if _together():
         distributed.barrier()
 
 
 @contextmanager
 def writer_first() -> Iterator[None]:
-    """Have the writing process do something before the others do it."""
+    """Run the block in the writer first, then in the other processes."""
     if not is_writer():
         wait_for_all()
     yield
@@ -45,25 +45,25 @@ def writer_first() -> Iterator[None]:
 
 
 def as_the_writer_says(value: T) -> T:
-    """The value that the writing process holds, in every process; anything that can be pickled."""
+    """Return the writer's value, which must be picklable, in every process."""
     if not _together():
         return value
-    held = [value]
-    distributed.broadcast_object_list(held, src=0, device=device())
-    return held[0]
+    values = [value]
+    distributed.broadcast_object_list(values, src=0, device=device())
+    return values[0]
 
 
 def largest(number: int) -> int:
-    """The largest of what the processes hold; all must ask."""
+    """Return the largest number of all processes; every process must call it."""
     if not _together():
         return number
-    held = torch.tensor(number, device=device())
-    distributed.all_reduce(held, distributed.ReduceOp.MAX)
-    return int(held)
+    tensor = torch.tensor(number, device=device())
+    distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+    return int(tensor)
 
 
 def device() -> torch.device:
-    """Where tensors must be to travel between the processes."""
+    """Return the device from which tensors are sent between the processes."""
     if distributed.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

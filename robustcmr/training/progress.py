@@ -1,8 +1,9 @@
-"""Progress on stderr: a bar with rates and time left in a terminal, nothing elsewhere."""
+"""Progress on stderr: a bar with rates and remaining time in a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +20,7 @@ class TrainingProgress:
     """A bar over all steps of the run.
 
     Args:
-        console: where to draw; nothing is drawn unless it is a terminal.
+        console: draws the bar if it is a terminal.
         total_epochs: epochs of the run.
     """
 
@@ -39,7 +40,7 @@ class TrainingProgress:
         )
         self._task = self._progress.add_task("training", total=None, note="")
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -49,13 +50,7 @@ class TrainingProgress:
         self._progress.stop()
 
     def begin_epoch(self, epoch: int, steps: int, first: int) -> None:
-        """Say where the run stands.
-
-        Args:
-            epoch: from 0.
-            steps: steps an epoch.
-            first: first step to be taken in this epoch.
-        """
+        """Show the epoch (from 0), of ``steps`` steps, whose next step is ``first``."""
         self._progress.update(
             self._task,
             description=f"epoch {epoch + 1}/{self._total_epochs}",
@@ -64,9 +59,9 @@ class TrainingProgress:
         )
 
     def step(self, loss: float, pairs_per_second: float) -> None:
-        """One step done."""
+        """Advance by one step."""
         self._progress.update(self._task, advance=1, note=f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s")
 
     def note(self, text: str) -> None:
-        """Say what is going on besides steps."""
+        """Show work other than steps."""
         self._progress.update(self._task, note=text)

@@ -20,18 +20,18 @@ _PURPOSE = 3
 
 
 class TrainingSetScorer:
-    """Scores shuffled batches of given pairs without augmentation and gathers one number a pair.
+    """Scores shuffled batches of given pairs, without augmentation, and gathers one number per pair.
 
     Pairs of large data are shuffled within windows of it; see :mod:`robustcmr.data.scoring_order`. The order
     does not depend on where the features are.
 
     Args:
         data: the training pairs.
-        batch_size: pairs a batch, about; all are nearly as large as each other, and none is a single pair.
+        batch_size: approximate pairs per batch; batches differ by at most one and have at least two pairs.
         device: where the matchers are.
         seed: the run's seed.
-        epoch: from 0; another epoch shuffles in another way.
-        after_batch: called after each batch, such as to ask whether to stop.
+        epoch: from 0; it determines the shuffling.
+        after_batch: called after each batch, such as to check for a stop request.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainingSetScorer:
     def _shuffled_batches(self) -> Iterator[tuple[IntArray, PairBatch]]:
         """Yield the pair ids and pairs of every batch."""
         n_pairs, generator = len(self._data), generator_for(*self._keys)
-        # as even as possible, so that no batch is left without negatives
+        # as even as possible, so that no batch lacks negatives
         count = max(1, min(round(n_pairs / self._batch_size), n_pairs // 2))
         if isinstance(self._data, OrderedData):
             parts = self._data.shuffled_parts(count, generator)
@@ -100,5 +100,5 @@ class TrainingSetScorer:
                 labels.append(batch.labels)
                 if self._after_batch is not None:
                     self._after_batch()
-        # joined outside of inference mode, so that a method may compute with them as with any tensor
+        # joined outside inference mode, so that methods may use them in autograd
         return LabelledVectors(torch.cat(images), torch.cat(texts), torch.cat(labels))

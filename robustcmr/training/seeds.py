@@ -1,4 +1,4 @@
-"""Sources of chance: each follows from the run's seed, the epoch and the step, or is saved in checkpoints."""
+"""Random generators: each follows from the run's seed, epoch and step, or is saved in checkpoints."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch (all devices), NumPy's and Python's global generators."""
+    """Seed the global generators of torch (all devices), NumPy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  # third-party code may draw from the global generator
     random.seed(seed)
 
 
 def generator_for(*keys: int) -> np.random.Generator:
-    """An independent generator for a place in the run, such as (seed, purpose, epoch, step)."""
-    # a seed sequence takes no notice of zeros at its end, hence the length
+    """Return an independent generator for a place in the run, such as (seed, purpose, epoch, step)."""
+    # a seed sequence ignores trailing zeros, hence the length
     return np.random.default_rng(np.random.SeedSequence((len(keys), *keys)))
 
 
 def capture_generators() -> dict[str, Any]:
-    """The state of all global generators, as tensors and plain values."""
+    """Return the states of all global generators, as tensors and plain values."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     version, internal, gauss = random.getstate()
     return {
@@ -36,7 +36,7 @@ def capture_generators() -> dict[str, Any]:
 
 
 def restore_generators(state: Mapping[str, Any]) -> None:
-    """Put all global generators back to a captured state."""
+    """Restore all global generators from :func:`capture_generators`."""
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count() > 0:
         torch.cuda.set_rng_state_all(state["cuda"])

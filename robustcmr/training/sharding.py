@@ -1,17 +1,16 @@
-"""One batch over several processes, each with a part of the images, of the captions and of the score matrix.
+"""Share one batch among several processes, each with a part of the images, captions and score matrix.
 
-Methods and losses notice nothing: what a sharded matcher returns is whole, and the same in every process.
-Encoding is cut by items and scoring by images. What goes into and out of the cut work is mended on the way
-back:
+Methods and losses see no difference: a sharded matcher returns whole results, equal in every process. Encoding
+is split by items and scoring by images. The backward pass corrects for the split:
 
-- what was gathered (encoded items, rows of scores) takes back the gradient of its own part, for all processes
-  compute the same loss of the same whole;
-- what entered the scoring whole takes back the sum of all processes' gradients, for each saw some rows alone;
-- where a batch is too small to be cut, or a matcher's scores depend on each other, all processes do all, and
-  each passes its share of the gradient on to the weights.
+- gathered values (encoded items, rows of scores) pass on the gradient of this process's part, as all
+  processes compute the same loss;
+- inputs of split scoring receive the sum of all processes' gradients, as each process saw only some rows;
+- if a batch is too small to split, or scores depend on each other, every process computes everything and
+  passes 1 / P of the gradient on to the weights.
 
-Weights end with the gradient of a part, so :func:`sum_gradients` comes before the step. Batch norm takes the
-statistics of the whole batch. So P processes do what one would have done, up to rounding.
+Each process ends with part of the gradient, so :func:`sum_gradients` comes before the optimiser's step. Batch
+norms use the statistics of the whole batch. P processes thus do what one would have done, up to rounding.
 
 References:
     The two operators are f and g of Shoeybi et al., "Megatron-LM", 2019.
@@ -37,16 +36,14 @@ from robustcmr.types import Fragments, ImageBatch, TextBatch
 _LEAST_PART = 2  # a part of one image has no spread for a batch norm
 
 _cut: ContextVar[bool] = ContextVar("cut", default=False)
-"""Whether what runs now sees a part of the batch."""
+"""Whether the running code sees only a part of the batch."""
 
 
 def shard(matcher: Matcher) -> Matcher:
-    """Have a matcher share its work among the processes; alone it is left as it is.
+    """Make a matcher share its work among the processes, in place; a single process changes nothing.
 
-    Call it on fresh weights, the same in every process, before the matcher is copied or wrapped.
-
-    Args:
-        matcher: changed in place; names and shapes of its weights stay.
+    Call it on fresh weights, equal in every process, before the matcher is copied or wrapped. Names and
+    shapes of the weights stay.
     """
     if processes.count() == 1:
         return matcher
@@ -78,10 +75,10 @@ else:
 
 
 class _Sharded(_Base):
-    """Mixed in before a matcher's own class."""
+    """Mixin placed before a matcher's own class."""
 
     def encode_images(self, images: ImageBatch) -> Fragments:
-        """Fragments of all images, of which this process encodes its part."""
+        """Return fragments of all images; this process encodes its part."""
         part = _own_part(len(images))
         if part is None:
             side = super().encode_images(images)  # type: ignore[safe-super]
@@ -91,7 +88,7 @@ class _Sharded(_Base):
         return _assembled_side(side, len(images))
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Fragments of all captions, of which this process encodes its part."""
+        """Return fragments of all captions; this process encodes its part."""
         part = _own_part(len(texts))
         if part is None:
             side = super().encode_texts(texts)  # type: ignore[safe-super]
@@ -102,7 +99,7 @@ class _Sharded(_Base):
         return _assembled_side(side, len(texts))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """All scores, of which this process computes those of its images."""
+        """Return all scores; this process computes those of its images."""
         part = _own_part(len(images))
         if self.training and not self.pairwise:
             part = None
@@ -118,7 +115,7 @@ class _Sharded(_Base):
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        """Work on a part: batch norms know; dropout differs by process, and what is common stays alike."""
+        """Work on a part: batch norms span all parts, and each process draws its own dropout."""
         token = _cut.set(True)
         try:
             if not self.training:
@@ -131,7 +128,7 @@ class _Sharded(_Base):
                 before = _random_state()
                 yield
                 drawn = _random_state() != before
-            if drawn:  # else the next dropout would be this one again
+            if drawn:  # else the next dropout would repeat this one
                 torch.rand(())
         finally:
             _cut.reset(token)
@@ -145,7 +142,7 @@ def _random_state() -> bytes:
 
 
 def _own_part(length: int) -> slice | None:
-    """The items that this process takes; None where a batch is too small to be cut."""
+    """Return the items of this process; None if the batch is too small to split."""
     if length // processes.count() < _LEAST_PART:
         return None
     cuts = _cuts(length)
@@ -158,7 +155,7 @@ def _cuts(length: int) -> list[int]:
 
 
 class WholeBatchNorm(nn.BatchNorm1d):
-    """Batch norm by the statistics of the whole batch, where each process has a part of it."""
+    """Batch norm with the statistics of the whole batch, of which each process has a part."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalise values (n, C) or (n, C, L)."""
@@ -189,7 +186,7 @@ class WholeBatchNorm(nn.BatchNorm1d):
 
 
 def _summed_over_processes(values: Tensor) -> Tensor:
-    """Sum of all processes' values, which are not changed."""
+    """Return the sum of all processes' values, without changing them."""
     place = processes.device()
     narrow = place.type == "cpu" and values.dtype in (torch.float16, torch.bfloat16)
     held = values.detach().to(place, torch.float32 if narrow else values.dtype, copy=True).contiguous()
@@ -198,7 +195,7 @@ def _summed_over_processes(values: Tensor) -> Tensor:
 
 
 def _gathered(part: Tensor, length: int) -> Tensor:
-    """All parts, (length, ...), in order."""
+    """Return all parts in order, (length, ...)."""
     place, cuts = processes.device(), _cuts(length)
     kind = part.dtype
     sent = part.detach().to(place)
@@ -207,7 +204,7 @@ def _gathered(part: Tensor, length: int) -> Tensor:
     elif place.type == "cpu" and kind in (torch.float16, torch.bfloat16):
         sent = sent.float()
     sizes = [end - start for start, end in pairwise(cuts)]
-    room = max(sizes)  # all send as much
+    room = max(sizes)  # all parts are sent at the same size
     sent = torch.cat([sent, sent.new_zeros(room - len(sent), *sent.shape[1:])]).contiguous()
     received = [torch.empty_like(sent) for _ in sizes]
     distributed.all_gather(received, sent)
@@ -216,7 +213,7 @@ def _gathered(part: Tensor, length: int) -> Tensor:
 
 
 class _Assembled(torch.autograd.Function):
-    """Parts put together; each process takes back the gradient of its own."""
+    """Gather parts; backward returns the gradient of this process's part."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, length: int) -> Tensor:
@@ -230,7 +227,7 @@ class _Assembled(torch.autograd.Function):
 
 
 class _Entered(torch.autograd.Function):
-    """The same; the gradients that all processes find are added up."""
+    """Return the input; backward sums the gradients of all processes."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -244,7 +241,7 @@ class _Entered(torch.autograd.Function):
 
 
 class _Summed(torch.autograd.Function):
-    """Sum over the processes, there and back: each process goes on with a loss of its own part of it."""
+    """Sum over the processes, forward and backward, as each computes the loss of its own part."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -258,7 +255,7 @@ class _Summed(torch.autograd.Function):
 
 
 class _Scaled(torch.autograd.Function):
-    """The same, with a scaled gradient."""
+    """Return the input; backward scales the gradient."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
@@ -287,7 +284,7 @@ def _scaled(values: Tensor, factor: float) -> Tensor:
 
 
 def _assembled_side(side: Fragments, length: int) -> Fragments:
-    """Fragments of all items, padded to the longest of all."""
+    """Return fragments of all items, padded to the longest."""
     spare = processes.largest(side.mask.shape[1]) - side.mask.shape[1]
     features, mask = F.pad(side.features, (0, 0, 0, spare)), F.pad(side.mask, (0, spare))
     pooled = None if side.pooled is None else _assembled(side.pooled, length)

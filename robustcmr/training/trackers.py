@@ -1,4 +1,4 @@
-"""Trackers such as TensorBoard or Weights & Biases, by way of accelerate; off by default."""
+"""Trackers such as TensorBoard or Weights & Biases, through accelerate; off by default."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         **{name: name for name in ("wandb", "mlflow", "aim", "clearml", "dvclive")},
     }
 )
-"""What pip installs for each tracker."""
+"""The package to install for each tracker."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Refuse trackers whose package is not installed.
 
     Raises:
-        ConfigError: at least one is missing; the command that installs them is named.
+        ConfigError: at least one is missing; the message names the command that installs it.
     """
     available = {str(getattr(name, "value", name)) for name in get_available_trackers()}
     missing = [name for name in names if name not in available]
@@ -46,7 +46,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The started trackers of a run. One that fails later is dropped with a warning: training goes on.
+    """The started trackers of a run. One that fails later is dropped with a warning; training continues.
 
     Args:
         accelerator: with the started trackers.
@@ -56,19 +56,14 @@ class Trackers:
         self._accelerator = accelerator
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Tell all trackers of an epoch.
-
-        Args:
-            row: its metrics as the run folder keeps them; its finite numbers are sent, under names such as
-                ``dev/rsum``, at step ``epoch``.
-        """
+        """Send the finite numbers of an epoch's metrics, under names such as ``dev/rsum``."""
         values = scalars({name: value for name, value in row.items() if name != "epoch"})
         for tracker in list(self._accelerator.trackers):
             try:
                 tracker.log(values, step=row["epoch"])
-            except Exception as error:  # what a tracker's network or disk does must not cost the training
+            except Exception as error:  # a tracker's network or disk must not stop the training
                 logger.warning(
-                    "the tracker %s failed and is told no more of this run: %s", tracker.name, error
+                    "the tracker %s failed and gets no more metrics of this run: %s", tracker.name, error
                 )
                 self._accelerator.trackers.remove(tracker)
 
@@ -77,20 +72,17 @@ class Trackers:
 def tracking(
     accelerator: Accelerator, options: TrackingOptions, run: RunFolder, config: Mapping[str, Any], done: int
 ) -> Iterator[Trackers]:
-    """Have trackers listen for a while.
+    """Run trackers during the block.
 
     Args:
-        accelerator: any.
-        options: of the run.
-        run: its folder, whose name the run gets where a tracker has names of runs.
-        config: the resolved configuration, told to trackers once, when the run begins.
-        done: epochs that are behind; one that is told of again, for its checkpoint was lost, replaces it.
-
-    Yields:
-        What to tell of each epoch.
+        accelerator: of the run.
+        options: which trackers.
+        run: its folder; trackers show its name.
+        config: the resolved configuration, sent once when the run begins.
+        done: epochs that have ended; an epoch sent again after a lost checkpoint replaces the first.
 
     Raises:
-        ConfigError: a tracker does not start, such as for want of a login.
+        ConfigError: a tracker does not start, such as without a login.
     """
     if options.names and processes.is_writer():
         try:
@@ -122,7 +114,7 @@ def _how(run: RunFolder, done: int) -> dict[str, dict[str, Any]]:
 
 
 def _identity(run: RunFolder) -> str:
-    """The same for a run that is gone on with, and for no other."""
+    """Return an id that a resumed run keeps and no other run has."""
     made = f"{run.path.resolve()} {run.environment.stat().st_mtime_ns}"
     return hashlib.sha256(made.encode()).hexdigest()[:16]
 
@@ -137,7 +129,7 @@ def _describe(accelerator: Accelerator, config: Mapping[str, Any]) -> None:
 
 
 def scalars(tree: Mapping[str, Any]) -> dict[str, float]:
-    """Finite numbers of a nested mapping by path, such as ``dev/rsum``; curves and texts are left out."""
+    """Return the finite numbers of a nested mapping by path, such as ``dev/rsum``; drop lists and text."""
     return {
         name: value
         for name, value in _leaves(tree)

@@ -1,7 +1,7 @@
 """Share one batch among several processes, each with a part of the images, captions and score matrix.
 
-Methods and losses see no difference: a sharded matcher returns whole results, equal in every process. Encoding
-is split by items and scoring by images. The backward pass corrects for the split:
+Methods and losses see no difference: a sharded matcher returns whole results, equal in every process.
+Encoding is split by items and scoring by images. The backward pass corrects for the split:
 
 - gathered values (encoded items, rows of scores) pass on the gradient of this process's part, as all
   processes compute the same loss;
@@ -56,7 +56,7 @@ def shard(matcher: Matcher) -> Matcher:
 
 
 def sum_gradients(matchers: Sequence[Matcher]) -> None:
-    """Add up what every process found of the gradient of the matchers' weights."""
+    """Sum the gradients of the matchers' weights over all processes, in place."""
     if processes.count() == 1:
         return
     found = [p.grad for matcher in matchers for p in matcher.parameters() if p.grad is not None]

@@ -57,7 +57,7 @@ def test_every_tracker_is_told_and_one_that_fails_is_dropped(caplog):
         told.epoch({"epoch": 2, "loss": 0.25})
     assert good.told == [(1, {"loss": 0.5}), (2, {"loss": 0.25})]
     assert [record.getMessage() for record in caplog.records] == [
-        "the tracker bad failed and is told no more of this run: no route to host"
+        "the tracker bad failed and gets no more metrics of this run: no route to host"
     ]
 
 

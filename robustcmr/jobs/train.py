@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -250,4 +250,5 @@ def _log() -> Iterator[MemoryHandler]:
         file = memory.target
         memory.close()
         if file is not None:
-            file.close()
+            with suppress(OSError):  # a full disk
+                file.close()

@@ -1,0 +1,150 @@
+"""Training and resuming as jobs: what they refuse, what they log, and what a finished run holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from robustcmr.config.resolve import resolve
+from robustcmr.errors import ConfigError, RunFolderError
+from robustcmr.jobs.train import _log, planned_folder, resume, train
+from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.queries import read_queries
+from robustcmr.training import processes
+
+logger = logging.getLogger("robustcmr")
+
+
+@pytest.fixture
+def tree(tiny_tree: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny_tree, "training": {**tiny_tree["training"], "epochs": 1}}
+
+
+def test_a_finished_run_holds_all_its_parts(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    results = run.read_results()
+    assert results is not None
+    assert list(results["splits"]) == ["dev", "test"]
+    assert (results["best_epoch"], results["epochs"], results["n_models"]) == (1, 1, 1)
+    assert "findings" not in results  # hinge divides no pairs
+    for split in ("dev", "test"):
+        ranks = read_queries(run.queries(split))["i2t_rank"]
+        assert results["splits"][split]["i2t_r1"] == pytest.approx(100 * (ranks == 1).mean())
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
+    assert (run.plots / "loss.png").is_file() or any(run.plots.iterdir())
+
+
+def test_the_log_begins_before_the_folder(tree: dict[str, Any], tmp_path: Path) -> None:
+    """What is logged while the data is opened is in the file, once, and before the rest."""
+    level = logger.level
+    run = train(resolve(tree), tmp_path / "run")
+    lines = run.log.read_text(encoding="utf-8").splitlines()
+    said = [line.split(" INFO ", 1)[1] for line in lines]
+    places = [number for number, line in enumerate(said) if line.startswith("training features")]
+    assert len(places) == 1
+    assert places[0] < said.index(f"run folder {run.path}") < len(said) - 1
+    assert len(set(said)) == len(said)
+    assert logger.level == level
+    logger.info("after the run")
+    assert run.log.read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_messages_wait_in_memory_for_their_file(tmp_path: Path) -> None:
+    target = logging.FileHandler(tmp_path / "log.txt")
+    with _log() as log:
+        logger.info("first")
+        log.setTarget(target)
+        logger.info("second")
+        assert (tmp_path / "log.txt").read_text().splitlines() == ["first", "second"]
+    logger.info("third")
+    assert "third" not in (tmp_path / "log.txt").read_text()
+
+
+def test_a_full_disk_of_the_log_is_no_error(tree: dict[str, Any], tmp_path: Path) -> None:
+    train(resolve(tree), tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    log = tmp_path / "run" / "log.txt"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    assert resume(tmp_path / "run").results.is_file()
+
+
+def test_a_finished_run_is_left_as_it_is(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    assert resume(run.path).path == run.path
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_a_finished_training_without_results_is_measured_again(
+    tree: dict[str, Any], tmp_path: Path, comparable_run: Any
+) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    before = comparable_run(run.path)
+    run.results.unlink()
+    resume(run.path)
+    assert comparable_run(run.path) == before
+
+
+def test_what_does_not_fit_leaves_no_folder(tree: dict[str, Any], tmp_path: Path) -> None:
+    for changes, sentence in (
+        ({"evaluation": {"select": "holdout"}}, "evaluation.select is 'holdout', but the data has only"),
+        ({"training": {"batch_size": 500}}, "training.batch_size is 500"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            train(resolve({**tree, **changes}), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="is a file, expected a folder"):
+        train(resolve(tree), tmp_path / "file")
+
+
+def test_a_split_that_is_not_there_is_left_out(tree: dict[str, Any], tmp_path: Path) -> None:
+    (Path(tree["data"]["root"]) / "test_ims.npy").rename(Path(tree["data"]["root"]) / "other.npy")
+    (Path(tree["data"]["root"]) / "test_caps.txt").unlink()
+    run = train(resolve(tree), tmp_path / "run")
+    assert list((run.read_results() or {})["splits"]) == ["dev"]
+    assert "the data has no test split, so it is not measured" in run.log.read_text()
+
+
+def test_processes_that_do_not_write_leave_no_trace(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They train by the same path, on the writer's folder, silently."""
+    run = train(resolve(tree), tmp_path / "run")
+    run.results.unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(processes, "is_writer", lambda: False)
+    resume(run.path, Console(force_terminal=True, stderr=True))
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "precomp-omit-hinge-noise0.4-caption-seed0"),
+        ({"seed": 3, "noise": {"ratio": 0.0}}, "precomp-omit-hinge-noise0-caption-seed3"),
+        ({"noise": {"ratio": 0.2, "protocol": "image"}}, "precomp-omit-hinge-noise0.2-image-seed0"),
+        ({"noise": {"file": "index.npy"}}, "precomp-omit-hinge-noisefile-seed0"),
+    ],
+)
+def test_folders_are_named_after_the_configuration(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = resolve({**tree, **changes})
+    assert planned_folder(config, None) == Path("runs") / name
+    Path("runs", name).mkdir(parents=True)
+    assert planned_folder(config, None) == Path("runs") / f"{name}-2"
+    assert planned_folder(config, Path("mine")) == Path("mine")
+
+
+def test_results_are_plain_json(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    assert RunFolder(run.path).read_results() == json.loads(run.results.read_text(encoding="utf-8"))

@@ -25,22 +25,25 @@ def evaluate(
     """Measure a split with one run, or with several as an ensemble whose scores are averaged.
 
     Args:
-        paths: run folders; all must have been trained for the same data.
-        split: which split to measure.
-        folds: average over that many consecutive parts; None measures the whole split.
+        paths: run folders, all on the same data.
+        split: which split.
+        folds: measure this many consecutive parts and average; None measures the whole split.
         checkpoint: ``best`` or ``last``.
-        device: where to compute; each run's own setting when None.
+        device: where to compute; the first run's own setting if None.
 
     Returns:
-        The measures with their provenance: ``runs``, ``track``, ``n_models``, ``split``, ``data_fingerprint``
-        and so on.
+        The measures with their provenance, such as ``runs``, ``n_models`` and ``data_fingerprint``.
 
     Raises:
-        UserError: a run, its checkpoint or the split is missing, or the runs are of different data or tracks.
+        UserError: a run, its checkpoint or the split is missing, or the runs differ in data or track.
+
+    Example:
+        >>> evaluate([Path("runs/a"), Path("runs/b")], "test")["metrics"]["rsum"]  # doctest: +SKIP
+        412.3
     """
     parts: list[tuple[Track, list[Matcher]]] = []
     accelerator: Accelerator | None = None
-    for path in paths:  # all members compute where, and as exactly as, the first was set to
+    for path in paths:  # all on the device and in the precision of the first
         loaded = open_run(path, checkpoint=checkpoint, device=device, accelerator=accelerator)
         accelerator = loaded.accelerator
         if split not in loaded.track.splits():
@@ -61,16 +64,16 @@ def evaluate_ensemble(
     device: torch.device,
     folds: int | None = None,
 ) -> dict[str, Any]:
-    """Measure a split with the mean score of the matchers of several runs, as plain values.
+    """Measure a split with the mean score of the matchers of several runs; see :func:`evaluate`.
 
     Args:
-        parts: at least one run's track and matchers.
-        split: which split; every run must read the same one.
+        parts: the track and matchers of at least one run.
+        split: which split; the same in every run.
         device: where the matchers are.
-        folds: measure that many consecutive parts and average; None measures the whole.
+        folds: measure this many consecutive parts and average; None measures the whole.
 
     Raises:
-        DataError: there is no such split, or the runs were trained for other data or on different tracks.
+        DataError: there is no such split, or the runs differ in data or track.
     """
     tracks = [track for track, _ in parts]
     names = list(dict.fromkeys(track.name for track in tracks))

@@ -26,17 +26,17 @@ from robustcmr.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class RematchOptions:
-    """How suspected captions are rematched.
+    """Options of a whole-set rematching.
 
     Attributes:
-        top_k: candidates a caption, >= 1.
-        mass: part of the captions' mass to move over the candidates, in (0, 1].
-        reach: root of the price of moving more or less than a share, > 0, for a plan over all images in place
-            of one over the candidates; None for the latter.
-        epsilon: smoothing > 0, in units of the score.
-        capacity: captions an image may take, > 0; None for even shares, or one caption where those are less.
-        scoring: how a matcher without one vector a side finds candidates.
-        shortlist: images a caption that it scores exactly where not all are.
+        top_k: candidates per caption, >= 1.
+        mass: share of the captions' mass to move to the candidates, in (0, 1].
+        reach: price of unmatched mass, > 0, for a dense plan over all images; None for a sparse plan over the
+            candidates, of fixed ``mass``.
+        epsilon: entropic smoothing > 0, in units of the score.
+        capacity: captions per image, > 0; None for even shares, but at least one caption.
+        scoring: how a matcher without one vector per side finds candidates.
+        shortlist: images per caption scored exactly, if not all are.
         half: search vectors in bfloat16.
     """
 
@@ -111,12 +111,12 @@ def _solve(
     run: OpenRun, collection: Collection, options: RematchOptions
 ) -> tuple[Candidates, WholeSetPlan, float]:
     """Return candidates, plan, and the seconds that the search for candidates took."""
-    started, block_bytes = time.perf_counter(), run.track.block_bytes
+    started, block_bytes, half = time.perf_counter(), run.track.block_bytes, options.half
     if options.reach is not None:
         texts, images = _unit_vectors(run, collection)
         excluded = collection.excluded.to(run.device)
         found = nearest_candidates(
-            texts, images, options.top_k, excluded, half=options.half, block_bytes=block_bytes
+            texts, images, options.top_k, excluded, half=half, block_bytes=block_bytes
         ).cpu()
         seconds = time.perf_counter() - started
         plan = rematch_whole_set_densely(
@@ -130,7 +130,7 @@ def _solve(
         run.device,
         scoring=options.scoring,
         shortlist=options.shortlist,
-        half=options.half,
+        half=half,
         block_bytes=block_bytes,
     )
     seconds = time.perf_counter() - started
@@ -145,12 +145,12 @@ def _unit_vectors(run: OpenRun, collection: Collection) -> tuple[Tensor, Tensor]
     vectors, name = scoring_vectors(run.matchers[0], collection, run.device), run.config.matcher.name
     if vectors is None:
         raise ConfigError(
-            f"a dense plan needs a matcher that compares one vector a side, {name} compares more; take the "
-            "sparse plan"
+            f"a dense plan needs a matcher with one vector per side, and {name} compares more; leave out "
+            "--reach"
         )
     if not all(torch.allclose(side.norm(dim=1), side.new_ones(()), atol=1e-3) for side in vectors):
         raise ConfigError(
-            f"a dense plan needs vectors of length 1, those of {name} are of others; take the sparse plan"
+            f"a dense plan needs vectors of length 1, and those of {name} are not; leave out --reach"
         )
     return vectors
 
@@ -161,15 +161,15 @@ def _suspecting_table(run: RunFolder) -> PairsTable:
         return PairsTable.read(run.pairs)
     if run.labels.is_file():
         raise RunFolderError(
-            f"{run.path} corrects labels, expected a run that suspects pairs; see its labels by 'robustcmr "
-            f"suspects {run.path}'"
+            f"{run.path} corrects labels, expected a run that suspects pairs; list its labels with "
+            f"'robustcmr suspects {run.path}'"
         )
     if run.read_results() is None:
         raise RunFolderError(
-            f"{run.path} has no {run.pairs.name} yet; finish it by 'robustcmr train --resume {run.path}'"
+            f"{run.path} has no {run.pairs.name} yet; finish it with 'robustcmr train --resume {run.path}'"
         )
     raise RunFolderError(
-        f"{run.path} has no {run.pairs.name}: its method does not say which pairs it believes to be wrong; "
+        f"{run.path} has no {run.pairs.name}: its method does not estimate which pairs are wrong; "
         "train one that divides the pairs"
     )
 

@@ -1,4 +1,4 @@
-"""Which matchers can learn with class labels: those whose score is the cosine of one vector a side."""
+"""Check that a matcher can learn with class labels: its score is the cosine of one vector per side."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.types import Fragments, ImageBatch, PairBatch, TextBatch
 
 TOLERANCE = 1e-3
-"""By how much a score may differ from the cosine: what rounding of half precision may do."""
+"""Largest difference of a score from the cosine, as half precision rounds."""
 
-_SAME = 1e-6  # texts whose unit vectors differ by no more are the same to the matcher
+_SAME = 1e-6  # unit vectors that differ by no more are equal to the matcher
 _ADVICE = "use one that does, such as --matcher two_tower or --matcher embeddings"
 
 Batch = TypeVar("Batch", ImageBatch, TextBatch)
 
 
 def check_vector_matcher(matcher: Matcher, batch: PairBatch, words_known: bool) -> int:
-    """Refuse a matcher that cannot learn with class labels, by trying it on a few pairs.
+    """Refuse a matcher that cannot learn with class labels, after trying it on a few pairs.
 
     Args:
-        matcher: any matcher, on the device of the batch.
-        batch: some pairs, at least one, not augmented.
-        words_known: whether the texts' words are what was written; if not, only vectors tell texts apart.
+        matcher: on the device of the batch.
+        batch: at least one pair, not augmented.
+        words_known: whether the texts' words are known; if not, only vectors distinguish texts.
 
     Returns:
-        D, numbers of its vectors.
+        D, the width of its vectors.
 
     Raises:
-        DataError: it gives no vector of an image or text, its score is not the cosine of the two, or it does
-            not read the one thing that is known of the texts.
+        DataError: it returns no pooled vector of an image or text, its score is not the cosine of the two, or
+            it ignores the texts' vectors where only those are known.
     """
     name = type(matcher).__name__
     with evaluation_mode(matcher), torch.inference_mode():
@@ -67,9 +67,9 @@ def check_vector_matcher(matcher: Matcher, batch: PairBatch, words_known: bool) 
 
 
 def _reads_no_vectors(texts: TextBatch, encoded: Tensor) -> bool:
-    """Whether texts with different vectors all come out alike."""
+    """Return whether texts with different vectors are all encoded alike."""
     if texts.vectors is None or bool((texts.vectors == texts.vectors[0]).all()):
-        return False  # nothing to tell apart
+        return False  # nothing to distinguish
     return float((encoded - encoded[0]).abs().max()) <= _SAME
 
 
@@ -83,11 +83,11 @@ def unit_vectors(
     """Encode one side of a split, in evaluation mode and without gradients.
 
     Args:
-        matcher: what encodes, on ``device``.
+        matcher: the encoder, on ``device``.
         encode: its method for that side.
         batches: the items in order.
-        device: where to encode, and where the vectors are kept.
-        after_batch: called after each batch, such as to ask whether to stop.
+        device: where to encode and keep the vectors.
+        after_batch: called after each batch, such as to check for a stop request.
 
     Returns:
         (N, D) float32 of length 1.

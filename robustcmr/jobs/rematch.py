@@ -145,12 +145,12 @@ def _unit_vectors(run: OpenRun, collection: Collection) -> tuple[Tensor, Tensor]
     vectors, name = scoring_vectors(run.matchers[0], collection, run.device), run.config.matcher.name
     if vectors is None:
         raise ConfigError(
-            f"a dense plan needs a matcher with one vector per side, and {name} compares more; leave out "
-            "--reach"
+            f"a dense plan needs a matcher with one vector per side, and {name} compares more; use "
+            "--plan sparse"
         )
     if not all(torch.allclose(side.norm(dim=1), side.new_ones(()), atol=1e-3) for side in vectors):
         raise ConfigError(
-            f"a dense plan needs vectors of length 1, and those of {name} are not; leave out --reach"
+            f"a dense plan needs vectors of length 1, and those of {name} are not; use --plan sparse"
         )
     return vectors
 

@@ -209,7 +209,7 @@ def test_a_dense_plan_needs_unit_vectors(one_vector, robustcmr, monkeypatch):
     monkeypatch.setattr(run_rematch, "scoring_vectors", lambda *given: tuple(2 * x for x in vectors(*given)))
     done = robustcmr("rematch", one_vector.path, "--plan", "dense")
     assert done.code == 2
-    assert "needs vectors of length 1, and those of vse_infty are not; leave out --reach" in done.err
+    assert "needs vectors of length 1, and those of vse_infty are not; use --plan sparse" in done.err
     assert len(done.err.strip().splitlines()) == 1
 
 
@@ -245,7 +245,7 @@ def test_no_suspects(copied, robustcmr):
         (["--plan", "dense", "--reach", 0], "--reach is 0.0, expected a positive number"),
         (
             ["--plan", "dense"],
-            "needs a matcher with one vector per side, and omit compares more; leave out",
+            "needs a matcher with one vector per side, and omit compares more; use",
         ),
     ],
 )
@@ -274,7 +274,7 @@ def test_bad_folders_are_one_sentence(copied, robustcmr, tmp_path):
     other.write(copied.pairs)
     refused("does not list the pairs", copied.path)
     copied.pairs.unlink()
-    refused("does not say which pairs it believes to be wrong", copied.path)
+    refused("does not estimate which pairs are wrong", copied.path)
     copied.results.unlink()
     refused("has no pairs.csv yet; finish it with", copied.path)
     copied.labels.write_text("")

@@ -19,7 +19,7 @@ References:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -32,6 +32,8 @@ from torch.nn import functional as F
 from robustcmr.matchers.base import Matcher
 from robustcmr.training import processes
 from robustcmr.types import Fragments, ImageBatch, TextBatch
+
+Map = Callable[[Tensor], Tensor]
 
 _LEAST_PART = 2  # a part of one image has no spread for a batch norm
 
@@ -212,75 +214,46 @@ def _gathered(part: Tensor, length: int) -> Tensor:
     return whole.to(part.device, kind)
 
 
-class _Assembled(torch.autograd.Function):
-    """Gather parts; backward returns the gradient of this process's part."""
+class _TwoWay(torch.autograd.Function):
+    """One linear map of the values, another of their gradient."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, length: int) -> Tensor:
-        ctx.length = length
-        return _gathered(part, length)
+    def forward(ctx: Any, values: Tensor, forth: Map, back: Map) -> Tensor:
+        ctx.back = back
+        return forth(values)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        cuts, own = _cuts(ctx.length), processes.rank()
-        return gradient[cuts[own] : cuts[own + 1]], None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradient), None, None
 
 
-class _Entered(torch.autograd.Function):
-    """Return the input; backward sums the gradients of all processes."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        del ctx
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        del ctx
-        return _summed_over_processes(gradient)
+def _two_way(values: Tensor, forth: Map, back: Map) -> Tensor:
+    return cast(Tensor, _TwoWay.apply(values, forth, back))  # type: ignore[no-untyped-call]
 
 
-class _Summed(torch.autograd.Function):
-    """Sum over the processes, forward and backward, as each computes the loss of its own part."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        del ctx
-        return _summed_over_processes(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        del ctx
-        return _summed_over_processes(gradient)
-
-
-class _Scaled(torch.autograd.Function):
-    """Return the input; backward scales the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
+def _unchanged(values: Tensor) -> Tensor:
+    return values.view_as(values)
 
 
 def _assembled(part: Tensor, length: int) -> Tensor:
-    return cast(Tensor, _Assembled.apply(part, length))  # type: ignore[no-untyped-call]
+    """Gather all parts; the gradient is that of this process's part."""
+    start, end = _cuts(length)[processes.rank() : processes.rank() + 2]
+    return _two_way(part, lambda values: _gathered(values, length), lambda gradient: gradient[start:end])
 
 
 def _entered(values: Tensor) -> Tensor:
-    return cast(Tensor, _Entered.apply(values))  # type: ignore[no-untyped-call]
+    """Return the values; the gradient is the sum of all processes'."""
+    return _two_way(values, _unchanged, _summed_over_processes)
 
 
 def _summed(values: Tensor) -> Tensor:
-    return cast(Tensor, _Summed.apply(values))  # type: ignore[no-untyped-call]
+    """Sum values and gradients over the processes, as each computes the loss of its own part."""
+    return _two_way(values, _summed_over_processes, _summed_over_processes)
 
 
 def _scaled(values: Tensor, factor: float) -> Tensor:
-    return cast(Tensor, _Scaled.apply(values, factor))  # type: ignore[no-untyped-call]
+    """Return the values; the gradient is scaled."""
+    return _two_way(values, _unchanged, lambda gradient: gradient * factor)
 
 
 def _assembled_side(side: Fragments, length: int) -> Fragments:

@@ -18,6 +18,13 @@ def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):
     assert run.folder.noise == tmp_path / "a" / "noise.npz"
 
 
+def test_findings_of_version_0_1_had_another_name(make_run, make_results, tmp_path):
+    found = {"suspected": 0.25}
+    run = read_run(make_run(tmp_path / "a", make_results(beliefs=found)))
+    assert run.results["findings"] == found
+    assert run.results == make_results(findings=found)
+
+
 def test_the_headline_measure_is_the_tracks(make_results):
     assert headline(make_results()) == "rsum"
     assert headline(make_results(track="labels")) == "map"

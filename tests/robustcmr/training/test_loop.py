@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_a_restored_trainer_is_the_one_that_was_saved(make: Callable[..., Traine
 
     def stop_within_the_second_epoch(batches: Any) -> Any:
         if trainer.state.global_step == STEPS + 5:
+            trainer.scores.load_state_dict({"found": {"division": {"auroc": 0.5}}, "rematch": None})
             raise TrainingStopped(15)
         return take_step(batches)
 
@@ -121,6 +123,27 @@ def test_rows_are_means_over_steps(make: Callable[..., Trainer], monkeypatch: py
     assert row["loss"] == pytest.approx(sum(losses) / STEPS, rel=1e-12)
     assert row["number"] == (STEPS + 1) / 2
     assert (row["steps"], row["pairs_seen"]) == (STEPS, STEPS * 16)
+
+
+def test_the_rate_falls_from_step_to_step(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(optim={"lr": 0.003, "schedule": "cosine", "warmup_steps": 4})
+    rates: list[float] = []
+    step = trainer.optimiser.step
+
+    def noted(*args: Any) -> Any:
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        return step(*args)
+
+    monkeypatch.setattr(trainer.optimiser, "step", noted)
+    trainer.fit(ignore)
+    taken = torch.arange(3 * STEPS, dtype=torch.float64)
+    expected = 0.0015 * (1 + torch.cos(torch.pi * taken / (3 * STEPS))) * ((taken + 1) / 4).clamp(max=1)
+    assert rates == pytest.approx(expected.tolist(), rel=1e-12)
+    assert [row["lr"] for row in trainer.state.rows] == pytest.approx(
+        [0.0015 * (1 + math.cos(math.pi * done / 3)) for done in (1, 2, 3)], abs=1e-15
+    )
 
 
 def test_every_network_is_clipped_by_itself(

@@ -279,5 +279,6 @@ def test_stopped_while_dividing(
         with pytest.raises(TrainingStopped):
             train(resolve(tree), out)
     saved = load_state(out / "checkpoints" / "last")
-    assert (saved["training"]["global_step"], saved["plan"]) == (stop_at, None)
+    state = saved["training"]
+    assert (state["global_step"], state["plan"]) == (stop_at, None)
     assert comparable_run(resume(out).path) == whole

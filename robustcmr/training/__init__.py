@@ -1,1 +1,30 @@
-"""The training loop, its devices, seeds, batches and checkpoints. It knows no method and no track by name."""
+"""The training loop, its devices, seeds, batches and checkpoints; it knows no method and no track by name.
+
+Imported lazily because torch is slow to load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustcmr.lazy import attach
+
+if TYPE_CHECKING:
+    from robustcmr.training.interrupt import TrainingStopped
+    from robustcmr.training.loop import Trainer
+    from robustcmr.training.state import TrainingState
+
+__all__ = [
+    "Trainer",
+    "TrainingState",
+    "TrainingStopped",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Trainer": "loop",
+        "TrainingState": "state",
+        "TrainingStopped": "interrupt",
+    },
+)

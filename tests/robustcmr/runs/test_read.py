@@ -146,3 +146,81 @@ def test_an_empty_folder_holds_nothing_and_a_missing_one_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="is a file, expected a run folder"):
         find_runs([tmp_path / "file"])
+
+
+CONFIG = "seed: 0\ndata: {name: scenes}\nevaluation: {select: dev}\n"
+RESULTS = {
+    **{"data": "scenes", "matcher": "omit", "method": "hinge", "seed": 0, "n_models": 1, "track": "pairs"},
+    "splits": {"dev": {"rsum": 2.0}},
+}
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(CONFIG)
+    (run / "environment.json").write_text(json.dumps({"command": ["__main__.py", "train", "a b", "--x=$y"]}))
+    (run / "metrics.jsonl").write_text(
+        '{"epoch": 1, "dev": {"rsum": 2.0}}\n{"epoch": 2, "dev": {"rsum": 1.0}}\n'
+    )
+    return run
+
+
+def test_the_small_files_of_a_finished_run(small_run):
+    (small_run / "results.json").write_text(json.dumps(RESULTS))
+    record = read_run(small_run, finished=False)
+    assert record.results == RESULTS
+    assert record.track == "pairs"
+    assert record.headline == "rsum"
+    assert record.best_epoch == 1
+    assert record.command == "robustcmr train 'a b' '--x=$y'"
+
+
+def test_an_unfinished_run_can_be_read_too(small_run):
+    record = read_run(small_run, finished=False)
+    assert not record.finished
+    assert len(record.rows) == 2
+    (small_run / "metrics.jsonl").unlink()
+    record = read_run(small_run, finished=False)
+    assert record.rows == []
+    assert record.best_epoch is None
+    assert record.track == "pairs"
+    (small_run / "metrics.jsonl").write_text('{"epoch": 1, "dev": {"map": 2.0}}\n')
+    assert read_run(small_run, finished=False).track == "labels"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("results.json", '{"data": '),
+        ("metrics.jsonl", '{"epoch": 1\n'),
+        ("environment.json", "no json"),
+        ("config.yaml", "a: [1"),
+    ],
+)
+def test_a_damaged_file_is_named(small_run, name, text):
+    (small_run / name).write_text(text)
+    with pytest.raises(RunFolderError, match=name) as caught:
+        read_run(small_run, finished=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_run_is_no_unfinished_run(tmp_path):
+    with pytest.raises(RunFolderError, match="holds no run"):
+        read_run(tmp_path, finished=False)
+    with pytest.raises(RunFolderError, match="holds no run"):
+        read_run(tmp_path / "missing", finished=False)
+
+
+def test_half_a_run_is_no_unfinished_run(small_run):
+    (small_run / "environment.json").unlink()
+    with pytest.raises(RunFolderError, match="part of a run"):
+        read_run(small_run, finished=False)
+
+
+def test_converted_weights_are_no_run_to_report(small_run):
+    made = {"command": [], "converted_from": {"file": "theirs.pth"}}
+    (small_run / "environment.json").write_text(json.dumps(made))
+    with pytest.raises(RunFolderError, match=r"theirs\.pth"):
+        read_run(small_run, finished=False)

@@ -152,6 +152,7 @@ def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFold
     """Train an assembled run to its end; only one process writes and shows progress."""
     if processes.is_writer():
         log.setTarget(_LogFile(run.folder.log))
+        log.flush()
         run.track.save(run.folder)
     else:
         console = Console(quiet=True)

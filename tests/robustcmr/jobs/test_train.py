@@ -59,6 +59,8 @@ def test_messages_wait_in_memory_for_their_file(tmp_path: Path) -> None:
     with _log() as log:
         logger.info("first")
         log.setTarget(target)
+        log.flush()
+        assert (tmp_path / "log.txt").read_text().splitlines() == ["first"]
         logger.info("second")
         assert (tmp_path / "log.txt").read_text().splitlines() == ["first", "second"]
     logger.info("third")

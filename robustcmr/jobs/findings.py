@@ -32,6 +32,7 @@ def report_findings(trainer: Trainer, run: RunFolder) -> dict[str, Any]:
     estimate = trainer.method.estimate(scorer)
     if estimate is None:
         return {}
+    track.check_estimate(estimate, type(trainer.method).__name__)
     found = track.findings(estimate, trainer.matchers[0], scorer, trainer.accelerator.device)
     if not processes.is_writer():
         return {}

@@ -216,15 +216,19 @@ class Track(ABC):
             PluginError: the estimate is of another track.
         """
 
-    def check_estimate(self, estimate: Estimate) -> None:
+    def check_estimate(self, estimate: Estimate, method: str = "the method") -> None:
         """Refuse an estimate of another track.
+
+        Args:
+            estimate: of the training pairs.
+            method: its name, for the message.
 
         Raises:
             PluginError: it is not of the type :attr:`estimates`.
         """
         if not isinstance(estimate, self.estimates):
             raise PluginError(
-                f"the method estimated a {type(estimate).__name__} on the {self.name} track; return a "
+                f"{method} estimated a {type(estimate).__name__} on the {self.name} track; return a "
                 f"{self.estimates.__name__}"
             )
 

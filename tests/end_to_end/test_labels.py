@@ -299,7 +299,10 @@ def test_a_belief_of_another_track_is_refused(
 ) -> None:
     division = Division(np.ones(60), 0.5, np.ones(60, bool), np.zeros(60), False, "", None, None)
     monkeypatch.setattr(LabelCrossEntropy, "estimate", lambda self, scorer: division)
-    with pytest.raises(PluginError, match=r"LabelCrossEntropy.estimate gave a Division on the labels track"):
+    with pytest.raises(
+        PluginError,
+        match="LabelCrossEntropy estimated a Division on the labels track; return a LabelEstimate",
+    ):
         train(resolve(labelled), tmp_path / "run")
 
 

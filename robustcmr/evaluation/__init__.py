@@ -1,1 +1,1 @@
-"""Score matrices in blocks, ranks, recalls and the field's protocols; diagnosis against the hidden truth."""
+"""Score matrices in blocks, ranks, recalls and the field's protocols; estimates compared with the truth."""

@@ -1,4 +1,4 @@
-"""How a score matrix is cut into blocks that fit in memory."""
+"""Cut a score matrix into blocks that fit in memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from robustcmr.types import Fragments
 
 WORKING_COPIES = 4
-"""How many float32 tensors (a, b, R, W) a matcher is taken to hold at once while it scores a block."""
+"""float32 tensors (a, b, R, W) that a matcher is assumed to hold at once while it scores a block."""
 
 
 def fragment_lengths(mask: Tensor) -> Tensor:
-    """Length that holds all real fragments of each item, whatever gaps lie between them.
+    """Return the length that covers all real fragments of each item, gaps included.
 
     Args:
-        mask: (N, L) bool, True where a fragment is real.
+        mask: (N, L) bool, True for a real fragment.
 
     Returns:
         (N,) int64, one more than the place of the last real fragment, and at least 1.
@@ -28,33 +28,27 @@ def fragment_lengths(mask: Tensor) -> Tensor:
 
 
 def trimmed(items: Fragments, length: int) -> Fragments:
-    """The first ``length`` places of every item, as views; nothing real may lie beyond."""
+    """Return views of the first ``length`` places of every item; nothing real may lie beyond."""
     return Fragments(items.features[:, :length], items.mask[:, :length], items.pooled)
 
 
 def longest_first(lengths: Tensor) -> Tensor:
-    """(N,) int64 order from the longest item to the shortest; equally long ones keep their order."""
+    """Return the (N,) int64 order from the longest item to the shortest; ties keep their order."""
     return lengths.argsort(descending=True, stable=True)
 
 
 def pairs_in_block(regions: int, words: int, block_bytes: int) -> int:
-    """How many image-caption pairs a block may hold; at least 1.
-
-    Args:
-        regions: longest image of the block.
-        words: longest caption of the block.
-        block_bytes: memory the block may use, in bytes.
-    """
+    """Return how many pairs of ``regions`` x ``words`` fragments a block may hold; at least 1."""
     return max(1, block_bytes // (regions * words * 4 * WORKING_COPIES))
 
 
 def caption_blocks(lengths: list[int], regions: int, block_bytes: int) -> Iterator[slice]:
-    """Cut captions, longest first, so that a block of them and about as many images fits.
+    """Cut captions, longest first, so that a block of them fits with about as many images.
 
     Args:
-        lengths: length of every caption, not increasing.
-        regions: longest image.
-        block_bytes: memory a block may use, in bytes.
+        lengths: of every caption, not increasing.
+        regions: of the longest image.
+        block_bytes: memory of a block, in bytes.
     """
     start = 0
     while start < len(lengths):
@@ -64,13 +58,13 @@ def caption_blocks(lengths: list[int], regions: int, block_bytes: int) -> Iterat
 
 
 def image_blocks(lengths: list[int], words: int, n_captions: int, block_bytes: int) -> Iterator[slice]:
-    """Cut images, longest first, so that each block fits beside ``n_captions`` captions.
+    """Cut images, longest first, so that each block fits with ``n_captions`` captions.
 
     Args:
-        lengths: length of every image, not increasing.
-        words: longest of the captions.
-        n_captions: how many captions each block of images is scored with.
-        block_bytes: memory a block may use, in bytes.
+        lengths: of every image, not increasing.
+        words: of the longest caption.
+        n_captions: captions in each block.
+        block_bytes: memory of a block, in bytes.
     """
     start = 0
     while start < len(lengths):

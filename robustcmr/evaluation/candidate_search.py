@@ -1,4 +1,4 @@
-"""The images that some captions score best with, over a whole set and with any matcher, in bounded memory."""
+"""Search a whole set for the best-scoring images of captions, with any matcher, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.types import Fragments, ImageBatch, TextBatch
 
 FULL_PAIRS = 20_000_000
-"""Up to so many pairs, a matcher without a common vector scores all of them."""
+"""Most pairs that ``scoring="auto"`` scores in full with a matcher without vectors to search by."""
 
 KEPT_BYTES = 2**30
-"""Memory for encoded images that are kept while captions go by."""
+"""Memory for the encoded images that each pass over the captions is scored with."""
 
 SHORTLIST = 500
-"""Images a caption that are scored exactly, where not all are."""
+"""Default length of a shortlist: images per caption that are scored exactly."""
 
 Scoring = Literal["auto", "all", "shortlist"]
 
-_PROBED = 32  # images and captions by which it is seen whether a score is a product of two vectors
+_PROBED = 32  # images and captions that show whether scores are products of vectors
 _SAME = 1e-4
 
 logger = logging.getLogger("robustcmr")
@@ -35,13 +35,13 @@ logger = logging.getLogger("robustcmr")
 
 @dataclass(frozen=True)
 class Collection:
-    """Captions and images to be matched; both can be gone through again.
+    """Captions and images to be matched; both can be iterated repeatedly.
 
     Attributes:
         images: starts a pass over all images in order, in batches.
         texts: starts a pass over the captions in order, in batches.
-        n_images: images in all.
-        excluded: (n,) int64 on the CPU, an image that is no candidate of each caption, -1 for none.
+        n_images: number of images.
+        excluded: (n,) int64 on the CPU, the image to exclude from each caption's candidates; -1 for none.
     """
 
     images: Callable[[], Iterable[ImageBatch]]
@@ -61,25 +61,24 @@ def search_candidates(
     half: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Candidates:
-    """Find the best images of every caption.
+    """Find the best-scoring images of every caption.
 
-    A matcher whose score is the product of one vector a side, which a few images and captions show, is
-    searched by blocked matrix products. Of others, all pairs are scored where they are few, or a shortlist
-    by pooled vectors is made first and only that is scored: it may miss images that pooling hides.
+    If a few images and captions show that the score is the product of one vector a side, the search is a
+    blocked matrix product. With other matchers, either all pairs are scored, or only a shortlist found by
+    pooled vectors, which may miss images that pooling hides.
 
     Args:
         matcher: any matcher, on ``device``.
         collection: captions and images, at least one of each.
-        k: candidates a caption, >= 1.
+        k: candidates per caption, >= 1.
         device: where to compute.
-        scoring: whether a matcher without a common vector scores all pairs or a shortlist; ``auto`` decides
-            by ``FULL_PAIRS``.
-        shortlist: images a caption that are scored exactly then; at least k are.
-        half: search products of vectors in bfloat16, and score the best of them again in float32.
-        block_bytes: memory for one block of scores.
+        scoring: whether other matchers score all pairs or a shortlist; ``auto`` decides by ``FULL_PAIRS``.
+        shortlist: length of the shortlist; at least k.
+        half: search products in bfloat16, and score the best of them again in float32.
+        block_bytes: memory of a block of scores, in bytes.
 
     Returns:
-        The candidates, on the CPU, with what was done as ``search``.
+        The candidates, on the CPU, with the way of searching as ``search``.
 
     Raises:
         ValueError: there is nothing to search, or k is below 1.
@@ -109,7 +108,7 @@ def search_candidates(
 def scoring_vectors(
     matcher: Matcher, collection: Collection, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """The vectors whose products are a matcher's scores.
+    """Return the vectors whose products are a matcher's scores.
 
     Args:
         matcher: any matcher, on ``device``.
@@ -117,8 +116,8 @@ def scoring_vectors(
         device: where to compute.
 
     Returns:
-        (N, D) of the captions and (M, D) of the images, float32, on ``device``; None where the matcher does
-        not compare one vector a side.
+        (N, D) of the captions and (M, D) of the images, float32, on ``device``; None if scores are no such
+        products.
     """
     if not _scores_by_vectors(matcher, collection, device):
         return None
@@ -126,14 +125,14 @@ def scoring_vectors(
 
 
 def _all_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Vectors of the captions and of the images, by which they are searched."""
+    """Return the vectors to search by, of the captions and of the images."""
     images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
     texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
     return texts, images
 
 
 def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> bool:
-    """Whether a few scores are the products of one vector a side."""
+    """Whether scores of a few images and captions are products of one vector a side."""
     images = encode_images(matcher, [next(iter(collection.images()))], device)[:_PROBED]
     texts = encode_texts(matcher, [next(iter(collection.texts()))], device)[:_PROBED]
     if images.pooled is None or texts.pooled is None or images.pooled.shape[1] != texts.pooled.shape[1]:
@@ -144,7 +143,7 @@ def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.d
 
 
 def _vectors(side: Fragments) -> Tensor:
-    """(N, D) float32: the pooled vector, or the mean of unit fragments brought to unit length."""
+    """Return (N, D) float32: the pooled vector, or the normalised mean of normalised fragments."""
     if side.pooled is not None:
         return side.pooled.float()
     shares = side.mask.unsqueeze(-1).float()
@@ -154,17 +153,17 @@ def _vectors(side: Fragments) -> Tensor:
 def _image_chunks(
     matcher: Matcher, collection: Collection, device: torch.device
 ) -> Iterator[tuple[int, Fragments]]:
-    """Encoded images, as many at a time as may be kept, and the number of the first."""
-    start, held, count = 0, list[Fragments](), 0
+    """Yield encoded images in chunks of at most ``KEPT_BYTES``, with the index of the first."""
+    start, kept, count = 0, list[Fragments](), 0
     for batch in collection.images():
         part = encode_images(matcher, [batch], device)
         size = part.features.element_size() * part.features[0].numel()  # bytes an image
-        if held and (count + len(part)) * size > KEPT_BYTES:
-            yield start, Fragments.concatenate(held)
-            start, held, count = start + count, [], 0
-        held.append(part)
+        if kept and (count + len(part)) * size > KEPT_BYTES:
+            yield start, Fragments.concatenate(kept)
+            start, kept, count = start + count, [], 0
+        kept.append(part)
         count += len(part)
-    yield start, Fragments.concatenate(held)
+    yield start, Fragments.concatenate(kept)
 
 
 def _text_chunks(
@@ -194,7 +193,7 @@ def _score_listed(
     device: torch.device,
     block_bytes: int,
 ) -> Candidates:
-    """Exact scores of the images (n, s) listed for each caption; -1 where there is none."""
+    """Score the images (n, s) listed for each caption; -1 for none."""
     scores = torch.full(listed.shape, -torch.inf)
     for first, images in _image_chunks(matcher, collection, device):
         here = (listed >= first) & (listed < first + len(images))  # (n, s)

@@ -1,4 +1,4 @@
-"""How well a division of the pairs agrees with which of them really are mismatched."""
+"""Agreement of a division of the pairs with the hidden truth."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from robustcmr.types import Division, IntArray
 
 CALIBRATION_BINS = 15
-"""Equally wide bins of the probability of being mismatched, over 0..1."""
+"""Equal bins of the mismatch probability, over 0..1."""
 
 
 @dataclass(frozen=True)
 class DivisionDiagnosis:
-    """A division against the truth; to be found are the mismatched pairs. All are shares or probabilities.
+    """A division compared with the truth; mismatched pairs are the positives.
 
-    What compares mismatched pairs with right ones (``auroc`` to ``f1``) is None unless there are both.
+    All values are shares or probabilities. ``auroc`` to ``f1`` are None unless there are pairs of both kinds.
 
     Attributes:
-        auroc: probability that a mismatched pair is ranked before a right one, ties counted half. Ranked by
-            the probability of being mismatched and, where that ties, by the evidence.
+        auroc: area under the ROC curve of the mismatch probability; its ties are ordered by the evidence.
         average_precision: of the same ranking.
-        precision: mismatched among the suspected; None also where no pair is suspected.
-        recall: suspected among the mismatched.
-        f1: harmonic mean of the two; 0 where no mismatched pair is suspected.
-        accuracy: pairs that are rightly called suspected or clean.
-        calibration_error: expected calibration error of the probability of being mismatched: the mean over
-            pairs of how far their bin's mean probability lies from its share of mismatched pairs. There are
-            ``CALIBRATION_BINS`` equally wide bins; a probability on a border belongs to the bin above.
-        suspected: pairs that are not called clean.
-        noise_rate: share of mismatched pairs as the method estimates it; None where it does not.
+        precision: share of mismatched pairs among the suspected; None also if no pair is suspected.
+        recall: share of suspected pairs among the mismatched.
+        f1: harmonic mean of the two; 0 if no mismatched pair is suspected.
+        accuracy: share of pairs rightly suspected or rightly called clean.
+        calibration_error: expected calibration error of the mismatch probability p, over
+            ``CALIBRATION_BINS`` equal bins b of it: sum_b n_b/N |mean p - share mismatched|. A probability
+            on a border belongs to the bin above.
+        suspected: share of pairs not called clean.
+        noise_rate: estimated share of mismatched pairs; None if the method does not estimate it.
         noise_rate_low: lower end of the estimate's 95% interval.
         noise_rate_high: its upper end.
-        noise_rate_true: share of pairs that are mismatched.
+        noise_rate_true: share of mismatched pairs.
         noise_rate_error: estimated minus true share.
 
     References:
@@ -59,22 +58,19 @@ class DivisionDiagnosis:
     noise_rate_error: float | None
 
     def to_dict(self) -> dict[str, float]:
-        """All that is defined, flat, for JSON and CSV."""
+        """Return all defined values, flat, for JSON and CSV."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 def diagnose_division(division: Division, mismatched: npt.NDArray[np.bool_]) -> DivisionDiagnosis:
-    """Judge a division by the truth.
+    """Compare a division with the truth.
 
     Args:
-        division: what the method believes of N pairs.
-        mismatched: (N,) bool, True where the given image is not the caption's own.
-
-    Returns:
-        The measures.
+        division: the method's estimate of N pairs.
+        mismatched: (N,) bool, True if the given image is not the caption's own.
 
     Raises:
-        ValueError: there are no pairs, or ``mismatched`` is no vector of bool with an entry a pair.
+        ValueError: there are no pairs, or ``mismatched`` is not (N,) bool.
     """
     n = len(division.is_clean)
     if n == 0:
@@ -104,7 +100,7 @@ def diagnose_division(division: Division, mismatched: npt.NDArray[np.bool_]) -> 
         recall=recall,
         f1=f1,
         accuracy=float((suspected == mismatched).mean()),
-        calibration_error=_calibration_error(1 - division.clean_probability, mismatched),
+        calibration_error=calibration_error(1 - division.clean_probability, mismatched),
         suspected=n_suspected / n,
         noise_rate=rate,
         noise_rate_low=_finite(low),
@@ -119,7 +115,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _ranks(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> IntArray:
-    """(N,) place of each item by the first key, then the second; equal keys share a place."""
+    """Return the (N,) place of each item by the first key, then the second; equal keys share a place."""
     order = np.lexsort((second, first))
     first, second = first[order], second[order]
     steps = (np.diff(first) != 0) | (np.diff(second) != 0)
@@ -128,8 +124,8 @@ def _ranks(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> I
     return ranks
 
 
-def _calibration_error(probability: npt.NDArray[np.float64], outcome: npt.NDArray[np.bool_]) -> float:
+def calibration_error(probability: npt.NDArray[np.float64], outcome: npt.NDArray[np.bool_]) -> float:
+    """Return the expected calibration error of (N,) probabilities in 0..1 of (N,) outcomes."""
     bins = np.minimum((probability * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    expected = np.bincount(bins, weights=probability, minlength=CALIBRATION_BINS)
-    happened = np.bincount(bins, weights=outcome, minlength=CALIBRATION_BINS)
-    return float(np.abs(expected - happened).sum() / len(outcome))  # the bins' sizes cancel
+    gaps = np.bincount(bins, weights=probability - outcome)  # the sizes of the bins cancel
+    return float(np.abs(gaps).sum() / len(outcome))

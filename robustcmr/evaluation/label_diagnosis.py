@@ -1,40 +1,42 @@
-"""How well corrected class labels, and the suspicion of given ones, agree with the true classes."""
+"""Agreement of given and corrected class labels, and of the evidence against them, with the true classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from robustcmr.evaluation.diagnosis import DivisionDiagnosis, diagnose_division
-from robustcmr.types import Division, IntArray
+from robustcmr.evaluation.diagnosis import calibration_error
+from robustcmr.types import IntArray
 
 Values = npt.NDArray[np.float64]
+_MATRICES = ("given_to_corrected", "given_to_truth", "corrected_to_truth")
 
 
 @dataclass(frozen=True)
 class LabelDiagnosis:
-    """Given and corrected labels against the truth; all but the matrices are shares or probabilities.
+    """Given and corrected labels compared with the truth; all but the matrices are shares or probabilities.
 
-    A pair has one given label, or one for its image and one for its text; where there are two, shares of
-    given labels are over all of them, 2 a pair.
+    A pair has one given label, or two: one for its image and one for its text. With two, shares of given
+    labels are over all of them.
 
     Attributes:
-        given_accuracy: given labels that are right.
-        given_accuracy_by_modality: the same for the image's and the text's labels apart, or the one label.
-        corrected_accuracy: pairs whose corrected label is right.
-        changed: given labels that the corrected label of their pair differs from.
-        repaired: wrong given labels whose pair's corrected label is right; None where no label is wrong.
-        broken: right given labels whose pair's corrected label is wrong; None where no label is right.
-        wrong_pairs: pairs with a wrong given label.
-        auroc: probability that a pair with a wrong given label has more evidence against it than one without,
-            ties counted half; None without evidence, or unless there are both kinds.
-        average_precision: of finding those pairs by the evidence; None where ``auroc`` is.
+        given_accuracy: share of right given labels.
+        given_accuracy_by_modality: of the image's and the text's labels apart; or of the one label.
+        corrected_accuracy: share of pairs whose corrected label is right.
+        changed: share of given labels that differ from their pair's corrected label.
+        repaired: share of wrong given labels whose pair's corrected label is right; None if none is wrong.
+        broken: share of right given labels whose pair's corrected label is wrong; None if none is right.
+        wrong_pairs: share of pairs with a wrong given label.
+        auroc: area under the ROC curve of finding those pairs by the evidence; None without evidence, or
+            unless there are pairs of both kinds.
+        average_precision: of the same ranking; None if ``auroc`` is.
         calibration_error: expected calibration error of the confidence as the probability that the corrected
             label is right (see :class:`robustcmr.evaluation.diagnosis.DivisionDiagnosis`); None without one.
-        given_to_corrected: (K, K) int64, how many given labels of each class (row) became each (column).
-        given_to_truth: (K, K) int64, how many given labels of each class (row) are truly of each (column).
+        given_to_corrected: (K, K) int64, given labels of each class (row) corrected to each (column).
+        given_to_truth: (K, K) int64, given labels of each class (row) truly of each (column).
         corrected_to_truth: (K, K) int64, the same for corrected labels, one a pair.
     """
 
@@ -53,27 +55,16 @@ class LabelDiagnosis:
     corrected_to_truth: IntArray
 
     def to_dict(self) -> dict[str, float]:
-        """All numbers that are defined, flat, for JSON and CSV; the matrices are in :meth:`confusions`."""
-        values = {
-            "given_accuracy": self.given_accuracy,
-            "corrected_accuracy": self.corrected_accuracy,
-            "changed": self.changed,
-            "repaired": self.repaired,
-            "broken": self.broken,
-            "wrong_pairs": self.wrong_pairs,
-            "auroc": self.auroc,
-            "average_precision": self.average_precision,
-            "calibration_error": self.calibration_error,
-        }
-        if len(self.given_accuracy_by_modality) == 2:
-            image, text = self.given_accuracy_by_modality
-            values.update(given_accuracy_image=image, given_accuracy_text=text)
-        return {key: value for key, value in values.items() if value is not None}
+        """Return all defined numbers, flat, for JSON and CSV; for the matrices see :meth:`confusions`."""
+        values = {name: value for name, value in asdict(self).items() if name not in _MATRICES}
+        by_modality = values.pop("given_accuracy_by_modality")
+        if len(by_modality) == 2:
+            values["given_accuracy_image"], values["given_accuracy_text"] = by_modality
+        return {name: value for name, value in values.items() if value is not None}
 
     def confusions(self) -> dict[str, list[list[int]]]:
-        """The three confusion matrices as nested lists, for JSON."""
-        names = ("given_to_corrected", "given_to_truth", "corrected_to_truth")
-        return {name: getattr(self, name).tolist() for name in names}
+        """Return the three confusion matrices as nested lists, for JSON."""
+        return {name: getattr(self, name).tolist() for name in _MATRICES}
 
 
 def diagnose_labels(
@@ -84,21 +75,18 @@ def diagnose_labels(
     evidence: Values | None = None,
     confidence: Values | None = None,
 ) -> LabelDiagnosis:
-    """Judge given and corrected labels by the truth.
+    """Compare given and corrected labels with the truth.
 
     Args:
         given: (n,) or (n, 1) int64, one given label a pair; or (n, 2), one for its image, one for its text.
-        corrected: (n,) int64, what a method takes each pair's class to be.
-        truth: (n,) int64, what it is.
+        corrected: (n,) int64, the method's label of each pair.
+        truth: (n,) int64, the true class.
         n_classes: K; all labels lie in 0..K-1.
-        evidence: (n,) finite, what speaks against the given label or labels of each pair; None for none.
-        confidence: (n,) in 0..1, how sure the method is of each corrected label; None for none.
-
-    Returns:
-        The measures.
+        evidence: (n,) finite, against the given label or labels of each pair; None for none.
+        confidence: (n,) in 0..1, the method's probability of each corrected label; None for none.
 
     Raises:
-        ValueError: there are no pairs, the shapes or types do not fit, or a value is out of its range.
+        ValueError: there are no pairs, the shapes or types do not fit, or a value is out of range.
     """
     n = len(truth)
     if n == 0:
@@ -112,10 +100,19 @@ def diagnose_labels(
     hidden, result = np.tile(truth, repeats), np.tile(corrected, repeats)  # (M * n,)
     right_before, right_after = entries == hidden, result == hidden
     wrong_pairs = (columns != truth[:, None]).any(axis=1)  # (n,)
-    detection = None if evidence is None else _held_against(np.ones(n), evidence, wrong_pairs)
-    calibration = None
+    auroc = average_precision = calibration = None
+    if evidence is not None:
+        _check_values("evidence", evidence, n)
+        if 0 < wrong_pairs.sum() < n:
+            auroc = float(roc_auc_score(wrong_pairs, evidence))
+            average_precision = float(average_precision_score(wrong_pairs, evidence))
     if confidence is not None:
-        calibration = _held_against(confidence, np.zeros(n), corrected != truth).calibration_error
+        _check_values("confidence", confidence, n)
+        if confidence.min() < 0 or confidence.max() > 1:
+            low, high = float(confidence.min()), float(confidence.max())
+            raise ValueError(f"confidence must lie in 0..1, got {low}..{high}")
+        calibration = calibration_error(1 - confidence.astype(np.float64), corrected != truth)
+    classes = np.arange(n_classes)
     return LabelDiagnosis(
         given_accuracy=float(right_before.mean()),
         given_accuracy_by_modality=tuple((columns == truth[:, None]).mean(axis=0).tolist()),
@@ -124,49 +121,26 @@ def diagnose_labels(
         repaired=_share(right_after[~right_before]),
         broken=_share(~right_after[right_before]),
         wrong_pairs=float(wrong_pairs.mean()),
-        auroc=None if detection is None else detection.auroc,
-        average_precision=None if detection is None else detection.average_precision,
+        auroc=auroc,
+        average_precision=average_precision,
         calibration_error=calibration,
-        given_to_corrected=confusion(entries, result, n_classes),
-        given_to_truth=confusion(entries, hidden, n_classes),
-        corrected_to_truth=confusion(corrected, truth, n_classes),
+        given_to_corrected=confusion_matrix(entries, result, labels=classes),
+        given_to_truth=confusion_matrix(entries, hidden, labels=classes),
+        corrected_to_truth=confusion_matrix(corrected, truth, labels=classes),
     )
-
-
-def confusion(rows: IntArray, columns: IntArray, n_classes: int) -> IntArray:
-    """Count how often two labels meet.
-
-    Args:
-        rows: (n,) int64 in 0..K-1.
-        columns: (n,) int64 in 0..K-1.
-        n_classes: K.
-
-    Returns:
-        (K, K) int64, entry (a, b) how often ``rows`` is a where ``columns`` is b.
-    """
-    counts = np.bincount(rows * n_classes + columns, minlength=n_classes**2)
-    return counts.reshape(n_classes, n_classes).astype(np.int64)
-
-
-def _held_against(probability: Values, evidence: Values, wrong: npt.NDArray[np.bool_]) -> DivisionDiagnosis:
-    """How well a probability of being right and, where it ties, evidence tell what is wrong."""
-    for name, values in (("confidence", probability), ("evidence", evidence)):
-        if values.shape != wrong.shape or not np.isfinite(values).all():
-            raise ValueError(
-                f"{name} must hold a finite number for each of {len(wrong)} pairs, got shape {values.shape}"
-                f"{'' if np.isfinite(values).all() else ' with NaN or infinite ones'}"
-            )
-    if probability.min() < 0 or probability.max() > 1:
-        raise ValueError(
-            f"confidence must lie in 0..1, got {float(probability.min())}..{float(probability.max())}"
-        )
-    double = probability.astype(np.float64)
-    belief = Division(double, 0.5, double > 0.5, evidence.astype(np.float64), False, "", None, None)
-    return diagnose_division(belief, wrong)
 
 
 def _share(flags: npt.NDArray[np.bool_]) -> float | None:
     return float(flags.mean()) if len(flags) else None
+
+
+def _check_values(name: str, values: Values, n: int) -> None:
+    finite = np.isfinite(values).all()
+    if values.shape != (n,) or not finite:
+        raise ValueError(
+            f"{name} must hold a finite number for each of {n} pairs, got shape {values.shape}"
+            f"{'' if finite else ' with NaN or infinite ones'}"
+        )
 
 
 def _check_labels(name: str, labels: IntArray, n: int, n_classes: int) -> None:

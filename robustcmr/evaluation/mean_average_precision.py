@@ -1,18 +1,19 @@
-"""Mean average precision of retrieval by class, both ways: is what is ranked first of the query's class?
+"""Mean average precision of retrieval by class, both ways.
 
-A text is relevant to an image, and an image to a text, if both have the same class. Ties count against the
-scorer: of items with equal scores those of other classes stand ahead, so a scorer that says the same of
-everything earns no more than if it ranked all wrong items first. Scores are compared as float32.
+An item is relevant to a query of the same class. With r_j = 1 if the item at place j of the ranking is
+relevant, else 0, and P_j = (r_1 + ... + r_j) / j:
 
-Each block of rows is sorted once, by a whole number made of the score and, as its last bit, the relevance;
-the places of relevant items are all that is then needed.
+    AP@R = sum_{j <= R} r_j P_j / sum_{j <= R} r_j    (0 if none is relevant),    AP = AP@n_gallery
+
+Ties count against the scorer: of equal scores, items of other classes come first. Scores are compared as
+float32. Each block of rows is sorted once, by an integer made of the score and, as its last bit, the
+relevance; only the places of relevant items are needed after that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -24,44 +25,40 @@ from robustcmr.types import IntArray
 
 BLOCK_BYTES = 128 * 2**20
 SCOPES = (50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
-"""Lengths of the ranking at which the precision-scope curve is drawn, unless others are asked for."""
+"""Default lengths of the ranking for the precision-scope curve."""
 
-_BYTES_PER_CELL = 96  # a block's scores, keys and, where nearly all is relevant, places and precisions
+_BYTES_PER_CELL = 96  # scores, keys and, if nearly all items are relevant, places and precisions
 
 ScoreBlocks = Callable[[slice], Tensor]
-"""Scores of some queries with the whole gallery: (b, n_gallery) float, a row a query, larger is closer."""
+"""Return the scores of some queries with the whole gallery: (b, n_gallery) float, larger is closer."""
 
 
 @dataclass(frozen=True)
 class LabelRetrievalMetrics:
     """How well images find texts of their class (``i2t``) and texts find images of theirs (``t2i``).
 
-    All means are over queries and in percent, 0..100. A query whose class the gallery lacks has no average
+    Means are over queries and in percent, 0..100. A query whose class is not in the gallery has no average
     precision; it is left out and counted.
 
     Attributes:
         map_i2t: mean average precision over the whole ranked gallery.
         map_t2i: the same for texts.
-        at: lengths R of the ranking for which the next two are given.
-        map_i2t_at: an entry each: mean of the average precision over the first R items, that is the sum of
-            the precisions at their relevant items divided by how many of the first R are relevant, and 0
-            where none is. This is what the field calls mAP@R; it does not punish relevant items further down.
-            With R beyond the gallery it is the whole ranking's.
+        at: lengths R for the next two fields.
+        map_i2t_at: mean AP@R of each R, which the field calls mAP@R; relevant items beyond R do not lower it.
         map_t2i_at: the same for texts.
-        scopes: lengths of the ranking for which the next two are given, none longer than a gallery.
-        precision_i2t: an entry each: mean share of relevant items among the first so many.
+        scopes: lengths for the next two fields, none longer than a gallery.
+        precision_i2t: mean share of relevant items within each scope.
         precision_t2i: the same for texts.
         n_images: images that were queries.
         n_texts: texts that were queries.
-        excluded_images: images left out, for no text has their class.
-        excluded_texts: texts left out, for no image has their class.
-        ap_i2t: (n_queries,) float64, average precision of each image over the whole ranked gallery; NaN where
-            it is left out. Not part of what makes two metrics equal.
+        excluded_images: images left out, as no text has their class.
+        excluded_texts: texts left out, as no image has their class.
+        ap_i2t: (n_queries,) float64, AP of each image; NaN if left out. Not compared by ``==``.
         ap_t2i: the same for texts.
 
     References:
-        Zhen, Hu, Wang and Peng, CVPR 2019, whose released evaluation defines mAP and mAP@R this way and
-        which later work on noisy labels follows (Hu, Peng, Zhu, Zhen and Lin, CVPR 2021).
+        Zhen, Hu, Wang and Peng, CVPR 2019: their released evaluation defines mAP and mAP@R this way, as does
+        later work on noisy labels (Hu, Peng, Zhu, Zhen and Lin, CVPR 2021).
     """
 
     map_i2t: float
@@ -85,7 +82,7 @@ class LabelRetrievalMetrics:
         return (self.map_i2t + self.map_t2i) / 2
 
     def to_dict(self) -> dict[str, float | list[float] | list[int]]:
-        """All but single queries, for JSON: ``map``, ``map_i2t``, ``map_i2t_at_50`` … and the curves."""
+        """Return all but single queries, for JSON: ``map``, ``map_i2t``, ``map_i2t_at_50``, the curves."""
         values: dict[str, float | list[float] | list[int]] = {
             "map": self.map,
             "map_i2t": self.map_i2t,
@@ -104,88 +101,6 @@ class LabelRetrievalMetrics:
 
 
 def label_retrieval_metrics(
-    scores: Tensor,
-    image_labels: IntArray | Tensor,
-    text_labels: IntArray | Tensor,
-    at: Sequence[int] = (50,),
-    scopes: Sequence[int] = SCOPES,
-    block_bytes: int = BLOCK_BYTES,
-) -> LabelRetrievalMetrics:
-    """Measure retrieval by class in both directions from a score matrix.
-
-    Args:
-        scores: (n_images, n_texts) float on any device, larger is closer; infinities are allowed.
-        image_labels: (n_images,) int64 >= 0, the class of each image.
-        text_labels: (n_texts,) int64 >= 0, the class of each text.
-        at: lengths of the ranking for mAP@R, each 1 or more.
-        scopes: lengths of the ranking for the precision-scope curve, each 1 or more; those beyond the smaller
-            gallery are left out.
-        block_bytes: memory to use beside the scores, in bytes; one query's ranking is the least.
-
-    Returns:
-        The metrics.
-
-    Raises:
-        ValueError: the shapes do not fit, or a label, length or scope is not allowed.
-        UserError: a score is NaN, or no query has its class in the gallery.
-    """
-    _check_matrix(scores, len(image_labels), len(text_labels))
-    return label_retrieval_metrics_of_blocks(
-        lambda rows: scores[rows],
-        lambda columns: scores[:, columns].T,
-        image_labels,
-        text_labels,
-        at,
-        scopes,
-        block_bytes,
-    )
-
-
-def label_retrieval_metrics_of_vectors(
-    images: Tensor,
-    texts: Tensor,
-    image_labels: IntArray | Tensor,
-    text_labels: IntArray | Tensor,
-    at: Sequence[int] = (50,),
-    scopes: Sequence[int] = SCOPES,
-    block_bytes: int = BLOCK_BYTES,
-) -> LabelRetrievalMetrics:
-    """Measure retrieval by class in both directions by inner products, never holding all scores at once.
-
-    Args:
-        images: (n_images, D) float, of unit length for the cosine, on the device to work on.
-        texts: (n_texts, D) float, the same.
-        image_labels: (n_images,) int64 >= 0, the class of each image.
-        text_labels: (n_texts,) int64 >= 0, the class of each text.
-        at: lengths of the ranking for mAP@R, each 1 or more.
-        scopes: lengths of the ranking for the precision-scope curve, each 1 or more; those beyond the smaller
-            gallery are left out.
-        block_bytes: memory to use beside the vectors, in bytes; one query's ranking is the least.
-
-    Returns:
-        The metrics, equal to those of the whole score matrix up to how its products are rounded.
-
-    Raises:
-        ValueError: the shapes do not fit, or a label, length or scope is not allowed.
-        UserError: a score is NaN, or no query has its class in the gallery.
-    """
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
-        raise ValueError(
-            f"images and texts must be matrices of equally wide vectors, got {tuple(images.shape)} and "
-            f"{tuple(texts.shape)}"
-        )
-    return label_retrieval_metrics_of_blocks(
-        partial(_products, images, texts),
-        partial(_products, texts, images),
-        image_labels,
-        text_labels,
-        at,
-        scopes,
-        block_bytes,
-    )
-
-
-def label_retrieval_metrics_of_blocks(
     image_scores: ScoreBlocks,
     text_scores: ScoreBlocks,
     image_labels: IntArray | Tensor,
@@ -194,109 +109,97 @@ def label_retrieval_metrics_of_blocks(
     scopes: Sequence[int] = SCOPES,
     block_bytes: int = BLOCK_BYTES,
 ) -> LabelRetrievalMetrics:
-    """Measure retrieval by class in both directions from functions that give blocks of scores.
+    """Measure retrieval by class in both directions, without all scores in memory at once.
 
     Args:
-        image_scores: of some images, their scores with all texts, (b, n_texts).
-        text_scores: of some texts, their scores with all images, (b, n_images).
+        image_scores: returns the scores of some images with all texts, (b, n_texts).
+        text_scores: returns the scores of some texts with all images, (b, n_images).
         image_labels: (n_images,) int64 >= 0, the class of each image.
         text_labels: (n_texts,) int64 >= 0, the class of each text.
-        at: lengths of the ranking for mAP@R, each 1 or more.
+        at: lengths R of the ranking for mAP@R, each 1 or more.
         scopes: lengths of the ranking for the precision-scope curve, each 1 or more; those beyond the smaller
             gallery are left out.
-        block_bytes: memory to use beside what the functions hold, in bytes; one query's ranking is the least.
-
-    Returns:
-        The metrics.
+        block_bytes: memory to use besides that of the functions, in bytes; at least one query's ranking.
 
     Raises:
         ValueError: the shapes do not fit, or a label, length or scope is not allowed.
         UserError: a score is NaN, or no query has its class in the gallery.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> scores, labels = torch.eye(4), np.array([0, 1, 2, 3])
+        >>> label_retrieval_metrics(lambda r: scores[r], lambda r: scores.T[r], labels, labels).map
+        100.0
     """
-    image_classes, text_classes = _checked("image_labels", image_labels), _checked("text_labels", text_labels)
+    images, texts = _checked("image_labels", image_labels), _checked("text_labels", text_labels)
     for name, lengths in (("at", at), ("scopes", scopes)):
         if any(length < 1 for length in lengths):
             raise ValueError(f"{name} must be lengths of a ranking, 1 or more, got {list(lengths)}")
-    within = tuple(scope for scope in scopes if scope <= min(len(image_classes), len(text_classes)))
-    i2t, t2i = (
-        _one_way(*ways, tuple(at), within, block_bytes)
-        for ways in (
-            (image_scores, image_classes, text_classes, "images", "texts"),
-            (text_scores, text_classes, image_classes, "texts", "images"),
-        )
-    )
+    within = tuple(scope for scope in scopes if scope <= min(len(images), len(texts)))
+    for queries, gallery, kinds in (
+        (images, texts, ("images", "texts")),
+        (texts, images, ("texts", "images")),
+    ):
+        if not np.isin(queries, gallery).any():
+            raise UserError(
+                f"no class of the {len(queries)} {kinds[0]} occurs among the {len(gallery)} {kinds[1]}, so "
+                "there is nothing to find; check that both sides use the same class numbers"
+            )
+    i2t, ap_i2t = _one_way(image_scores, images, texts, at, within, block_bytes)
+    t2i, ap_t2i = _one_way(text_scores, texts, images, at, within, block_bytes)
+    end = 1 + len(at)
+    excluded_images, excluded_texts = int(np.isnan(ap_i2t).sum()), int(np.isnan(ap_t2i).sum())
     return LabelRetrievalMetrics(
-        map_i2t=i2t.average_precision,
-        map_t2i=t2i.average_precision,
+        map_i2t=i2t[0],
+        map_t2i=t2i[0],
         at=tuple(at),
-        map_i2t_at=i2t.average_precision_at,
-        map_t2i_at=t2i.average_precision_at,
+        map_i2t_at=tuple(i2t[1:end]),
+        map_t2i_at=tuple(t2i[1:end]),
         scopes=within,
-        precision_i2t=i2t.precision,
-        precision_t2i=t2i.precision,
-        n_images=i2t.n_queries,
-        n_texts=t2i.n_queries,
-        excluded_images=i2t.n_excluded,
-        excluded_texts=t2i.n_excluded,
-        ap_i2t=i2t.by_query,
-        ap_t2i=t2i.by_query,
+        precision_i2t=tuple(i2t[end:]),
+        precision_t2i=tuple(t2i[end:]),
+        n_images=len(images) - excluded_images,
+        n_texts=len(texts) - excluded_texts,
+        excluded_images=excluded_images,
+        excluded_texts=excluded_texts,
+        ap_i2t=ap_i2t,
+        ap_t2i=ap_t2i,
     )
-
-
-@dataclass(frozen=True)
-class _OneWay:
-    """Means over queries in one direction, in percent, and each query's average precision."""
-
-    average_precision: float
-    average_precision_at: tuple[float, ...]
-    precision: tuple[float, ...]
-    n_queries: int
-    n_excluded: int
-    by_query: npt.NDArray[np.float64]
 
 
 def _one_way(
     scores: ScoreBlocks,
     queries: IntArray,
     gallery: IntArray,
-    query_name: str,
-    gallery_name: str,
-    at: tuple[int, ...],
-    scopes: tuple[int, ...],
+    at: Sequence[int],
+    scopes: Sequence[int],
     block_bytes: int,
-) -> _OneWay:
+) -> tuple[list[float], npt.NDArray[np.float64]]:
+    """Return means in percent (AP, AP@R for ``at``, precision for ``scopes``), and each query's AP."""
     known = np.isin(queries, gallery)  # (n_queries,)
-    if not known.any():
-        raise UserError(
-            f"no class of the {len(queries)} {query_name} occurs among the {len(gallery)} {gallery_name}, so "
-            "there is nothing to find; check that both sides use the same class numbers"
-        )
     totals = np.zeros(1 + len(at) + len(scopes))
     by_query = np.empty(len(queries))
     size = max(1, block_bytes // (_BYTES_PER_CELL * len(gallery)))
     for start in range(0, len(queries), size):
         rows = slice(start, min(start + size, len(queries)))
         block = scores(rows)  # (b, n_gallery)
-        _check_matrix(block, rows.stop - rows.start, len(gallery))
+        if tuple(block.shape) != (rows.stop - start, len(gallery)) or not block.is_floating_point():
+            raise ValueError(
+                f"scores must be a float matrix of a row for each of {rows.stop - start} labels and a column "
+                f"for each of {len(gallery)}, got {block.dtype} of shape {tuple(block.shape)}"
+            )
         by_query[rows], some = _block_totals(block, queries[rows], gallery, at, scopes)
         totals += some
-    means = (100.0 * totals / int(known.sum())).tolist()
-    return _OneWay(
-        average_precision=means[0],
-        average_precision_at=tuple(means[1 : 1 + len(at)]),
-        precision=tuple(means[1 + len(at) :]),
-        n_queries=int(known.sum()),
-        n_excluded=int((~known).sum()),
-        by_query=np.where(known, 100.0 * by_query, np.nan),
-    )
+    means: list[float] = (100.0 * totals / int(known.sum())).tolist()
+    return means, np.where(known, 100.0 * by_query, np.nan)
 
 
 def _block_totals(
-    scores: Tensor, queries: IntArray, gallery: IntArray, at: tuple[int, ...], scopes: tuple[int, ...]
+    scores: Tensor, queries: IntArray, gallery: IntArray, at: Sequence[int], scopes: Sequence[int]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """A block's APs, and sums over its queries of AP, of AP@R for ``at``, of precision for ``scopes``.
+    """Return a block's APs, and sums over its queries of AP, AP@R for ``at``, precision for ``scopes``.
 
-    A query without relevant items adds nothing.
+    A query without relevant items adds 0.
     """
     n_queries, n_gallery = scores.shape
     device = scores.device
@@ -319,7 +222,7 @@ def _block_totals(
 
 
 def relevant_places(scores: Tensor, relevant: Tensor) -> Tensor:
-    """Rank each row's items and say which places are taken by relevant ones.
+    """Rank each row's items, and return which places hold relevant ones.
 
     Args:
         scores: (b, n) float, larger is closer; compared as float32.
@@ -336,27 +239,15 @@ def relevant_places(scores: Tensor, relevant: Tensor) -> Tensor:
             "the scores hold NaN where every image-text score must be a number; "
             "check the model's weights and features for NaN or overflow"
         )
-    # Adding 0 makes -0 a 0. Bits of floats are ordered as whole numbers are, but negative ones in reverse.
+    # Adding 0 makes -0 a 0. Bits of floats are ordered as integers are, but negative ones in reverse.
     bits = (scores.detach().to(torch.float32) + 0.0).contiguous().view(torch.int32)
     keys = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
     keys = keys.mul_(-2).add_(relevant)  # ascending: from the best score on, irrelevant before relevant
     if keys.device.type == "cpu":
-        keys.numpy().sort(axis=1)  # in place, and many times faster than torch, which also sorts an index
+        keys.numpy().sort(axis=1)  # in place, many times faster than torch, which also sorts an index
     else:
         keys = keys.sort(dim=1).values
     return keys.bitwise_and_(1).bool()
-
-
-def _products(queries: Tensor, gallery: Tensor, rows: slice) -> Tensor:
-    return queries[rows] @ gallery.T  # (b, n_gallery)
-
-
-def _check_matrix(scores: Tensor, n_rows: int, n_columns: int) -> None:
-    if tuple(scores.shape) != (n_rows, n_columns) or not scores.is_floating_point():
-        raise ValueError(
-            f"scores must be a float matrix of a row for each of {n_rows} labels and a column for each of "
-            f"{n_columns}, got {scores.dtype} of shape {tuple(scores.shape)}"
-        )
 
 
 def _checked(name: str, labels: IntArray | Tensor) -> IntArray:

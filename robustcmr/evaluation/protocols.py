@@ -1,19 +1,57 @@
-"""The protocols of the field: the whole split at once (5K), or folds of consecutive images averaged (1K)."""
+"""Measure a split as the field does: the whole split at once (5K), or the mean of consecutive folds (1K)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from robustcmr.errors import UserError
 from robustcmr.evaluation.ranking import owner_index
-from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics
-from robustcmr.types import IntArray
+from robustcmr.evaluation.recall import RetrievalRanks, mean_metrics, retrieval_ranks
+from robustcmr.evaluation.scoring import BLOCK_BYTES, Progress, encode_split, score_matrix
+from robustcmr.matchers.base import Matcher
+from robustcmr.types import ImageBatch, IntArray, TextBatch
 
-BlockScorer = Callable[[slice, Tensor], Tensor]
-"""Given consecutive images and (k,) int64 caption rows, their scores (n, k)."""
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an evaluation with its batches; each model of an ensemble may read captions its own way.
+
+    Attributes:
+        matcher: any matcher, on the device of the evaluation.
+        image_batches: starts a pass over the images in order.
+        text_batches: starts a pass over the captions in order.
+    """
+
+    matcher: Matcher
+    image_batches: Callable[[], Iterable[ImageBatch]]
+    text_batches: Callable[[], Iterable[TextBatch]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Retrieval on a split by one model, or by an ensemble declared as such, as plain values.
+
+    Attributes:
+        protocol: name of the protocol, such as ``1K``, ``full`` or ``5-fold 1K``.
+        metrics: of the mean of the models' scores; averaged over folds if there are some.
+        by_model: of each model alone, in the order given.
+        by_fold: of each fold; one entry without folds.
+        queries: outcome of each query by the mean of the models' scores: ranks from 1 as ``i2t_rank``
+            (n_images,) and ``t2i_rank`` (n_captions,) with each caption's image as ``t2i_image``; or average
+            precisions in percent as ``i2t_ap`` and ``t2i_ap`` (n_pairs,), NaN for queries left out.
+    """
+
+    protocol: str
+    metrics: dict[str, Any]
+    by_model: list[dict[str, Any]]
+    by_fold: list[dict[str, Any]]
+    queries: dict[str, npt.NDArray[Any]]
 
 
 def fold_slices(n_images: int, folds: int) -> list[slice]:
@@ -34,13 +72,13 @@ def fold_slices(n_images: int, folds: int) -> list[slice]:
 
 
 def captions_of(image_of_caption: Tensor, images: slice) -> Tensor:
-    """Caption rows (k,) int64, ascending, whose image lies in the slice."""
+    """Return the caption rows (k,) int64, ascending, whose image lies in the slice."""
     inside = (image_of_caption >= images.start) & (image_of_caption < images.stop)  # (n_captions,)
     return torch.nonzero(inside).flatten()
 
 
 def protocol_name(n_images: int, folds: int | None = None) -> str:
-    """What the field calls it: such as ``5-fold 1K`` with folds; without, ``1K``, ``5K`` or ``full``."""
+    """Return the field's name: such as ``5-fold 1K`` with folds; without, ``1K``, ``5K`` or ``full``."""
     if folds is not None:
         return f"{folds}-fold {_size_name(n_images // folds)}"
     return _size_name(n_images) if n_images in (1000, 5000) else "full"
@@ -50,60 +88,87 @@ def _size_name(n_images: int) -> str:
     return f"{n_images // 1000}K" if n_images and n_images % 1000 == 0 else str(n_images)
 
 
-def block_metrics(
-    score_block: BlockScorer, image_of_caption: IntArray | Tensor, n_images: int, folds: int = 5
-) -> tuple[RetrievalMetrics, list[RetrievalMetrics]]:
-    """Measure every fold by itself, scoring nothing across folds, and average.
+def evaluate_split(
+    members: Sequence[Member],
+    image_of_caption: IntArray | Tensor,
+    device: torch.device,
+    folds: int | None = None,
+    block_bytes: int = BLOCK_BYTES,
+    progress: Progress | None = None,
+) -> Measured:
+    """Encode, score and measure a split with one matcher or the mean of several.
+
+    With folds, each is ranked on its own, nothing is scored across folds, and metrics are averaged.
 
     Args:
-        score_block: gives the scores (n, k) of a slice of images with the caption rows (k,) it is handed.
-        image_of_caption: (n_captions,) int64; every image has a caption.
-        n_images: number of images of the split.
-        folds: into how many folds of consecutive images; must divide ``n_images``.
-
-    Returns:
-        The mean over folds (its numbers of queries are totals), and each fold's metrics.
+        members: at least one, all on ``device``; their scores are averaged.
+        image_of_caption: (n_captions,) int64, the image each caption was written for; every image has one.
+        device: where to encode and score.
+        folds: number of folds of consecutive images; None ranks the whole split at once.
+        block_bytes: memory of a block of scores, in bytes.
+        progress: called after every block, with counts over all matchers and folds.
 
     Raises:
         UserError: the folds do not divide the images, or a score is NaN.
-        ValueError: a block has the wrong shape, or an image has no caption.
+        ValueError: there is no matcher, an image has no caption, or the batches hold another number of images
+            or captions than ``image_of_caption``.
+        PluginError: a matcher returns scores of the wrong shape.
     """
+    if not members:
+        raise ValueError("there is no matcher to evaluate; give at least one")
+    n_images = int(image_of_caption.max()) + 1 if len(image_of_caption) else 0
     owner = owner_index(image_of_caption, n_images).cpu()
-    parts = []
-    for images in fold_slices(n_images, folds):
-        captions = captions_of(owner, images)
-        scores = score_block(images, captions)
-        expected = (images.stop - images.start, captions.shape[0])
-        if tuple(scores.shape) != expected:
-            name = f"{images.start}..{images.stop - 1}"
-            raise ValueError(f"the block of images {name} is {tuple(scores.shape)}, expected {expected}")
-        parts.append(retrieval_metrics(scores, owner[captions] - images.start))
-    return mean_metrics(parts), parts
+    slices = fold_slices(n_images, 1 if folds is None else folds)
+    columns = [captions_of(owner, rows) for rows in slices]
+    owners = [owner[ids] - rows.start for rows, ids in zip(slices, columns, strict=True)]
+    total = len(members) * sum((n_images // len(slices)) * len(ids) for ids in columns)
+
+    sums: list[Tensor] = []
+    by_model, done = [], 0
+    for member in members:
+        images, texts = encode_split(member.matcher, member.image_batches(), member.text_batches(), device)
+        if len(images) != n_images or len(texts) != len(owner):
+            raise ValueError(
+                f"the batches hold {len(images)} images and {len(texts)} captions, "
+                f"but image_of_caption speaks of {n_images} and {len(owner)}"
+            )
+        alone = []
+        for fold, (rows, ids) in enumerate(zip(slices, columns, strict=True)):
+            report = None if progress is None else _shifted(progress, done, total)
+            some_texts = texts if len(slices) == 1 else texts[ids.to(texts.mask.device)]
+            block = score_matrix(member.matcher, images[rows], some_texts, block_bytes, report)
+            done += block.numel()
+            alone.append(retrieval_ranks(block, owners[fold]))
+            if fold < len(sums):
+                sums[fold] += block
+            else:
+                sums.append(block)
+        by_model.append(mean_metrics([ranks.metrics() for ranks in alone]))
+        del images, texts, some_texts  # free them before the next model encodes
+    if len(members) > 1:
+        alone = [retrieval_ranks(s.div_(len(members)), own) for s, own in zip(sums, owners, strict=True)]
+    by_fold = [ranks.metrics() for ranks in alone]
+    return Measured(
+        protocol_name(n_images, folds),
+        mean_metrics(by_fold).to_dict(),
+        [metrics.to_dict() for metrics in by_model],
+        [metrics.to_dict() for metrics in by_fold],
+        _queries(alone, columns, owner),
+    )
 
 
-def fold_metrics(
-    scores: Tensor, image_of_caption: IntArray | Tensor, folds: int = 5
-) -> tuple[RetrievalMetrics, list[RetrievalMetrics]]:
-    """Measure the folds of a score matrix that is already there; only its diagonal blocks are read.
+def _queries(by_fold: Sequence[RetrievalRanks], columns: Sequence[Tensor], owner: Tensor) -> dict[str, Any]:
+    """Join the folds' ranks, with captions in the order of the split."""
+    by_caption = torch.cat([ranks.t2i.cpu() for ranks in by_fold])
+    by_caption = torch.empty_like(by_caption).scatter_(0, torch.cat(list(columns)), by_caption)
+    by_image = torch.cat([ranks.i2t.cpu() for ranks in by_fold])
+    return {
+        "i2t_rank": by_image.numpy() + 1,
+        "t2i_rank": by_caption.numpy() + 1,
+        "t2i_image": owner.numpy(),
+    }
 
-    Args:
-        scores: (n_images, n_captions) float, larger is closer.
-        image_of_caption: (n_captions,) int64; every image has a caption.
-        folds: into how many folds of consecutive images; must divide ``n_images``.
 
-    Returns:
-        The mean over folds, and each fold's metrics.
-
-    Raises:
-        UserError: the folds do not divide the images, or a score in a block is NaN.
-        ValueError: the shapes do not fit, or an image has no caption.
-    """
-    if scores.ndim != 2 or scores.shape[1] != len(image_of_caption):
-        raise ValueError(
-            f"scores are {tuple(scores.shape)} for {len(image_of_caption)} captions; give one column each"
-        )
-
-    def diagonal(images: slice, captions: Tensor) -> Tensor:
-        return torch.index_select(scores[images], 1, captions.to(scores.device))
-
-    return block_metrics(diagonal, image_of_caption, scores.shape[0], folds)
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Return a callback for one part of the work that reports on the whole."""
+    return lambda done, _: progress(before + done, total)

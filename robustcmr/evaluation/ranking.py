@@ -1,8 +1,9 @@
 """The rank of the right answer in every row and column of a score matrix, by counting instead of sorting.
 
-Ties are counted against the scorer: every wrong item that scores at least as high as the right one stands
-ahead of it, so a scorer that says the same of everything earns nothing. Captions of one image are never wrong
-for each other.
+    rank(query) = #{wrong items with score >= the best score of a right item}
+
+Ties count against the scorer, so a constant scorer ranks every answer last. Captions of one image are never
+wrong for each other.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ from torch import Tensor
 from robustcmr.errors import UserError
 from robustcmr.types import IntArray
 
-_BLOCK_CELLS = 1 << 22  # cells compared at once: bounds the extra memory to a few MiB
-_COMPILED_CELLS = 1 << 22  # from here on the compiled loop makes up for loading it
+_BLOCK_CELLS = 1 << 22  # compared at once: bounds the extra memory to a few MiB
+_COMPILED_CELLS = 1 << 22  # smaller matrices are counted by tensors, which need no loading
 
 
 def ranks_both_ways(scores: Tensor, image_of_caption: IntArray | Tensor) -> tuple[Tensor, Tensor]:
-    """Rank of the best-ranked own caption of every image, and of the right image of every caption.
+    """Rank the best own caption of every image, and the right image of every caption.
 
-    Scores are read once. On the CPU a large matrix is gone through by a loop compiled by numba, at about the
-    speed of memory; anything else by tensor operations.
+    A large matrix on the CPU is read once by a loop compiled by numba; others by tensor operations.
 
     Args:
         scores: (n_images, n_captions) float on any device; larger is closer; infinities are allowed.
@@ -40,38 +40,28 @@ def ranks_both_ways(scores: Tensor, image_of_caption: IntArray | Tensor) -> tupl
         UserError: a score is NaN.
     """
     owner = _checked_owner(scores, image_of_caption)
-    own = _own_scores(scores, owner)  # (n_captions,)
+    own = scores[owner, torch.arange(len(owner), device=owner.device)]  # (n_captions,)
     best = own.new_full((scores.shape[0],), -torch.inf).scatter_reduce(0, owner, own, "amax")  # (n_images,)
     by_image, by_caption = _counts(scores, best, own)
-    # The best own caption, and own captions level with it, were counted too; so was the right image itself.
+    # The counts include the best own caption, own captions tied with it, and the right image itself.
     return by_image.index_add(0, owner, -(own >= best[owner]).long()), by_caption - 1
 
 
-def image_to_text_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tensor:
-    """The first of :func:`ranks_both_ways`."""
-    return ranks_both_ways(scores, image_of_caption)[0]
-
-
-def text_to_image_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tensor:
-    """The second of :func:`ranks_both_ways`."""
-    return ranks_both_ways(scores, image_of_caption)[1]
-
-
 def owner_index(image_of_caption: IntArray | Tensor, n_images: int) -> Tensor:
-    """The pairing as a checked tensor.
+    """Return the pairing as a checked tensor.
 
     Args:
         image_of_caption: (n_captions,) int64.
         n_images: number of images; each must have a caption.
 
     Returns:
-        (n_captions,) int64 on the device it was on (the CPU for an array).
+        (n_captions,) int64 on its device (the CPU for an array).
 
     Raises:
         ValueError: it is no int64 vector, an index is out of range, or an image has no caption.
     """
     if isinstance(image_of_caption, np.ndarray):
-        owner = torch.from_numpy(image_of_caption.copy())  # a copy, for the array may be read-only
+        owner = torch.from_numpy(image_of_caption.copy())  # a copy, as the array may be read-only
     else:
         owner = image_of_caption
     if owner.ndim != 1 or owner.dtype != torch.int64:
@@ -103,16 +93,12 @@ def _checked_owner(scores: Tensor, image_of_caption: IntArray | Tensor) -> Tenso
     return owner.to(scores.device)
 
 
-def _own_scores(scores: Tensor, owner: Tensor) -> Tensor:
-    return scores[owner, torch.arange(owner.shape[0], device=owner.device)]
-
-
 def _counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells of each row that reach ``best`` (n_images,), of each column that reach ``own`` (n_captions,).
+    """Count the cells of each row that reach ``best`` (n_images,), of each column ``own`` (n_captions,).
 
-    NaN is refused on the way: it compares as False and would look like a perfect rank.
+    NaN is refused: it compares as False and would look like a perfect rank.
     """
-    found = _compiled_counts(scores, best, own) if _is_for_loop(scores) else _block_counts(scores, best, own)
+    found = (_compiled_counts if _suits_loop(scores) else _block_counts)(scores, best, own)
     if found is None:
         raise UserError(
             "the score matrix holds NaN where every image-caption score must be a number; "
@@ -121,8 +107,8 @@ def _counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return found
 
 
-def _is_for_loop(scores: Tensor) -> bool:
-    """Whether the compiled loop can do the work, and is worth loading."""
+def _suits_loop(scores: Tensor) -> bool:
+    """Whether the compiled loop takes these scores, and is worth loading."""
     return (
         scores.numel() >= _COMPILED_CELLS
         and scores.device.type == "cpu"

@@ -1,4 +1,4 @@
-"""How much of what a method rematches really fits, beside what simpler rules would get right."""
+"""Precision of a batch's rematching, against chance and against choosing by score alone."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from robustcmr.types import Rematch
 
 @dataclass(frozen=True)
 class RematchQuality:
-    """Sums over one or more batches; add those of an epoch with ``+`` and read the shares at the end.
+    """Sums over one or more batches; add batches with ``+`` and read shares from :meth:`to_dict`.
+
+    A cell fits if its caption is true of its image.
 
     Attributes:
-        batches: batches in which something was to be rematched.
+        batches: batches with something to rematch.
         mass: transported mass.
-        mass_on_fits: of it, on cells that fit.
-        allowed: cells that might carry mass.
-        allowed_fits: of them, cells that fit.
+        mass_on_fits: mass on cells that fit.
+        allowed: cells that may carry mass.
+        allowed_fits: allowed cells that fit.
         rows: images with an allowed cell.
-        row_hits: of them, images whose best-scoring allowed caption fits.
+        row_hits: those whose best-scoring allowed caption fits.
         columns: captions with an allowed cell.
-        column_hits: of them, captions whose best-scoring allowed image fits.
-        chosen: images that are as many as the transported mass stands for.
-        chosen_hits: of so many images with the highest best score, those whose best caption fits.
+        column_hits: those whose best-scoring allowed image fits.
+        chosen: number of images that the transported mass amounts to.
+        chosen_hits: of that many images with the highest best score, those whose best caption fits.
         captions: captions to be rematched.
-        reachable: of them, captions with an allowed image that fits.
+        reachable: those with an allowed image that fits.
     """
 
     batches: float = 0.0
@@ -46,20 +48,19 @@ class RematchQuality:
     reachable: float = 0.0
 
     def __add__(self, other: RematchQuality) -> RematchQuality:
-        """The sums of both."""
+        """Add the sums of both."""
         names = [field.name for field in dataclasses.fields(self)]
         return RematchQuality(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
     def to_dict(self) -> dict[str, float]:
-        """Shares in 0..1, those that are defined; empty where no batch was judged.
+        """Return the defined shares, in 0..1; empty if no batch was evaluated.
 
         Returns:
-            ``plan``: of the transported mass, on cells that fit. To be compared with it: ``chance``, the same
-            mass spread evenly over all allowed cells; ``row_max``, every image to its best-scoring caption;
-            ``column_max``, every caption to its best-scoring image; ``row_max_same_mass``, only as many of
-            the best-scoring images as carry the plan's mass, each to its best-scoring caption. Further
-            ``reachable``, captions for which the batch has an image that fits, and ``mass``, the mean
-            transported mass.
+            ``plan``: share of the transported mass on cells that fit. For comparison: ``chance``, the mass
+            spread evenly over all allowed cells; ``row_max``, every image to its best-scoring caption;
+            ``column_max``, every caption to its best-scoring image; ``row_max_same_mass``, ``row_max`` for as
+            many best-scoring images as the plan's mass amounts to. Also ``reachable``, the share of
+            captions with a fitting image in the batch, and ``mass``, the mean transported mass.
         """
         shares = {
             "plan": (self.mass_on_fits, self.mass),
@@ -74,17 +75,17 @@ class RematchQuality:
 
 
 def evaluate_rematch(rematch: Rematch, fits: Tensor) -> RematchQuality:
-    """Compare one batch's rematching with the truth, and with rules that pick by score alone.
+    """Evaluate one batch's rematching, and rules that choose by score alone, against the truth.
 
-    Where several cells score best in their row or column, each counts in part. Every image has the budget
-    1/n, so mass rho stands for round(rho * n) images, at least one where anything was moved.
+    Cells that tie for the best of a row or column count in equal parts. Every image has the budget 1/n, so
+    mass rho amounts to round(rho * n) images, at least one if anything was moved.
 
     Args:
-        rematch: what was rematched, n images and m captions, on any device.
-        fits: (n, m) bool, True where the image of the row fits the caption of the column; on any device.
+        rematch: of n images and m captions, on any device.
+        fits: (n, m) bool, True if the caption of the column is true of the image of the row; on any device.
 
     Returns:
-        The sums of this batch; all 0 where there are no images or no captions.
+        The sums of this batch; all 0 without images or captions.
 
     Raises:
         ValueError: ``fits`` is not (n, m) bool.
@@ -126,19 +127,19 @@ def evaluate_rematch(rematch: Rematch, fits: Tensor) -> RematchQuality:
 
 
 def _best(scores: Tensor, allowed: Tensor, fits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row: its best allowed score, whether it has any, and how much of its best cells fits; (n,)."""
-    held = scores.masked_fill(~allowed, -torch.inf)
-    best = held.amax(dim=1)
-    ties = allowed & (held == best[:, None])
+    """Return each row's best allowed score, whether it has any, and which share of its best cells fits."""
+    masked = scores.masked_fill(~allowed, -torch.inf)
+    best = masked.amax(dim=1)
+    ties = allowed & (masked == best[:, None])
     count = ties.sum(dim=1)
     return best, count > 0, (ties & fits).sum(dim=1) / count.clamp(min=1)
 
 
 def _highest(values: Tensor, usable: Tensor, count: Tensor) -> Tensor:
-    """(n,) weights that sum to ``count``: 1 for the highest values, equal parts for ties at the end."""
-    held = values.masked_fill(~usable, -torch.inf)
+    """Return (n,) weights that sum to ``count``: 1 for the highest values, equal parts for final ties."""
+    masked = values.masked_fill(~usable, -torch.inf)
     last = (count.long() - 1).clamp(min=0)
-    level = held.sort(descending=True).values.index_select(0, last.reshape(1))  # (1,)
-    above, level_with = usable & (held > level), usable & (held == level)
-    left = (count - above.sum()) / level_with.sum().clamp(min=1)
-    return above.float() + level_with.float() * left.clamp(min=0)
+    lowest = masked.sort(descending=True).values.index_select(0, last.reshape(1))  # (1,)
+    above, tied = usable & (masked > lowest), usable & (masked == lowest)
+    part = (count - above.sum()) / tied.sum().clamp(min=1)
+    return above.float() + tied.float() * part.clamp(min=0)

@@ -1,4 +1,4 @@
-"""Which other image of the training set each caption goes with best, in bounded memory."""
+"""Find the best-scoring other image of each caption, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Suggestions:
     """The best other image of each caption.
 
     Attributes:
-        image: (N,) int64, or -1 where there is no other image.
-        score: (N,) float32, its score; NaN where there is none.
+        image: (N,) int64; -1 if there is no other image.
+        score: (N,) float32, its score; NaN if there is none.
     """
 
     image: IntArray
@@ -36,23 +36,23 @@ def best_other_images(
     device: torch.device,
     block_bytes: int = BLOCK_BYTES,
 ) -> Suggestions:
-    """Score every caption with some images, and keep the best that is not the one it was given.
+    """Score every caption with some images, and return the best other than the given one.
 
     Args:
         matcher: any matcher, on ``device``.
         candidates: (k,) ascending image ids to choose from.
-        image_batches: those images in order; they are encoded once and kept.
-        text_batches: all N captions in order; one batch is encoded and scored at a time.
+        image_batches: those images in order; encoded once and kept.
+        text_batches: all N captions in order; encoded and scored batch by batch.
         given: (N,) image given to each caption.
         device: where to compute.
-        block_bytes: memory one block of scores may use.
+        block_bytes: memory of a block of scores, in bytes.
 
     Returns:
-        One suggestion a caption; of equally good images the first.
+        One suggestion per caption; of ties the first.
 
     Raises:
-        ValueError: there are no candidates, they do not ascend, the images are not as many as they are, or
-            the captions not as many as the given images.
+        ValueError: there are no candidates, they do not ascend, or the number of images or captions differs
+            from that of candidates or given images.
         TrainingDivergedError: a score is NaN or infinite.
     """
     if len(candidates) == 0:

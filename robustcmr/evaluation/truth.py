@@ -1,4 +1,4 @@
-"""The hidden truth: which image each caption was written for. Only the evaluation side ever holds it."""
+"""The hidden truth: which image each caption was written for. Only evaluation has access to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from robustcmr.types import Correspondence, IntArray, Rematch
 
 REMEMBERED_IMAGES = 20_000
-"""Up to so many images, a caption once asked about is answered for all of them and remembered."""
+"""Most images for which the answers of a caption are cached."""
 
 
 @dataclass(frozen=True)
 class HiddenTruth:
-    """The true pairing of a training split; never handed to a matcher, a method, selection or correction.
+    """The true pairing of a training split; never passed to a matcher, a method, selection or correction.
 
     Attributes:
         image_of_caption: (N_captions,) int64.
@@ -27,23 +27,23 @@ class HiddenTruth:
     image_of_caption: IntArray
 
     def is_mismatched(self, given: Correspondence) -> npt.NDArray[np.bool_]:
-        """(N_captions,) bool, True where the given image is not the caption's own."""
+        """Return (N_captions,) bool, True if the given image is not the caption's own."""
         return np.not_equal(given.image_of_caption, self.image_of_caption)
 
     def mismatched_share(self, given: Correspondence) -> float:
-        """Share of the given pairs that are wrong, in [0, 1]."""
+        """Return the share of the given pairs that are wrong, in [0, 1]."""
         return float(self.is_mismatched(given).mean())
 
 
 class FittingCells:
-    """Which images of a rematching fit which of its captions.
+    """Tells which captions of a rematching are true of which of its images.
 
-    Asked at every step, so what a caption fits is remembered, one bit an image, where the images are few.
+    Called at every step, so answers are cached, one bit an image, unless there are too many images.
 
     Args:
-        given: the pairing as given, by which pairs name images.
-        fits: of a caption row and (k,) images, whether the caption is true of each; (k,) bool.
-        remembered_images: with more images than that nothing is remembered.
+        given: the pairing as given, which maps pairs to images.
+        fits: returns whether a caption row is true of (k,) images; (k,) bool.
+        remembered_images: most images for which answers are cached.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class FittingCells:
         self._remembers = given.n_images <= remembered_images
         self._known = np.zeros(len(given), dtype=np.bool_)
         width = -(-given.n_images // 8) if self._remembers else 0
-        self._bits = np.zeros((len(given), width), dtype=np.uint8)  # memory is taken only where written
+        self._bits = np.zeros((len(given), width), dtype=np.uint8)  # memory is used only where written
 
     def __call__(self, rematch: Rematch) -> Tensor:
-        """(n, m) bool on the CPU, True where the image given to the row's pair fits the column's caption."""
+        """Return (n, m) bool on the CPU, True if the column's caption is true of the row's image."""
         images = self._given.image_of_caption[rematch.image_pairs.cpu().numpy()]  # (n,)
         captions = rematch.caption_pairs.cpu().numpy()  # (m,)
         if not self._remembers:

@@ -1,4 +1,4 @@
-"""How much of a whole-set rematching reaches images that fit, beside the best score and chance."""
+"""Precision of a whole-set rematching, against the best score and chance."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class WholeSetQuality:
-    """Shares in 0..1; None where there is nothing to share.
+    """Shares in 0..1 of images that fit, that is, that their caption is true of; None if undefined.
 
     Attributes:
-        plan: of the moved mass, what goes to images that the caption is true of.
-        suggestions: captions whose suggested image fits.
-        suggestions_same_mass: of as many captions as the mass stands for, those most of which was moved, the
-            same.
-        best_score: captions whose best-scoring candidate fits.
-        best_score_same_mass: of as many captions as the mass stands for, those with the highest best score,
-            the same.
-        candidates: the plan's mass spread evenly over each caption's candidates.
-        chance: any other image of the set in place of a suggestion.
-        reachable: captions with a candidate that fits; no rule can get more right.
+        plan: share of the moved mass on images that fit.
+        suggestions: share of captions whose suggested image fits.
+        suggestions_same_mass: the same among only as many captions as the moved mass amounts to, those with
+            the most mass moved.
+        best_score: share of captions whose best-scoring candidate fits.
+        best_score_same_mass: the same among as many captions, those with the highest best score.
+        candidates: as ``plan``, with each caption's mass spread evenly over its candidates.
+        chance: as ``suggestions``, with any other image of the set.
+        reachable: share of captions with a candidate that fits; the upper bound of every rule.
     """
 
     plan: float | None
@@ -40,7 +39,7 @@ class WholeSetQuality:
     reachable: float
 
     def to_dict(self) -> dict[str, float]:
-        """All that is defined."""
+        """Return the defined shares."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
@@ -51,18 +50,14 @@ def evaluate_whole_set(
     place: IntArray,
     chance: float,
 ) -> WholeSetQuality:
-    """Hold suggestions for n captions against the truth.
+    """Evaluate suggestions for n captions against the truth.
 
     Args:
-        fits: (n, k) bool, whether the caption is true of each candidate, best-scoring first; False where
-            there is none.
-        scores: (n, k) of the candidates, -inf where there is none.
-        plan: (n, k) >= 0, mass moved to each candidate, of 1/n that each caption holds.
-        place: (n,) the candidate that is suggested; -1 where there is none.
-        chance: share of other images that fit, the mean over captions.
-
-    Returns:
-        The shares.
+        fits: (n, k) bool, whether the caption is true of each candidate, best-scoring first; False for none.
+        scores: (n, k) of the candidates, -inf for none.
+        plan: (n, k) >= 0, mass moved to each candidate, out of 1/n per caption.
+        place: (n,) the candidate suggested; -1 for none.
+        chance: share of other images that fit, averaged over captions.
 
     Raises:
         ValueError: shapes do not fit, or there is no caption.
@@ -94,7 +89,7 @@ def evaluate_whole_set(
 
 
 def _of_first(key: npt.NDArray[np.floating], right: BoolArray, count: int) -> float | None:
-    """Share that is right of the ``count`` captions with the largest key, the first where keys tie."""
+    """Return the share right of the ``count`` captions with the largest keys; of ties the first."""
     if count == 0:
         return None
     return float(right[np.argsort(-key, kind="stable")[:count]].mean())

@@ -18,7 +18,7 @@ from robustcmr.data.pictures import Processor
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.candidate_search import Collection
-from robustcmr.evaluation.scoring import Member
+from robustcmr.evaluation.protocols import Measured, Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
@@ -36,27 +36,6 @@ from robustcmr.types import (
 )
 
 Estimate = Division | LabelEstimate
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Retrieval on a split by one model, or by an ensemble declared as such, as plain values.
-
-    Attributes:
-        protocol: name of the protocol, such as ``1K`` or ``full``.
-        metrics: of the mean of the models' scores; averaged over folds if there are some.
-        by_model: of each model alone, in the order given.
-        by_fold: of each fold; one entry without folds.
-        queries: outcome of each query by the mean of the models' scores: ranks from 1 as ``i2t_rank``
-            (n_images,) and ``t2i_rank`` (n_captions,) with each caption's image as ``t2i_image``; or average
-            precisions in percent as ``i2t_ap`` and ``t2i_ap`` (n_pairs,), NaN for queries left out.
-    """
-
-    protocol: str
-    metrics: dict[str, Any]
-    by_model: list[dict[str, Any]]
-    by_fold: list[dict[str, Any]]
-    queries: dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)

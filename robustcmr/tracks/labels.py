@@ -26,14 +26,14 @@ from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
 from robustcmr.evaluation.mean_average_precision import (
     SCOPES,
     LabelRetrievalMetrics,
-    label_retrieval_metrics_of_blocks,
+    label_retrieval_metrics,
 )
-from robustcmr.evaluation.scoring import Member
+from robustcmr.evaluation.protocols import Measured, Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
-from robustcmr.tracks.base import Estimate, Findings, Measured, OpenedData, Track
+from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.inputs import check_width, save_reader, text_reader
 from robustcmr.tracks.noise import given_labels, refuse_non_finite
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors
@@ -233,7 +233,7 @@ class LabelsTrack(Track):
                 after_block()
             return queries[rows] @ gallery.T  # (b, n)
 
-        return label_retrieval_metrics_of_blocks(
+        return label_retrieval_metrics(
             lambda rows: products(images, texts, rows),
             lambda rows: products(texts, images, rows),
             labels,

@@ -22,14 +22,14 @@ from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.evaluation.candidate_search import Collection
 from robustcmr.evaluation.diagnosis import diagnose_division
+from robustcmr.evaluation.protocols import Measured, Member, evaluate_split
 from robustcmr.evaluation.rematch_quality import RematchQuality, evaluate_rematch
-from robustcmr.evaluation.scoring import Member, evaluate_split
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.pairs_table import PairsTable
-from robustcmr.tracks.base import Estimate, Findings, Measured, OpenedData, Track
+from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_reader, text_reader
 from robustcmr.tracks.noise import given_pairs, refuse_non_finite
@@ -164,18 +164,7 @@ class PairsTrack(Track):
         """Measure retrieval both ways over a split; see :class:`Track`."""
         owner = self.data.split(split).image_of_caption
         progress = None if after_block is None else lambda *_: after_block()
-        result = evaluate_split(members, owner, device, folds, self.block_bytes, progress)
-        return Measured(
-            result.protocol,
-            result.metrics.to_dict(),
-            [metrics.to_dict() for metrics in result.by_model],
-            [metrics.to_dict() for metrics in result.by_fold],
-            {
-                "i2t_rank": result.ranks.i2t.numpy() + 1,
-                "t2i_rank": result.ranks.t2i.numpy() + 1,
-                "t2i_image": owner,
-            },
-        )
+        return evaluate_split(members, owner, device, folds, self.block_bytes, progress)
 
     @property
     def truth_is_known(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from robustcmr.evaluation.diagnosis import CALIBRATION_BINS
-from robustcmr.evaluation.label_diagnosis import confusion, diagnose_labels
+from robustcmr.evaluation.label_diagnosis import diagnose_labels
 
 
 def case(seed, n=120, k=5, modalities=1):
@@ -128,7 +128,8 @@ def test_values_are_plain():
 
 
 def test_confusion_keeps_classes_that_never_occur():
-    assert confusion(np.array([3]), np.array([0]), 4).tolist() == [[0] * 4] * 3 + [[1, 0, 0, 0]]
+    found = diagnose_labels(np.array([3]), np.array([0]), np.array([0]), 4)
+    assert found.given_to_corrected.tolist() == [[0] * 4] * 3 + [[1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 
 from robustcmr.errors import UserError
 from robustcmr.evaluation import ranking
-from robustcmr.evaluation.ranking import (
-    image_to_text_ranks,
-    owner_index,
-    ranks_both_ways,
-    text_to_image_ranks,
-)
+from robustcmr.evaluation.ranking import owner_index, ranks_both_ways
 
 
 def sorted_ranks(scores: np.ndarray, owner: np.ndarray) -> tuple[list[int], list[int]]:
@@ -49,8 +44,8 @@ def test_ranks_equal_sorting_with_ties_any_block_and_compiled(
     before = ranking._BLOCK_CELLS, ranking._COMPILED_CELLS
     ranking._BLOCK_CELLS, ranking._COMPILED_CELLS = cells, 0 if compiled else 1 << 40
     try:
-        by_image = image_to_text_ranks(torch.from_numpy(scores), owner)
-        by_caption = text_to_image_ranks(torch.from_numpy(scores), torch.from_numpy(owner))
+        by_image, by_caption = ranks_both_ways(torch.from_numpy(scores), owner)
+        assert ranks_both_ways(torch.from_numpy(scores), torch.from_numpy(owner))[1].equal(by_caption)
     finally:
         ranking._BLOCK_CELLS, ranking._COMPILED_CELLS = before
     expected_image, expected_caption = sorted_ranks(scores, owner)
@@ -64,8 +59,8 @@ def test_ranks_equal_sorting_on_a_larger_problem() -> None:
     owner = rng.permutation(np.concatenate([np.arange(60), rng.integers(0, 60, 240)]))
     scores = rng.normal(size=(60, 300)).astype(np.float32)
     expected_image, expected_caption = sorted_ranks(scores, owner)
-    assert image_to_text_ranks(torch.from_numpy(scores), owner).tolist() == expected_image
-    assert text_to_image_ranks(torch.from_numpy(scores), owner).tolist() == expected_caption
+    assert ranks_both_ways(torch.from_numpy(scores), owner)[0].tolist() == expected_image
+    assert ranks_both_ways(torch.from_numpy(scores), owner)[1].tolist() == expected_caption
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -110,41 +105,40 @@ def test_without_numba_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_constant_scorer_is_ranked_last() -> None:
     owner = np.arange(10, dtype=np.int64) // 2
     scores = torch.full((5, 10), 0.3)
-    assert image_to_text_ranks(scores, owner).tolist() == [8] * 5
-    assert text_to_image_ranks(scores, owner).tolist() == [4] * 10
+    assert ranks_both_ways(scores, owner)[0].tolist() == [8] * 5
+    assert ranks_both_ways(scores, owner)[1].tolist() == [4] * 10
 
 
 def test_own_captions_do_not_count_against_each_other() -> None:
     owner = np.array([0, 0, 0, 1], dtype=np.int64)
     scores = torch.tensor([[0.9, 0.9, 0.1, 0.5], [0.0, 0.0, 0.0, 1.0]])
-    assert image_to_text_ranks(scores, owner).tolist() == [0, 0]
+    assert ranks_both_ways(scores, owner)[0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types(dtype: torch.dtype) -> None:
     scores = torch.eye(4, dtype=dtype)
-    assert image_to_text_ranks(scores, torch.arange(4)).tolist() == [0] * 4
-    assert text_to_image_ranks(scores, torch.arange(4)).tolist() == [0] * 4
+    assert ranks_both_ways(scores, torch.arange(4))[0].tolist() == [0] * 4
+    assert ranks_both_ways(scores, torch.arange(4))[1].tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("place", [(0, 0), (3, 7), (2, 1), (4, 7)])
-@pytest.mark.parametrize("rank", [image_to_text_ranks, text_to_image_ranks])
 def test_nan_is_refused_wherever_it_is(
-    rank: object, place: tuple[int, int], compiled: bool, monkeypatch: pytest.MonkeyPatch
+    place: tuple[int, int], compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "_BLOCK_CELLS", 8)
     monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0 if compiled else 1 << 40)
     scores = torch.rand(5, 8)
     scores[place] = torch.nan
     with pytest.raises(UserError, match="holds NaN"):
-        rank(scores, torch.arange(8).clamp(max=4))  # type: ignore[operator]
+        ranks_both_ways(scores, torch.arange(8).clamp(max=4))
 
 
 def test_a_read_only_array_is_taken() -> None:
     owner = np.arange(3, dtype=np.int64)
     owner.setflags(write=False)
-    assert image_to_text_ranks(torch.eye(3), owner).tolist() == [0, 0, 0]
+    assert ranks_both_ways(torch.eye(3), owner)[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +157,11 @@ def test_bad_pairings_are_refused(owner: np.ndarray, message: str) -> None:
         owner_index(owner, 3)
 
 
-@pytest.mark.parametrize("rank", [image_to_text_ranks, text_to_image_ranks])
-def test_bad_scores_are_refused(rank: object) -> None:
+def test_bad_scores_are_refused() -> None:
     owner = np.array([0, 1], dtype=np.int64)
     with pytest.raises(ValueError, match="3 columns of scores for 2 captions"):
-        rank(torch.rand(2, 3), owner)  # type: ignore[operator]
+        ranks_both_ways(torch.rand(2, 3), owner)
     with pytest.raises(ValueError, match="float matrix"):
-        rank(torch.rand(2), owner)  # type: ignore[operator]
+        ranks_both_ways(torch.rand(2), owner)
     with pytest.raises(ValueError, match="float matrix"):
-        rank(torch.ones(2, 2, dtype=torch.int64), owner)  # type: ignore[operator]
+        ranks_both_ways(torch.ones(2, 2, dtype=torch.int64), owner)

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from robustcmr.errors import PluginError, UserError
+from robustcmr.errors import PluginError
 from robustcmr.evaluation.blocks import WORKING_COPIES
-from robustcmr.evaluation.recall import retrieval_metrics
 from robustcmr.evaluation.scoring import (
-    Member,
     encode_split,
     ensemble_scores,
-    evaluate_split,
     evaluation_mode,
     score_matrix,
 )
@@ -184,91 +180,6 @@ def test_ensemble_is_the_mean_and_leaves_its_parts() -> None:
         ensemble_scores([first, torch.rand(4, 3)])
     with pytest.raises(ValueError, match="none"):
         ensemble_scores([])
-
-
-def run(matchers: list[Any], split: Any, **options: Any) -> Any:
-    members = [Member(matcher, split.image_batches, split.text_batches) for matcher in matchers]
-    return evaluate_split(members, split.image_of_caption, CPU, **options)
-
-
-def test_one_model_on_the_whole_split(toy: Any, make_split: Any) -> None:
-    matcher, split = toy(), make_split(12, 3)
-    result = run([matcher], split)
-    assert result.metrics == retrieval_metrics(whole(matcher, split), split.image_of_caption)
-    assert (result.protocol, result.n_models, result.folds) == ("full", 1, None)
-    assert result.by_fold == result.by_model == (result.metrics,)
-    assert result.ranks.metrics() == result.metrics
-
-
-@pytest.mark.parametrize("folds", [None, 1, 3])
-def test_ensemble_averages_scores_not_recalls(toy: Any, make_split: Any, folds: int | None) -> None:
-    matchers, split = [toy(0), toy(1)], make_split(12, 3)
-    result = run(matchers, split, folds=folds, block_bytes=5000)
-    scores = [whole(matcher, split) for matcher in matchers]
-    mean, n = (scores[0] + scores[1]) / 2, 1 if folds is None else folds
-    size = 12 // n
-    owner = np.arange(size * 3, dtype=np.int64) // 3
-    by_hand = [
-        retrieval_metrics(mean[f * size : (f + 1) * size, f * size * 3 : (f + 1) * size * 3], owner)
-        for f in range(n)
-    ]
-    assert result.by_fold == tuple(by_hand)
-    assert result.metrics.rsum == pytest.approx(np.mean([part.rsum for part in by_hand]))
-    assert (result.n_models, result.folds) == (2, folds)
-    for matcher, alone in zip(matchers, result.by_model, strict=True):
-        assert alone == run([matcher], split, folds=folds).metrics
-    assert result.by_model[0] != result.by_model[1]
-
-
-@pytest.mark.parametrize("folds", [None, 3])
-def test_every_query_keeps_its_place(toy: Any, make_split: Any, folds: int | None) -> None:
-    """Ranks by a slow loop over the mean of two models, with captions that do not lie image by image."""
-    matchers, split = [toy(0), toy(1)], make_split(12, 3)
-    owner = np.random.default_rng(0).permutation(split.image_of_caption)
-    members = [Member(matcher, split.image_batches, split.text_batches) for matcher in matchers]
-    ranks = evaluate_split(members, owner, CPU, folds=folds).ranks
-    mean = ((whole(matchers[0], split) + whole(matchers[1], split)) / 2).numpy()
-    fold = np.arange(12) // (12 if folds is None else 4)
-    by_image, by_caption = [], []
-    for image in range(12):
-        rivals = (fold[owner] == fold[image]) & (owner != image)
-        by_image.append(int((mean[image, rivals] >= mean[image, owner == image].max()).sum()))
-    for caption, image in enumerate(owner):
-        rivals = (fold == fold[image]) & (np.arange(12) != image)
-        by_caption.append(int((mean[rivals, caption] >= mean[image, caption]).sum()))
-    assert ranks.i2t.tolist() == by_image
-    assert ranks.t2i.tolist() == by_caption
-    assert len(set(by_caption)) > 2
-
-
-def test_folds_score_only_their_own_blocks(toy: Any, make_split: Any) -> None:
-    matcher, seen = toy(), []
-    result = run([matcher, toy(1)], make_split(12, 2), folds=4, progress=lambda *counts: seen.append(counts))
-    assert sum(a * b for a, b, *_ in matcher.blocks) == 4 * 3 * 6
-    assert seen[-1] == (144, 144)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert result.protocol == "4-fold 3"
-
-
-def test_a_model_that_says_nan_is_refused(toy: Any, make_split: Any) -> None:
-    matcher = toy()
-    with torch.no_grad():
-        matcher.project.bias.fill_(torch.nan)
-    with pytest.raises(UserError, match="NaN"):
-        run([matcher], make_split(4, 2))
-
-
-def test_evaluating_nothing_or_the_wrong_split_is_refused(toy: Any, make_split: Any) -> None:
-    split = make_split(6, 2)
-    with pytest.raises(ValueError, match="no matcher"):
-        run([], split)
-    with pytest.raises(UserError, match="6 images cannot be cut into 4 folds"):
-        run([toy()], split, folds=4)
-    with pytest.raises(ValueError, match="empty"):
-        evaluate_split([Member(toy(), split.image_batches, split.text_batches)], np.zeros(0, np.int64), CPU)
-    other = np.arange(8, dtype=np.int64) // 2
-    with pytest.raises(ValueError, match="6 images and 12 captions, but image_of_caption speaks of 4 and 8"):
-        evaluate_split([Member(toy(), split.image_batches, split.text_batches)], other, CPU)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
+from robustcmr.evaluation.ranking import ranks_both_ways
 from robustcmr.reporting.gallery import CARD, Album, Shot, SuspectCard, embedded
 from robustcmr.reporting.gallery_queries import extremes, leads_of, query_groups
 
@@ -96,7 +96,7 @@ def test_cards_hold_the_ranks_and_the_five_best(scored):
     scores, owner = scored
     captions = [f"caption {row}" for row in range(24)]
     groups, in_turn = query_groups(scores, owner, captions, Album(None, None), 3)
-    ranks = image_to_text_ranks(scores, owner), text_to_image_ranks(scores, owner)
+    ranks = ranks_both_ways(scores, owner)
     assert [len(cards) for _, cards in groups] == [3, 3, 3, 3]
     for card in groups[0][1] + groups[1][1]:
         row = captions.index(card.caption)

@@ -165,9 +165,7 @@ def test_evaluation_equals_a_direct_one(tree, labelled_folder):
     asked = []
     measured = track.evaluate([matcher], "dev", CPU, after_block=lambda: asked.append(1))
     labels = true_labels(labelled_folder, "dev")
-    direct = label_retrieval_metrics(
-        *(cosines(track, matcher, "dev"), labels, labels, (3, 50)), scopes=(1, 5, 10, 20)
-    )
+    direct = of_matrix(cosines(track, matcher, "dev"), labels, (3, 50))
     assert measured == close(direct.to_dict())
     assert measured["scopes"] == [1, 5, 10, 20]
     assert track.selection_score(measured) == measured["map"]
@@ -177,13 +175,19 @@ def test_evaluation_equals_a_direct_one(tree, labelled_folder):
     np.testing.assert_allclose(queries["t2i_ap"], direct.ap_t2i, rtol=1e-5)
 
 
+def of_matrix(scores, labels, at=(50,)):
+    return label_retrieval_metrics(
+        lambda rows: scores[rows], lambda rows: scores[:, rows].T, labels, labels, at, (1, 5, 10, 20)
+    )
+
+
 def test_ensemble_averages_cosines_and_says_so(tree, labelled_folder):
     track, (a, b) = build(tree)
     other, (c,) = build({**tree, "matcher": {"name": "two_tower", "dim": 5, "hidden": []}}, seeds=(2,))
     result = evaluate_ensemble([(track, [a, b]), (other, [c])], "test", CPU)
     labels = true_labels(labelled_folder, "test")
     mean = (cosines(track, a, "test") + cosines(track, b, "test") + cosines(other, c, "test")) / 3
-    direct = label_retrieval_metrics(mean, labels, labels, scopes=(1, 5, 10, 20))
+    direct = of_matrix(mean, labels)
     assert result["metrics"] == close(direct.to_dict())
     assert (result["n_models"], result["track"], result["folds"]) == (3, "labels", None)
     assert [found["map"] for found in result["by_model"]] == pytest.approx(

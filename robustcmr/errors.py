@@ -31,6 +31,10 @@ class ComparisonError(UserError):
     """Runs or published figures cannot be compared."""
 
 
+class SweepError(UserError):
+    """A sweep file, a sweep folder or an executor cannot be used; all problems are listed at once."""
+
+
 class DeviceError(UserError):
     """The requested device or precision is not available on this machine."""
 

@@ -150,7 +150,7 @@ def _registry(kind: str) -> Registry:
 
 def _names(kind: str) -> list[str]:
     from robustcmr.config.recipes import recipe_names
-    from robustcmr.sweeps.shipped import sweep_names
+    from robustcmr.sweeps.options import sweep_names
 
     shipped = {"configs": recipe_names, "sweeps": sweep_names}
     return shipped[kind]() if kind in FILES else _registry(kind).names()
@@ -158,7 +158,7 @@ def _names(kind: str) -> list[str]:
 
 def _file(kind: str, name: str) -> Path:
     from robustcmr.config.recipes import recipe_path
-    from robustcmr.sweeps.shipped import sweep_path
+    from robustcmr.sweeps.options import sweep_path
 
     return recipe_path(name) if kind == "configs" else sweep_path(name)
 

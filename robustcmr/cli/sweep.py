@@ -156,11 +156,11 @@ def report(
 ) -> None:
     """Compare the trials that have finished: a table, and a page with curves and links to the runs."""
     from robustcmr.cli.compare import check_format, print_comparison, tell_left_out
+    from robustcmr.errors import SweepError
     from robustcmr.files import write_text
     from robustcmr.reporting.comparison import compare as compare_runs
     from robustcmr.reporting.page.sweep_page import sweep_page
     from robustcmr.runs.read import find_runs
-    from robustcmr.sweeps.errors import SweepError
     from robustcmr.sweeps.folder import SweepFolder
 
     sweep = SweepFolder(folder)
@@ -185,8 +185,8 @@ def _execution(
     from pydantic import ValidationError
 
     from robustcmr.config.problems import sentences
-    from robustcmr.sweeps.errors import SweepError, listed
-    from robustcmr.sweeps.options import ExecutionOptions
+    from robustcmr.errors import SweepError
+    from robustcmr.sweeps.options import ExecutionOptions, listed
 
     flags = {"jobs": jobs, "threads": threads, "executor": executor, "address": address}
     told: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
@@ -205,8 +205,8 @@ def _execution(
 def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -> None:
     from rich.console import Console
 
+    from robustcmr.errors import SweepError
     from robustcmr.sweeps.display import Display
-    from robustcmr.sweeps.errors import SweepError
     from robustcmr.sweeps.execute import build_executor, due_trials, end_orphans, run_trials
     from robustcmr.sweeps.progress import standings
 

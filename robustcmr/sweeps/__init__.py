@@ -1,1 +1,1 @@
-"""Grids of runs: plan them, run them side by side, go on after any stop, and say where each stands."""
+"""Grids of runs: plan them, run them side by side, resume after any stop, and report their progress."""

@@ -1,4 +1,4 @@
-"""Running the trials of a sweep folder: what is due is started, what ends is noted, a stop is passed on."""
+"""Run the trials of a sweep folder: start those due, record those that end, and pass on a stop."""
 
 from __future__ import annotations
 
@@ -8,30 +8,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from robustcmr.config.resolve import resolve
-from robustcmr.errors import ConfigError
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.files import write_text
 from robustcmr.signals import SignalWatch
 from robustcmr.sweeps import locks
 from robustcmr.sweeps.display import Board, Display, ended_line
-from robustcmr.sweeps.errors import SweepError, listed
 from robustcmr.sweeps.folder import Record, SweepFolder
-from robustcmr.sweeps.local import Executor, LocalExecutor
-from robustcmr.sweeps.options import ExecutionOptions
-from robustcmr.sweeps.process import (
-    ORPHAN_SECONDS,
-    PROGRAM,
-    Ended,
-    Job,
-    ask_to_stop,
-    failure_text,
-    state_after,
-)
-from robustcmr.sweeps.progress import counts, seconds_left, standing, state_now
-from robustcmr.sweeps.shares import local_shares, usable_cores, usable_gpus
+from robustcmr.sweeps.local import Executor, LocalExecutor, local_shares, usable_cores, usable_gpus
+from robustcmr.sweeps.options import ExecutionOptions, listed
+from robustcmr.sweeps.process import ORPHAN_SECONDS, PROGRAM, Ended, Job, ask_to_stop, log_end, state_after
+from robustcmr.sweeps.progress import Standing, counts, seconds_left, standing, state_now
 
 LOOK_SECONDS = 0.2
 DRAW_SECONDS = 1.0
@@ -39,12 +28,12 @@ DRAW_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sweep ended.
+    """The end of a sweep.
 
     Attributes:
         counted: trials by state.
-        failed: the failed ones with their reasons.
-        signal_number: the signal that stopped it; None where it came to its end.
+        failed: reasons of the failed ones.
+        signal_number: the signal that stopped the sweep; None if all its trials ended.
     """
 
     counted: dict[str, int]
@@ -53,7 +42,7 @@ class Outcome:
 
 
 class StopSignals(SignalWatch):
-    """A context in which SIGINT, SIGTERM and SIGHUP are counted in place of ending this process."""
+    """Counts SIGINT, SIGTERM and SIGHUP inside the context, instead of exiting."""
 
     def __init__(self) -> None:
         super().__init__((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
@@ -66,14 +55,12 @@ class StopSignals(SignalWatch):
 
 
 def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
-    """Trials to run now: waiting and interrupted ones, and on request those that failed.
+    """Return the trials to run now: waiting and interrupted ones, and failed ones if ``retry_failed``.
 
-    Args:
-        folder: of the sweep, its lock held by this process.
-        retry_failed: whether failed ones are tried again.
+    The caller must hold the lock of the folder.
 
     Raises:
-        SweepError: the configuration of some is missing, or this version does not take it; all are listed.
+        SweepError: the configuration of a trial is missing, or this version refuses it; all are listed.
     """
     due = []
     faults: dict[str, list[str]] = {}
@@ -86,14 +73,14 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
         try:
             resolve(folder.stored_config(name))
         except (ConfigError, SweepError) as error:
-            by = f"{folder.config(name).name} was written by robustcmr {record.trial.version}: "
-            faults.setdefault(str(error), []).append(by)
+            writer = f"{folder.config(name).name} was written by robustcmr {record.trial.version}: "
+            faults.setdefault(str(error), []).append(writer)
     if faults:
         raise listed(
             [
-                f"{told[0]}{text}{f' (and {len(told) - 1} more like it)' if len(told) > 1 else ''}; plan it "
-                "anew by 'robustcmr sweep run' with another --output"
-                for text, told in faults.items()
+                f"{writers[0]}{text}{f' (and {len(writers) - 1} more like it)' if len(writers) > 1 else ''}; "
+                "plan it again with 'robustcmr sweep run' and another --output"
+                for text, writers in faults.items()
             ],
             f"the sweep folder {folder.path}",
         )
@@ -101,14 +88,10 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
 
 
 def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor:
-    """What runs the trials, as asked for.
-
-    Args:
-        execution: the executor and what it shall give each trial.
-        folder: of the sweep.
+    """Return the requested executor for the trials of a folder.
 
     Raises:
-        SweepError: Ray is asked for and cannot be had, or the shares do not fit.
+        SweepError: Ray is requested but not available, or the shares do not fit.
     """
     if execution.executor == "ray":
         from robustcmr.sweeps.ray_cluster import RayExecutor
@@ -118,29 +101,27 @@ def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor
 
 
 def end_orphans(folder: SweepFolder, due: Sequence[Record], say: Callable[[str], None]) -> None:
-    """Let trials that go on after their sweep was killed save themselves and end, all at the same time.
+    """Ask trials left by a killed sweep to save and exit, and wait for them.
 
     Args:
         folder: of the sweep.
-        due: trials that will be started.
-        say: told what is waited for.
+        due: trials to be started.
+        say: prints a message.
 
     Raises:
-        SweepError: one does not end.
+        SweepError: one does not exit.
     """
     held = [path for record in due if locks.is_held(path := folder.trial_lock(record.trial.name))]
     if not held:
         return
-    say(
-        f"{len(held)} trials outlived their sweep, which was killed; waiting until they have saved themselves"
-    )
+    say(f"{len(held)} trials outlived their killed sweep; waiting for them to save and exit")
     for path in held:
         ask_to_stop(path)
     deadline = time.monotonic() + ORPHAN_SECONDS
     while held := [path for path in held if locks.is_held(path)]:
         if time.monotonic() > deadline:
             raise SweepError(
-                f"trial {held[0].stem} is still trained by {locks.holder(held[0])} and does not end; "
+                f"trial {held[0].stem} is still trained by {locks.describe_owner(held[0])} and does not exit; "
                 "stop that process first"
             )
         time.sleep(LOOK_SECONDS)
@@ -153,17 +134,17 @@ def run_trials(
     display: Display,
     program: tuple[str, ...] = PROGRAM,
 ) -> Outcome:
-    """Run trials until all have ended, or until a signal asks to stop.
+    """Run trials until all have ended, or until a signal.
 
-    The first signal lets the running trials save themselves; a second one ends them at once, and they then go
-    on from their last checkpoint.
+    The first signal lets the running trials save; a second one kills them, and they resume from their last
+    checkpoint.
 
     Args:
-        folder: of the sweep, read, its lock held by this process.
+        folder: of the sweep, already read; the caller must hold its lock.
         due: trials to run, in this order.
-        executor: what runs their processes.
-        display: where they are shown.
-        program: the command that ``train`` is given to.
+        executor: runs their processes.
+        display: shows them.
+        program: the command that ``train`` is passed to.
     """
     sweep = _Sweep(folder, due, executor, display, program)
     with StopSignals() as signals, display:
@@ -175,7 +156,7 @@ def run_trials(
 
 
 class _Sweep:
-    """What is known while trials run."""
+    """State of a sweep while its trials run."""
 
     def __init__(
         self,
@@ -187,14 +168,14 @@ class _Sweep:
     ) -> None:
         self.folder, self.executor, self.display, self.program = folder, executor, display, program
         self.queue = deque(due)
-        self.running: dict[str, tuple[Record, float, int]] = {}  # with when it began, and epochs done by then
+        self.running: dict[str, tuple[float, int]] = {}  # time of the start, epochs done by then
         self.records = folder.read()
         names = {record.trial.name for record in due}
         self.states = {
             name: "waiting" if name in names else state_now(record, folder, alive=True)[0]
             for name, record in self.records.items()
         }
-        self.whole: list[float] = []
+        self.durations: list[float] = []  # of finished trials, in seconds
         self.at_once = False
 
     def run(self, signals: StopSignals) -> None:
@@ -204,10 +185,10 @@ class _Sweep:
                 self.at_once = signals.count > 1
                 self.executor.stop(self.at_once)
                 if not passed_on:
-                    self.display.say("stopping: running trials save themselves (again to end them at once)")
+                    self.display.say("stopping: running trials save and exit (repeat to kill them)")
                 passed_on = signals.count
             while self.queue and len(self.running) < self.executor.shares.jobs and not signals.count:
-                self._start(self.queue.popleft())
+                self._start(self.queue.popleft().trial.name)
             for ended in self.executor.poll():
                 self._end(ended)
             if time.monotonic() - drawn > DRAW_SECONDS:
@@ -216,8 +197,14 @@ class _Sweep:
             if self.running:
                 time.sleep(LOOK_SECONDS)
 
-    def _start(self, record: Record) -> None:
-        name = record.trial.name
+    def _note(self, name: str, state: str, seconds: float = 0.0, reason: str | None = None) -> None:
+        self.records[name] = self.folder.note(name, state, seconds, reason)
+        self.states[name] = state
+
+    def _standing(self, name: str) -> Standing:
+        return standing(self.records[name], self.folder, alive=True)
+
+    def _start(self, name: str) -> None:
         job = Job(
             trial=name,
             config=self.folder.config(name).absolute(),
@@ -227,59 +214,47 @@ class _Sweep:
             environment={},
             program=self.program,
         )
-        done = standing(record, self.folder, alive=True).epoch
-        self.records[name] = self.folder.note(name, "running")
-        self.states[name] = "running"
-        self.running[name] = (self.records[name], time.monotonic(), done)
+        done = self._standing(name).epoch
+        self._note(name, "running")
+        self.running[name] = (time.monotonic(), done)
         self.executor.start(job)
 
     def _end(self, ended: Ended) -> None:
         name = ended.trial
         del self.running[name]
-        log = self.folder.log(name)
+        log, failure = self.folder.log(name), self.folder.failure(name)
         state, reason = state_after(ended, self.folder.run(name), log, self.at_once)
-        failure = self.folder.failure(name)
         if state == "failed":
-            write_text(failure, _failure_report(ended, reason, log))
+            code = "no exit code" if ended.code is None else f"exit code {ended.code}"
+            head = f"{name}: {reason}\n{code} after {ended.seconds:.1f} s; its stderr:\n\n"
+            write_text(failure, head + log_end(log))
         elif state == "finished":
-            failure.unlink(missing_ok=True)  # of an earlier try
-            self.whole.append(ended.seconds)
-        record = self.folder.note(name, state, ended.seconds, reason)
-        self.records[name], self.states[name] = record, state
+            failure.unlink(missing_ok=True)  # of an earlier start
+            self.durations.append(ended.seconds)
+        self._note(name, state, ended.seconds, reason)
         counted = counts(self.states.values())
-        row = standing(record, self.folder, alive=True)
         done = counted["finished"] + counted["failed"]
-        self.display.say(ended_line(row, ended.seconds, done, len(self.states), self._left()))
+        line = ended_line(self._standing(name), ended.seconds, done, len(self.states), self._left())
+        self.display.say(line)
 
     def _left(self) -> float | None:
         now = time.monotonic()
         shares = []
-        for record, began, before in self.running.values():
-            epoch = standing(record, self.folder, alive=True).epoch
-            shares.append((now - began, (epoch - before) / max(record.trial.epochs - before, 1)))
-        return seconds_left(self.whole, shares, len(self.queue), self.executor.shares.jobs)
+        for name, (began, before) in self.running.items():
+            row = self._standing(name)
+            shares.append((now - began, (row.epoch - before) / max(row.epochs - before, 1)))
+        return seconds_left(self.durations, shares, len(self.queue), self.executor.shares.jobs)
 
     def _board(self, stopping: bool) -> Board:
         now = time.monotonic()
-        rows = [
-            (standing(record, self.folder, alive=True), now - began)
-            for record, began, _ in self.running.values()
-        ]
+        rows = [(self._standing(name), now - began) for name, (began, _) in self.running.items()]
         return Board(self.folder.path.name, counts(self.states.values()), rows, self._left(), stopping)
 
     def outcome(self, number: int | None) -> Outcome:
-        """How it ended."""
         failed = {
             name: self.records[name].reason or "" for name, state in self.states.items() if state == "failed"
         }
-        for name, state in self.states.items():  # begun before, and not reached this time
-            if state == "waiting":
+        for name, state in self.states.items():
+            if state == "waiting":  # not reached this time, but perhaps started before
                 self.states[name] = state_now(self.records[name], self.folder, alive=False)[0]
         return Outcome(counts(self.states.values()), failed, number)
-
-
-def _failure_report(ended: Ended, reason: str | None, log: Path) -> str:
-    code = "no exit code" if ended.code is None else f"exit code {ended.code}"
-    return (
-        f"{ended.trial}: {reason}\n{code} after {ended.seconds:.1f} s; what it said:\n\n{failure_text(log)}"
-    )

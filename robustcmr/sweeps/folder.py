@@ -1,10 +1,10 @@
-"""The folder of a sweep: what lies where in it, and the file that remembers its trials and their states."""
+"""The folder of a sweep: its files, and the states of its trials."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from typing import Any
 import yaml
 
 from robustcmr.config.resolve import read_config
-from robustcmr.errors import ConfigError
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.files import write_text
 from robustcmr.runs.folder import RunFolder
-from robustcmr.sweeps.errors import SweepError
 from robustcmr.sweeps.options import SweepOptions, sweep_options
 from robustcmr.sweeps.trials import PlannedTrial, Trial, same_or_refuse
 
@@ -24,14 +23,14 @@ SWEEP = "sweep.yaml"
 
 @dataclass(frozen=True)
 class Record:
-    """A trial with what was last noted of it.
+    """A trial with its last recorded state.
 
     Attributes:
-        trial: what it is.
+        trial: its plan.
         state: ``waiting``, ``running``, ``finished``, ``failed`` or ``interrupted``.
-        time: when that was noted, ISO 8601 in UTC; None where nothing happened yet.
-        seconds: how long it ran, over all its starts.
-        reason: why it failed, in a line.
+        time: of that state, ISO 8601 in UTC; None before the first start.
+        seconds: run time, over all starts.
+        reason: why it failed, in one line.
     """
 
     trial: Trial
@@ -41,77 +40,61 @@ class Record:
     reason: str | None = None
 
 
-@dataclass
 class SweepFolder:
     """Paths and small files of a sweep.
 
     Args:
         path: the folder; it need not exist.
+
+    Attributes:
+        options: the sweep as it was last run, base included, YAML.
+        states: one JSON line for each trial and for each change of its state.
+        trials: folder of the run folders.
+        lock: held by the process that runs the sweep.
+        stop: while it exists, trials on other machines save and exit.
+        report: page that compares the trials; made on request.
     """
 
-    path: Path
-    _records: dict[str, Record] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def options(self) -> Path:
-        """The sweep as it was last run, its base included, YAML."""
-        return self.path / SWEEP
-
-    @property
-    def states(self) -> Path:
-        """One JSON line for each trial, and one for each change of its state."""
-        return self.path / "trials.jsonl"
-
-    @property
-    def trials(self) -> Path:
-        """Folder of the run folders."""
-        return self.path / "trials"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that runs the sweep."""
-        return self.path / "lock"
-
-    @property
-    def stop(self) -> Path:
-        """Its presence asks trials on other machines to save and end."""
-        return self.path / "stop"
-
-    @property
-    def report(self) -> Path:
-        """The comparison of the trials as a page, made on request."""
-        return self.path / "report.html"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.options = path / SWEEP
+        self.states = path / "trials.jsonl"
+        self.trials = path / "trials"
+        self.lock = path / "lock"
+        self.stop = path / "stop"
+        self.report = path / "report.html"
+        self._records: dict[str, Record] = {}
 
     def run(self, trial: str) -> RunFolder:
-        """The run folder of a trial."""
+        """Run folder of a trial."""
         return RunFolder(self.trials / trial)
 
     def config(self, trial: str) -> Path:
-        """The resolved configuration a trial is started by, YAML."""
+        """Resolved configuration of a trial, YAML."""
         return self.path / "configs" / f"{trial}.yaml"
 
     def failure(self, trial: str) -> Path:
-        """What a failed trial said, with its traceback."""
+        """Error and traceback of a failed trial."""
         return self.path / "failures" / f"{trial}.txt"
 
     def log(self, trial: str) -> Path:
-        """What a trial says on stderr in its latest start."""
+        """Stderr of the latest start of a trial."""
         return self.path / "logs" / f"{trial}.txt"
 
     def trial_lock(self, trial: str) -> Path:
-        """Held by the process that trains a trial."""
+        """Lock held by the process that trains a trial."""
         return self.path / "locks" / f"{trial}.lock"
 
     @property
     def holds_sweep(self) -> bool:
-        """Whether a sweep was begun here."""
+        """Whether a sweep was started here."""
         return self.options.is_file()
 
     def check_free(self) -> None:
-        """Refuse a folder that cannot take a sweep and holds none to go on with.
+        """Refuse a folder that holds no sweep and cannot take one.
 
         Raises:
-            SweepError: it is a file, or holds something else.
+            SweepError: it is a file, or holds other files.
         """
         if self.path.exists() and not self.path.is_dir():
             raise SweepError(
@@ -139,10 +122,10 @@ class SweepFolder:
             )
 
     def read_options(self) -> SweepOptions:
-        """The sweep as it was last run.
+        """Return the sweep as it was last run.
 
         Raises:
-            SweepError: the file is damaged, or of a version that knew other keys.
+            SweepError: the file is damaged, or written by a version with other keys.
         """
         try:
             return sweep_options(read_config(self.options), str(self.options))
@@ -150,17 +133,14 @@ class SweepFolder:
             raise SweepError(str(error)) from error
 
     def write_plan(self, options: SweepOptions, planned: Sequence[PlannedTrial]) -> list[str]:
-        """Take trials into the folder; those it holds already stay as they are.
+        """Add trials to the folder, leaving those it holds unchanged; return the names of the new ones.
 
         Args:
             options: the sweep, its base as sections.
             planned: its trials.
 
-        Returns:
-            Names of the new trials.
-
         Raises:
-            SweepError: a name is taken by a trial of another configuration; nothing is written then.
+            SweepError: a name is taken by a trial of another configuration; nothing is written.
         """
         known = self.read() if self.holds_sweep else {}
         hashes = {record.trial.config_hash for record in known.values()}
@@ -168,12 +148,12 @@ class SweepFolder:
         for entry in planned:
             if entry.trial.config_hash in hashes:
                 continue
-            if entry.trial.name in known:  # as another version would write it, or really another
+            if entry.trial.name in known:  # the same written by another version, or another trial
                 same_or_refuse(self.stored_config(entry.trial.name), entry, str(self.path))
                 continue
             new.append(entry)
         text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text(self.options, text)  # first: what is cut off behind it is completed by the next start
+        write_text(self.options, text)  # first, so that an interrupted plan is completed by the next start
         for entry in new:
             write_text(self.config(entry.trial.name), entry.config.to_yaml())
         self._records = {**known, **{entry.trial.name: Record(entry.trial) for entry in new}}
@@ -181,7 +161,7 @@ class SweepFolder:
         return [entry.trial.name for entry in new]
 
     def stored_config(self, trial: str) -> dict[str, Any]:
-        """The configuration kept for a trial, as sections.
+        """Return the stored configuration of a trial, as sections.
 
         Raises:
             SweepError: the file is missing or damaged.
@@ -192,10 +172,10 @@ class SweepFolder:
             raise SweepError(str(error)) from error
 
     def read(self) -> dict[str, Record]:
-        """What is remembered of every trial, in the order they shall run.
+        """Return the record of every trial, in the order to run them.
 
         Raises:
-            SweepError: the file is damaged elsewhere than in a last line that was cut off.
+            SweepError: the file is damaged, other than by an incomplete last line.
         """
         try:
             lines = self.states.read_text(encoding="utf-8").split("\n")
@@ -205,31 +185,31 @@ class SweepFolder:
         except (OSError, ValueError) as error:
             raise SweepError(f"cannot read {self.states}: {error}; check the file") from error
         records: dict[str, Record] = {}
-        lines.pop()  # behind the last newline: nothing, or a line that was never finished
+        lines.pop()  # after the last newline: nothing, or an incomplete line
         for number, line in enumerate(lines, start=1):
             try:
                 _fold(records, json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise SweepError(
-                    f"{self.states} is damaged at line {number} ({error}); mend or remove that line"
+                    f"{self.states} is damaged at line {number} ({error}); correct or remove that line"
                 ) from error
         self._records = records
         return dict(records)
 
     def compact(self) -> dict[str, Record]:
-        """Read the trials and write each once again, which also removes a line that was cut off."""
+        """Read the trials and rewrite the file, with one state per trial and no incomplete line."""
         self.read()
         self._write()
         return dict(self._records)
 
     def note(self, trial: str, state: str, seconds: float = 0.0, reason: str | None = None) -> Record:
-        """Remember a change of state; one line is added to the file.
+        """Append a change of state to the file.
 
         Args:
             trial: its name.
-            state: the new one.
-            seconds: how long the start that ended now took.
-            reason: why it failed, in a line.
+            state: the new state.
+            seconds: how long the start that has just ended took.
+            reason: why it failed, in one line.
         """
         before = self._records[trial]
         now = datetime.now(UTC).isoformat("T", "seconds")
@@ -259,7 +239,7 @@ def _event(record: Record) -> dict[str, Any]:
 
 
 def _fold(records: dict[str, Record], row: Mapping[str, Any]) -> None:
-    """Take one line into what is known."""
+    """Add one line of the file to the records."""
     if "name" in row:
         wanted = {entry.name for entry in fields(Trial)}
         if lacking := sorted(wanted - row.keys()):

@@ -1,4 +1,4 @@
-"""Locks on files that the system releases when the process that holds them dies, however it dies."""
+"""File locks that the system releases when the process that holds them dies, however it dies."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.errors import SweepError
 
 try:
     import fcntl
-except ImportError as missing:  # pragma: no cover - there is no such system among those tested
+except ImportError as missing:  # pragma: no cover - not on a tested system
     raise SweepError(
-        "sweeps lock their folders as POSIX systems do, expected Linux or macOS; run trials by "
-        "'robustcmr train' here"
+        "sweeps need the file locks of Linux or macOS; train the trials one by one with 'robustcmr train'"
     ) from missing
 
 PATIENCE = 1.0
-"""Seconds for which a look from outside may be in the way of taking a lock."""
+"""Seconds to wait for a lock, as :func:`is_held` takes it for a moment."""
 
 
 def take(path: Path, patience: float = PATIENCE) -> int | None:
     """Take a lock.
 
     Args:
-        path: the lock's file; made if missing, and never removed, as a removed lock would protect nobody.
-        patience: seconds to try for.
+        path: the lock's file; created if missing, and never removed, as others may have opened it.
+        patience: seconds to try.
 
     Returns:
-        An open file descriptor that holds the lock until the last copy of it is closed, also those that
-        other processes inherit; None where somebody else holds it.
+        A file descriptor that holds the lock until its last copy is closed, including copies that other
+        processes inherit; None if another process holds the lock.
 
     Raises:
-        SweepError: the file cannot be opened, or its file system knows no locks.
+        SweepError: the file cannot be opened, or its file system has no locks.
     """
     deadline = time.monotonic() + patience
     try:
@@ -64,7 +63,7 @@ def take(path: Path, patience: float = PATIENCE) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some living process holds a lock."""
+    """Whether a living process holds a lock."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -81,54 +80,47 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def inscribe(descriptor: int, pid: int | None) -> None:
-    """Write into a held lock who holds it, or with None that this is not known yet."""
+def write_owner(descriptor: int, pid: int | None) -> None:
+    """Write the process that holds a lock into its file; None clears it."""
     os.ftruncate(descriptor, 0)
     if pid is not None:
-        told = {
-            "pid": pid,
-            "host": socket.gethostname(),
-            "since": datetime.now(UTC).isoformat("T", "seconds"),
-        }
-        os.pwrite(descriptor, (json.dumps(told) + "\n").encode(), 0)
+        now = datetime.now(UTC).isoformat("T", "seconds")
+        text = json.dumps({"pid": pid, "host": socket.gethostname(), "since": now})
+        os.pwrite(descriptor, f"{text}\n".encode(), 0)
 
 
-def inscription(path: Path) -> dict[str, Any] | None:
-    """Who held a lock last; None where that is not told."""
+def read_owner(path: Path) -> dict[str, Any] | None:
+    """Return ``pid``, ``host`` and ``since`` of the last process to hold a lock; None if unknown."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        owner = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) and {"pid", "host", "since"} <= told.keys() else None
+    return owner if isinstance(owner, dict) and {"pid", "host", "since"} <= owner.keys() else None
 
 
-def holder(path: Path) -> str:
-    """Who held a lock last, in words."""
-    told = inscription(path)
-    if told is None:
+def describe_owner(path: Path) -> str:
+    """Return the last process to hold a lock, in words."""
+    owner = read_owner(path)
+    if owner is None:
         return "another process"
-    return f"process {told['pid']} on {told['host']} since {told['since']}"
+    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
 
 
 @contextmanager
 def sole_user(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock for a while.
-
-    Args:
-        path: the lock's file.
-        what: what it protects, for the message.
+    """Hold a lock inside the context; ``what`` names in messages the thing it protects.
 
     Raises:
-        SweepError: somebody else holds it; who that is is said.
+        SweepError: another process holds it; the message names it.
     """
     descriptor = take(path)
     if descriptor is None:
         raise SweepError(
-            f"{what} is in use by {holder(path)}; wait until it has ended, or stop it there by Ctrl-C"
+            f"{what} is in use by {describe_owner(path)}; wait until it has ended, or stop it there by Ctrl-C"
         )
     try:
-        inscribe(descriptor, os.getpid())
+        write_owner(descriptor, os.getpid())
         yield
     finally:
-        inscribe(descriptor, None)
+        write_owner(descriptor, None)
         os.close(descriptor)

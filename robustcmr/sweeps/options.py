@@ -1,55 +1,55 @@
-"""What a sweep file can say."""
+"""The options of a sweep file, and the sweeps shipped with the package."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
 from robustcmr.config.problems import sentences
-from robustcmr.config.recipes import recipe_path
+from robustcmr.config.recipes import file_or_shipped, recipe_folder, recipe_path
 from robustcmr.config.resolve import read_config
-from robustcmr.errors import ConfigError
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.options import Options
-from robustcmr.sweeps.errors import SweepError, listed
-from robustcmr.sweeps.shipped import sweep_path
+from robustcmr.plugins import did_you_mean
 
 
 class ExecutionOptions(Options):
-    """How the trials share the machine; the command line wins over it."""
+    """How trials share the machine; the command line overrides these."""
 
-    executor: Literal["local", "ray"] = Field("local", description="processes of this machine, or Ray")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="local: processes on this machine; ray: a Ray cluster"
+    )
     jobs: int | None = Field(
-        None, ge=1, description="trials at a time; null: one, or with GPUs one a GPU, or as Ray has room for"
+        None, ge=1, description="parallel trials; null: one, or one per GPU, or as many as Ray has room for"
     )
     threads: int | None = Field(
-        None,
-        ge=1,
-        description="threads a trial; null: OMP_NUM_THREADS where set, else its share of the cores",
+        None, ge=1, description="threads per trial; null: OMP_NUM_THREADS if set, else an even share of cores"
     )
     address: str | None = Field(
-        None, description="a Ray cluster's address; null starts one here while the sweep runs (ray)"
+        None, description="address of a Ray cluster; null starts one here for the sweep (ray only)"
     )
 
 
 class SweepOptions(Options):
     """A grid of runs.
 
-    The base is one run; each trial changes it by one choice of every list in the grid, once a seed.
+    Every trial is the base, changed by one choice from each list of the grid, once per seed.
     """
 
-    name: str = Field(description="what the sweep folder is called")
+    name: str = Field(description="name of the sweep folder")
     base: str | dict[str, Any] = Field(
-        default_factory=dict, description="what every trial starts from: a recipe, or its sections"
+        default_factory=dict, description="starting point of every trial: a recipe, or its sections"
     )
     grid: dict[str, list[Any]] = Field(
         default_factory=dict,
         description="values to try by dotted key; or choices that set several keys, each with a label",
     )
     exclude: list[dict[str, Any]] = Field(
-        default_factory=list,
-        description="choices that are not tried together, a mapping of the grid's keys each",
+        default_factory=list, description="combinations to leave out, as mappings of the grid's keys"
     )
     seeds: list[int] = Field(default_factory=lambda: [0], description="seeds of every combination")
     execution: ExecutionOptions = ExecutionOptions()
@@ -69,17 +69,43 @@ class SweepOptions(Options):
         return value
 
 
+def sweep_names() -> list[str]:
+    """Return the names of the shipped sweeps, sorted."""
+    return sorted(path.stem for path in (recipe_folder() / "sweeps").glob("*.yaml"))
+
+
+def sweep_path(given: str) -> Path:
+    """Return the file of a sweep given as a path or as the name of a shipped one.
+
+    Raises:
+        SweepError: there is no such file and no such sweep.
+    """
+    found = file_or_shipped(given, recipe_folder() / "sweeps")
+    if found is not None:
+        return found
+    if Path(given).is_dir():
+        raise SweepError(
+            f"{given} is a folder, expected a sweep file; resume a sweep folder with "
+            f"'robustcmr sweep resume {given}'"
+        )
+    names = sweep_names()
+    raise SweepError(
+        f"no sweep file {given} and no shipped sweep of that name{did_you_mean(Path(given).stem, names)}"
+        f" (shipped: {', '.join(names)})"
+    )
+
+
 def read_sweep(given: str) -> SweepOptions:
-    """Read a sweep file, its base included, so that nothing but the result is needed to run it.
+    """Read a sweep file, its base included.
 
     Args:
         given: a path, or the name of a shipped sweep.
 
     Returns:
-        The options; ``base`` holds sections even where the file names a recipe.
+        The options; ``base`` holds sections even if the file names a recipe.
 
     Raises:
-        SweepError: the file is missing, or what it says is not a sweep; all problems are listed.
+        SweepError: the file is missing or not a sweep; all problems are listed.
     """
     path = sweep_path(given)
     try:
@@ -88,22 +114,18 @@ def read_sweep(given: str) -> SweepOptions:
         raise SweepError(str(error)) from error
     tree.setdefault("name", path.stem)
     options = sweep_options(tree, f"the sweep {path}")
-    if isinstance(options.base, str):
-        beside = path.parent / options.base
-        try:
-            base = read_config(beside if beside.is_file() else recipe_path(options.base))
-        except ConfigError as error:
-            raise SweepError(f"the sweep {path}: base: {error}") from error
-        return options.model_copy(update={"base": base})
-    return options
+    if not isinstance(options.base, str):
+        return options
+    beside = path.parent / options.base
+    try:
+        base = read_config(beside if beside.is_file() else recipe_path(options.base))
+    except ConfigError as error:
+        raise SweepError(f"the sweep {path}: base: {error}") from error
+    return options.model_copy(update={"base": base})
 
 
 def sweep_options(tree: dict[str, Any], where: str) -> SweepOptions:
-    """Validate what a sweep file holds.
-
-    Args:
-        tree: the file's keys.
-        where: how messages call it.
+    """Validate the keys of a sweep file; ``where`` names it in messages.
 
     Raises:
         SweepError: unknown keys or bad values; all are listed.
@@ -113,3 +135,10 @@ def sweep_options(tree: dict[str, Any], where: str) -> SweepOptions:
         return SweepOptions.model_validate(given)
     except ValidationError as error:
         raise listed(sentences(SweepOptions, error, "", ()), where) from error
+
+
+def listed(problems: Sequence[str], where: str) -> SweepError:
+    """Return all problems, at least one, as one error; ``where`` names their source."""
+    if len(problems) == 1:
+        return SweepError(f"{where}: {problems[0]}")
+    return SweepError("\n  ".join([f"{len(problems)} problems in {where}:", *problems]))

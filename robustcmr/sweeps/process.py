@@ -1,4 +1,4 @@
-"""One trial as a process of its own: how it is begun or gone on with, and how it ended."""
+"""One trial as a process: started or resumed, and its outcome."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustcmr.errors import SweepError
 from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps import locks
-from robustcmr.sweeps.errors import SweepError
 
 PROGRAM = (sys.executable, "-m", "robustcmr")
 ORPHAN_SECONDS = 120.0
-"""How long a trial whose sweep was killed may take to save itself and end."""
+"""Seconds that a trial whose sweep was killed may take to save and exit."""
 
 STOPPED = frozenset(
     {-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP} | {128 + signal.SIGINT, 128 + signal.SIGTERM}
 )
-"""Exit codes of a trial that somebody asked to stop."""
+"""Exit codes of a trial that was asked to stop."""
 
 LONGEST_FAILURE = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that is needed to train one trial, on this or another machine that sees the same files.
+    """A trial to train, on this or another machine with the same files.
 
     Attributes:
         trial: its name.
-        config: the configuration to start it by.
+        config: configuration file to start it with.
         run: its run folder.
-        log: where its stderr goes.
+        log: file for its stderr.
         lock: held by the process while it lives.
-        environment: variables set for it.
-        program: the command that ``train`` is given to.
+        environment: variables to set for it.
+        program: the command that ``train`` is passed to.
     """
 
     trial: str
@@ -55,12 +55,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial's process that is no more.
+    """A finished trial process.
 
     Attributes:
         trial: its name.
-        code: exit code, negative for a signal; None where it could not be started or its machine was lost.
-        seconds: how long it lived.
+        code: exit code, negative for a signal; None if it could not be started or its machine was lost.
+        seconds: how long it ran.
         error: why there is no exit code.
     """
 
@@ -71,16 +71,16 @@ class Ended:
 
 
 def launch(job: Job) -> subprocess.Popen[bytes]:
-    """Begin a trial, or go on with it, in a process that Ctrl-C in the terminal does not reach.
+    """Start a trial, or resume it, in a process that Ctrl-C in the terminal does not reach.
 
     Raises:
-        SweepError: a process of an earlier sweep still trains it and does not end, or its run folder holds
-            something else.
+        SweepError: a process of an earlier sweep still trains it and does not exit, or its run folder holds
+            other files.
     """
-    descriptor = _lock_of(job)
+    descriptor = _take_lock(job)
     try:
         arguments = _arguments(job)
-        locks.inscribe(descriptor, None)
+        locks.write_owner(descriptor, None)
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("wb") as log:
             process = subprocess.Popen(
@@ -92,57 +92,51 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
                 start_new_session=True,
                 pass_fds=(descriptor,),  # the trial holds its lock even if the sweep is killed
             )
-        locks.inscribe(descriptor, process.pid)
+        locks.write_owner(descriptor, process.pid)
         return process
     finally:
         os.close(descriptor)
 
 
-def _lock_of(job: Job) -> int:
-    """The lock of a trial, after a process that an earlier start left behind has saved itself and ended."""
+def _take_lock(job: Job) -> int:
+    """Take the lock of a trial, asking a process left by an earlier start to save and exit."""
     descriptor = locks.take(job.lock, patience=0.0)
     if descriptor is None:
         ask_to_stop(job.lock)
         descriptor = locks.take(job.lock, patience=ORPHAN_SECONDS)
     if descriptor is None:
         raise SweepError(
-            f"{job.run} is still trained by {locks.holder(job.lock)} of an earlier start; stop that first"
+            f"{job.run} is still trained by {locks.describe_owner(job.lock)} of an earlier start; stop that "
+            "first"
         )
     return descriptor
 
 
 def ask_to_stop(lock: Path) -> None:
-    """Ask the process that trains a trial to save itself and end, if it lives on this machine."""
-    told = locks.inscription(lock)
-    if told is None or told["host"] != socket.gethostname():
+    """Ask the process that trains a trial to save and exit, if it runs on this machine."""
+    owner = locks.read_owner(lock)
+    if owner is None or owner["host"] != socket.gethostname():
         return
     try:
-        os.kill(int(told["pid"]), signal.SIGTERM)
-    except (ProcessLookupError, PermissionError):  # ended just now, or not ours: the lock will tell
+        os.kill(int(owner["pid"]), signal.SIGTERM)
+    except (ProcessLookupError, PermissionError):  # it has just exited, or is not ours: the lock will show
         return
 
 
 def _arguments(job: Job) -> list[str]:
     run = RunFolder(job.run)
     if run.holds_run:
-        if run.results.exists() and not _is_json(run.results):
-            run.results.replace(
-                run.results.with_name("results.json.damaged")
-            )  # measured again from the weights
+        if run.results.exists() and not _is_json(run.results):  # to be measured again
+            run.results.replace(run.results.with_name("results.json.damaged"))
         return ["--resume", str(job.run)]
-    if job.run.is_dir():
-        _clear_half_begun(run)
+    if job.run.is_dir():  # a run killed before it wrote its configuration leaves only these files
+        others = [path for path in job.run.iterdir() if path != run.environment and path.suffix != ".tmp"]
+        if others:
+            raise SweepError(
+                f"{job.run} holds no run but {others[0].name}, which no trial leaves; move it elsewhere"
+            )
+        shutil.rmtree(job.run)
     return ["--config", str(job.config), "--output", str(job.run)]
-
-
-def _clear_half_begun(run: RunFolder) -> None:
-    """Remove what a run leaves that was killed before it had written how it is configured."""
-    others = [path for path in run.path.iterdir() if path != run.environment and path.suffix != ".tmp"]
-    if others:
-        raise SweepError(
-            f"{run.path} holds no run but {others[0].name}, which a trial does not leave; move it elsewhere"
-        )
-    shutil.rmtree(run.path)
 
 
 def _is_json(path: Path) -> bool:
@@ -154,18 +148,18 @@ def _is_json(path: Path) -> bool:
 
 
 def is_finished(run: RunFolder) -> bool:
-    """Whether a trial has its outcome, readable."""
+    """Whether a trial has readable results."""
     return run.holds_run and run.results.is_file() and _is_json(run.results)
 
 
 def state_after(ended: Ended, run: RunFolder, log: Path, at_once: bool = False) -> tuple[str, str | None]:
-    """State of a trial whose process ended, and the reason in a line if it failed.
+    """Return the state of a trial whose process ended, and if it failed the reason in one line.
 
     Args:
         ended: how it ended.
         run: its run folder.
         log: its stderr.
-        at_once: whether the sweep ended its trials without waiting for them to save themselves.
+        at_once: whether the sweep killed its trials.
     """
     if is_finished(run):
         return "finished", None
@@ -174,18 +168,16 @@ def state_after(ended: Ended, run: RunFolder, log: Path, at_once: bool = False) 
     if ended.code in STOPPED or (at_once and ended.code == -signal.SIGKILL):
         return "interrupted", None
     if ended.code == 0:
-        return "failed", "it ended without an outcome"
-    said = [line.strip() for line in failure_text(log).splitlines() if line.strip()]
+        return "failed", "it exited without results"
     if ended.code < 0:
-        name = signal.Signals(-ended.code).name
-        memory = ", perhaps for want of memory" if ended.code == -signal.SIGKILL else ""
-        return "failed", f"it was killed by {name}{memory}"
-    last = said[-1].removeprefix("robustcmr: ") if said else "it said nothing"
-    return "failed", last
+        memory = ", perhaps for lack of memory" if ended.code == -signal.SIGKILL else ""
+        return "failed", f"it was killed by {signal.Signals(-ended.code).name}{memory}"
+    lines = [line.strip() for line in log_end(log).splitlines() if line.strip()]
+    return "failed", lines[-1].removeprefix("robustcmr: ") if lines else "it exited without a message"
 
 
-def failure_text(log: Path) -> str:
-    """The end of what a trial said."""
+def log_end(log: Path) -> str:
+    """Return the end of a trial's stderr."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -196,15 +188,12 @@ def failure_text(log: Path) -> str:
 
 
 def wait_or_stop(process: subprocess.Popen[bytes], stop: Path, every: float = 0.2) -> int:
-    """Wait for a trial; once the file ``stop`` is there it is asked to save itself and end.
+    """Wait for a trial, and return its exit code; once ``stop`` exists, ask it to save and exit.
 
     Args:
         process: the trial.
-        stop: the file to look for; ``kill`` in it ends the trial at once.
-        every: seconds between two looks.
-
-    Returns:
-        The exit code.
+        stop: file to look for; if it contains ``kill``, the trial is killed.
+        every: seconds between looks.
     """
     asked = False
     while (code := process.poll()) is None:

@@ -1,4 +1,4 @@
-"""Trials handed to a Ray cluster: one at an address, or one started here while the sweep runs."""
+"""Trials on a Ray cluster: one at an address, or one started here for the sweep."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robustcmr.errors import SweepError
 from robustcmr.files import write_text
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.sweeps.local import Shares
 from robustcmr.sweeps.options import ExecutionOptions
 from robustcmr.sweeps.process import Ended, Job, launch, wait_or_stop
-from robustcmr.sweeps.shares import Shares
 
 RETRIES = 3
-"""How often a trial whose worker or machine died is gone on with elsewhere."""
+"""How often a trial is resumed elsewhere after its worker or machine has died."""
 
 
 def train_in_worker(job: Job, stop: Path) -> Ended:
-    """What a Ray worker does: train one trial in a process of its own, until it ends or ``stop`` appears.
+    """Train one trial in a process of its own, until it ends or the file ``stop`` appears.
 
     Args:
-        job: the trial; its files must be seen by all machines under the same paths.
-        stop: the file whose presence asks the trial to save itself.
+        job: the trial; all machines must see its files under the same paths.
+        stop: while this file exists, the trial is asked to save and exit.
     """
-    if stop.exists():  # Ray found room for it too late
+    if stop.exists():  # started too late
         return Ended(job.trial, -signal.SIGTERM, 0.0)
     began = time.monotonic()
     try:
@@ -37,22 +37,21 @@ def train_in_worker(job: Job, stop: Path) -> Ended:
 
 
 class RayExecutor:
-    """Each trial a task of Ray, which finds room for it; a task whose worker dies is begun anew elsewhere.
+    """Runs each trial as a task of Ray, which chooses the machine and restarts tasks whose worker died.
 
     Args:
-        execution: the address, and how many trials with how many threads; what is left open is taken from
-            what the cluster has.
-        stop: file that asks trials to save themselves and end, seen by all machines.
+        execution: address, jobs and threads; defaults follow from the resources of the cluster.
+        stop: file that asks trials to save and exit; all machines must see it.
 
     Raises:
         SweepError: Ray is not installed, there is no cluster at the address, or no machine of it has the
-            threads asked for.
+            requested threads.
     """
 
     def __init__(self, execution: ExecutionOptions, stop: Path) -> None:
         self._ray = _installed_ray()
         self._stop = stop
-        stop.unlink(missing_ok=True)  # of a sweep that was killed while it stopped
+        stop.unlink(missing_ok=True)  # left by a sweep that was killed while stopping
         self._here = not self._ray.is_initialized()
         self._connect(execution.address)
         try:
@@ -78,7 +77,7 @@ class RayExecutor:
                 logging_level="ERROR",
                 **({} if address is not None else {"include_dashboard": False}),
             )
-        except Exception as error:  # whatever Ray raises is why there is no cluster
+        except Exception as error:  # Ray raises many types
             line = str(error).strip().split("\n")[0]
             raise SweepError(
                 f"no Ray cluster at {address}: {line}; check the address, or leave --address out to start one"
@@ -93,30 +92,26 @@ class RayExecutor:
         cpus = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
         gpus = int(self._resource("GPU"))
         if execution.jobs is None:
-            threads = (
-                execution.threads if execution.threads is not None else max(1, sum(cpus) // max(gpus, 1))
-            )
-            threads = min(threads, max(cpus)) if execution.threads is None else threads
+            threads = execution.threads or min(max(1, sum(cpus) // max(gpus, 1)), max(cpus))
             jobs = gpus or max(1, sum(count // threads for count in cpus))
         else:
             jobs = execution.jobs
-            share = max(1, min(max(cpus), sum(cpus) // jobs))
-            threads = execution.threads if execution.threads is not None else share
+            threads = execution.threads or max(1, min(max(cpus), sum(cpus) // jobs))
         if threads > max(cpus):
             raise SweepError(
-                f"{threads} threads a trial are asked for, but no machine of the Ray cluster has more than "
-                f"{max(cpus)}; use a smaller --threads"
+                f"--threads is {threads}, but no machine of the Ray cluster has more than {max(cpus)} cores; "
+                "use a smaller --threads"
             )
         return Shares(jobs, threads, ())
 
     def start(self, job: Job) -> None:
-        """Hand a trial to Ray."""
+        """Submit a trial to Ray."""
         share = {**job.environment, "OMP_NUM_THREADS": str(self.shares.threads)}
         reference = self._task.remote(replace(job, environment=share), self._stop)
         self._running[reference] = (job.trial, time.monotonic())
 
     def poll(self) -> list[Ended]:
-        """Trials that ended since the last time."""
+        """Return the trials that ended since the last call."""
         if not self._running:
             return []
         waiting = list(self._running)
@@ -126,18 +121,18 @@ class RayExecutor:
             trial, began = self._running.pop(reference)
             try:
                 ended.append(self._ray.get(reference))
-            except Exception as error:  # the worker was lost more often than it was tried again
+            except Exception as error:  # its worker was lost more than RETRIES times
                 line = str(error).strip().split("\n")[0]
                 seconds = time.monotonic() - began
                 ended.append(Ended(trial, None, seconds, f"Ray lost it {RETRIES + 1} times: {line}"))
         return ended
 
     def stop(self, at_once: bool) -> None:
-        """Ask all trials to save themselves and end, or end them at once."""
+        """Ask all trials to save and exit, or kill them."""
         write_text(self._stop, "kill\n" if at_once else "stop\n")
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
+        """Leave the cluster, and shut it down if it was started here."""
         self._stop.unlink(missing_ok=True)
         if self._here:
             self._ray.shutdown()
@@ -148,7 +143,7 @@ def _installed_ray() -> Any:
         import ray
     except ImportError as error:
         raise SweepError(
-            "the executor ray needs the package ray, which comes with pip install 'robustcmr[ray]'; install "
-            "it, or use --executor local"
+            "--executor ray needs the package ray; install it by pip install 'robustcmr[ray]', or use "
+            "--executor local"
         ) from error
     return ray

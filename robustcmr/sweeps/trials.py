@@ -1,4 +1,4 @@
-"""From a sweep to its trials: names, resolved configurations, and all that is wrong with any of them."""
+"""From a sweep to its trials: names, resolved configurations, and all problems with them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from typing import Any
 import robustcmr
 from robustcmr.config.resolve import COMPONENTS, RunConfig, apply_overrides, resolve
 from robustcmr.config.tracks import known_track
-from robustcmr.errors import ConfigError
-from robustcmr.sweeps.errors import SweepError, listed
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.sweeps.grid import Cell, cell_name, grid_axes, grid_cells, overlap
-from robustcmr.sweeps.options import SweepOptions
+from robustcmr.sweeps.options import SweepOptions, listed
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep, as its folder remembers it.
+    """One run of a sweep, as its folder stores it.
 
     Attributes:
         name: of its run folder.
         choices: the label chosen on each axis of the grid.
         seed: of the run.
         config_hash: SHA-256 of its resolved configuration.
-        epochs: how many it trains.
+        epochs: of the run.
         track: ``pairs`` or ``labels``.
         select: the split that chooses its best epoch.
         version: of the package that planned it.
@@ -46,21 +45,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial with the configuration it will be trained by."""
+    """A trial with its resolved configuration."""
 
     trial: Trial
     config: RunConfig
 
 
 def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOptions:
-    """The sweep with values set in the base of every trial.
-
-    Args:
-        options: the sweep, its base as sections.
-        overrides: ``key.key=value`` each.
+    """Return a sweep, its base given as sections, with ``key.key=value`` overrides of the base.
 
     Raises:
-        SweepError: an override cannot be read, or sets what the grid or the seeds vary; all are listed.
+        SweepError: an override cannot be read, or sets a key that the grid or the seeds vary; all are listed.
     """
     problems: list[str] = []
     base: Mapping[str, Any] = options.base if isinstance(options.base, Mapping) else {}
@@ -69,7 +64,9 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
         key = text.partition("=")[0].strip()
         clash = next((other for other in sorted(varied) if overlap(key, other)), None)
         if clash is not None:
-            problems.append(f"'{text}' sets what the sweep varies ({clash}); change the sweep file instead")
+            problems.append(
+                f"'{text}' sets a key that the sweep varies ({clash}); change the sweep file instead"
+            )
             continue
         try:
             base = apply_overrides(base, [text])
@@ -81,17 +78,14 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
 
 
 def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
-    """Every trial of a sweep with its configuration resolved.
+    """Return every trial of a sweep with its resolved configuration, in the order to run them.
 
     Args:
         options: the sweep, its base as sections.
-        where: how messages call it.
-
-    Returns:
-        The trials in the order they shall run.
+        where: its name in messages.
 
     Raises:
-        SweepError: anything is wrong with the grid or with any trial; all problems are listed.
+        SweepError: the grid or a trial is invalid; all problems are listed.
     """
     problems: list[str] = []
     cells = grid_cells(options, problems)
@@ -108,7 +102,12 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
             for sentence in _single_problems(error):
                 faults.setdefault(sentence, []).append(name)
             continue
-        for sentence in _unfit(config):
+        device = config.settings.training.device
+        if re.fullmatch(r"cuda:\d+", device):
+            sentence = (
+                f"training.device: '{device}' names one GPU, but a sweep gives each trial its share of them; "
+                "use auto or cuda"
+            )
             faults.setdefault(sentence, []).append(name)
     problems = [f"{text}{_in_which(names, len(cells))}" for text, names in faults.items()]
     problems.extend(_alike(planned))
@@ -118,19 +117,19 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """SHA-256 of a resolved configuration, the same whatever the order of its keys."""
+    """Return the SHA-256 of a resolved configuration, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    """The base as the cell has it; options of a plug-in that the cell replaces are dropped."""
+    """Return the base with the values of the cell; options of a replaced plug-in are dropped."""
     tree = dict(base)
     for section in COMPONENTS:
         given, chosen = tree.get(section), cell.values.get(f"{section}.name")
         if chosen is not None and isinstance(given, Mapping) and given.get("name", chosen) != chosen:
             tree[section] = {}
     values = {**cell.values, "seed": cell.seed}
-    # JSON is read as the YAML it is, so that every value passes the door of the command line's overrides
+    # JSON is YAML, so values can be parsed and checked like overrides of the command line
     return apply_overrides(tree, [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()])
 
 
@@ -149,32 +148,22 @@ def _trial(name: str, cell: Cell, config: RunConfig) -> Trial:
 
 
 def _names(cells: Sequence[Cell]) -> list[str]:
-    """A name each; where two would be alike, all of these get a part that tells them apart."""
+    """Return a name for each cell, with a digest of its values where two names would be the same."""
     plain = [cell_name(cell) for cell in cells]
-    taken = [name.lower() for name in plain]  # some file systems do not tell letters apart by case
-    alike = {name for name, count in Counter(taken).items() if count > 1}
+    count = Counter(name.lower() for name in plain)  # some file systems ignore case
     return [
-        f"{name}-{_digest(cell)}" if low in alike else name
-        for name, low, cell in zip(plain, taken, cells, strict=True)
+        f"{name}-{_digest(cell.values)}" if count[name.lower()] > 1 else name
+        for name, cell in zip(plain, cells, strict=True)
     ]
 
 
-def _digest(cell: Cell) -> str:
-    return hashlib.sha256(json.dumps(cell.values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def _single_problems(error: ConfigError) -> list[str]:
     head, *rest = str(error).split("\n  ")
     return rest or [head]
-
-
-def _unfit(config: RunConfig) -> Iterator[str]:
-    device = config.settings.training.device
-    if re.fullmatch(r"cuda:\d+", device):
-        yield (
-            f"training.device: '{device}' names one GPU, but a sweep gives each trial its share of them; "
-            "use auto or cuda"
-        )
 
 
 def _in_which(names: Sequence[str], total: int) -> str:
@@ -190,26 +179,26 @@ def _alike(planned: Sequence[PlannedTrial]) -> Iterator[str]:
     for entry in planned:
         known = first.setdefault(entry.trial.config_hash, entry.trial.name)
         if known != entry.trial.name:
-            yield f"{entry.trial.name} is configured exactly as {known}; leave one of them out"
+            yield f"{entry.trial.name} has the same configuration as {known}; leave one of them out"
 
 
 def same_or_refuse(stored: Mapping[str, Any], planned: PlannedTrial, folder: str) -> None:
-    """Refuse a trial whose name is taken in a sweep folder by one of another configuration.
+    """Refuse a trial whose name is taken in a sweep folder by another configuration.
 
     Args:
-        stored: the configuration that the folder keeps for that name.
-        planned: the trial as it is now.
-        folder: how messages call the sweep folder.
+        stored: the configuration stored under that name.
+        planned: the new trial.
+        folder: name of the sweep folder in messages.
 
     Raises:
-        SweepError: they differ; the first difference is named.
+        SweepError: they differ; the message names the first difference.
     """
     try:
         before = resolve(stored).to_dict()
     except ConfigError as error:
         raise SweepError(
-            f"{planned.trial.name} is in {folder} with a configuration that this version, robustcmr "
-            f"{robustcmr.__version__}, does not take ({_single_problems(error)[0]}); choose another --output"
+            f"{planned.trial.name} is in {folder} with a configuration that robustcmr "
+            f"{robustcmr.__version__} refuses ({_single_problems(error)[0]}); choose another --output"
         ) from error
     difference = _first_difference(before, planned.config.to_dict())
     if difference is not None:

@@ -1,4 +1,4 @@
-"""Whole sweeps of trials that train nothing: states, failures, stops, kills, and going on."""
+"""Whole sweeps of trials that train nothing: states, failures, stops, kills and resuming."""
 
 import io
 import json
@@ -11,13 +11,12 @@ import time
 import pytest
 from rich.console import Console
 
+from robustcmr.errors import SweepError
 from robustcmr.sweeps import execute, locks
 from robustcmr.sweeps.display import Display
-from robustcmr.sweeps.errors import SweepError
 from robustcmr.sweeps.execute import due_trials, end_orphans, run_trials
-from robustcmr.sweeps.local import LocalExecutor
+from robustcmr.sweeps.local import LocalExecutor, Shares
 from robustcmr.sweeps.progress import standings
-from robustcmr.sweeps.shares import Shares
 
 NAMES = ["ratio0.2-seed0", "ratio0.4-seed0", "ratio0.2-seed1", "ratio0.4-seed1"]
 
@@ -143,7 +142,7 @@ def test_a_signal_lets_trials_save_themselves(planned, sweep, fake, number):
     thread.join()
     assert outcome.signal_number == number
     assert outcome.counted == {"finished": 0, "running": 0, "interrupted": 1, "failed": 0, "waiting": 3}
-    assert "stopping: running trials save themselves" in said
+    assert "stopping: running trials save and exit" in said
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     done = len(metrics.read_text().splitlines())
     fake.behave()
@@ -171,7 +170,7 @@ def test_a_second_signal_ends_trials_at_once(planned, sweep, fake):
     assert outcome.signal_number == signal.SIGINT
 
 
-def test_killed_and_gone_on_with_is_as_never_killed(planned, sweep, fake):
+def test_killed_and_resumed_is_as_never_killed(planned, sweep, fake):
     """The sweep is killed by -9 while two trials run; they outlive it, and save themselves as it goes on."""
     whole = planned("whole")
     fake.behave(epochs=60)
@@ -189,14 +188,14 @@ def test_killed_and_gone_on_with_is_as_never_killed(planned, sweep, fake):
         process.communicate()
     assert states(folder) == dict(zip(NAMES, ["running"] * 2 + ["waiting"] * 2, strict=True))
     outcome, said = sweep(folder, jobs=2)
-    assert "2 trials outlived their sweep" in said
+    assert "2 trials outlived their killed sweep" in said
     assert outcome.counted["finished"] == 4
     assert outcomes(folder) == outcomes(whole)
     begun = [line for line in fake.starts[4:] if line.startswith(NAMES[0])]
     assert [line.split()[1] for line in begun] == ["start", "resume"]
 
 
-def test_a_trial_that_outlives_its_sweep_for_too_long_is_told(planned, monkeypatch):
+def test_a_trial_that_does_not_exit_is_reported(planned, monkeypatch):
     folder = planned()
     folder.read()
     folder.note(NAMES[0], "running")
@@ -226,7 +225,7 @@ def test_an_error_of_the_sweep_leaves_no_process_behind(planned, fake, monkeypat
     assert not any(locks.is_held(folder.trial_lock(name)) for name in NAMES)
 
 
-def test_configurations_of_another_version_are_told_before_anything_starts(planned, fake):
+def test_configurations_of_another_version_are_refused_before_anything_starts(planned, fake):
     folder = planned()
     for name in NAMES[:2]:
         path = folder.config(name)

@@ -7,7 +7,7 @@ import yaml
 
 import robustcmr
 from robustcmr.config.resolve import read_config, resolve
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.errors import SweepError
 from robustcmr.sweeps.folder import SweepFolder
 from robustcmr.sweeps.options import read_sweep, sweep_options
 from robustcmr.sweeps.trials import config_hash, plan_trials

@@ -88,13 +88,13 @@ def test_exclude_by_seed_and_by_a_key_within_a_choice():
         ({"grid": {"noise.ratio": [0]}, "exclude": [{"noise.rato": 0}]}, "did you mean 'noise.ratio'?"),
         (
             {"grid": {"noise.ratio": [0]}, "exclude": [{"noise.ratio": 0.3}]},
-            "exclude 1: no combination is like",
+            "exclude 1: no combination matches",
         ),
         (
             {"grid": {"noise.ratio": [0]}, "exclude": [{"noise.ratio": 0}]},
             "leaves none of the 1 combinations",
         ),
-        ({"exclude": [{}]}, "exclude 1: it says nothing"),
+        ({"exclude": [{}]}, "exclude 1: it is empty"),
     ],
 )
 def test_mistakes(tree, sentence):

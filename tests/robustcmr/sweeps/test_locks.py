@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from robustcmr.errors import SweepError
 from robustcmr.sweeps import locks
-from robustcmr.sweeps.errors import SweepError
 
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom robustcmr.sweeps import locks\n"
@@ -41,11 +41,11 @@ def test_the_holder_is_named_and_a_killed_one_is_forgotten(tmp_path):
         other.send_signal(signal.SIGKILL)
         other.communicate()
     assert not locks.is_held(path)
-    assert locks.inscription(path)["pid"] == other.pid  # stale, and no obstacle
+    assert locks.read_owner(path)["pid"] == other.pid  # stale, and no obstacle
     with locks.sole_user(path, "the folder"):
-        assert locks.inscription(path)["pid"] == os.getpid()
-    assert locks.inscription(path) is None
-    assert locks.holder(path) == "another process"
+        assert locks.read_owner(path)["pid"] == os.getpid()
+    assert locks.read_owner(path) is None
+    assert locks.describe_owner(path) == "another process"
 
 
 def test_a_child_that_inherits_a_lock_holds_it(tmp_path):
@@ -78,4 +78,4 @@ def test_what_cannot_be_locked_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"pid": 3}'])
 def test_inscriptions_that_say_nothing(tmp_path, content):
     (tmp_path / "lock").write_text(content)
-    assert locks.inscription(tmp_path / "lock") is None
+    assert locks.read_owner(tmp_path / "lock") is None

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr.sweeps import shipped
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.errors import SweepError
+from robustcmr.sweeps import options as sweep_file
 from robustcmr.sweeps.options import read_sweep, sweep_options
 from robustcmr.sweeps.trials import plan_trials
 
@@ -70,16 +70,16 @@ def test_unknown_sweeps_are_answered_with_the_nearest(tmp_path):
         SweepError, match=r"no sweep file noise_rate and no shipped.*did you mean 'noise_rates'"
     ):
         read_sweep("noise_rate")
-    with pytest.raises(SweepError, match=r"is a folder, expected a sweep file; go on .* resume"):
+    with pytest.raises(SweepError, match=r"is a folder, expected a sweep file; resume .* resume"):
         read_sweep(str(tmp_path))
 
 
 def test_the_shipped_sweeps_lie_below_the_recipes(tmp_path, monkeypatch):
-    assert shipped.sweep_names() == ["noise_rates", "noise_rates_quick"]
+    assert sweep_file.sweep_names() == ["noise_rates", "noise_rates_quick"]
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "own.yaml").write_text("seeds: [3]\n")
-    monkeypatch.setattr(shipped, "recipe_folder", lambda: tmp_path)
-    assert shipped.sweep_names() == ["own"]
+    monkeypatch.setattr(sweep_file, "recipe_folder", lambda: tmp_path)
+    assert sweep_file.sweep_names() == ["own"]
     assert read_sweep("own").seeds == [3]
 
 

@@ -1,4 +1,4 @@
-"""One trial as a process: begun, gone on with, stopped, and what is made of its end."""
+"""One trial as a process: started, resumed, stopped, and its outcome."""
 
 import json
 import os
@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from robustcmr.errors import SweepError
 from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps import locks, process
-from robustcmr.sweeps.errors import SweepError
-from robustcmr.sweeps.process import Ended, Job, failure_text, launch, state_after, wait_or_stop
+from robustcmr.sweeps.process import Ended, Job, launch, log_end, state_after, wait_or_stop
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def test_a_trial_runs_with_its_share_and_its_lock(job, fake):
     fake.behave(pause=0.2)
     child = launch(job)
     assert locks.is_held(job.lock)
-    assert locks.inscription(job.lock)["pid"] == child.pid
+    assert locks.read_owner(job.lock)["pid"] == child.pid
     assert child.wait() == 0
     assert not locks.is_held(job.lock)
     assert fake.starts == ["a start 5"]
     assert ended(job, 0) == ("finished", None)
 
 
-def test_what_was_begun_is_gone_on_with(job, fake):
+def test_a_started_trial_is_resumed(job, fake):
     fake.behave(pause=0.2)
     child = launch(job)
     until((job.run / "metrics.jsonl").exists)
@@ -99,7 +99,7 @@ def test_a_process_left_behind_saves_itself_before_another_begins(job, fake):
     assert [line.split()[1] for line in fake.starts] == ["start", "resume"]
 
 
-def test_a_process_left_behind_that_does_not_end_is_told(job, fake, monkeypatch):
+def test_a_process_left_behind_that_does_not_exit_is_reported(job, fake, monkeypatch):
     fake.behave(pause=0.3, epochs=50, deaf=["a"])
     left = launch(job)
     until((job.run / "metrics.jsonl").exists)
@@ -134,8 +134,8 @@ def test_only_a_living_process_of_this_machine_is_asked_to_stop(tmp_path, monkey
     [
         ("fail", 1, "ArithmeticError: a cannot be computed"),
         ("mistake", 2, "data.root: no such folder"),
-        ("killed", -9, "it was killed by SIGKILL, perhaps for want of memory"),
-        ("empty", 0, "it ended without an outcome"),
+        ("killed", -9, "it was killed by SIGKILL, perhaps for lack of memory"),
+        ("empty", 0, "it exited without results"),
     ],
 )
 def test_reasons_of_failures(job, fake, behaviour, code, reason):
@@ -144,7 +144,7 @@ def test_reasons_of_failures(job, fake, behaviour, code, reason):
     assert child.wait() == code
     assert ended(job, code) == ("failed", reason)
     if behaviour == "fail":
-        assert "Traceback (most recent call last)" in failure_text(job.log)
+        assert "Traceback (most recent call last)" in log_end(job.log)
 
 
 @pytest.mark.parametrize("code", [130, 143, -2, -15, -1])
@@ -152,17 +152,17 @@ def test_a_trial_that_was_asked_to_stop_is_interrupted(job, code):
     assert ended(job, code) == ("interrupted", None)
 
 
-def test_ends_without_words(job):
-    assert ended(job, 3) == ("failed", "it said nothing")
+def test_exits_without_a_message(job):
+    assert ended(job, 3) == ("failed", "it exited without a message")
     assert ended(job, -11) == ("failed", "it was killed by SIGSEGV")
     assert ended(job, None, "no machine") == ("failed", "no machine")
-    assert failure_text(job.log) == ""
+    assert log_end(job.log) == ""
 
 
-def test_long_words_are_cut(job):
+def test_a_long_log_is_cut(job):
     job.log.parent.mkdir()
     job.log.write_bytes(b"x" * 100_000 + b"\xff end\n")
-    text = failure_text(job.log)
+    text = log_end(job.log)
     assert len(text) <= process.LONGEST_FAILURE
     assert text.endswith("� end\n")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from robustcmr.config.resolve import resolve
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.errors import SweepError
 from robustcmr.sweeps.options import sweep_options
 from robustcmr.sweeps.trials import config_hash, plan_trials, same_or_refuse, with_overrides
 
@@ -74,7 +74,7 @@ def test_a_problem_of_one_trial_names_it():
 
 def test_trials_that_are_configured_alike_are_refused():
     grid = {"a": [{"label": "one", "noise.ratio": 0.4}, {"label": "two", "noise.ratio": 0.40}]}
-    with pytest.raises(SweepError, match="two-seed0 is configured exactly as one-seed0"):
+    with pytest.raises(SweepError, match="two-seed0 has the same configuration as one-seed0"):
         plan(grid=grid)
 
 

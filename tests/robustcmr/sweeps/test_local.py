@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from robustcmr.sweeps.errors import SweepError
+from robustcmr.errors import SweepError
+from robustcmr.sweeps.local import Shares, local_shares, usable_cores, usable_gpus
 from robustcmr.sweeps.options import ExecutionOptions
-from robustcmr.sweeps.shares import Shares, local_shares, usable_cores, usable_gpus
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,8 @@ def end_orphans(folder: SweepFolder, due: Sequence[Record], say: Callable[[str],
     while held := [path for path in held if locks.is_held(path)]:
         if time.monotonic() > deadline:
             raise SweepError(
-                f"trial {held[0].stem} is still trained by {locks.describe_owner(held[0])} and does not exit; "
-                "stop that process first"
+                f"trial {held[0].stem} is still trained by {locks.describe_owner(held[0])} and does not exit;"
+                " stop that process first"
             )
         time.sleep(LOOK_SECONDS)
 

@@ -119,5 +119,5 @@ def test_a_taken_name_is_refused_with_the_first_difference():
         SweepError, match=r"already in F with another .*training.epochs is 3 there and 12 now"
     ):
         same_or_refuse({"noise": {"ratio": 0.4}, "training": {"epochs": 3}}, entry, "F")
-    with pytest.raises(SweepError, match=r"does not take \(old: unknown key"):
+    with pytest.raises(SweepError, match=r"refuses \(old: unknown key"):
         same_or_refuse({"old": 3}, entry, "F")

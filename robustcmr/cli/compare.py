@@ -8,38 +8,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustcmr.cli.options import Against, Format, Mixed, output
+
 if TYPE_CHECKING:
     from robustcmr.reporting.comparison import Comparison
     from robustcmr.runs.read import FoundRuns
 
 NARROW = 120
-"""Columns below which a table is cut in two."""
+"""Columns below which a table is split in two."""
 
 WIDE = 170
-"""Columns from which on every measure is shown, and not the headline alone."""
+"""Columns needed to show every measure, not just the headline."""
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 
 
-def compare(  # the options describe themselves
+def compare(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders, folders of them, or sweep folders.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split to compare.")] = "test",
-    mixed: Annotated[
-        bool,
-        typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row."),
-    ] = False,
-    against: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Hold others against this; the best by default.")
-    ] = None,
+    mixed: Mixed = False,
+    against: Against = None,
     published: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Add the literature's figures of this data, or all.")
+        str | None,
+        typer.Option(metavar="DATA", help="Add the literature's figures of this data set, or of all."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, csv, markdown, latex or json.")] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead.")] = None,
+    form: Format = "table",
+    target: Annotated[Path | None, output("File to write; stdout by default.")] = None,
 ) -> None:
-    """Compare methods: mean and deviation over seeds, rank, robustness to noise, and significance."""
+    """Compare methods: mean and deviation over seeds, rank, robustness to noise, and significance.
+
+    Examples:
+      robustcmr compare runs/a runs/b
+      robustcmr compare runs --against l2rm --format markdown -o table.md
+      robustcmr compare --published f30k
+    """
     from robustcmr.errors import ComparisonError
     from robustcmr.reporting.comparison import Comparison, with_published
     from robustcmr.reporting.comparison import compare as compare_runs
@@ -62,11 +66,11 @@ def compare(  # the options describe themselves
             comparison = compare_runs(found.finished, split, mixed, against)
     if theirs:
         comparison = with_published(comparison, theirs)
-    print_comparison(comparison, form, output)
+    print_comparison(comparison, form, target)
 
 
 def check_format(form: str) -> None:
-    """Refuse a format that there is not, before anything is read.
+    """Refuse an unknown format before reading anything.
 
     Raises:
         ComparisonError: the format is unknown.
@@ -77,21 +81,15 @@ def check_format(form: str) -> None:
         raise ComparisonError(f"--format is '{form}', expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
 
 
-def print_comparison(comparison: Comparison, form: str, output: Path | None) -> None:
-    """Print a comparison on stdout, or write it to a file.
-
-    Args:
-        comparison: what to show.
-        form: one of ``FORMATS``.
-        output: the file; None prints.
-    """
+def print_comparison(comparison: Comparison, form: str, target: Path | None) -> None:
+    """Print a comparison in one of ``FORMATS`` on stdout, or write it to a file."""
     from rich.console import Console
 
     from robustcmr.files import write_text
     from robustcmr.reporting import comparison_formats as formats
     from robustcmr.reporting.tables import render
 
-    if form == "table" and output is None:
+    if form == "table" and target is None:
         console = Console()
         table = formats.comparison_table(comparison, console.width >= WIDE, console.width < NARROW)
         console.print(table, highlight=False)
@@ -100,15 +98,15 @@ def print_comparison(comparison: Comparison, form: str, output: Path | None) -> 
         text = render(formats.comparison_table(comparison, all_measures=True), 4 * WIDE)
     else:
         text = getattr(formats, f"to_{form}")(comparison)
-    if output is None:
+    if target is None:
         sys.stdout.write(text)
     else:
-        write_text(output, text)
-        sys.stderr.write(f"written to {output}\n")
+        write_text(target, text)
+        sys.stderr.write(f"wrote {target}\n")
 
 
 def tell_left_out(found: FoundRuns) -> None:
-    """Name on stderr what is left out."""
+    """List on stderr the runs that are left out."""
     for path in found.unfinished:
         sys.stderr.write(f"left out, not finished: {path}\n")
     for sentence in found.damaged.values():

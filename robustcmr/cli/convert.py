@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustcmr.cli.options import AsJson, Overwrite, output, overrides
+
 if TYPE_CHECKING:
     from robustcmr.conversion.convert import ConversionReport
 
@@ -22,47 +24,45 @@ def convert(
             "infinity on region features with a bi-GRU).",
         ),
     ],
-    data: Annotated[str, typer.Option(help="Data set it was trained for, such as f30k, coco or cc152k.")],
+    data: Annotated[str, typer.Option(help="Data set it was trained on, such as f30k, coco or cc152k.")],
     data_root: Annotated[
         Path, typer.Option(help="Folder of the precomputed features and captions, such as f30k_precomp.")
     ],
     vocabulary: Annotated[
         Path,
         typer.Option(
-            help="Vocabulary JSON it was trained with, such as f30k_precomp_vocab.json; as many words as its "
-            "embedding has rows."
+            help="Vocabulary JSON it was trained with, such as f30k_precomp_vocab.json; one word per row of "
+            "its embedding."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to make.")],
+    target: Annotated[Path, output("Run folder to create.")],
     network: Annotated[
-        str | None, typer.Option(help="A or B, where the file holds two networks trained together.")
+        str | None, typer.Option(help="A or B, if the file holds two networks trained together.")
     ] = None,
     partial: Annotated[
-        bool,
-        typer.Option(
-            "--partial", help="Leave out keys that have no place here, in place of refusing the file."
-        ),
+        bool, typer.Option("--partial", help="Skip keys with no place here, instead of refusing the file.")
     ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Set a key of data, evaluation or training, as for 'train'."
-        ),
+    settings: Annotated[
+        list[str] | None, overrides("Set a key of data, evaluation or training, as for 'train'.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a released checkpoint into a run folder that 'robustcmr eval' measures.
 
-    You need three things that released code comes with: the checkpoint, the
-    folder of precomputed features and captions (train and what is to be
-    measured), and the vocabulary JSON. Nothing in the checkpoint is executed:
+    You need three things that come with released code: the checkpoint, the
+    folder of precomputed features and captions (train and the splits to
+    measure), and the vocabulary JSON. Nothing in the checkpoint is executed:
     a file that holds more than tensors, plain values and options is refused.
 
     The run folder cannot be trained further. For an ensemble, convert each
     network and name all run folders: robustcmr eval runs/sgr runs/saf.
+
+    Examples (each on one line):
+      robustcmr convert model_best.pth.tar --from sgraf --data f30k
+        --data-root f30k_precomp --vocabulary vocab.json -o runs/sgr
+      robustcmr convert NCR.pth.tar --from sgraf --network A --data f30k
+        --data-root f30k_precomp --vocabulary vocab.json -o runs/ncr-a
     """
     from robustcmr.cli.output import print_json
     from robustcmr.conversion.convert import convert as convert_file
@@ -72,11 +72,11 @@ def convert(
         layout,
         {"name": data, "root": str(data_root)},
         vocabulary,
-        output,
+        target,
         network=network,
         partial=partial,
         overwrite=overwrite,
-        overrides=overrides or (),
+        overrides=settings or (),
     )
     if as_json:
         print_json(report.to_dict())
@@ -93,8 +93,8 @@ def _print_report(report: ConversionReport) -> None:
     network = "" if report.network is None else f", network {report.network}"
     lines = [f"{report.matcher}{network}: {sizes}"]
     if report.claims:
-        said = ", ".join(f"{name} {value}" for name, value in report.claims.items())
-        lines.append(f"the file says, unchecked: {said}")
+        claims = ", ".join(f"{name} {value}" for name, value in report.claims.items())
+        lines.append(f"the file says, unchecked: {claims}")
     lines.append(f"the vocabulary knows {report.known_words:.1%} of the words of the first training captions")
     lines.append(f"{n_keys(len(report.renamed))} mapped")
     for count, what, rows in (

@@ -1,4 +1,4 @@
-"""``robustcmr list``, ``show``, ``validate`` and ``env``: what there is, and what it can be told."""
+"""``robustcmr list``, ``show``, ``validate`` and ``env``: what can be chosen, and its options."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustcmr.cli.options import AsJson, DataRoot, output
+
 if TYPE_CHECKING:
     from robustcmr.data.base import LabelledSplit, PairsSplit
     from robustcmr.plugins import Registry
 
-KINDS = {
-    "matchers": "matcher",
-    "methods": "method",
-    "data": "data",
-    "configs": "config",
-    "sweeps": "sweep",
-}
+KINDS = {"matchers": "matcher", "methods": "method", "data": "data", "configs": "config", "sweeps": "sweep"}
 FILES = ("configs", "sweeps")
-"""Kinds that are shipped files and not classes."""
+"""Kinds that are shipped files, not classes."""
 
 WITH_TRACK = ("methods", "data")
-"""Kinds of which each is for one track; a matcher may serve any."""
+"""Kinds whose members serve one track each; a matcher may serve both."""
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="matchers, methods, data, configs or sweeps.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print names and descriptions as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List what can be chosen by name, with one line about each; methods and data with their track."""
+    """List the names that can be chosen, with one line about each; methods and data with their track.
+
+    Examples:
+      robustcmr list methods
+      robustcmr list data --json
+    """
     from robustcmr.cli.output import print_json
     from robustcmr.config.recipes import opening_comment
     from robustcmr.errors import PluginError
@@ -56,9 +57,7 @@ def list_names(
     if as_json:
         print_json(rows)
     else:
-        _print_rows(
-            [(name, *([tracks[name]] if name in tracks else []), line) for name, line in rows.items()]
-        )
+        _print_rows([(name, *filter(None, [tracks.get(name)]), line) for name, line in rows.items()])
     for message in broken:
         sys.stderr.write(f"robustcmr: skipped: {message}\n")
 
@@ -69,14 +68,16 @@ def show(
     ],
     split: Annotated[str, typer.Option(help="Split to show pictures of.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Pictures on the contact sheet.")] = 12,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Contact sheet to write, PNG.")
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
+    target: Annotated[Path | None, output("Contact sheet to write, PNG; DATA-SPLIT.png by default.")] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Describe a matcher, method, data set, recipe or sweep with all its options.
 
-    With 'data NAME' its captions are shown too, on a contact sheet of pictures where it has pictures.
+    'data NAME' also shows captions, on a contact sheet if the data has pictures.
+
+    Examples:
+      robustcmr show omit
+      robustcmr show data scenes --split test --count 24 -o scenes.png
     """
     from robustcmr.errors import ConfigError
 
@@ -97,13 +98,18 @@ def show(
         else:
             _print_class(kind, name)
     if len(words) == 2 and kinds == ["data"]:
-        _show_data(name, split, count, output, data_root)
+        _show_data(name, split, count, target, data_root)
 
 
 def validate(
     config: Annotated[str, typer.Argument(help="A YAML recipe: a path, or the name of a shipped one.")],
 ) -> None:
-    """Check a recipe without running it, and print it with every default filled in."""
+    """Check a recipe without running it, and print it with every default filled in.
+
+    Examples:
+      robustcmr validate mine.yaml
+      robustcmr validate mine.yaml > resolved.yaml
+    """
     from robustcmr.config.resolve import compose
 
     resolved = compose(config, {}, [])
@@ -113,8 +119,13 @@ def validate(
     )
 
 
-def environment(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """Show machine, versions and devices, as saved with every run."""
+def environment(as_json: AsJson = False) -> None:
+    """Show machine, versions and devices, as saved with every run.
+
+    Examples:
+      robustcmr env
+      robustcmr env --json
+    """
     from robustcmr.cli.output import print_json
     from robustcmr.environment import describe_environment
 
@@ -134,12 +145,13 @@ def _kind(given: str) -> str:
     from robustcmr.errors import ConfigError
     from robustcmr.plugins import did_you_mean
 
-    for plural, singular in {**KINDS, "datasets": "dataset"}.items():
-        if given in (plural, singular):
-            return "data" if plural == "datasets" else plural
+    for plural, singular in KINDS.items():
+        if given in (plural, singular) or (plural == "data" and given in ("dataset", "datasets")):
+            return plural
     *others, last = KINDS
-    expected = f"{', '.join(others)} or {last}"
-    raise ConfigError(f"unknown kind '{given}', expected {expected}{did_you_mean(given, KINDS)}")
+    raise ConfigError(
+        f"unknown kind '{given}', expected {', '.join(others)} or {last}{did_you_mean(given, KINDS)}"
+    )
 
 
 def _registry(kind: str) -> Registry:
@@ -152,8 +164,9 @@ def _names(kind: str) -> list[str]:
     from robustcmr.config.recipes import recipe_names
     from robustcmr.sweeps.options import sweep_names
 
-    shipped = {"configs": recipe_names, "sweeps": sweep_names}
-    return shipped[kind]() if kind in FILES else _registry(kind).names()
+    if kind in FILES:
+        return recipe_names() if kind == "configs" else sweep_names()
+    return _registry(kind).names()
 
 
 def _file(kind: str, name: str) -> Path:
@@ -185,7 +198,7 @@ def _first_line(cls: type) -> str:
 
 
 def _track_lines(kind: str, cls: Any) -> str:
-    """The track of a method or data set; for data, what a run on it takes where nothing else is said."""
+    """Return the track of a method or data set; for data, also the defaults of a run on it."""
     from robustcmr.config.fields import yaml_scalar
     from robustcmr.config.tracks import TRACKS, known_track
 
@@ -195,16 +208,18 @@ def _track_lines(kind: str, cls: Any) -> str:
     lines = [f"track: {track}"]
     if kind == "data":
         defaults = TRACKS[track]
-        told = {
+        values: dict[str, Any] = {
             "matcher": defaults.matcher,
             "method": defaults.method,
             "noise.kind": defaults.kinds[0],
             "noise.protocol": defaults.protocols[0],
         }
-        for section, values in defaults.settings.items():
-            told.update({f"{section}.{key}": value for key, value in values.items()})
-        lines += ["a run on it takes by default:"]
-        lines += [f"  {key}: {yaml_scalar(value)}" for key, value in told.items()]
+        for section, settings in defaults.settings.items():
+            values |= {f"{section}.{key}": value for key, value in settings.items()}
+        lines += [
+            "defaults of a run on it:",
+            *(f"  {key}: {yaml_scalar(value)}" for key, value in values.items()),
+        ]
     return "\n".join(lines) + "\n\n"
 
 
@@ -226,7 +241,7 @@ def _print_class(kind: str, name: str) -> None:
         sys.stdout.write("no options\n")
         return
     table = Table()
-    # what must be typed is never cut
+    # names to be typed are never cut
     table.add_column("option", no_wrap=True, min_width=max(len(row[0]) for row in rows))
     for heading in ("type", "default", "meaning"):
         table.add_column(heading, overflow="fold")
@@ -235,9 +250,9 @@ def _print_class(kind: str, name: str) -> None:
     Console().print(table)
 
 
-def _show_data(name: str, split_name: str, count: int, output: Path | None, root: Path | None) -> None:
+def _show_data(name: str, split_name: str, count: int, target: Path | None, root: Path | None) -> None:
     from robustcmr.config.resolve import resolve_component
-    from robustcmr.data.base import LabelledSplit
+    from robustcmr.files import write_with
     from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
 
     loaded: Any = _registry("data").load(name)
@@ -248,36 +263,34 @@ def _show_data(name: str, split_name: str, count: int, output: Path | None, root
     given: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": str(root)}
     component = resolve_component("data", given)
     split = component.cls(component.options).split(split_name)
-    lines = _lines_of_labelled(split, count) if isinstance(split, LabelledSplit) else _captions(split, count)
-    images = range(len(lines))
+    lines = _texts(split, count)
     if split.picture is None:
-        for image in images:
-            names = getattr(split, "image_names", None)
+        names = getattr(split, "image_names", None)
+        for image, texts in enumerate(lines):
             title = f"image {image}" if names is None else names[image]
-            sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in lines[image]))
+            sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in texts))
         sys.stderr.write(f"{name} holds features without pictures, so there is no contact sheet\n")
         return
-    from robustcmr.files import write_with
-
-    entries = [SheetEntry(split.picture(image), lines[image], f"{split_name} {image}") for image in images]
+    entries = [
+        SheetEntry(split.picture(image), texts, f"{split_name} {image}") for image, texts in enumerate(lines)
+    ]
     sheet = contact_sheet(entries)
-    path = output if output is not None else Path(f"{name}-{split_name}.png")
+    path = target if target is not None else Path(f"{name}-{split_name}.png")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
     sys.stdout.write(f"wrote {path}: {len(entries)} pictures of {name} {split_name} with their captions\n")
 
 
-def _captions(split: PairsSplit, count: int) -> list[list[str]]:
-    """What is written of each of the first images."""
-    return [
-        [split.captions[row] for row in (split.image_of_caption == image).nonzero()[0]]
-        for image in range(min(count, split.n_images))
-    ]
+def _texts(split: LabelledSplit | PairsSplit, count: int) -> list[list[str]]:
+    """Return the captions of the first images; for labelled pairs, the class and the text if known."""
+    from robustcmr.data.base import LabelledSplit
 
-
-def _lines_of_labelled(split: LabelledSplit, count: int) -> list[list[str]]:
-    """The class of each of the first pairs, and what is written where that is known."""
-    captions = split.captions
+    if not isinstance(split, LabelledSplit):
+        return [
+            [split.captions[row] for row in (split.image_of_caption == image).nonzero()[0]]
+            for image in range(min(count, split.n_images))
+        ]
+    texts = split.captions
     return [
-        [f"class: {split.class_names[split.labels[pair]]}", *([] if captions is None else [captions[pair]])]
+        [f"class: {split.class_names[split.labels[pair]]}", *([] if texts is None else [texts[pair]])]
         for pair in range(min(count, len(split)))
     ]

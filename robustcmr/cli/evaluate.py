@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
+from robustcmr.cli.options import AsJson, Device
 
-def evaluate(  # the options describe themselves
+
+def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several are measured as an ensemble.")],
     split: Annotated[str, typer.Option(help="Split to measure.")] = "test",
     fold5: Annotated[
         bool, typer.Option("--fold5", help="Average over five consecutive fifths (COCO's 1K).")
     ] = False,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the run's own by default.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure a split with the best checkpoint of a run, or with several runs as an ensemble."""
+    """Measure a split with the best checkpoint of a run, or with several runs as an ensemble.
+
+    Examples:
+      robustcmr eval runs/a --split test
+      robustcmr eval runs/sgr runs/saf --fold5 --json
+    """
     from rich.console import Console
 
     from robustcmr.cli.output import print_json, print_measures

@@ -1,12 +1,13 @@
-"""The ``robustcmr`` command: its subcommands, and how mistakes are told.
+"""The ``robustcmr`` command: its subcommands, and how it reports errors.
 
-Heavy imports happen inside the commands, so that help is quick.
+Slow imports happen inside the commands, so that help is quick.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -25,34 +26,41 @@ from robustcmr.cli import (
     sweep,
     train,
 )
+from robustcmr.cli.options import Command, Group
 from robustcmr.errors import UserError
 
 app = typer.Typer(
     name="robustcmr",
-    help="Train image-text matchers on pairs that are partly wrong, and measure them.",
+    cls=Group,
+    help="Train image-text matchers on pairs that are partly mismatched, and measure them.\n\n"
+    "Examples:\n  robustcmr train --noise 0.4\n  robustcmr report runs/a\n  robustcmr train --help",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=True, cls=Group)
 
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("suspects")(suspects.suspects)
-app.command("rematch")(rematch.rematch)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("card")(card.card)
-app.command("convert")(convert.convert)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train.train,
+    "eval": evaluate.evaluate,
+    "suspects": suspects.suspects,
+    "rematch": rematch.rematch,
+    "report": report.report,
+    "compare": compare.compare,
+    "card": card.card,
+    "convert": convert.convert,
+    "list": describe.list_names,
+    "show": describe.show,
+    "validate": describe.validate,
+    "env": describe.environment,
+}
+for _name, _function in _COMMANDS.items():
+    app.command(_name, cls=Command)(_function)
 app.command(
     "noise",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )(noise.noise)
-app.command("list")(describe.list_names)
-app.command("show")(describe.show)
-app.command("validate")(describe.validate)
-app.command("env")(describe.environment)
-data_app.command("check")(data.check)
+data_app.command("check", cls=Command)(data.check)
 app.add_typer(data_app, name="data")
 app.add_typer(sweep.app, name="sweep")
 
@@ -68,19 +76,16 @@ def _main(
 
 def run() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
-    # Threads that spin long while they wait stall each other on a machine shared with anything else; threads
-    # that sleep at once are slow to wake. The pool of torch reads this when torch is imported, later.
+    # Threads that spin for long stall each other on a shared machine; threads that sleep at once are slow to
+    # wake. Torch reads this when it is imported, later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app()
-    except UserError as error:
-        sys.stderr.write(f"robustcmr: {error}\n")
-        sys.exit(2)
-    except ValueError as error:
+    except (UserError, ValueError) as error:
         from noise_injection.errors import NoiseError
 
-        if not isinstance(error, NoiseError):
+        if not isinstance(error, (UserError, NoiseError)):
             raise
         sys.stderr.write(f"robustcmr: {error}\n")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""``robustcmr report``: a run as one page to read, offline and on a phone too."""
+"""``robustcmr report``: a run as one HTML page, offline and on a phone too."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Annotated
 
 import typer
 
+from robustcmr.cli.options import output
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Page to write; RUN/report.html by default.")
-    ] = None,
+    target: Annotated[Path | None, output("Page to write; RUN/report.html by default.")] = None,
     gallery: Annotated[
-        int, typer.Option(min=0, max=10_000, help="How many suspects to show at most; 0 for no gallery.")
+        int, typer.Option(min=0, max=10_000, help="Most suspects to show; 0 for no gallery.")
     ] = 96,
     no_model: Annotated[
         bool,
         typer.Option(
-            "--no-model", help="Open neither data nor model: no pictures, no fitted curves, no plans."
+            "--no-model", help="Load neither data nor model: no pictures, no fitted curves, no plans."
         ),
     ] = False,
 ) -> None:
-    """Write a run's results, curves, beliefs and a gallery of suspects and queries as one HTML file."""
+    """Write a run's results, curves, estimates and a gallery of suspects and queries as one HTML file.
+
+    Examples:
+      robustcmr report runs/a
+      robustcmr report runs/a --gallery 500 -o a.html
+      robustcmr report runs/a --no-model
+    """
     from robustcmr.jobs.report import write_run_report
 
-    written = write_run_report(run, output, gallery, not no_model)
+    written = write_run_report(run, target, gallery, not no_model)
     sys.stdout.write(f"wrote {written}\n")

@@ -1,4 +1,4 @@
-"""``robustcmr suspects``: the pairs or labels a finished run believes to be wrong, worst first."""
+"""``robustcmr suspects``: the pairs or labels that a finished run suspects, worst first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustcmr.cli.options import AsJson, output, table_console
+
 if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
@@ -17,22 +19,19 @@ if TYPE_CHECKING:
     from robustcmr.runs.folder import RunFolder
     from robustcmr.types import IntArray
 
-PLAIN_WIDTH = 200
-"""Columns of a table that goes to a file or another program."""
-
 
 @dataclass(frozen=True)
 class Suspects:
     """The worst suspects of a run, whether pairs or labels.
 
     Attributes:
-        pairs: number of all training pairs.
-        total: how many of them are suspected.
+        pairs: number of training pairs.
+        total: number of suspected ones.
         rows: (k,) rows of the table to show, worst first.
-        of: what is suspected of a pair, for the summary.
-        table: draws them for the terminal.
-        values: them as plain values.
-        sheet: of the training split, some rows and a title, their contact sheet.
+        of: what is suspected, for the summary.
+        table: returns a table of them for the terminal.
+        values: returns them as plain values.
+        sheet: returns a contact sheet, from the training split, some rows and a title.
     """
 
     pairs: int
@@ -48,37 +47,38 @@ def suspects(
     run: Annotated[
         Path, typer.Argument(help="Run folder of a method that divides pairs or corrects labels.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many to show at most.")] = 50,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Contact sheet to write, PNG; RUN/suspects.png by default."),
+    top: Annotated[int, typer.Option(min=1, help="Most suspects to show.")] = 50,
+    target: Annotated[
+        Path | None, output("Contact sheet to write, PNG; RUN/suspects.png by default.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the suspects as JSON.")] = False,
+    as_json: AsJson = False,
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no contact sheet.")] = False,
 ) -> None:
-    """List the pairs a run believes to be wrong, with the image or the class it would rather give.
+    """List the pairs that a run suspects, with the image or the class it suggests instead.
 
-    Where the data has pictures, they are put on a contact sheet.
+    If the data has pictures, a contact sheet shows them.
+
+    Examples:
+      robustcmr suspects runs/a
+      robustcmr suspects runs/a --top 200 --no-sheet --json
     """
-    from rich.console import Console
-
     from robustcmr.cli.output import print_json
     from robustcmr.errors import ConfigError
     from robustcmr.runs.folder import RunFolder
 
-    if no_sheet and output is not None:
-        raise ConfigError("--output names the contact sheet that --no-sheet leaves out; give one of the two")
+    if no_sheet and target is not None:
+        raise ConfigError("--output names a contact sheet and --no-sheet leaves it out; give one of them")
     folder = RunFolder(run)
-    _require_beliefs(folder)
+    _require_estimates(folder)
     found = _doubted_labels(folder, top) if folder.labels.is_file() else _suspected_pairs(folder, top)
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    console = table_console()
     if not as_json and len(found.rows):
         console.print(found.table())
     if not as_json:
         console.print(_summary(found), highlight=False, soft_wrap=True)
     sheet = None
     if len(found.rows) and not no_sheet:
-        sheet = _write_sheet(folder, found, output if output is not None else folder.suspects)
+        sheet = _write_sheet(folder, found, target if target is not None else folder.suspects)
     if as_json:
         print_json(
             {
@@ -142,14 +142,14 @@ def _doubted_labels(run: RunFolder, top: int) -> Suspects:
         len(table),
         int(table.changed.sum()),
         worst,
-        "are believed to have a wrong class",
+        "probably have a wrong class",
         lambda: doubted_table(table, worst),
         lambda: doubted_rows(table, worst),
         sheet,
     )
 
 
-def _require_beliefs(run: RunFolder) -> None:
+def _require_estimates(run: RunFolder) -> None:
     from robustcmr.errors import RunFolderError
 
     run.require_trained()
@@ -158,11 +158,11 @@ def _require_beliefs(run: RunFolder) -> None:
     names = f"{run.pairs.name} or {run.labels.name}"
     if run.read_results() is None:
         raise RunFolderError(
-            f"{run.path} has no {names} yet; finish it by 'robustcmr train --resume {run.path}'"
+            f"{run.path} has no {names} yet; finish it with 'robustcmr train --resume {run.path}'"
         )
     raise RunFolderError(
-        f"{run.path} has no {names}: its method does not say which pairs it believes to be wrong; "
-        "train one that divides the pairs or corrects their labels"
+        f"{run.path} has no {names}: its method does not estimate which pairs are wrong; train one that "
+        "divides the pairs or corrects their labels, such as --method l2rm"
     )
 
 
@@ -176,7 +176,7 @@ def _summary(found: Suspects) -> str:
 
 
 def _write_sheet(run: RunFolder, found: Suspects, path: Path) -> Path | None:
-    """Put the suspects' pictures on a sheet; None, and a line on stderr, where the data has no pictures."""
+    """Write the contact sheet; return None, with a line on stderr, if the data has no pictures."""
     from robustcmr.config.resolve import read_config, resolve
     from robustcmr.errors import DataError, UserError
     from robustcmr.files import write_with
@@ -187,7 +187,7 @@ def _write_sheet(run: RunFolder, found: Suspects, path: Path) -> Path | None:
         split = config.data.cls(config.data.options).split("train")
     except UserError as error:
         raise DataError(
-            f"cannot open the data of {run.path} for the pictures: {error}; --no-sheet does without them"
+            f"cannot open the data of {run.path} for the pictures: {error}; leave them out with --no-sheet"
         ) from error
     if split.picture is None:
         sys.stderr.write(

@@ -1,4 +1,4 @@
-"""``robustcmr sweep``: grids of runs, started, gone on with, looked at and compared."""
+"""``robustcmr sweep``: run, resume, inspect and compare grids of runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustcmr.cli.options import (
+    Against,
+    AsJson,
+    Command,
+    Format,
+    Group,
+    Mixed,
+    output,
+    overrides,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,33 +27,29 @@ if TYPE_CHECKING:
     from robustcmr.sweeps.options import ExecutionOptions
     from robustcmr.sweeps.trials import Trial
 
-app = typer.Typer(help="Run a grid of trials, and compare them.", no_args_is_help=True)
+app = typer.Typer(help="Run a grid of trials, and compare them.", no_args_is_help=True, cls=Group)
 
-SweepFolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="A sweep folder.")]
+Folder = Annotated[Path, typer.Argument(help="A sweep folder.")]
 Jobs = Annotated[
-    int | None, typer.Option(help="Trials at a time; by default one, or one a GPU, or as Ray has room for.")
+    int | None,
+    typer.Option(help="Parallel trials; by default one, or one per GPU, or as many as Ray has room for."),
 ]
-Threads = Annotated[int | None, typer.Option(help="Threads a trial; its share of the cores by default.")]
+Threads = Annotated[int | None, typer.Option(help="Threads per trial; by default its share of the cores.")]
 ExecutorName = Annotated[
     str | None, typer.Option("--executor", help="local: processes here; ray: a Ray cluster.")
 ]
 Address = Annotated[
-    str | None, typer.Option(help="The Ray cluster's address; one is started here by default.")
+    str | None, typer.Option(help="Address of a Ray cluster; by default one is started here.")
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try trials that failed again.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")]
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 def run(
-    sweep: Annotated[
-        str, typer.Argument(metavar="SWEEP", help="A sweep file: a path, or the name of a shipped one.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Sweep folder; sweeps/NAME by default.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of every trial, such as data.root=DIR."),
+    sweep: Annotated[str, typer.Argument(help="A sweep file: a path, or the name of a shipped one.")],
+    target: Annotated[Path | None, output("Sweep folder; sweeps/NAME by default.")] = None,
+    settings: Annotated[
+        list[str] | None, overrides("Set a key of every trial, such as data.root=DIR.")
     ] = None,
     jobs: Jobs = None,
     threads: Threads = None,
@@ -51,20 +58,25 @@ def run(
     retry_failed: RetryFailed = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the trials and stop.")] = False,
 ) -> None:
-    """Run every trial of a sweep that has not finished yet; each is an ordinary run folder.
+    """Run every unfinished trial of a sweep; each is an ordinary run folder.
 
-    All configurations are checked before the first trial starts. In a sweep folder that is there already,
-    trials new in the sweep file are added and finished ones are left alone.
+    All configurations are checked before the first trial starts. An existing
+    sweep folder keeps its finished trials and gets the new ones.
+
+    Examples:
+      robustcmr sweep run noise_rates_quick --jobs 2
+      robustcmr sweep run mine.yaml --set data.root=DIR --executor ray
+      robustcmr sweep run mine.yaml --dry-run
     """
     from robustcmr.sweeps.folder import SweepFolder
     from robustcmr.sweeps.locks import sole_user
     from robustcmr.sweeps.options import read_sweep
     from robustcmr.sweeps.trials import plan_trials, with_overrides
 
-    options = with_overrides(read_sweep(sweep), overrides or [])
+    options = with_overrides(read_sweep(sweep), settings or [])
     execution = _execution(options.execution, jobs, threads, executor, address)
     options = options.model_copy(update={"execution": execution})
-    folder = SweepFolder(output if output is not None else Path("sweeps") / options.name)
+    folder = SweepFolder(target if target is not None else Path("sweeps") / options.name)
     folder.check_free()
     planned = plan_trials(options, f"the sweep {sweep}")
     if dry_run:
@@ -77,18 +89,22 @@ def run(
         _run(folder, execution, retry_failed)
 
 
-@app.command("resume")
+@app.command("resume", cls=Command)
 def resume(
-    folder: SweepFolderArgument,
+    folder: Folder,
     jobs: Jobs = None,
     threads: Threads = None,
     executor: ExecutorName = None,
     address: Address = None,
     retry_failed: RetryFailed = False,
 ) -> None:
-    """Go on with a sweep that was stopped or killed, to the same numbers as if it had not been.
+    """Resume a sweep that was stopped or killed; it gives the same numbers as if it had not been.
 
-    Jobs, threads and executor are those it was started with, unless others are given.
+    Jobs, threads and executor are those it was started with, unless given.
+
+    Examples:
+      robustcmr sweep resume sweeps/noise_rates_quick
+      robustcmr sweep resume sweeps/mine --retry-failed --jobs 4
     """
     from robustcmr.sweeps.folder import SweepFolder
     from robustcmr.sweeps.locks import sole_user
@@ -100,12 +116,17 @@ def resume(
         _run(sweep, execution, retry_failed)
 
 
-@app.command("status")
+@app.command("status", cls=Command)
 def status(
-    folder: SweepFolderArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the trials as JSON.")] = False,
+    folder: Folder,
+    as_json: AsJson = False,
 ) -> None:
-    """Say where every trial of a sweep stands."""
+    """Show the state of every trial of a sweep.
+
+    Examples:
+      robustcmr sweep status sweeps/mine
+      robustcmr sweep status sweeps/mine --json
+    """
     from dataclasses import asdict
 
     from rich.console import Console
@@ -132,29 +153,27 @@ def status(
     for row in rows:
         if row.state == "failed":
             console.print(
-                f"what {row.trial} said: {sweep.failure(row.trial)}", highlight=False, soft_wrap=True
+                f"stderr of {row.trial}: {sweep.failure(row.trial)}", highlight=False, soft_wrap=True
             )
     if not alive and any(row.state in ("waiting", "interrupted", "running") for row in rows):
-        console.print(f"go on with: robustcmr sweep resume {folder}", highlight=False, soft_wrap=True)
+        console.print(f"resume with: robustcmr sweep resume {folder}", highlight=False, soft_wrap=True)
 
 
-@app.command("report")
+@app.command("report", cls=Command)
 def report(
-    folder: SweepFolderArgument,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Page to write; FOLDER/report.html by default.")
-    ] = None,
+    folder: Folder,
+    target: Annotated[Path | None, output("Page to write; FOLDER/report.html by default.")] = None,
     split: Annotated[str, typer.Option(help="Split to compare.")] = "test",
-    mixed: Annotated[
-        bool,
-        typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row."),
-    ] = False,
-    against: Annotated[
-        str | None, typer.Option(metavar="METHOD", help="Hold others against this; the best by default.")
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, csv, markdown, latex or json.")] = "table",
+    mixed: Mixed = False,
+    against: Against = None,
+    form: Format = "table",
 ) -> None:
-    """Compare the trials that have finished: a table, and a page with curves and links to the runs."""
+    """Compare the finished trials: a table, and a page with curves and links to the runs.
+
+    Examples:
+      robustcmr sweep report sweeps/mine
+      robustcmr sweep report sweeps/mine --against hinge --format csv
+    """
     from robustcmr.cli.compare import check_format, print_comparison, tell_left_out
     from robustcmr.errors import SweepError
     from robustcmr.files import write_text
@@ -168,9 +187,9 @@ def report(
     check_format(form)
     if not sweep.trials.is_dir() or not (found := find_runs([sweep.trials])).finished:
         raise SweepError(
-            f"no trial of {folder} has finished; go on with it by 'robustcmr sweep resume {folder}'"
+            f"no trial of {folder} has finished; resume it with 'robustcmr sweep resume {folder}'"
         )
-    page = output if output is not None else sweep.report
+    page = target if target is not None else sweep.report
     tell_left_out(found)
     comparison = compare_runs(found.finished, split, mixed, against)
     print_comparison(comparison, form, None)
@@ -181,7 +200,7 @@ def report(
 def _execution(
     given: ExecutionOptions, jobs: int | None, threads: int | None, executor: str | None, address: str | None
 ) -> ExecutionOptions:
-    """What a sweep says of its execution, with the command line's options over it."""
+    """Return the execution options of a sweep, overridden by those of the command line."""
     from pydantic import ValidationError
 
     from robustcmr.config.problems import sentences
@@ -189,15 +208,15 @@ def _execution(
     from robustcmr.sweeps.options import ExecutionOptions, listed
 
     flags = {"jobs": jobs, "threads": threads, "executor": executor, "address": address}
-    told: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    chosen: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     try:
-        execution = ExecutionOptions.model_validate({**given.model_dump(), **told})
+        execution = ExecutionOptions.model_validate({**given.model_dump(), **chosen})
     except ValidationError as error:
         raise listed(sentences(ExecutionOptions, error, "--", ()), "the command") from error
     if execution.address is not None and execution.executor != "ray":
         raise SweepError(
-            f"--address is {execution.address}, which only the executor ray has a use for; "
-            "add --executor ray, or leave --address out"
+            f"--address is {execution.address}, which needs the executor ray; add --executor ray, or leave "
+            "--address out"
         )
     return execution
 
@@ -212,8 +231,8 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
 
     if not folder.read():
         raise SweepError(
-            f"{folder.path} holds no trial, its planning was cut off; plan it again by 'robustcmr sweep run' "
-            f"with --output {folder.path}"
+            f"{folder.path} holds no trial, as its planning was interrupted; plan it again with 'robustcmr "
+            f"sweep run' and --output {folder.path}"
         )
     due = due_trials(folder, retry_failed)
     if not due:
@@ -222,7 +241,7 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
         if "failed" in states:
             sys.stderr.write(
                 f"{states.count('failed')} failed before; see 'robustcmr sweep status {folder.path}', "
-                "and try them again with --retry-failed\n"
+                "and run them again with --retry-failed\n"
             )
         return
     display = Display(Console(stderr=True))
@@ -234,15 +253,15 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
 
 
 def _report_outcome(folder: SweepFolder, outcome: Outcome) -> None:
-    """Say how a sweep ended, and leave with a code that says it too."""
+    """Print how a sweep ended, and exit with a matching code."""
     from robustcmr.sweeps.progress import count_words
 
     total = sum(outcome.counted.values())
     sys.stdout.write(f"{count_words(outcome.counted)} of {total} trials in {folder.path}\n")
     for name, reason in outcome.failed.items():
-        sys.stdout.write(f"failed: {name}: {reason}; what it said is in {folder.failure(name)}\n")
+        sys.stdout.write(f"failed: {name}: {reason}; its stderr is in {folder.failure(name)}\n")
     if outcome.signal_number is not None:
-        sys.stderr.write(f"stopped; go on with: robustcmr sweep resume {folder.path}\n")
+        sys.stderr.write(f"stopped; resume with: robustcmr sweep resume {folder.path}\n")
         raise typer.Exit(128 + outcome.signal_number)
     if outcome.counted["finished"]:
         sys.stdout.write(f"compare them: robustcmr sweep report {folder.path}\n")
@@ -251,7 +270,7 @@ def _report_outcome(folder: SweepFolder, outcome: Outcome) -> None:
 
 
 def _print_plan(folder: SweepFolder, trials: Sequence[Trial], execution: ExecutionOptions) -> None:
-    """Every trial with its state in the sweep folder; nothing is written."""
+    """List every trial with its state in the sweep folder; nothing is written."""
     from robustcmr.sweeps.progress import count_words, counts, standings
 
     known = {row.trial: row.state for row in standings(folder)} if folder.holds_sweep else {}

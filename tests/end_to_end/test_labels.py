@@ -234,7 +234,7 @@ def test_labels_by_modality(
     code, out, err = call("suspects", run.path, "--top", 3)
     assert code == 0, err
     changed = sum(row["decision"] == "changed" for row in table)
-    assert f"{changed} of 60 pairs ({changed / 60:.1%}) are believed to have a wrong class" in out
+    assert f"{changed} of 60 pairs ({changed / 60:.1%}) probably have a wrong class" in out
 
 
 def test_captions_are_read_where_they_are_known(tmp_path: Path, call: Call, comparable_run: Any) -> None:

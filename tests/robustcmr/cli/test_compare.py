@@ -76,7 +76,7 @@ def test_the_other_split_and_formats(robustcmr, runs, tmp_path):
     file = tmp_path / "deep" / "table.txt"
     outcome = robustcmr("compare", runs, "-o", file)
     assert outcome.out == ""
-    assert f"written to {file}" in outcome.err
+    assert f"wrote {file}" in outcome.err
     assert "i2t R@10" in file.read_text()
     robustcmr("compare", runs, "--format", "csv", "-o", file)
     assert len(list(csv.DictReader(io.StringIO(file.read_text())))) == 2

@@ -200,11 +200,11 @@ def test_options_reach_any_data_set(robustcmr, data_folder):
     [
         (
             ["--set", "data.x=1"],
-            "--set tells options of a data set, so name the data set too, with --data NAME",
+            "--set needs the name of the data set whose options it sets, such as --data precomp",
         ),
         (
             ["--data", "precomp", "--set", "optim.lr=1"],
-            "data check takes options of the data alone, such as --set data.KEY=VALUE, got optim",
+            "--set optim is no option of the data set, expected such as --set data.image=X",
         ),
     ],
 )

@@ -149,13 +149,13 @@ def test_show_tells_the_track_and_what_it_takes_by_default(robustcmr):
     assert "\ntrack: labels\n\n" in robustcmr("show", "mrl").out
     assert "track:" not in robustcmr("show", "omit").out
     _, _, labels = robustcmr("show", "nuswide").out.partition("\ntrack: labels\n")
-    assert labels.startswith("a run on it takes by default:\n  matcher: two_tower\n  method: uot_rcl\n")
+    assert labels.startswith("defaults of a run on it:\n  matcher: two_tower\n  method: uot_rcl\n")
     assert {"  optim.betas: [0.5, 0.999]", "  optim.milestones: []", "  training.epochs: 25"} <= set(
         labels.splitlines()
     )
     _, _, pairs = robustcmr("show", "f30k").out.partition("\ntrack: pairs\n")
     assert pairs.startswith(
-        "a run on it takes by default:\n  matcher: omit\n  method: l2rm\n  noise.kind: mismatch\n"
+        "defaults of a run on it:\n  matcher: omit\n  method: l2rm\n  noise.kind: mismatch\n"
         "  noise.protocol: caption\n\n"
     )
 

@@ -1,4 +1,4 @@
-"""``robustcmr rematch`` on a tiny run of the embedded scenes, and the mistakes it tells of."""
+"""``robustcmr rematch`` on a tiny run of the embedded scenes, and the mistakes it reports."""
 
 import csv
 import json
@@ -104,7 +104,7 @@ def test_json_and_options(copied, robustcmr, tmp_path):
     assert not (copied.path / "rematches.csv").exists()
 
 
-def test_the_truth_is_judged_by_what_captions_are_true_of(copied, robustcmr):
+def test_quality_is_measured_by_what_captions_are_true_of(copied, robustcmr):
     """Every number of the table again, by a loop over the file and the data."""
     done = robustcmr("rematch", copied.path, "--json", "--top-k", 23)
     quality = json.loads(done.out)["quality"]
@@ -123,7 +123,7 @@ def test_the_truth_is_judged_by_what_captions_are_true_of(copied, robustcmr):
     assert quality["candidates"] <= quality["reachable"]
 
 
-def test_truth_that_is_not_known_is_not_told(copied, robustcmr, monkeypatch):
+def test_an_unknown_truth_is_not_reported(copied, robustcmr, monkeypatch):
     from robustcmr.tracks.pairs import PairsTrack
 
     monkeypatch.setattr(PairsTrack, "truth_is_known", property(lambda self: False))
@@ -133,13 +133,13 @@ def test_truth_that_is_not_known_is_not_told(copied, robustcmr, monkeypatch):
     assert len(rows_of(copied.path / "rematches.csv")) == 40
 
 
-def test_candidates_that_let_less_pass_are_told(copied, robustcmr):
+def test_candidates_that_allow_less_mass_are_reported(copied, robustcmr):
     done = robustcmr("rematch", copied.path, "--top-k", 1, "--capacity", 0.2, "--mass", 1)
     assert done.code == 0
-    assert "of 1 asked for; the candidates let no more pass" in " ".join(done.out.split())
+    assert "of 1 requested; the candidates allow no more" in " ".join(done.out.split())
 
 
-def test_a_plan_that_did_not_converge_is_told(copied, robustcmr, monkeypatch):
+def test_a_plan_that_did_not_converge_is_reported(copied, robustcmr, monkeypatch):
     from robustcmr.jobs import rematch as run_rematch
 
     solve = run_rematch.rematch_whole_set
@@ -188,9 +188,9 @@ def test_a_dense_plan(one_vector, robustcmr, monkeypatch):
     assert all(row["image"] != row["rematch"] for row in rows)
     shown = robustcmr("rematch", one_vector.path, *dense)
     assert shown.code == 0
-    for said in ("960", "mass moved", "products of one vector a side"):
+    for said in ("960", "mass moved", "products of one vector per side"):
         assert said in shown.out
-    assert "asked for" not in shown.out
+    assert "requested" not in shown.out
     assert "iterations" not in shown.out
     monkeypatch.setattr(
         dense_whole_set,
@@ -240,8 +240,8 @@ def test_no_suspects(copied, robustcmr):
         (["--capacity", 0], "--capacity is 0.0, expected a positive number"),
         (["--search", "some"], "--search is 'some', expected auto, all or shortlist"),
         (["--plan", "some"], "--plan is 'some', expected sparse or dense"),
-        (["--reach", 0.5], "--reach does not go with a sparse plan; give --mass or the other plan"),
-        (["--plan", "dense", "--mass", 0.5], "--mass does not go with a dense plan; give --reach or the"),
+        (["--reach", 0.5], "--reach does not go with a sparse plan; use --mass, or add --plan dense"),
+        (["--plan", "dense", "--mass", 0.5], "--mass does not go with a dense plan; use --reach, or leave"),
         (["--plan", "dense", "--reach", 0], "--reach is 0.0, expected a positive number"),
         (
             ["--plan", "dense"],

@@ -129,7 +129,7 @@ def test_data_that_is_gone_or_changed(tmp_path, data_folder, few_scenes, call):
     run, _ = start_run(tmp_path / "a", {"name": "precomp", "root": str(data_folder)})
     data_folder.rename(tmp_path / "moved")
     with pytest.raises(
-        DataError, match=r"cannot open the data of .* does not exist.* --no-sheet does without"
+        DataError, match=r"cannot open the data of .* does not exist.* leave them out with --no-sheet"
     ):
         call(run.path)
     assert "2 of 200 pairs" in call(run.path, "--no-sheet").out
@@ -146,19 +146,20 @@ def test_runs_without_beliefs(tmp_path, few_scenes, call):
     run, _ = start_run(tmp_path / "a", {"name": few_scenes})
     run.pairs.unlink()
     with pytest.raises(
-        RunFolderError, match=r"has no pairs\.csv or labels\.csv yet; finish it by 'robustcmr train --resume"
+        RunFolderError,
+        match=r"has no pairs\.csv or labels\.csv yet; finish it with 'robustcmr train",
     ):
         call(run.path)
     run.results.write_text("{}")
     with pytest.raises(
-        RunFolderError, match=r"has no pairs\.csv or labels\.csv: its method does not say which pairs"
+        RunFolderError, match=r"has no pairs\.csv or labels\.csv: its method does not estimate which pairs"
     ):
         call(run.path)
 
 
 def test_mistakes_in_the_options(tmp_path, few_scenes, call):
     run, _ = start_run(tmp_path / "a", {"name": few_scenes})
-    with pytest.raises(ConfigError, match="give one of the two"):
+    with pytest.raises(ConfigError, match="give one of them"):
         call(run.path, "--no-sheet", "--output", tmp_path / "x.png")
     run.pairs.write_text("something else\n")
     with pytest.raises(DataError, match="is no table of pairs"):
@@ -200,7 +201,7 @@ def test_doubted_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeypat
         assert split.class_names[own] in line
         assert f"{pair / 4:.3f}" in line
         assert split.captions[pair][:30] in line
-    assert "2 of 18 pairs (11.1%) are believed to have a wrong class, all of them shown" in out
+    assert "2 of 18 pairs (11.1%) probably have a wrong class, all of them shown" in out
     assert f"wrote {run.suspects}" in out
     with Image.open(run.suspects) as sheet:
         assert sheet.width > 300

@@ -70,10 +70,10 @@ def test_failures_are_listed_and_tried_again_on_request(robustcmr, sweep):
     assert done.code == 1
     assert done.out.splitlines()[:2] == [
         "1 finished, 1 failed of 2 trials in out",
-        f"failed: {NAMES[0]}: no luck; what it said is in out/failures/{NAMES[0]}.txt",
+        f"failed: {NAMES[0]}: no luck; its stderr is in out/failures/{NAMES[0]}.txt",
     ]
     status = robustcmr("sweep", "status", "out")
-    assert f"what {NAMES[0]} said: out/failures/{NAMES[0]}.txt" in status.out
+    assert f"stderr of {NAMES[0]}: out/failures/{NAMES[0]}.txt" in status.out
     rows = json.loads(robustcmr("sweep", "status", "out", "--json").out)
     assert rows["counts"]["failed"] == 1
     assert rows["trials"][0] == {
@@ -124,9 +124,9 @@ def test_set_and_execution_are_remembered(robustcmr, sweep):
         (("run", "small.yaml", "--executor", "rya"), "--executor: got 'rya', expected local or ray"),
         (
             ("run", "small.yaml", "--address", "x:1"),
-            "--address is x:1, which only the executor ray has a use for",
+            "--address is x:1, which needs the executor ray",
         ),
-        (("run", "small.yaml", "--set", "noise.ratio=0"), "'noise.ratio=0' sets what the sweep varies"),
+        (("run", "small.yaml", "--set", "noise.ratio=0"), "'noise.ratio=0' sets a key that the sweep varies"),
         (("run", "small.yaml", "--set", "optim.lrr=1"), "optim.lrr: unknown key; did you mean 'optim.lr'?"),
         (("run", "nothing"), "no sweep file nothing"),
         (("run", "small.yaml", "-o", "small.yaml"), "small.yaml is a file"),
@@ -157,17 +157,17 @@ def test_a_folder_in_use_is_refused(robustcmr, sweep):
         os.close(descriptor)
 
 
-def test_a_stop_says_how_to_go_on(robustcmr, sweep, monkeypatch):
+def test_a_stop_says_how_to_resume(robustcmr, sweep, monkeypatch):
     def stopped(*arguments):
         return Outcome(counts(["finished", "interrupted"]), {}, signal.SIGINT)
 
     monkeypatch.setattr(execute, "run_trials", stopped)
     outcome = robustcmr("sweep", "run", sweep)
     assert outcome.code == 130
-    assert outcome.err.splitlines()[-1] == "stopped; go on with: robustcmr sweep resume sweeps/small"
+    assert outcome.err.splitlines()[-1] == "stopped; resume with: robustcmr sweep resume sweeps/small"
     status = robustcmr("sweep", "status", "sweeps/small")
     assert "2 waiting of 2" in status.out
-    assert "go on with: robustcmr sweep resume sweeps/small" in status.out
+    assert "resume with: robustcmr sweep resume sweeps/small" in status.out
 
 
 def test_a_report_needs_a_finished_trial(robustcmr, sweep, monkeypatch):
@@ -185,7 +185,7 @@ def test_an_empty_sweep_folder_is_said(robustcmr, sweep):
     assert status.out == "no trials of 0; no process runs it now\n"
     resumed = robustcmr("sweep", "resume", "sweeps/small")
     assert resumed.code == 2
-    assert "sweeps/small holds no trial, its planning was cut off; plan it again" in resumed.err
+    assert "sweeps/small holds no trial, as its planning was interrupted; plan it again" in resumed.err
     assert robustcmr("sweep", "run", sweep).code == 0
 
 

@@ -1,0 +1,94 @@
+"""Options and output that several commands share, and the names of types in help."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a file or another program."""
+
+Run = Annotated[Path, typer.Argument(help="Run folder of a finished run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the run's own setting by default.")
+]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data set's files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")]
+Mixed = Annotated[
+    bool,
+    typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row."),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(metavar="METHOD", help="Test the others against this method; the best one by default."),
+]
+Format = Annotated[str, typer.Option("--format", help="table, csv, markdown, latex or json.")]
+
+
+def output(text: str) -> Any:
+    """Return the option ``--output``, ``-o`` with its help."""
+    return typer.Option("--output", "-o", help=text)
+
+
+def overrides(text: str) -> Any:
+    """Return the repeatable option ``--set KEY=VALUE`` with its help."""
+    return typer.Option("--set", metavar="KEY=VALUE", help=text)
+
+
+def table_console() -> Console:
+    """Return a console on stdout that does not squeeze tables for a reader that is not a terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+
+
+_TYPES = {
+    "<bool>": "",
+    "<int>": "INTEGER",
+    "<int range>": "INTEGER",
+    "<float>": "FLOAT",
+    "<float range>": "FLOAT",
+    "<path>": "PATH",
+    "<str>": "TEXT",
+    "list[path]": "PATH",
+}
+
+
+def _label(label: str, ctx: Any) -> str:
+    del ctx
+    return label
+
+
+class _PlainTypes:
+    """Names types as INTEGER or PATH where Typer would write <int> or <path>, and none for a flag."""
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            label = param.display_type(ctx) if hasattr(param, "display_type") else None
+            if param.param_type_name == "option" and param.metavar is None and label in _TYPES:
+                param.metavar = _TYPES[label]
+            elif param.param_type_name == "argument":
+                label = "PATH" if "path" in str(label) else "TEXT"
+                param.display_type_rich = partial(_label, label)
+                if param.metavar is None:
+                    name = param.name.upper() + ("..." if param.nargs != 1 else "")
+                    param.metavar = name if param.required else f"[{name}]"
+        return params
+
+
+class Command(_PlainTypes, TyperCommand):
+    """A command with plain names of types in its help."""
+
+
+class Group(_PlainTypes, TyperGroup):
+    """A group of commands with plain names of types in its help."""

@@ -11,7 +11,7 @@ import typer
 from robustcmr.cli.options import Against, Format, Mixed, output
 
 if TYPE_CHECKING:
-    from robustcmr.reporting.comparison import Comparison
+    from robustcmr.reporting.compared import Comparison
     from robustcmr.runs.read import FoundRuns
 
 NARROW = 120
@@ -45,8 +45,9 @@ def compare(
       robustcmr compare --published f30k
     """
     from robustcmr.errors import ComparisonError
-    from robustcmr.reporting.comparison import Comparison, with_published
+    from robustcmr.reporting.compared import Comparison
     from robustcmr.reporting.comparison import compare as compare_runs
+    from robustcmr.reporting.comparison import with_published
     from robustcmr.reporting.published import published_rows
     from robustcmr.runs.read import find_runs
 
@@ -54,7 +55,7 @@ def compare(
     theirs = [] if published is None else published_rows(None if published == "all" else published)
     if not runs and published is None:
         raise ComparisonError("no run folder was given; name some, or add --published DATA")
-    comparison = Comparison(split, (), (), (), ())
+    comparison = Comparison(split)
     if runs:
         found = find_runs(runs)
         tell_left_out(found)
@@ -86,18 +87,20 @@ def print_comparison(comparison: Comparison, form: str, target: Path | None) -> 
     from rich.console import Console
 
     from robustcmr.files import write_text
-    from robustcmr.reporting import comparison_formats as formats
+    from robustcmr.reporting.comparison_files import to_csv, to_json
+    from robustcmr.reporting.comparison_tables import comparison_table, to_latex, to_markdown
     from robustcmr.reporting.tables import render
 
     if form == "table" and target is None:
         console = Console()
-        table = formats.comparison_table(comparison, console.width >= WIDE, console.width < NARROW)
+        table = comparison_table(comparison, console.width >= WIDE, console.width < NARROW)
         console.print(table, highlight=False)
         return
     if form == "table":
-        text = render(formats.comparison_table(comparison, all_measures=True), 4 * WIDE)
+        text = render(comparison_table(comparison, all_measures=True), 4 * WIDE)
     else:
-        text = getattr(formats, f"to_{form}")(comparison)
+        writers = {"csv": to_csv, "json": to_json, "latex": to_latex, "markdown": to_markdown}
+        text = writers[form](comparison)
     if target is None:
         sys.stdout.write(text)
     else:

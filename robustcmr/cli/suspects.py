@@ -70,7 +70,7 @@ def suspects(
         raise ConfigError("--output names a contact sheet and --no-sheet leaves it out; give one of them")
     folder = RunFolder(run)
     _require_estimates(folder)
-    found = _doubted_labels(folder, top) if folder.labels.is_file() else _suspected_pairs(folder, top)
+    found = _suspected_labels(folder, top) if folder.labels.is_file() else _suspected_pairs(folder, top)
     console = table_console()
     if not as_json and len(found.rows):
         console.print(found.table())
@@ -94,7 +94,7 @@ def suspects(
 
 
 def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
-    from robustcmr.reporting.suspects_sheet import (
+    from robustcmr.reporting.suspected_pairs import (
         check_same_data,
         suspect_rows,
         suspects_sheet,
@@ -121,30 +121,30 @@ def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
     )
 
 
-def _doubted_labels(run: RunFolder, top: int) -> Suspects:
-    from robustcmr.reporting.doubted_labels import (
+def _suspected_labels(run: RunFolder, top: int) -> Suspects:
+    from robustcmr.reporting.suspected_labels import (
         check_same_labels,
-        doubted_rows,
-        doubted_sheet,
-        doubted_table,
-        most_doubted,
+        most_suspected,
+        suspected_label_rows,
+        suspected_labels_sheet,
+        suspected_labels_table,
     )
     from robustcmr.runs.labels_table import LabelsTable
 
     table = LabelsTable.read(run.labels)
-    worst = most_doubted(table, top)
+    worst = most_suspected(table, top)
 
     def sheet(split: Any, rows: IntArray, title: str) -> Image.Image:
         check_same_labels(table, rows, split.captions, split.class_names, len(split))
-        return doubted_sheet(table, rows, split.picture, title)
+        return suspected_labels_sheet(table, rows, split.picture, title)
 
     return Suspects(
         len(table),
         int(table.changed.sum()),
         worst,
         "probably have a wrong class",
-        lambda: doubted_table(table, worst),
-        lambda: doubted_rows(table, worst),
+        lambda: suspected_labels_table(table, worst),
+        lambda: suspected_label_rows(table, worst),
         sheet,
     )
 
@@ -180,7 +180,7 @@ def _write_sheet(run: RunFolder, found: Suspects, path: Path) -> Path | None:
     from robustcmr.config.resolve import read_config, resolve
     from robustcmr.errors import DataError, UserError
     from robustcmr.files import write_with
-    from robustcmr.reporting.suspects_sheet import MOST_CARDS
+    from robustcmr.reporting.suspected_pairs import MOST_CARDS
 
     try:
         config = resolve(read_config(run.config))

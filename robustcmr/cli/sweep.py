@@ -178,7 +178,7 @@ def report(
     from robustcmr.errors import SweepError
     from robustcmr.files import write_text
     from robustcmr.reporting.comparison import compare as compare_runs
-    from robustcmr.reporting.page.sweep_page import sweep_page
+    from robustcmr.reporting.comparison_page import comparison_page
     from robustcmr.runs.read import find_runs
     from robustcmr.sweeps.folder import SweepFolder
 
@@ -193,7 +193,7 @@ def report(
     tell_left_out(found)
     comparison = compare_runs(found.finished, split, mixed, against)
     print_comparison(comparison, form, None)
-    write_text(page, sweep_page(comparison, f"Sweep {folder.resolve().name}", page.parent))
+    write_text(page, comparison_page(comparison, f"Sweep {folder.resolve().name}", page.parent))
     sys.stderr.write(f"wrote {page}\n")
 
 

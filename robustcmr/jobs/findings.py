@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from robustcmr.reporting.confusion_plot import plot_confusion
-from robustcmr.reporting.evidence_plot import plot_evidence
+from robustcmr.reporting.run_charts import evidence_chart, labels_chart
 from robustcmr.runs.folder import RunFolder
 from robustcmr.training import processes
 from robustcmr.training.loop import Trainer
@@ -38,12 +35,13 @@ def report_findings(trainer: Trainer, run: RunFolder) -> dict[str, Any]:
         return {}
     found.table.write(run.path / found.table.file)
     if found.division is not None:
-        plot_evidence(found.division, run.plots / "evidence.png", track.mismatched())
-    if found.confusion is not None:  # one row per true class, as in the chart
-        before, after = (
-            np.array(found.confusion[name], dtype=np.int64).T
-            for name in ("given_to_truth", "corrected_to_truth")
+        division = found.division
+        note = "" if division.bimodal else f"Not divided: {division.reason}."
+        chart = evidence_chart(
+            division.evidence, division.is_clean, track.mismatched(), division.density, note
         )
-        plot_confusion(before, after, track.class_names, run.plots / "confusion.png")
+        chart.save(run.plots / "evidence.png")
+    if found.confusion is not None:
+        labels_chart(found.confusion, track.class_names).save(run.plots / "confusion.png")
     rematch = trainer.best_row.get("rematch")
     return {**found.summary, **({"rematch": rematch} if rematch else {})}

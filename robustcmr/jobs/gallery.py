@@ -17,7 +17,8 @@ from robustcmr.evaluation.scoring import encode_split, ensemble_scores, score_ma
 from robustcmr.jobs.open import OpenRun
 from robustcmr.matchers.omit import Omit
 from robustcmr.methods.base import Method
-from robustcmr.reporting.gallery import THUMB, Album, Alignment, Moved
+from robustcmr.reporting.cards import Alignment, Moved
+from robustcmr.reporting.thumbnails import SMALL, Thumbnails
 from robustcmr.tracks.base import Track
 from robustcmr.training.batches import step_ids
 from robustcmr.training.scorer import TrainingSetScorer
@@ -53,15 +54,15 @@ def required(method: Method | None) -> Method:
 
 
 def rematched(
-    run: OpenRun, plan: EpochPlan, pairs: Sequence[int], album: Album
+    run: OpenRun, plan: EpochPlan, pairs: Sequence[int], thumbnails: Thumbnails
 ) -> dict[int, tuple[Moved, ...]]:
-    """Rematching plans of some pairs, each in the batch it falls into in the last epoch, unaugmented.
+    """Return rematching plans of some pairs, each in the batch it falls into in the last epoch, unaugmented.
 
     Args:
         run: opened with its method; its weights are the same afterwards.
         plan: of the epoch.
         pairs: which pairs.
-        album: pictures of the training images.
+        thumbnails: pictures of the training images.
 
     Returns:
         By pair, images with their share of the mass moved to its caption, most first; an empty tuple where
@@ -89,7 +90,7 @@ def rematched(
             continue
         captions = rematch.caption_pairs.tolist()
         for pair in here.intersection(captions):
-            found[pair] = _moved(track, rematch, captions.index(pair), pair, given, album)
+            found[pair] = _moved(track, rematch, captions.index(pair), pair, given, thumbnails)
             wanted.discard(pair)
     return found
 
@@ -100,7 +101,7 @@ def _moved(
     column: int,
     pair: int,
     given: Any,
-    album: Album,
+    thumbnails: Thumbnails,
 ) -> tuple[Moved, ...]:
     masses = rematch.plan[:, column].detach().float().cpu().numpy()  # (n,)
     total = float(masses.sum())
@@ -114,7 +115,7 @@ def _moved(
     known = track.fits(pair, np.array(best, dtype=np.int64))
     fits: list[bool | None] = [None] * len(best) if known is None else known.tolist()
     return tuple(
-        Moved(album.shot(image, THUMB), by_image[image] / total, fit)
+        Moved(thumbnails.get(image, SMALL), by_image[image] / total, fit)
         for image, fit in zip(best, fits, strict=True)
     )
 
@@ -148,16 +149,16 @@ def scored(run: OpenRun, split: str) -> Scored:
 
 
 def aligned(
-    run: OpenRun, split: PairsSplit, seen: Scored, captions: Sequence[int], album: Album
+    run: OpenRun, split: PairsSplit, seen: Scored, captions: Sequence[int], thumbnails: Thumbnails
 ) -> list[Alignment]:
-    """Plans between the regions of pictures and the words of their own captions, of an OMIT matcher.
+    """Return plans between the regions of pictures and the words of their own captions, of an OMIT matcher.
 
     Args:
         run: with the best epoch's weights.
         split: a split of its data.
         seen: that split, encoded.
         captions: rows of captions.
-        album: pictures of the split.
+        thumbnails: pictures of the split.
 
     Returns:
         One a caption; empty where the matcher makes no such plan.
@@ -174,7 +175,7 @@ def aligned(
         kept = plan[picture.mask[0]][:, text.mask[0]].numpy()
         words = _words(run.track.reader, split.captions[row], kept.shape[1])
         boxes = region_boxes(run.track.data, split, image)
-        found.append(Alignment(split.captions[row], words, kept, boxes, album.shot(image)))
+        found.append(Alignment(split.captions[row], words, kept, boxes, thumbnails.get(image)))
     return found
 
 
@@ -188,10 +189,10 @@ def _words(reader: TextReader | None, caption: str, count: int) -> tuple[str, ..
 
 
 def region_boxes(data: DataSet, split: PairsSplit, image: int) -> Any:
-    """Where the regions of an image lie.
+    """Return where the regions of an image lie.
 
     Returns:
-        (R, 4) left, top, right, bottom as shares of the picture; None where the data does not tell.
+        (R, 4) left, top, right, bottom as shares of the picture; None if unknown.
     """
     if not isinstance(data, Scenes) or split.features is None:
         return None

@@ -19,8 +19,7 @@ from robustcmr.errors import ConfigError
 from robustcmr.files import write_json
 from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
-from robustcmr.reporting.plots import draw_run_plots
-from robustcmr.reporting.scope_plot import draw_scopes
+from robustcmr.reporting.run_charts import save_run_charts
 from robustcmr.runs.folder import RunFolder, unused_folder
 from robustcmr.runs.queries import write_queries
 from robustcmr.tracks.build import build_track
@@ -193,8 +192,7 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
         measured[split], queries[split] = found.metrics, found.queries
     if not processes.is_writer():
         return
-    draw_run_plots(trainer.state.rows, folder.plots, evaluation.select)
-    draw_scopes(measured, folder.plots)
+    save_run_charts(trainer.state.rows, measured, folder.plots, evaluation.select)
     for split, outcomes in queries.items():
         write_queries(folder.queries(split), outcomes)
     results = _results(run, trainer, measured)

@@ -1,71 +1,30 @@
-"""How a method fares as noise grows: its curve, and the normalised area below as one number."""
+"""Robustness of a method: its curve over noise ratios, and the normalised area below it as one number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+
+from scipy.integrate import trapezoid
 
 from robustcmr.reporting.agreement import Setting
-from robustcmr.reporting.bootstrap import SeedTest, seed_test
-
-if TYPE_CHECKING:
-    from robustcmr.reporting.comparison import ComparedRow
-
-CEILINGS: Mapping[str, float] = {"rsum": 600.0, "map": 100.0}
-"""The best possible value of each headline measure."""
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """One method's curve over noise ratios.
-
-    Attributes:
-        method: its label.
-        setting: under which conditions; ratio 0 is shared by all kinds of noise.
-        n_models: how many models' scores were averaged.
-        ratios: rising, in [0, 1].
-        means: the headline measure over seeds at each.
-        stds: its standard deviations; None of a single seed.
-        over: the ratios between which the area is taken: those that all methods of the setting have.
-        area: under the straight lines between the means, divided by the width and by the best possible value,
-            in percent; None where fewer than two ratios are common.
-        area_std: over seeds that were run at all of those ratios; None with fewer than two.
-        rank: from 1 by area.
-        over_seeds: paired by seed and ratio against the first in rank; None for itself.
-        marks: in which of the settings, where there are several.
-    """
-
-    method: str
-    setting: Setting
-    n_models: int
-    ratios: tuple[float, ...]
-    means: tuple[float, ...]
-    stds: tuple[float | None, ...]
-    over: tuple[float, ...]
-    area: float | None
-    area_std: float | None
-    rank: int | None
-    over_seeds: SeedTest | None
-    marks: tuple[str, ...]
+from robustcmr.reporting.compared import CEILINGS, ComparedRow, Robustness
+from robustcmr.reporting.significance import SeedTest, seed_test
 
 
 def normalised_area(ratios: Sequence[float], values: Sequence[float], ceiling: float) -> float:
-    """Area under straight lines, by width and height of the box it could fill, in percent.
+    """Return the area under straight lines as a percentage of the largest possible.
 
     Args:
         ratios: rising, at least two.
         values: one each.
         ceiling: the best possible value.
     """
-    steps = range(len(ratios) - 1)
-    area = sum((ratios[i + 1] - ratios[i]) * (values[i] + values[i + 1]) / 2 for i in steps)
-    return 100.0 * area / ((ratios[-1] - ratios[0]) * ceiling)
+    return 100.0 * float(trapezoid(values, ratios)) / ((ratios[-1] - ratios[0]) * ceiling)
 
 
 def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]]:
-    """Curves of all methods that have at least two noise ratios.
+    """Return the curves of all methods that have at least two noise ratios.
 
     Args:
         rows: measured ones.

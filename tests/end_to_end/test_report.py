@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from robustcmr.reporting.gallery import Album, SuspectCard
+from robustcmr.reporting.page.document import document
+from robustcmr.reporting.page.gallery_section import FIRST, suspects_section
+from robustcmr.reporting.page.sweep_page import sweep_page
 
 from robustcmr.config.resolve import resolve
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
 from robustcmr.reporting.comparison import compare
-from robustcmr.reporting.gallery import Album, SuspectCard
-from robustcmr.reporting.page.document import document
-from robustcmr.reporting.page.gallery_section import FIRST, suspects_section
-from robustcmr.reporting.page.sweep_page import sweep_page
 from robustcmr.runs.read import read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -5,9 +5,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import stats
-
 from robustcmr.reporting.bootstrap import query_tests, seed_test
+from scipy import stats
 
 
 def single(values, **options):

@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-
-from robustcmr.reporting.comparison import Comparison, compare, with_published
 from robustcmr.reporting.comparison_formats import (
     comparison_table,
     to_csv,
@@ -17,6 +15,9 @@ from robustcmr.reporting.comparison_formats import (
     to_latex,
     to_markdown,
 )
+
+from robustcmr.reporting.compared import Comparison
+from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.published import published_rows
 from robustcmr.reporting.tables import render
 from robustcmr.runs.read import SavedRun
@@ -148,10 +149,10 @@ def test_mixed_rows_are_marked_in_every_format(runs):
 
 
 def test_others_alone(comparison):
-    alone = with_published(Comparison("test", (), (), (), ()), published_rows())
+    alone = with_published(Comparison("test"), published_rows())
     for write in (to_csv, to_json, to_markdown, to_latex):
         text = write(alone)
         assert "not measured here" in text
         assert "wikipedia" in text
     assert next(csv.DictReader(io.StringIO(to_csv(alone))))["measured_here"] == "no"
-    assert to_csv(Comparison("test", (), (), (), ())) == "\n"
+    assert to_csv(Comparison("test")) == "\n"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from robustcmr.reporting.confusion_plot import naming_step, plot_confusion, row_shares, shortened
 
 from robustcmr.errors import UserError
-from robustcmr.reporting.confusion_plot import naming_step, plot_confusion, row_shares, shortened
 
 
 def counts(k: int, seed: int = 0) -> np.ndarray:

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-from robustcmr.errors import DataError
-from robustcmr.reporting import doubted_labels
 from robustcmr.reporting.doubted_labels import (
     check_same_labels,
     doubted_rows,
@@ -17,6 +14,9 @@ from robustcmr.reporting.doubted_labels import (
     doubted_table,
     most_doubted,
 )
+
+from robustcmr.errors import DataError
+from robustcmr.reporting import doubted_labels
 from robustcmr.reporting.tables import render
 from robustcmr.runs.labels_table import LabelsTable
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from robustcmr.reporting.evidence_plot import bar_limit, evidence_range, plot_evidence
 from scipy.stats import norm
 
-from robustcmr.reporting.evidence_plot import bar_limit, evidence_range, plot_evidence
 from robustcmr.types import Division, FittedDensity
 
 

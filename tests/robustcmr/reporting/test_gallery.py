@@ -12,6 +12,8 @@ from robustcmr.evaluation.ranking import ranks_both_ways
 from robustcmr.reporting.gallery import CARD, Album, Shot, SuspectCard, embedded
 from robustcmr.reporting.gallery_queries import extremes, leads_of, query_groups
 
+from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
+
 
 def opened(uri):
     head, _, text = uri.partition(",")

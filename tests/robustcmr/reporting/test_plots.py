@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from robustcmr.reporting.plots import RECALLS, draw_run_plots, plot_loss, plot_recall, spread
 
 from robustcmr.reporting import plots
-from robustcmr.reporting.plots import RECALLS, draw_run_plots, plot_loss, plot_recall, spread
 
 
 def row(epoch: int, level: float, split: str = "dev") -> dict[str, Any]:

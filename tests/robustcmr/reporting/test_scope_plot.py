@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from robustcmr.reporting.scope_plot import draw_scopes, plot_precision_scope
 
 from robustcmr.reporting import scope_plot
-from robustcmr.reporting.scope_plot import draw_scopes, plot_precision_scope
 
 
 def measures(scopes: list[int], level: float = 90.0) -> dict[str, Any]:

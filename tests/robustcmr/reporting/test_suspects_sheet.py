@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-from robustcmr.errors import DataError
 from robustcmr.reporting.suspects_sheet import (
     check_same_data,
     printable,
@@ -16,6 +14,8 @@ from robustcmr.reporting.suspects_sheet import (
     suspects_table,
     worst_suspects,
 )
+
+from robustcmr.errors import DataError
 from robustcmr.reporting.tables import render
 from robustcmr.runs.pairs_table import PairsTable
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from robustcmr.reporting.page.frame import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, limits, ticks
 from robustcmr.reporting.page.heat_map import cell_colours, contrast, heat_map
 from robustcmr.reporting.page.histogram import Bars, Curve, Histogram

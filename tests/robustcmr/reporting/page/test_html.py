@@ -5,7 +5,6 @@ import html
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from robustcmr.reporting.page.html import Html, escape, joined, one_decimal, place, rounded, shown, tag
 
 

@@ -12,6 +12,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from robustcmr.reporting.gallery import Album
 
 from noise_injection import load_noise
 from robustcmr.config.resolve import resolve
@@ -21,7 +22,6 @@ from robustcmr.jobs.gallery import divided, region_boxes, rematched
 from robustcmr.jobs.open import open_data, open_run
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
-from robustcmr.reporting.gallery import Album
 from robustcmr.runs.folder import RunFolder
 from robustcmr.training.batches import step_ids
 

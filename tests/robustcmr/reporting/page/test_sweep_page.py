@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr.reporting.comparison import Comparison, compare, with_published
-from robustcmr.reporting.page.sweep_page import sweep_page
+from robustcmr.reporting.compared import Comparison
+from robustcmr.reporting.comparison import compare, with_published
+from robustcmr.reporting.comparison_page import comparison_page
 from robustcmr.reporting.published import published_rows
 from robustcmr.runs.read import SavedRun
 
@@ -55,7 +56,7 @@ def runs(tmp_path):
 
 
 def test_curves_and_their_numbers(runs, tmp_path, parse):
-    page = parse(sweep_page(compare(runs), "Sweep a<b", tmp_path))
+    page = parse(comparison_page(compare(runs), "Sweep a<b", tmp_path))
     curve = page.tables["rSum by noise: scenes, mismatch, caption"]
     place = curve[0].index("hinge")
     assert [row[place] for row in curve[1:]] == pytest.approx([301.0, 221.0, 141.0])
@@ -67,7 +68,7 @@ def test_curves_and_their_numbers(runs, tmp_path, parse):
 
 
 def test_the_heat_map_and_the_table_say_the_same(runs, tmp_path, parse):
-    page = parse(sweep_page(compare(runs), folder=tmp_path))
+    page = parse(comparison_page(compare(runs), folder=tmp_path))
     heat = page.table("rSum on scenes")
     for caption in ("Headline measure, and differences", "Every measure"):
         table = page.tables[caption]
@@ -85,31 +86,31 @@ def test_the_heat_map_and_the_table_say_the_same(runs, tmp_path, parse):
 def test_every_run_is_linked(runs, tmp_path, parse):
     (runs[0].path).mkdir(parents=True)
     (runs[0].path / "report.html").touch()
-    page = parse(sweep_page(compare(runs), folder=tmp_path))
+    page = parse(comparison_page(compare(runs), folder=tmp_path))
     links = {a["href"] for t, a in page.elements if t == "a" and not a["href"].startswith("#")}
     assert len(links) == 12
     assert "trials/hinge%200.0%200/report.html" in links
     assert "trials/l2rm%200.8%202" in links
-    elsewhere = parse(sweep_page(compare(runs)))
+    elsewhere = parse(comparison_page(compare(runs)))
     links = [a["href"] for t, a in elsewhere.elements if t == "a" and not a["href"].startswith("#")]
     assert all(link.startswith("file:///") for link in links)
 
 
 def test_one_noise_ratio_has_no_curve(runs, tmp_path, parse):
-    page = parse(sweep_page(compare([runs[0], runs[6]]), folder=tmp_path))
+    page = parse(comparison_page(compare([runs[0], runs[6]]), folder=tmp_path))
     assert "no curves" in page.text
     assert not any(t == "svg" for t, _ in page.elements)
 
 
 def test_nothing_to_show(parse):
-    page = parse(sweep_page(Comparison("test", (), (), (), ())))
+    page = parse(comparison_page(Comparison("test")))
     for said in ("no finished runs", "nothing to map", "no runs"):
         assert said in page.text
 
 
 def test_published_rows_stand_apart_and_have_no_links(runs, tmp_path, parse):
     comparison = with_published(compare(runs), published_rows("f30k"))
-    page = parse(sweep_page(comparison, folder=tmp_path))
+    page = parse(comparison_page(comparison, folder=tmp_path))
     assert any(a.get("class") == "theirs" for t, a in page.elements if t == "tr")
     assert "not measured here" in page.text
     assert "12 runs on scenes" in page.text
@@ -119,19 +120,19 @@ def test_a_mixed_comparison_says_so(runs, parse):
     other = dataclasses.replace(
         runs[0], results={**runs[0].results, "data_fingerprint": "e" * 16}, path=Path("other")
     )
-    page = parse(sweep_page(compare([*runs, other], mixed=True)))
+    page = parse(comparison_page(compare([*runs, other], mixed=True)))
     assert "Mixed on request" in page.text
 
 
 def test_more_methods_than_a_chart_holds(tmp_path, parse):
     many = [run(tmp_path, f"m{i}", ratio, 0, 100.0 + i) for i in range(8) for ratio in (0.0, 0.5)]
-    page = parse(sweep_page(compare(many)))
+    page = parse(comparison_page(compare(many)))
     assert sum(t == "svg" and a.get("role") == "img" for t, a in page.elements) == 2
 
 
 def test_ten_thousand_rows(runs, parse):
     comparison = compare(runs)
     rows = tuple(dataclasses.replace(comparison.rows[0], method=f"m{i}") for i in range(10_000))
-    page = sweep_page(dataclasses.replace(comparison, rows=rows))
+    page = comparison_page(dataclasses.replace(comparison, rows=rows))
     assert page.count("<tr") > 20_000
     assert ">m9999<" in page

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from robustcmr.evaluation.ranking import ranks_both_ways
-from robustcmr.reporting.gallery import THUMB, Album, Answer, QueryCard
+from robustcmr.reporting.cards import Answer, QueryCard
+from robustcmr.reporting.thumbnails import SMALL, Thumbnails
 from robustcmr.types import IntArray
 
 _ANSWERS = 5
 
 
 def extremes(ranks: Tensor, leads: Tensor, count: int) -> tuple[list[int], list[int]]:
-    """Which queries fared best and worst.
+    """Return the queries answered best and worst.
 
     Args:
         ranks: (n,) of the right answer, smaller is better.
@@ -33,7 +34,7 @@ def extremes(ranks: Tensor, leads: Tensor, count: int) -> tuple[list[int], list[
 
 
 def leads_of(scores: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much right answers lead over the best wrong ones.
+    """Return by how much the best right answer leads over the best wrong one.
 
     Args:
         scores: (n_images, n_captions).
@@ -48,15 +49,15 @@ def leads_of(scores: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def query_groups(
-    scores: Tensor, image_of_caption: IntArray, captions: Sequence[str], album: Album, count: int
+    scores: Tensor, image_of_caption: IntArray, captions: Sequence[str], thumbnails: Thumbnails, count: int
 ) -> tuple[list[tuple[str, list[QueryCard]]], list[int]]:
-    """Cards of the best and worst queries, both ways.
+    """Return cards of the best and worst queries, both ways.
 
     Args:
         scores: (n_images, n_captions) on the CPU; every image has a caption.
         image_of_caption: (n_captions,) int64.
-        captions: as they were written.
-        album: pictures of the split.
+        captions: as written.
+        thumbnails: pictures of the split.
         count: cards of each kind at most.
 
     Returns:
@@ -72,7 +73,7 @@ def query_groups(
         column = scores[:, row]
 
         def answer(image: int) -> Answer:
-            return Answer(None, album.shot(image, THUMB), float(column[image]), image == own)
+            return Answer(None, thumbnails.get(image, SMALL), float(column[image]), image == own)
 
         own = int(owner[row])
         best = column.topk(min(_ANSWERS, len(column))).indices.tolist()
@@ -91,7 +92,7 @@ def query_groups(
         right = line.masked_fill(owner != image, -torch.inf)
         missed = None if any(found.right for found in answers) else answer(int(right.argmax()))
         rank = int(ranks[0][image]) + 1
-        return QueryCard(None, album.shot(image), rank, float(by_image[image]), answers, missed)
+        return QueryCard(None, thumbnails.get(image), rank, float(by_image[image]), answers, missed)
 
     groups = [
         ("Captions whose picture was found best", [text_card(row) for row in texts_best]),

@@ -1,4 +1,4 @@
-"""The labels a run doubts most: which they are, as a table, and as a sheet of pictures to judge by eye."""
+"""The labels most likely to be wrong: which they are, as a table, and as a sheet of pictures to judge by eye."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
-from robustcmr.reporting.suspects_sheet import printable
+from robustcmr.reporting.suspected_pairs import plain_table, printable
 from robustcmr.runs.labels_table import CHANGED, LabelsTable
 from robustcmr.types import IntArray
 
 _CARD_WIDTH = 200  # pixels
 
 
-def most_doubted(table: LabelsTable, top: int) -> IntArray:
-    """The pairs whose given class is most likely wrong.
+def most_suspected(table: LabelsTable, top: int) -> IntArray:
+    """Return the pairs whose given class is most likely wrong.
 
     Args:
         table: all pairs.
@@ -29,7 +28,7 @@ def most_doubted(table: LabelsTable, top: int) -> IntArray:
 
     Returns:
         (k,) rows of the table whose corrected class differs from a given one: by the largest evidence against
-        it where there is some, then the largest confidence, then in the order of the table.
+        it if known, then the largest confidence, then in the order of the table.
     """
     rows = np.flatnonzero(table.changed)
     evidence = np.zeros(len(rows)) if table.evidence is None else table.evidence[rows]
@@ -37,42 +36,36 @@ def most_doubted(table: LabelsTable, top: int) -> IntArray:
     return rows[order[:top]].astype(np.int64)
 
 
-def doubted_table(table: LabelsTable, rows: IntArray) -> Table:
-    """Doubted labels for the terminal, one pair a line, the captions shortened to what room there is.
+def suspected_labels_table(table: LabelsTable, rows: IntArray) -> Table:
+    """Draw suspected labels for the terminal, one pair a line, captions shortened to the room there is.
 
     Args:
         table: all pairs.
         rows: (k,) rows of the table to show.
 
     Returns:
-        A table of pair, given and corrected class, confidence and, where known, evidence and caption.
+        A table of pair, confidence in percent, evidence and caption where known, given and corrected class.
     """
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown.add_column("pair", justify="right", no_wrap=True)
-    shown.add_column("given", overflow="fold")
-    shown.add_column("corrected", overflow="fold")
-    shown.add_column("confidence", justify="right", no_wrap=True)
-    if table.evidence is not None:
-        shown.add_column("evidence", justify="right", no_wrap=True)
-    if table.caption is not None:
-        shown.add_column("caption")
+    numbers = ["pair", "confidence %", *([] if table.evidence is None else ["evidence"])]
+    words = [
+        ("given", "fold"),
+        ("corrected", "fold"),
+        *([] if table.caption is None else [("caption", "ellipsis")]),
+    ]
+    shown = plain_table(numbers, words, [])
     for row in rows.tolist():
-        cells: list[str | Text] = [
-            str(table.pair[row]),
-            Text(given_class(table, row)),
-            Text(_class_name(table, table.corrected[row])),
-            f"{table.confidence[row]:.3f}",
-        ]
+        cells: list[str | Text] = [str(table.pair[row]), f"{100 * table.confidence[row]:.1f}"]
         if table.evidence is not None:
             cells.append(f"{table.evidence[row]:.3f}")
+        cells += [Text(given_class(table, row)), Text(corrected_class(table, row))]
         if table.caption is not None:
             cells.append(Text(printable(table.caption[row]), no_wrap=True, overflow="ellipsis"))
         shown.add_row(*cells)
     return shown
 
 
-def doubted_rows(table: LabelsTable, rows: IntArray) -> list[dict[str, Any]]:
-    """Doubted labels as plain values, keyed as the columns of the file; None where there is nothing.
+def suspected_label_rows(table: LabelsTable, rows: IntArray) -> list[dict[str, Any]]:
+    """Return suspected labels as plain values, keyed as the columns of ``labels.csv``; None for nothing.
 
     Args:
         table: all pairs.
@@ -99,10 +92,10 @@ def doubted_rows(table: LabelsTable, rows: IntArray) -> list[dict[str, Any]]:
     return found
 
 
-def doubted_sheet(
+def suspected_labels_sheet(
     table: LabelsTable, rows: IntArray, picture: Callable[[int], Image.Image], title: str = ""
 ) -> Image.Image:
-    """A card for each pair: its picture, what was written, its given and its corrected class.
+    """Draw a card for each pair: its picture, caption, given and corrected class.
 
     Args:
         table: all pairs.
@@ -118,10 +111,10 @@ def doubted_sheet(
             picture=picture(int(table.pair[row])),
             lines=[
                 f"given: {given_class(table, row)}",
-                f"corrected: {_class_name(table, table.corrected[row])}",
+                f"corrected: {corrected_class(table, row)}",
                 *([] if table.caption is None else [printable(table.caption[row])]),
             ],
-            label=f"confidence {table.confidence[row]:.2f}",
+            label=f"confidence {100 * table.confidence[row]:.1f}%",
             names=[f"pair {table.pair[row]}"],
         )
         for row in rows.tolist()
@@ -142,7 +135,7 @@ def check_same_labels(
         n: pairs of the training split.
 
     Raises:
-        DataError: the pairs, a caption or the name of a class are others.
+        DataError: the pairs, a caption or the name of a class have changed.
     """
     known = [name for name in table.class_names if name]
     other = len(table) != n or not set(known) <= set(class_names)
@@ -150,17 +143,22 @@ def check_same_labels(
         other = any(captions[table.pair[row]] != table.caption[row] for row in rows.tolist())
     if other:
         raise DataError(
-            f"the training data is not the data the run was trained on: its pairs, captions or classes are "
-            f"others than those of {len(table)} pairs in the table; put the old data back, or add --no-sheet"
+            f"the training data has changed since the run: its pairs, captions or classes differ from the "
+            f"{len(table)} pairs in labels.csv; restore the old data, or add --no-sheet"
         )
 
 
 def given_class(table: LabelsTable, row: int) -> str:
-    """The given class; that of the image and that of the text where they differ."""
+    """Return the given class; that of the image and that of the text where they differ."""
     image = _class_name(table, table.given[row])
     if table.given_text is None or table.given_text[row] == table.given[row]:
         return image
     return f"{image} / {_class_name(table, table.given_text[row])}"
+
+
+def corrected_class(table: LabelsTable, row: int) -> str:
+    """Return the corrected class, by name or number."""
+    return _class_name(table, table.corrected[row])
 
 
 def _class_name(table: LabelsTable, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The worst suspects of a run: which they are, as a table, and as a sheet of pictures to judge by eye."""
+"""The pairs most likely to be wrong: which they are, as a table, and as a sheet of pictures to judge by eye."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CARD_WIDTH = 320  # of both pictures together, in pixels
 
 
 def worst_suspects(table: PairsTable, top: int) -> IntArray:
-    """The suspected pairs that are most likely wrong.
+    """Return the suspected pairs that are most likely wrong.
 
     Args:
         table: all pairs.
@@ -40,36 +40,44 @@ def worst_suspects(table: PairsTable, top: int) -> IntArray:
 
 
 def suspects_table(table: PairsTable, rows: IntArray) -> Table:
-    """Suspects for the terminal, one a line, the captions shortened to what room there is.
+    """Draw suspects for the terminal, one a line, captions shortened to the room there is.
 
     Args:
         table: all pairs.
         rows: (k,) rows of the table to show.
 
     Returns:
-        A table of pair, probability of being clean, caption, given and suggested image, and margin.
+        A table of pair, probability of being right in percent, caption, given and suggested image, and margin.
     """
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    shown.add_column("pair", justify="right", no_wrap=True)
-    shown.add_column("P(clean)", justify="right", no_wrap=True)
-    shown.add_column("caption")
-    shown.add_column("given", overflow="fold")
-    shown.add_column("suggested", overflow="fold")
-    shown.add_column("margin", justify="right", no_wrap=True)
+    shown = plain_table(
+        ["pair", "right %"], [("caption", "ellipsis"), ("given", "fold"), ("suggested", "fold")], ["margin"]
+    )
     for row in rows.tolist():
         shown.add_row(
             str(table.pair[row]),
-            _probability(table.clean_probability[row]),
+            f"{100 * table.clean_probability[row]:.1f}",
             Text(printable(table.caption[row]), no_wrap=True, overflow="ellipsis"),
-            Text(given_name(table, row)),
-            Text(suggested_name(table, row)),
+            Text(_image(table.image_name[row], table.image[row])),
+            Text(_suggested(table, row)),
             "" if table.rematch[row] < 0 else f"{table.margin[row]:+.3f}",
         )
     return shown
 
 
+def plain_table(before: Sequence[str], words: Sequence[tuple[str, Any]], after: Sequence[str]) -> Table:
+    """Make an empty table of numbers, words with how they overflow, and numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in before:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, overflow in words:
+        table.add_column(name, overflow=overflow)
+    for name in after:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def suspect_rows(table: PairsTable, rows: IntArray) -> list[dict[str, Any]]:
-    """Suspects as plain values, keyed as the columns of the file; None where there is nothing.
+    """Return suspects as plain values, keyed as the columns of ``pairs.csv``; None where there is nothing.
 
     Args:
         table: all pairs.
@@ -101,7 +109,7 @@ def suspect_rows(table: PairsTable, rows: IntArray) -> list[dict[str, Any]]:
 def suspects_sheet(
     table: PairsTable, rows: IntArray, picture: Callable[[int], Image.Image], title: str = ""
 ) -> Image.Image:
-    """A card for each suspect: given and suggested picture side by side, over the caption.
+    """Draw a card for each suspect: given and suggested picture side by side, over the caption.
 
     Args:
         table: all pairs.
@@ -115,15 +123,15 @@ def suspects_sheet(
     entries = []
     for row in rows.tolist():
         other = table.rematch[row] >= 0
-        label = f"P(clean) {_probability(table.clean_probability[row])}"
+        label = f"{100 * table.clean_probability[row]:.1f}% likely right"
+        names = [f"given: {_image(table.image_name[row], table.image[row])}"]
         entries.append(
             SheetEntry(
                 picture=picture(int(table.image[row])),
                 lines=[printable(table.caption[row])],
                 label=f"{label}, margin {table.margin[row]:+.3f}" if other else label,
                 beside=picture(int(table.rematch[row])) if other else None,
-                names=[f"given: {given_name(table, row)}"]
-                + ([f"suggested: {suggested_name(table, row)}"] if other else []),
+                names=[*names, f"suggested: {_suggested(table, row)}"] if other else names,
             )
         )
     return contact_sheet(entries, columns=4, width=CARD_WIDTH, title=title)
@@ -139,38 +147,27 @@ def check_same_data(table: PairsTable, rows: IntArray, captions: Sequence[str], 
         n_images: images of the training split.
 
     Raises:
-        DataError: a caption or an image is another one, or is not there.
+        DataError: a caption or an image is another one, or is missing.
     """
     for row in rows.tolist():
         pair = int(table.pair[row])
-        if (
-            pair >= len(captions)
-            or captions[pair] != table.caption[row]
-            or max(table.image[row], table.rematch[row]) >= n_images
-        ):
+        last = max(table.image[row], table.rematch[row])
+        if pair >= len(captions) or captions[pair] != table.caption[row] or last >= n_images:
             raise DataError(
-                f"the training data is not the data the run was trained on: pair {pair} was "
-                f"'{printable(table.caption[row])[:60]}'; put the old data back, or add --no-sheet"
+                f"the training data has changed since the run: caption {pair} was "
+                f"'{printable(table.caption[row])[:60]}'; restore the old data, or add --no-sheet"
             )
 
 
-def given_name(table: PairsTable, row: int) -> str:
-    """Name of the given image, or its number."""
-    return printable(table.image_name[row]) or f"image {table.image[row]}"
+def _image(name: str, number: int) -> str:
+    return printable(name) or f"image {number}"
 
 
-def suggested_name(table: PairsTable, row: int) -> str:
-    """Name of the best other image, or its number; "" where there is none."""
-    if table.rematch[row] < 0:
-        return ""
-    return printable(table.rematch_name[row]) or f"image {table.rematch[row]}"
+def _suggested(table: PairsTable, row: int) -> str:
+    return "" if table.rematch[row] < 0 else _image(table.rematch_name[row], table.rematch[row])
 
 
 def printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey instead of showing."""
+    """Return a text on one line, without control characters, which a terminal would obey."""
     line = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
-
-
-def _probability(value: float) -> str:
-    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"

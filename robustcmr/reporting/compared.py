@@ -1,0 +1,154 @@
+"""The records of a comparison: rows, their differences, robustness curves, and all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustcmr.reporting.agreement import Setting
+from robustcmr.reporting.significance import QueryTest, SeedTest
+
+SHOWN: Mapping[str, tuple[str, ...]] = {
+    "pairs": ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum"),
+    "labels": ("map_i2t", "map_t2i", "map"),
+}
+"""The measures that are compared, by track; the last is the headline."""
+
+TITLES: Mapping[str, str] = {
+    **{f"{way}_r{k}": f"{way} R@{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)},
+    **{"rsum": "rSum", "map_i2t": "i2t mAP", "map_t2i": "t2i mAP", "map": "mAP"},
+}
+"""What each measure is called."""
+
+CEILINGS: Mapping[str, float] = {"rsum": 600.0, "map": 100.0}
+"""The best possible value of each headline measure."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a row differs from the reference by the headline measure.
+
+    Attributes:
+        reference: that row's method.
+        over_seeds: paired by seed; None without a common seed.
+        over_queries: paired by query, of the mean over the common seeds; None where a run did not keep them.
+    """
+
+    reference: str
+    over_seeds: SeedTest | None
+    over_queries: QueryTest | None
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A method at one noise ratio, over its seeds.
+
+    Attributes:
+        method: its label.
+        setting: under which conditions.
+        ratio: share of wrong pairs or labels, in [0, 1]; None where the noise is the data's own.
+        n_models: how many models' scores were averaged.
+        headline: the measure by which it is ranked.
+        seeds: in rising order; none for published figures.
+        values: the headline measure by seed.
+        means: of each measure over seeds.
+        stds: standard deviations over seeds (of the sample); empty of a single seed.
+        rank: from 1 among the rows of the same setting and ratio; None where not measured here.
+        marks: in which of the settings this row is, where the rows are not of one.
+        runs: folders by seed.
+        difference: from the reference; None for the reference itself.
+        source: who reported it; None where it was measured here.
+    """
+
+    method: str
+    setting: Setting
+    ratio: float | None
+    n_models: int
+    headline: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    means: Mapping[str, float]
+    stds: Mapping[str, float]
+    rank: int | None = None
+    marks: tuple[str, ...] = ()
+    runs: tuple[Path, ...] = ()
+    difference: Difference | None = None
+    source: str | None = None
+
+    @property
+    def key(self) -> tuple[Setting, float, str, int]:
+        """What tells it apart from other rows measured here."""
+        return self.setting, self.ratio or 0.0, self.method, self.n_models
+
+    @property
+    def mean(self) -> float | None:
+        """The headline measure; None where its source does not give it."""
+        return self.means.get(self.headline)
+
+    @property
+    def std(self) -> float | None:
+        """Of the headline measure over seeds; None of a single seed."""
+        return self.stds.get(self.headline)
+
+    @property
+    def noise(self) -> str:
+        """Such as ``40% caption``; ``its own, real`` where the noise is the data's own."""
+        if self.ratio is None:
+            return f"its own, {self.setting.protocol}"
+        kind = None if self.setting.kind == "mismatch" else self.setting.kind
+        words = (f"{100 * self.ratio:g}%", kind, self.setting.protocol)
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """One method's curve over noise ratios.
+
+    Attributes:
+        method: its label.
+        setting: under which conditions; ratio 0 is shared by all kinds of noise.
+        n_models: how many models' scores were averaged.
+        ratios: rising, in [0, 1].
+        means: the headline measure over seeds at each.
+        stds: its standard deviations; None of a single seed.
+        over: the ratios between which the area is taken: those that all methods of the setting have.
+        area: under the straight lines between the means, divided by the width and by the best possible value,
+            in percent; None where fewer than two ratios are common.
+        area_std: over seeds that were run at all of those ratios; None with fewer than two.
+        rank: from 1 by area.
+        over_seeds: paired by seed and ratio against the first in rank; None for itself.
+        marks: in which of the settings, where there are several.
+    """
+
+    method: str
+    setting: Setting
+    n_models: int
+    ratios: tuple[float, ...]
+    means: tuple[float, ...]
+    stds: tuple[float | None, ...]
+    over: tuple[float, ...]
+    area: float | None
+    area_std: float | None
+    rank: int | None
+    over_seeds: SeedTest | None
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is shown of some runs.
+
+    Attributes:
+        split: which was measured.
+        rows: by setting, noise ratio and rank; published ones behind those measured here.
+        robustness: one entry a method and setting with at least two noise ratios.
+        mixed: fields of the settings in which rows differ; empty where all answer the same question.
+        notes: sentences a reader must know.
+    """
+
+    split: str
+    rows: tuple[ComparedRow, ...] = ()
+    robustness: tuple[Robustness, ...] = ()
+    mixed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,91 @@
+"""A comparison for programs: CSV with one line a row, and JSON with everything."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Robustness
+from robustcmr.reporting.comparison_tables import models, note
+
+
+def to_csv(comparison: Comparison) -> str:
+    """Write one line a row with full precision, means and deviations of every measure apart."""
+    tracks = dict.fromkeys(row.setting.track for row in comparison.rows)
+    measures = [name for track in tracks for name in SHOWN[track]]
+    areas = {
+        (entry.method, entry.n_models, entry.setting.clean): entry
+        for entry in reversed(comparison.robustness)
+        if len({other.setting for other in comparison.robustness}) == 1
+    }
+    lines = [
+        _flat(row, comparison.split, measures, areas.get((row.method, row.n_models, row.setting.clean)))
+        for row in comparison.rows
+    ]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def _flat(row: ComparedRow, split: str, measures: list[str], entry: Robustness | None) -> dict[str, Any]:
+    setting, difference = row.setting, row.difference
+    seeds = None if difference is None else difference.over_seeds
+    queries = None if difference is None else difference.over_queries
+    values: dict[str, Any] = {
+        "track": setting.track,
+        "data": setting.data,
+        "data_fingerprint": setting.fingerprint,
+        "split": split,
+        "noise_kind": setting.kind,
+        "protocol": setting.protocol,
+        "noise_ratio": row.ratio,
+        "method": row.method,
+        "models": models(row.n_models),
+        "n_models": row.n_models,
+        "measured_here": "no" if row.source else "yes",
+        "n_seeds": len(row.seeds),
+        "seeds": " ".join(map(str, row.seeds)),
+        "rank": row.rank,
+    }
+    for name in measures:
+        values[f"{name}_mean"], values[f"{name}_std"] = row.means.get(name), row.stds.get(name)
+    return {
+        **values,
+        "robustness_area": getattr(entry, "area", None),
+        "robustness_area_std": getattr(entry, "area_std", None),
+        "reference": getattr(difference, "reference", None),
+        "difference_seeds": getattr(seeds, "difference", None),
+        "p_seeds": getattr(seeds, "p_value", None),
+        "test_seeds": getattr(seeds, "test", None),
+        "difference_queries": getattr(queries, "difference", None),
+        "low_queries": getattr(queries, "low", None),
+        "high_queries": getattr(queries, "high", None),
+        "p_queries": getattr(queries, "p_value", None),
+        "note": note(row),
+        "runs": " ".join(map(str, row.runs)),
+    }
+
+
+def to_json(comparison: Comparison) -> str:
+    """Write everything, for programs."""
+    tree = _plain(comparison)
+    for row, plain in zip(comparison.rows, tree["rows"], strict=True):
+        plain.update(mean=row.mean, std=row.std, noise=row.noise, measured_here=row.source is None)
+    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

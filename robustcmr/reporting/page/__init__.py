@@ -1,1 +1,0 @@
-"""Pages of a run or a sweep: one self-contained HTML file each, without scripts or outside requests."""

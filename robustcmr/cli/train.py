@@ -48,6 +48,9 @@ def train(  # the options describe themselves
         bool, typer.Option("--overwrite", help="Replace a run that is already there.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also print ranks, all diagnoses and the cost.")
+    ] = False,
 ) -> None:
     """Train a matcher and measure its retrieval.
 
@@ -96,4 +99,4 @@ def train(  # the options describe themselves
         with running(folder) as console:
             run = train_run(chosen, folder, overwrite, console)
     if processes.is_writer():
-        report_run(run, as_json)
+        report_run(run, as_json, verbose)

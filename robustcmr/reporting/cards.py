@@ -146,7 +146,8 @@ class Alignment:
     @property
     def shares(self) -> npt.NDArray[np.float64]:
         """(R, W) share of each word's mass that comes from each region; columns sum to 1."""
-        return self.plan / self.plan.sum(axis=0).clip(min=1e-30)
+        shares: npt.NDArray[np.float64] = self.plan / self.plan.sum(axis=0).clip(min=1e-30)
+        return shares
 
     @property
     def table(self) -> Table:
@@ -157,7 +158,7 @@ class Alignment:
 
     @property
     def words_drawn(self) -> list[dict[str, Any]]:
-        """For each word the boxes to draw over the picture, faintest first; empty without boxes or picture."""
+        """For each word the boxes to draw on the picture, faintest first; empty without boxes or picture."""
         if self.boxes is None or not self.image.uri:
             return []
         drawn = []

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,15 +38,15 @@ _VARIABLES = {
     **{colour: f"var(--c{place})" for place, colour in enumerate(SERIES)},
     **{PARTS[0]: "var(--bar0)", PARTS[1]: "var(--bar1)", BAR: "var(--bar)"},
 }
-_STYLE = {
+STYLE: Any = {
     **{"font.size": 11.0, "text.color": INK, "text.parse_math": False, "svg.fonttype": "none"},
     **{"axes.labelcolor": INK, "axes.edgecolor": MUTED, "axes.grid": True, "axes.grid.axis": "y"},
     **{"axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "grid.color": LINE},
     **{"xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 10.0},
     **{"lines.linewidth": 1.8, "svg.hashsalt": "robustcmr", "svg.image_inline": True},
 }
-_SIZE = (5.6, 3.9)  # inches: letters stay readable on a phone
-_DPI = 180
+SIZE = (5.6, 3.9)  # inches: letters stay readable on a phone
+DPI = 180
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (9, 3)), (0, (3, 1.5)))
 _MOST_MARKED = 40  # points of a line, beyond which markers would merge
@@ -99,7 +100,7 @@ class Chart:
             key: put before every id, so that several charts fit on one page.
         """
         file = StringIO()
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         text = file.getvalue()
         text = text[text.index("<svg") :]
@@ -120,9 +121,9 @@ class Chart:
         Raises:
             UserError: the file cannot be written.
         """
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             title = self.figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
-            write_with(path, lambda file: self.figure.savefig(file, format="png", dpi=_DPI, facecolor=CARD))
+            write_with(path, lambda file: self.figure.savefig(file, format="png", dpi=DPI, facecolor=CARD))
             title.remove()
             self.figure._suptitle = None  # room is only kept for a title that is there
 
@@ -164,16 +165,16 @@ def line_chart(
     """
     if len(lines) > len(SERIES):
         raise ValueError(f"got {len(lines)} lines for a chart, expected at most {len(SERIES)}")
-    for name, values in lines.items():
-        if len(values) != len(x):
-            raise ValueError(f"{name} has {len(values)} values for {len(x)} places, expected one for each")
+    for name, given in lines.items():
+        if len(given) != len(x):
+            raise ValueError(f"{name} has {len(given)} values for {len(x)} places, expected one for each")
     scale = 100.0 if form == "share" else 1.0
     drawn = {name: scale * np.array([_real(v) for v in values]) for name, values in lines.items()}
     if not any(np.isfinite(values).sum() > 1 for values in drawn.values()):
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _canvas()
-        at = list(x).index(mark) if mark in x else len(x) - 1
+        at = len(x) - 1 if mark is None else list(x).index(mark)
         for place, (name, values) in enumerate(drawn.items()):
             known = np.isfinite(values)
             told = "" if not known[at] else f"  {as_text(float(values[at]), _drawn(form))}"
@@ -194,8 +195,8 @@ def line_chart(
         low, high = axes.get_ylim()
         top = high if ceiling is None else min(high, 1.02 * scale * ceiling)
         axes.set_ylim(min(0.0, low) if form != "number" or low < 0.2 * high else low, top)
-        if mark in x:
-            axes.axvline(float(mark), color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)  # type: ignore[arg-type]
+        if mark is not None:
+            axes.axvline(mark, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(
@@ -215,8 +216,8 @@ def line_chart(
     step = -(-len(x) // _MOST_ROWS)
     places = sorted({*range(0, len(x), step), len(x) - 1})
     columns: dict[str, Values] = {}
-    for name, values in lines.items():
-        columns[name] = values
+    for name, given in lines.items():
+        columns[name] = given
         if spreads is not None:
             columns[f"{name} ±"] = spreads[name]
     rows = [(_name(x[i]), *(values[i] for values in columns.values())) for i in places]
@@ -261,7 +262,7 @@ def histogram(
     counts = {name: np.histogram(values, edges)[0] for name, values in parts.items()}
     heights = np.sum(list(counts.values()), axis=0) / (len(every) * width)
     top = _bar_limit(heights)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _canvas()
         base = np.zeros(bins)
         colours = PARTS if len(parts) > 1 else (BAR,)
@@ -292,90 +293,14 @@ def histogram(
     description += "" if cut is None else f", cut at {as_text(cut)}"
     rows = [
         (f"{as_text(float(left))} to {as_text(float(right))}", *(int(found[i]) for found in counts.values()))
-        for i, (left, right) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for i, (left, right) in enumerate(pairwise(edges))
     ]
     table = Table("Pairs by evidence", (x_name, *parts), rows)
     return Chart(title, figure, f"{description}.", (table,), " ".join(notes))
 
 
-def confusion_chart(
-    given: npt.NDArray[np.int64], corrected: npt.NDArray[np.int64], class_names: Sequence[str]
-) -> Chart:
-    """Draw how pairs of each true class are labelled, before and after correction: two heat maps.
-
-    Cells are shares of their row, coloured by the square root, so that small shares differ from none.
-
-    Args:
-        given: (K, K) counts >= 0, entry (a, b) how many given labels are b where the truth is a.
-        corrected: (K, K) counts >= 0, the same of corrected labels.
-        class_names: K names; long ones are cut.
-
-    Raises:
-        ValueError: there are no classes, a matrix is not (K, K), or it holds a negative count or none at all.
-    """
-    k = len(class_names)
-    for name, counts in (("given", given), ("corrected", corrected)):
-        if k == 0 or counts.shape != (k, k) or counts.min() < 0 or counts.sum() == 0:
-            raise ValueError(
-                f"{name} must be ({k}, {k}) counts of labels for {k} class names, none negative and not all "
-                f"0, got shape {counts.shape}"
-            )
-    matrices = {"Given labels": given, "Corrected labels": corrected}
-    names = [" ".join(name.split()) for name in class_names]
-    step = -(-k // 34)  # one in so many classes is named
-    with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(_SIZE[0], 2.1 * _SIZE[1]), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, (name, counts) in zip(figure.subplots(2, 1), matrices.items(), strict=True):
-            _heat_map(axes, counts)
-            right = np.trace(counts) / counts.sum()
-            axes.set_title(f"{name}: {100 * right:.1f}% right", loc="left", fontsize=11)
-            some = [name if len(name) <= 18 else f"{name[:17].rstrip()}…" for name in names[::step]]
-            size = 9.0 if k <= 12 else 8.0 if k <= 24 else 6.5
-            axes.set_xticks(range(0, k, step), some, rotation=55, ha="right", rotation_mode="anchor")
-            axes.set_yticks(range(0, k, step), some)
-            axes.tick_params(labelsize=size, length=2)
-            axes.set_ylabel("true class")
-            axes.set_xlabel("label")
-    shares = {name: np.trace(counts) / counts.sum() for name, counts in matrices.items()}
-    told = "; ".join(f"{name}: {100 * share:.1f}% right" for name, share in shares.items())
-    tables = tuple(
-        Table(
-            name, ("true class", *names), [(n, *map(int, row)) for n, row in zip(names, counts, strict=True)]
-        )
-        for name, counts in matrices.items()
-    )
-    note = "Percent of each true class (row) that carries each label (column); the diagonal is right."
-    if step > 1:
-        note += f" One in {step} of {k} classes is named."
-    if not (given.sum(axis=1).all() and corrected.sum(axis=1).all()):
-        note += " Grey rows: no pair is of that class."
-    return Chart(
-        "Labels by true class", figure, f"Two heat maps of labels by true class. {told}.", tables, note
-    )
-
-
-def _heat_map(axes: Axes, counts: npt.NDArray[np.int64]) -> None:
-    totals = counts.sum(axis=1, keepdims=True)  # (K, 1)
-    shares = np.ma.masked_invalid(np.where(totals > 0, counts / np.maximum(totals, 1), np.nan))
-    blues = mpl.colormaps["Blues"].with_extremes(bad="#d9d9d9")  # one hue: safe for the colour-blind
-    norm = mpl.colors.PowerNorm(0.5, 0, 1)
-    axes.imshow(shares, cmap=blues, norm=norm, aspect="auto", interpolation="nearest")
-    axes.spines[:].set_visible(False)
-    if len(counts) > 20:  # cells are too small for a number
-        return
-    for (row, column), share in np.ndenumerate(shares.filled(0.0)):
-        if share > 0:
-            text = "<1" if share < 0.005 else f"{100 * share:.0f}"
-            colour = (
-                "#fefefe" if share > 0.4 else "#101010"
-            )  # fixed: the cells keep their colours in the dark
-            size = 9.0 if len(counts) <= 12 else 7.0
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-
-
 def _canvas() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
@@ -383,10 +308,14 @@ def _canvas() -> tuple[Figure, Axes]:
 def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = 1 if max(map(len, labels)) > 34 else 2
+    style: dict[str, Any] = {
+        "title_fontsize": 10.0,
+        "columnspacing": 1.2,
+        "handlelength": 2.6,
+        "labelcolor": INK,
+    }
     figure.legend(
-        *(handles, labels),
-        **{"loc": "outside lower left", "ncols": columns, "title": title, "alignment": "left"},
-        **{"title_fontsize": 10.0, "columnspacing": 1.2, "handlelength": 2.6, "labelcolor": INK},
+        handles, labels, loc="outside lower left", ncols=columns, title=title, alignment="left", **style
     )
 
 

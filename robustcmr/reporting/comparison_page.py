@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from robustcmr.reporting.agreement import Setting
@@ -84,21 +85,16 @@ def _curve(setting: Setting, entries: Sequence[Robustness]) -> Chart | None:
         lines[name] = [means.get(at) for at in ratios]
         spreads[name] = [stds.get(at) for at in ratios]
     words = ", ".join(word for word in (setting.data, setting.kind, setting.protocol) if word)
-    return line_chart(
-        *(
-            f"{TITLES[measure]} by noise: {words}",
-            [100 * ratio for ratio in ratios],
-            lines,
-            TITLES[measure],
-            "percent",
-        ),
-        **{
-            "x_name": "wrong labels (%)" if setting.track == "labels" else "wrong pairs (%)",
-            "spreads": spreads,
-        },
-        ceiling=CEILINGS[measure],
-        note="Mean over seeds; bars: one standard deviation either way.",
-    )
+    title = f"{TITLES[measure]} by noise: {words}"
+    noun = "labels" if setting.track == "labels" else "pairs"
+    options: dict[str, Any] = {
+        "x_name": f"wrong {noun} (%)",
+        "ceiling": CEILINGS[measure],
+        "spreads": spreads,
+    }
+    note = "Mean over seeds; bars: one standard deviation either way."
+    percent = [100 * ratio for ratio in ratios]
+    return line_chart(title, percent, lines, TITLES[measure], "percent", note=note, **options)
 
 
 def _maps(comparison: Comparison) -> Section:

@@ -14,8 +14,8 @@ def as_text(value: Any, form: str = "number") -> str:
         form: ``share`` for 0..1 written in percent, ``percent`` for a percentage, ``number`` for any other.
 
     Returns:
-        Percentages with one decimal and no sign; whole numbers in full, thousands grouped; other numbers to four
-        significant digits and at most six decimals, never with an exponent.
+        Percentages with one decimal and no sign; whole numbers in full, thousands grouped; other numbers to
+        four significant digits and at most six decimals, never with an exponent.
 
     Example:
         >>> as_text(0.3707, "share"), as_text(7500), as_text(0.0005), as_text(12.4008)

@@ -1,4 +1,4 @@
-"""Pages from the templates in ``templates/``: one offline file each, readable in light and dark, and aloud."""
+"""Render pages from ``templates/``: one offline file each, in light and dark."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robustcmr.reporting.charts import SERIES, Chart, Form, confusion_chart, histogram, line_chart
+from robustcmr.reporting.charts import SERIES, Chart, Form, histogram, line_chart
+from robustcmr.reporting.confusion import confusion_chart
 from robustcmr.types import FittedDensity
 
 Rows = Sequence[Mapping[str, Any]]
@@ -53,7 +54,8 @@ REMATCH = {
 """Shares of rematched captions that fit, by key in ``rematch``."""
 
 REMATCH_RULES = (
-    "Share of the moved mass on pairs that fit, against simpler rules. Only the surest: as many pictures as the moved "
+    "Share of the moved mass on pairs that fit, against simpler rules. Only the surest: as many "
+    "pictures as the moved "
     "mass stands for. Upper limit: captions whose batch holds a picture that fits."
 )
 
@@ -113,7 +115,7 @@ def loss_chart(rows: Rows) -> Chart | None:
 
 
 def measure_chart(rows: Rows, split: str) -> Chart | None:
-    """Draw the recalls, or the mAP of labelled data, of the split that chooses the best epoch, which is marked."""
+    """Draw recall or mAP on the split that chooses the best epoch, and mark that epoch."""
     measured = [row for row in rows if split in row]
     if not measured:
         return None
@@ -158,10 +160,8 @@ def scope_chart(splits: Mapping[str, Mapping[str, Any]]) -> Chart | None:
         for way, key in (("image to text", "precision_i2t"), ("text to image", "precision_t2i")):
             known = dict(zip(measures["scopes"], measures[key], strict=True))
             lines[f"{way}, {split}"] = [known.get(scope) for scope in scopes]
-    return line_chart(
-        *("Precision among the first K items", scopes, lines, "items of the query's class (%)", "percent"),
-        **{"x_name": "K", "logarithmic": True, "ceiling": 100.0},
-    )
+    title, unit = "Precision among the first K items", "items of the query's class (%)"
+    return line_chart(title, scopes, lines, unit, "percent", x_name="K", ceiling=100.0, logarithmic=True)
 
 
 def evidence_chart(
@@ -214,13 +214,11 @@ def labels_chart(confusion: Mapping[str, Any], class_names: Sequence[str]) -> Ch
 def judging_charts(rows: Rows) -> list[Chart | None]:
     """Draw how suspicions agree with the truth, as each epoch began."""
     started = "Judged as each epoch began, with the weights of the epoch before."
+    title, judged = "Suspected pairs against the truth", f"{PRECISION_RECALL} {started}"
     calibration = {"expected calibration error": "calibration_error"}
     note = "How far the probability of being wrong is from the share that is wrong; 0 is best."
     return [
-        epoch_chart(
-            *(rows, "Suspected pairs against the truth", DIVISION, "percent", "share", "division"),
-            **{"note": f"{PRECISION_RECALL} {started}", "ceiling": 1.0},
-        ),
+        epoch_chart(rows, title, DIVISION, "percent", "share", "division", note=judged, ceiling=1.0),
         epoch_chart(rows, "Calibration", calibration, "error (%)", "share", "division", note=note),
         epoch_chart(
             rows, "Share of wrong pairs", NOISE, "wrong pairs (%)", "share", "division", note=started
@@ -293,7 +291,7 @@ def logged(rows: Rows) -> list[str]:
 def save_run_charts(
     rows: Rows, splits: Mapping[str, Mapping[str, Any]], folder: Path, select: str = "dev"
 ) -> list[Path]:
-    """Write ``loss.png``, ``dev_recall.png`` or ``dev_map.png``, ``correction.png`` and ``precision_scope.png``.
+    """Write ``loss``, ``dev_recall`` or ``dev_map``, ``correction`` and ``precision_scope`` as PNG.
 
     A chart that would show a single point is left out.
 

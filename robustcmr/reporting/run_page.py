@@ -116,14 +116,16 @@ def _sections(run: SavedRun, extras: Extras) -> Iterator[Section]:
         yield _judging(run, extras)
         yield _rematching(run)
         text = [
-            f"On the {extras.queried} split, with the best epoch. Lead: the score of the best right answer less "
+            f"On the {extras.queried} split, with the best epoch. Lead: the score of the best right "
+            "answer less "
             "that of the best wrong one. Best queries have the largest lead, worst the lowest rank."
         ]
         content = {"groups": extras.queries, "first": FIRST // 4}
         said = [*(text if extras.queries else []), *_note(notes, "queries")]
         yield Section("queries", "Queries", said, "queries", content)
         text = [
-            "Over each word, the regions of the picture that its mass comes from: the deeper the tint, the more; "
+            "Over each word, the regions of the picture that its mass comes from: the deeper the "
+            "tint, the more; "
             "the strongest has a bold frame. Pictures and captions belong together."
         ]
         said = [*(text if extras.alignments else []), *_note(notes, "alignment")]
@@ -187,8 +189,10 @@ def _suspects(extras: Extras) -> Section:
     cards, text = extras.suspects, []
     if cards and extras.suspected is not None:
         text = [
-            f"The worst {len(cards):,} of {extras.suspected:,} suspected pairs, worst first. Evidence is computed by "
-            "the method against a pair, such as its loss: larger is worse. Margin: by how much the suggested picture "
+            f"The worst {len(cards):,} of {extras.suspected:,} suspected pairs, worst first. Evidence "
+            "is computed by "
+            "the method against a pair, such as its loss: larger is worse. Margin: by how much the "
+            "suggested picture "
             "scores higher than the given one."
         ]
         if any(card.plan for card in cards) and any(card.plan is None for card in cards):
@@ -233,11 +237,12 @@ def _judging(run: SavedRun, extras: Extras) -> Section:
     title, results = "Suspicion", run.results
     found = results.get("findings", {})
     if not found and not any("suspected" in row for row in run.rows):
-        text = "No pair has been judged yet."
+        why = "No pair has been judged yet."
         if results:
-            text = f"The method {run.config['method']['name']} does not say which pairs look wrong."
-        return Section("judging", title, [text])
-    text, tables = [], []
+            why = f"The method {run.config['method']['name']} does not say which pairs look wrong."
+        return Section("judging", title, [why])
+    text: list[str] = []
+    tables: list[Table] = []
     if found:
         text.append(f"{found['reason'][0].upper()}{found['reason'][1:]}.")
     if found.get("division"):
@@ -249,7 +254,8 @@ def _judging(run: SavedRun, extras: Extras) -> Section:
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
     if not any("division" in row for row in run.rows):
         text.append(
-            "How right the suspicions are is not shown by epoch: the truth is not known, or no epoch began with a "
+            "How right the suspicions are is not shown by epoch: the truth is not known, or no epoch "
+            "began with a "
             "division."
         )
     charts = [extras.evidence, *run_charts.judging_charts(run.rows)]
@@ -258,7 +264,9 @@ def _judging(run: SavedRun, extras: Extras) -> Section:
 
 def _rematching(run: SavedRun) -> Section:
     """How much of the rematched mass is right, how much was moved, and how the solver did."""
-    rows, text, tables = run.rows, [], []
+    rows = run.rows
+    text: list[str] = []
+    tables: list[Table] = []
     judged = [row for row in rows if "rematch" in row]
     if not judged:
         text.append(
@@ -289,11 +297,12 @@ def _corrections(run: SavedRun, extras: Extras) -> Section:
     found = results.get("findings", {})
     judged = any("correction" in row for row in run.rows)
     if not found and not judged:
-        text = "No label has been corrected yet."
+        why = "No label has been corrected yet."
         if results:
-            text = f"The method {run.config['method']['name']} does not correct labels."
-        return Section("correction", title, [text])
-    text, tables = [], []
+            why = f"The method {run.config['method']['name']} does not correct labels."
+        return Section("correction", title, [why])
+    text: list[str] = []
+    tables: list[Table] = []
     if found:
         rows: list[tuple[Any, ...]] = [
             ("pairs changed", found.get("changed")),

@@ -46,7 +46,8 @@ def retrieval_sentence(results: Results, split: str) -> str:
     measures, epoch = results["splits"][split], f"by the model of epoch {results['best_epoch']}"
     if "map" in measures:
         return (
-            f"On the {split} split the mean average precision is {measures['map_i2t']:.1f}% from image to text and "
+            f"On the {split} split the mean average precision is {measures['map_i2t']:.1f}% from "
+            "image to text and "
             f"{measures['map_t2i']:.1f}% from text to image, {epoch}."
         )
     images, captions = (
@@ -59,7 +60,7 @@ def retrieval_sentence(results: Results, split: str) -> str:
 
 
 def findings_sentences(results: Results) -> list[str]:
-    """How many pairs or labels look wrong, how sure that is, and how good that was where the truth is known."""
+    """How many pairs or labels look wrong, how sure that is, and how right it is if the truth is known."""
     found = results.get("findings", {})
     if not found:
         return []
@@ -79,7 +80,8 @@ def findings_sentences(results: Results) -> list[str]:
         return [f"No training pair looks wrong: {found['reason']}."]
     low, high = found["noise_interval"]
     sentences = [
-        f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs is "
+        f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of "
+        "wrong pairs is "
         f"{percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)})."
     ]
     judged = found.get("division", {})

@@ -1,4 +1,4 @@
-"""How sure a difference between methods is: over queries by a paired bootstrap, over seeds by flipping signs."""
+"""Significance of differences: over queries by a paired bootstrap, over seeds by flipping signs."""
 
 from __future__ import annotations
 

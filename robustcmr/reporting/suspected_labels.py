@@ -1,4 +1,4 @@
-"""The labels most likely to be wrong: which they are, as a table, and as a sheet of pictures to judge by eye."""
+"""The labels most likely to be wrong: as a list, as a table, and as a sheet of pictures to judge by eye."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pairs most likely to be wrong: which they are, as a table, and as a sheet of pictures to judge by eye."""
+"""The pairs most likely to be wrong: as a list, as a table, and as a sheet of pictures to judge by eye."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def suspects_table(table: PairsTable, rows: IntArray) -> Table:
         rows: (k,) rows of the table to show.
 
     Returns:
-        A table of pair, probability of being right in percent, caption, given and suggested image, and margin.
+        A table of pair, probability of being right in percent, caption, given and suggested image, margin.
     """
     shown = plain_table(
         ["pair", "right %"], [("caption", "ellipsis"), ("given", "fold"), ("suggested", "fold")], ["margin"]

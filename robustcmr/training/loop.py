@@ -215,9 +215,12 @@ class Trainer:
             state.best = {"epoch": state.epoch + 1, "score": score}
             if processes.is_writer():
                 save_checkpoint(self.run.checkpoint("best"), self.modules, {"best": state.best})
+        losses = {name.removesuffix("_loss"): mean for name, mean in means.items() if name.endswith("_loss")}
+        parts = ", ".join(f"{name} {mean:.3f}" for name, mean in losses.items())
         logger.info(
-            "epoch %d/%d  loss %.4f  %s %.1f  best %.1f (epoch %d)  %.1f s",
-            *(state.epoch + 1, settings.training.epochs, means["loss"], select, score),
+            "epoch %d/%d  loss %.4f%s  %s %.1f  best %.1f (epoch %d)  %.1f s",
+            *(state.epoch + 1, settings.training.epochs, means["loss"], f" ({parts})" if parts else ""),
+            *(select, score),
             *(state.best["score"], state.best["epoch"], state.epoch_seconds),
         )
         state.next_epoch()

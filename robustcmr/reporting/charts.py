@@ -113,7 +113,10 @@ class Chart:
         text = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), text)
         text = re.sub(r"\n\s*", "\n", text)
         label = Markup('<svg role="img" aria-label="{}"').format(self.description)
-        return label + Markup(text.removeprefix("<svg"))  # the texts were escaped by matplotlib
+        text = re.sub(
+            r"[\x00-\x08\x0b-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", label + text.removeprefix("<svg")
+        )
+        return Markup(text)  # matplotlib has escaped its texts
 
     def save(self, path: Path) -> None:
         """Write the figure under its title as a PNG, atomically.
@@ -124,8 +127,8 @@ class Chart:
         with mpl.rc_context(STYLE):
             title = self.figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
             write_with(path, lambda file: self.figure.savefig(file, format="png", dpi=DPI, facecolor=CARD))
-            title.remove()
-            self.figure._suptitle = None  # room is only kept for a title that is there
+            title.set_text("")
+            title.set_in_layout(False)
 
 
 def line_chart(
@@ -174,6 +177,7 @@ def line_chart(
         return None
     with mpl.rc_context(STYLE):
         figure, axes = _canvas()
+        mark = mark if mark in x else None
         at = len(x) - 1 if mark is None else list(x).index(mark)
         for place, (name, values) in enumerate(drawn.items()):
             known = np.isfinite(values)

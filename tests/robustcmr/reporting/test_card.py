@@ -26,7 +26,7 @@ def test_results_with_their_provenance(make_results):
     text = card(make_results(321.6, seed=3, best_epoch=7, epochs=12))
     assert "| test | 53.6 | 53.6 | 53.6 | 53.6 | 53.6 | 53.6 | 321.6 | 10 + 50 |" in text
     assert "by a single model. Epoch 7 of 12 was chosen by rSum on the dev split" in text
-    assert "40.0% of the pairs are wrong (asked for: 40%), kind mismatch, caption protocol, seed 3" in text
+    assert "40.0% of the pairs are wrong (requested: 40.0%), kind mismatch, caption protocol, seed 3" in text
     assert f"fingerprint `{'f' * 64}`" in text
     assert f"noise hash: `{make_results(seed=3)['noise_hash']}`" in text
     assert "robustcmr 0.1.0" in text
@@ -47,22 +47,25 @@ def test_ensembles_clean_data_and_noise_files(make_results):
     assert "noise file: `0.2.npy`" in read
 
 
-def test_beliefs_of_both_tracks(make_results):
+def test_findings_of_both_tracks(make_results):
     believed = {"suspected": 0.25, "noise_rate": 0.3, "noise_interval": [0.2, 0.4]}
     text = card(make_results(findings={**believed, "division": {"precision": 0.9, "recall": 0.8}}))
-    assert "25.0% of the training pairs are suspected" in text
-    assert "share it believes wrong: 30.0%" in text
-    assert "90.0% of the suspects are wrong, and 80.0% of the wrong pairs are suspected" in text
-    assert "held against the truth" not in card(make_results(findings={"suspected": 0.0, "noise_rate": None}))
+    assert "25.0% of the training pairs look wrong" in text
+    assert "share of wrong pairs is 30.0% (95% interval 20.0% to 40.0%)" in text
+    assert "90.0% of the suspects are wrong (precision)" in text
+    assert "80.0% of the wrong pairs are suspected (recall)" in text
+    assert "In truth" not in card(
+        make_results(findings={"suspected": 0.0, "noise_rate": None, "reason": "one group"})
+    )
     judged = {"given_accuracy": 0.6, "corrected_accuracy": 0.75}
     measures = {"map": 50.0, "map_i2t": 60.0, "map_t2i": 40.0, "n_images": 9, "n_texts": 8}
     labelled = {"track": "labels", "splits": {"test": measures}}
     text = card(make_results(**labelled, findings={"changed": 0.2, "correction": judged}))
     assert "| test | 60.0 | 40.0 | 50.0 | 9 + 8 |" in text
-    assert "20.0% of the training pairs got another class" in text
-    assert "60.0% of the classes given and 75.0% of those corrected are right" in text
+    assert "20.0% of the training pairs look mislabelled" in text
+    assert "60.0% of the given labels and 75.0% of the corrected labels are right" in text
     assert "of the labels are wrong" in text
-    assert "truth" not in card(make_results(**labelled, findings={"changed": 0.2}))
+    assert "In truth" not in card(make_results(**labelled, findings={"changed": 0.2}))
 
 
 @pytest.mark.parametrize("track", ["pairs", "labels"])

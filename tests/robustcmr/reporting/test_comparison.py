@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from robustcmr.reporting.comparison_formats import to_csv
 from scipy import stats
 
 from robustcmr.errors import ComparisonError
 from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.reporting.comparison import compare, with_published
+from robustcmr.reporting.comparison_files import to_csv
 from robustcmr.reporting.published import published_rows
 from robustcmr.reporting.robustness import normalised_area
 from robustcmr.runs.queries import write_queries

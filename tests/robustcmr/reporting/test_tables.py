@@ -3,14 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from robustcmr.reporting.tables import (
-    correction_table,
-    division_table,
-    map_table,
-    recall_table,
-    rematch_table,
-    render,
-)
+from robustcmr.reporting.tables import CORRECTION, DIVISION, REMATCH, measures_table, render, shares_table
 
 DEV = {
     "i2t_r1": 61.25,
@@ -34,7 +27,7 @@ def ends(line: str) -> list[int]:
 
 
 def test_numbers_stand_under_their_headings() -> None:
-    lines = render(recall_table({"dev": DEV, "test": {**DEV, "i2t_r1": 5.0}}, rows="split")).splitlines()
+    lines = render(measures_table({"dev": DEV, "test": {**DEV, "i2t_r1": 5.0}}, rows="split")).splitlines()
     groups, heads, _, dev, test = (line for line in lines if line)
     assert groups.split("  ")[-1].strip() == "text to image"
     assert groups.index("image to text") < groups.index("text to image")
@@ -49,33 +42,33 @@ def test_numbers_stand_under_their_headings() -> None:
 
 
 def test_ranks_are_shown_when_asked_for() -> None:
-    lines = [line for line in render(recall_table({"dev": DEV}, ranks=True)).splitlines() if line]
+    lines = [line for line in render(measures_table({"dev": DEV}, ranks=True)).splitlines() if line]
     assert lines[1].split() == [*["R@1", "R@5", "R@10", "MedR", "MeanR"] * 2, "rSum"]
     assert lines[3].split()[1:6] == ["61.2", "80.0", "100.0", "1", "4.2"]
     assert lines[3].split()[6:] == ["0.0", "70.5", "76.0", "1.4", "1234.6", "387.8"]
     named = [
-        line for line in render(recall_table({"dev": DEV}, ranks=True, rows="split")).splitlines() if line
+        line for line in render(measures_table({"dev": DEV}, ranks=True, rows="split")).splitlines() if line
     ]
     assert ends(named[1]) == ends(named[3])
 
 
 def test_a_narrow_terminal_folds_names_but_keeps_numbers() -> None:
     name = "a run with quite a long name"
-    text = render(recall_table({name: DEV}), width=60)
+    text = render(measures_table({name: DEV}), width=60)
     for number in ("61.2", "100.0", "76.0", "387.8"):
         assert number in text
     assert "…" not in text
     assert all(len(line) <= 60 for line in text.splitlines())
     assert name not in text
-    assert name in render(recall_table({name: DEV}), width=100)
+    assert name in render(measures_table({name: DEV}), width=100)
 
 
 def test_names_are_not_read_as_markup() -> None:
-    assert "[red]x[/red]" in render(recall_table({"[red]x[/red]": DEV}))
+    assert "[red]x[/red]" in render(measures_table({"[red]x[/red]": DEV}))
 
 
 def test_title_and_plain_text() -> None:
-    text = render(recall_table({"dev": DEV}, title="Best epoch 3"))
+    text = render(measures_table({"dev": DEV}, title="Best epoch 3"))
     assert text.splitlines()[0] == "Best epoch 3"
     assert "\x1b" not in text
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -84,12 +77,12 @@ def test_title_and_plain_text() -> None:
 
 def test_a_missing_measure_is_named() -> None:
     with pytest.raises(ValueError, match="'dev' has no measure 'i2t_r1', only rsum"):
-        recall_table({"dev": {"rsum": 1.0}})
+        measures_table({"dev": {"rsum": 1.0}})
     with pytest.raises(ValueError, match="only none"):
-        recall_table({"dev": {}})
+        measures_table({"dev": {}})
 
 
-DIVISION = {
+DIVIDED = {
     "auroc": 1.0,
     "average_precision": 0.951,
     "precision": 0.9126,
@@ -104,7 +97,7 @@ DIVISION = {
     "noise_rate_true": 0.4,
     "noise_rate_error": 0.001,
 }
-REMATCH = {
+REMATCHED = {
     "plan": 0.81,
     "chance": 0.0123,
     "row_max": 0.43,
@@ -120,7 +113,7 @@ def lines_of(table: Table, width: int = 80) -> list[str]:
 
 
 def test_divisions_are_shown_in_percent() -> None:
-    heads, row = lines_of(division_table({"6": DIVISION}, rows="epoch"))
+    heads, row = lines_of(shares_table({"6": DIVIDED}, DIVISION, rows="epoch"))
     names = "epoch AUROC AP prec. recall F1 acc. ECE susp. noise true"
     assert heads.replace("95% int.", "").split() == names.split()
     numbers = "6 100.0 95.1 91.3 0.0 50.0 93.0 2.1 38.3 40.1 39.0–41.2 40.0"
@@ -131,22 +124,22 @@ def test_divisions_are_shown_in_percent() -> None:
 
 def test_what_a_division_lacks_is_left_out_and_never_zero() -> None:
     poor = {"accuracy": 0.6, "suspected": 0.0, "noise_rate_true": 0.4}
-    heads, row = lines_of(division_table({"6": poor}))
+    heads, row = lines_of(shares_table({"6": poor}, DIVISION))
     assert heads.split() == ["acc.", "susp.", "true"]
     assert row.split() == ["6", "60.0", "0.0", "40.0"]
-    heads, _, second = lines_of(division_table({"6": DIVISION, "7": poor}, rows="epoch"))
+    heads, _, second = lines_of(shares_table({"6": DIVIDED, "7": poor}, DIVISION, rows="epoch"))
     assert second.split() == ["7", "60.0", "0.0", "40.0"]
     for name, number in (("acc.", "60.0"), ("susp.", "0.0"), ("true", "40.0")):
         assert heads.index(name) + len(name) == second.index(f" {number}") + 1 + len(number)
 
 
 def test_half_an_interval_is_none() -> None:
-    heads, _ = lines_of(division_table({"6": {"noise_rate": 0.4, "noise_rate_high": 0.5}}))
+    heads, _ = lines_of(shares_table({"6": {"noise_rate": 0.4, "noise_rate_high": 0.5}}, DIVISION))
     assert heads.split() == ["noise"]
 
 
 def test_rematching_is_shown_beside_simpler_rules() -> None:
-    heads, row = lines_of(rematch_table({"6": REMATCH, "7": {}}, rows="epoch"))[:2]
+    heads, row = lines_of(shares_table({"6": REMATCHED, "7": {}}, REMATCH, rows="epoch"))[:2]
     assert heads.split() == [
         "epoch",
         "plan",
@@ -161,23 +154,23 @@ def test_rematching_is_shown_beside_simpler_rules() -> None:
         "mass",
     ]
     assert row.split() == ["6", "81.0", "1.2", "43.0", "75.0", "40.0", "62.0", "10.0"]
-    _, second = lines_of(rematch_table({"6": REMATCH, "7": {"plan": 0.0}}))[1:]
+    _, second = lines_of(shares_table({"6": REMATCHED, "7": {"plan": 0.0}}, REMATCH))[1:]
     assert second.split() == ["7", "0.0"]
-    heads, only = lines_of(rematch_table({"6": {}}, rows="epoch"))
+    heads, only = lines_of(shares_table({"6": {}}, REMATCH, rows="epoch"))
     assert (heads, only) == ("epoch", "6")
 
 
 @pytest.mark.parametrize(
-    "table", [division_table({"epoch 12": DIVISION}), rematch_table({"epoch 12": REMATCH})]
+    "table", [shares_table({"epoch 12": DIVIDED}, DIVISION), shares_table({"epoch 12": REMATCHED}, REMATCH)]
 )
-def test_tables_of_beliefs_fit_a_terminal_and_keep_their_numbers(table: Table) -> None:
+def test_tables_of_findings_fit_a_terminal_and_keep_their_numbers(table: Table) -> None:
     assert all(len(line) <= 80 for line in render(table, 80).splitlines())
     assert "…" not in render(table, 60)
 
 
 def test_titles_and_markup() -> None:
-    assert render(rematch_table({"[red]x": REMATCH}, title="T")).startswith("T\n")
-    assert "[red]x" in render(division_table({"[red]x": DIVISION}))
+    assert render(shares_table({"[red]x": REMATCHED}, REMATCH, title="T")).startswith("T\n")
+    assert "[red]x" in render(shares_table({"[red]x": DIVIDED}, DIVISION))
 
 
 MAPS = {"map": 50.06, "map_i2t": 48.0, "map_t2i": 100.0, "scopes": [1, 5]}
@@ -185,7 +178,7 @@ MAPS_AT = {f"{key}_at_{r}": float(r) for key in ("map", "map_i2t", "map_t2i") fo
 
 
 def test_mean_average_precision_both_ways_and_at_lengths() -> None:
-    above, heads, row = lines_of(map_table({"dev": {**MAPS, **MAPS_AT}}, rows="split"))
+    above, heads, row = lines_of(measures_table({"dev": {**MAPS, **MAPS_AT}}, rows="split"))
     assert above.split() == ["image", "to", "text", "text", "to", "image", "mean"]
     assert heads.split() == ["split", *["mAP", "@5", "@50"] * 3]
     assert row.split() == ["dev", "48.0", "5.0", "50.0", "100.0", "5.0", "50.0", "50.1", "5.0", "50.0"]
@@ -193,16 +186,16 @@ def test_mean_average_precision_both_ways_and_at_lengths() -> None:
 
 
 def test_lengths_that_a_row_lacks_stay_empty() -> None:
-    _, heads, first, second = lines_of(map_table({"a": MAPS, "b": {**MAPS, **MAPS_AT}}, rows="run"))
+    _, heads, first, second = lines_of(measures_table({"a": MAPS, "b": {**MAPS, **MAPS_AT}}, rows="run"))
     assert first.split() == ["a", "48.0", "100.0", "50.1"]
     for name in ("48.0", "100.0", "50.1"):
         assert first.index(name) == second.index(name)
     assert ends(heads) == ends(second)
-    _, heads, row = lines_of(map_table({"a": MAPS}, rows="run", title="T"), 60)[1:]
+    _, heads, row = lines_of(measures_table({"a": MAPS}, rows="run", title="T"), 60)[1:]
     assert heads.split() == ["run", "mAP", "mAP", "mAP"]
     assert ends(heads) == ends(row)
     with pytest.raises(ValueError, match="'a' has no measure 'map_i2t'"):
-        map_table({"a": {"rsum": 1.0}})
+        measures_table({"a": {"map": 1.0}})
 
 
 def test_corrections_are_shown_in_percent() -> None:
@@ -213,11 +206,11 @@ def test_corrections_are_shown_in_percent() -> None:
         "auroc": 0.99,
         "wrong_pairs": 1,
     }
-    heads, row = lines_of(correction_table({"train": found}))
+    heads, row = lines_of(shares_table({"train": found}, CORRECTION))
     assert heads.split() == ["given", "right", "corrected", "right", "changed", "AUROC"]
     assert row.split() == ["train", "60.0", "75.4", "0.0", "99.0"]
     names = ("given_accuracy", "corrected_accuracy", "changed", "repaired", "broken", "auroc")
     everything = dict.fromkeys((*names, "average_precision", "calibration_error"), 1.0)
-    text = render(correction_table({"best epoch": everything}), 80)
+    text = render(shares_table({"best epoch": everything}, CORRECTION), 80)
     assert "…" not in text
     assert all(name in text for name in ("repaired", "broken", "AP", "ECE"))

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from robustcmr.reporting.suspects_sheet import (
+
+from robustcmr.errors import DataError
+from robustcmr.reporting.suspected_pairs import (
     check_same_data,
     printable,
     suspect_rows,
@@ -14,8 +16,6 @@ from robustcmr.reporting.suspects_sheet import (
     suspects_table,
     worst_suspects,
 )
-
-from robustcmr.errors import DataError
 from robustcmr.reporting.tables import render
 from robustcmr.runs.pairs_table import PairsTable
 
@@ -66,9 +66,9 @@ def test_table_shows_what_matters() -> None:
     lines = [line.split() for line in render(suspects_table(given, np.array([2, 1, 0])), 100).splitlines()]
     rows = [line for line in lines if line and line[0].startswith("10")]
     assert rows == [
-        ["102", "0.000", "caption", "2", "[b]c"],
-        ["101", "<0.001", "caption", "1", "image", "1", "other1.jpg", "-0.125"],
-        ["100", "0.250", "caption", "0", "a.jpg", "other0.jpg", "+0.500"],
+        ["102", "0.0", "caption", "2", "[b]c"],
+        ["101", "0.0", "caption", "1", "image", "1", "other1.jpg", "-0.125"],
+        ["100", "25.0", "caption", "0", "a.jpg", "other0.jpg", "+0.500"],
     ]
 
 
@@ -79,7 +79,7 @@ def test_captions_give_way_and_numbers_do_not(width: int) -> None:
     lines = render(suspects_table(given, np.array([0, 1])), width).splitlines()
     text = "\n".join(lines)
     assert all(len(line) <= width for line in lines)
-    assert {"0.100", "0.200", "+0.500", "+0.250"} <= set(text.split())
+    assert {"10.0", "20.0", "+0.500", "+0.250"} <= set(text.split())
     assert "…" in text
     if width == 160:
         assert "[red]one[/red]" in text
@@ -124,11 +124,11 @@ def test_another_data_set_is_noticed() -> None:
     rows, captions = np.array([0, 1]), ["caption 0", "x", "caption 1"]
     check_same_data(given, rows, captions, 6)
     for wrong, n_images in ((captions[:2], 6), (["caption 0", "x", "other"], 6), (captions, 5)):
-        with pytest.raises(DataError, match=r"not the data the run was trained on: pair \d was 'caption \d'"):
+        with pytest.raises(DataError, match=r"data has changed since the run: caption \d was 'caption \d'"):
             check_same_data(given, rows, wrong, n_images)
     check_same_data(given, rows[:1], captions[:1], 6)
     suggested = table([0.1], pair=np.array([0]), rematch=np.array([7]))
-    with pytest.raises(DataError, match="pair 0"):
+    with pytest.raises(DataError, match="caption 0"):
         check_same_data(suggested, rows[:1], captions, 7)
 
 

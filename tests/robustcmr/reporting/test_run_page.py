@@ -12,7 +12,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from robustcmr.reporting.gallery import Album
 
 from noise_injection import load_noise
 from robustcmr.config.resolve import resolve
@@ -22,6 +21,8 @@ from robustcmr.jobs.gallery import divided, region_boxes, rematched
 from robustcmr.jobs.open import open_data, open_run
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
+from robustcmr.reporting import run_page as run_page_module
+from robustcmr.reporting.thumbnails import Thumbnails
 from robustcmr.runs.folder import RunFolder
 from robustcmr.training.batches import step_ids
 
@@ -47,22 +48,42 @@ def suspected(scenes_run):
 def test_results_are_those_of_the_run(report, scenes_run):
     results = RunFolder(scenes_run).read_results()
     table = report.table("Measures in percent")
-    assert table.keys() == results["splits"].keys()
+    ranks = report.table("Ranks")
     for split, measures in results["splits"].items():
-        for way in ("i2t", "t2i"):
+        for name, way in (("image to text", "i2t"), ("text to image", "t2i")):
             for at in (1, 5, 10):
-                assert table[split][f"{way} R@{at}"] == measures[f"{way}_r{at}"]
-        assert table[split]["rSum"] == measures["rsum"]
-        assert report.table("Ranks")[split]["i2t median rank"] == measures["i2t_median_rank"]
+                assert table[f"{name} R@{at}"][split] == measures[f"{way}_r{at}"]
+            median = ranks[f"{name}: median rank of the right answer"]
+            assert median[split] == measures[f"{way}_median_rank"]
+        assert table["rSum"][split] == measures["rsum"]
+    test = results["splits"]["test"]
+    assert f"Of the 10 test images, {test['i2t_r1']:.1f}% rank one of their captions first" in report.text
+
+
+def test_the_reader_comes_first(report):
+    """Results in words, then the suspects, then training; what it cost is folded away."""
+    titles = [a.get("id") for t, a in report.elements if t in ("section", "details") and "id" in a]
+    assert titles == [
+        "results",
+        "suspects",
+        "training",
+        "judging",
+        "rematching",
+        "queries",
+        "alignment",
+        "run",
+    ]
+    assert ("details", {"id": "run"}) in report.elements
+    assert not re.search(r"\d\.\d+e[-+]\d", report.text)  # no number has an exponent
 
 
 def test_curves_are_those_of_the_run(report, scenes_run):
     rows = RunFolder(scenes_run).read_metrics()
     recalls = report.tables["Recall on the dev split"]
-    losses = report.tables["Training loss"]
+    losses = report.tables["Training loss by parts"]
     calibration = report.tables["Calibration"]
     found = report.tables["Suspected pairs against the truth"]
-    rematch = report.tables["Rematched mass that is right"]
+    rematch = report.tables["Rematched mass that fits"]
     for place, row in enumerate(rows, 1):
         assert recalls[place][1] == row["dev"]["i2t_r1"]
         assert recalls[place][6] == row["dev"]["t2i_r10"]
@@ -72,16 +93,19 @@ def test_curves_are_those_of_the_run(report, scenes_run):
     assert found[2][1:4] == [rows[1]["division"][key] for key in ("precision", "recall", "f1")]
     assert rematch[2][1] == rows[1]["rematch"]["plan"]
     assert report.tables["Transported mass"][2][1] == rows[1]["rematch"]["mass"]
-    assert report.tables["Time of an epoch, measuring included"][1][1] == rows[0]["seconds"]
+    assert report.tables["Seconds an epoch, measuring included"][1][1] == rows[0]["seconds"]
 
 
-def test_beliefs_are_those_of_the_run(report, scenes_run):
+def test_findings_are_those_of_the_run(report, scenes_run):
     beliefs = RunFolder(scenes_run).read_results()["findings"]
-    told = report.table("Held against the truth, with the best epoch")
+    told = report.table("Suspicions of the best epoch")
     assert told["precision"] == beliefs["division"]["precision"]
     assert told["calibration error"] == beliefs["division"]["calibration_error"]
-    assert report.table("Beliefs with the best epoch")["share suspected"] == beliefs["suspected"]
-    assert beliefs["reason"] in report.text
+    low, high = beliefs["noise_interval"]
+    assert f"{beliefs['suspected']:.1%} of the training pairs look wrong" in report.text
+    assert f"{beliefs['noise_rate']:.1%} (95% interval {low:.1%} to {high:.1%})" in report.text
+    assert f"{beliefs['division']['precision']:.1%} of the suspects are wrong (precision)" in report.text
+    assert beliefs["reason"][1:] in report.text
 
 
 def test_the_histogram_counts_the_pairs_with_the_curves_fitted_to_them(report, scenes_run):
@@ -106,7 +130,7 @@ def test_suspects_come_worst_first_with_picture_and_truth(report, suspected, sce
     results = RunFolder(scenes_run).read_results()
     given, _ = load_noise(RunFolder(scenes_run).noise, np.arange(120) // 5, 24, results["data_fingerprint"])
     wrong = sum(given[pair] != pair // 5 for pair in shown)
-    assert report.text.count("mismatched in truth") == wrong + 2  # and in the histogram
+    assert report.text.count("mismatched in truth") == wrong
     assert all(row["caption"] in report.text for row in order[:5])
 
 
@@ -123,15 +147,15 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
     assert division is not None
     assert (~division.is_clean).sum() == len(suspected)
     pairs = [int(row["pair"]) for row in suspected]
-    found = rematched(loaded, plan, pairs, Album(None, None))
-    batches = [set(np.concatenate(list(step.values())).tolist()) for step in step_ids(plan, 24, 0, 1)]
+    found = rematched(loaded, plan, pairs, Thumbnails())
+    batches = [set(np.concatenate(list(step.values())).tolist()) for step in step_ids(plan, 24, 0, 2)]
     assert len(found) > 10
     given = track.training.correspondence.image_of_caption
     for pair in pairs:
         own = next((batch for batch in batches if pair in batch), None)
         assert (pair in found) == (own is not None)
         for moved in found.get(pair, ()):
-            image = int(moved.shot.name.split()[1])
+            image = int(moved.image.name.split()[1])
             assert image in given[list(own)]
             assert image != given[pair]  # never back to where it was
             assert moved.fits == bool(track.data.fits("train", pair, np.array([image]))[0])
@@ -156,8 +180,8 @@ def test_every_picture_is_inside_the_page_and_described(report):
 
 def test_nothing_leads_outside(report):
     for tag, attributes in report.elements:
-        assert tag not in ("script", "iframe", "object", "embed")
-        for name in ("src", "href"):
+        assert tag not in ("script", "iframe", "object", "embed", "foreignobject")
+        for name in ("src", "href", "xlink:href"):
             target = attributes.get(name)
             assert target is None or target.startswith(("data:", "#")), (tag, target)
         assert not any(name.startswith("on") for name in attributes)
@@ -183,7 +207,10 @@ def test_the_page_can_be_read_aloud_and_by_keyboard(name, request):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = {
-        a["href"][1:] for t, a in page.elements if t in ("a", "use") and a.get("href", "").startswith("#")
+        a[name][1:]
+        for _, a in page.elements
+        for name in ("href", "xlink:href")
+        if a.get(name, "").startswith("#")
     }
     assert links <= set(ids)
     assert [a["lang"] for t, a in page.elements if t == "html"] == ["en"]
@@ -197,7 +224,7 @@ def test_what_was_run_is_told(report, scenes_run):
 
 
 def test_words_are_drawn_over_the_regions_they_come_from(report):
-    plans = [rows for caption, rows in report.tables.items() if caption.startswith("Share of each word")]
+    plans = [rows for caption, rows in report.tables.items() if caption.startswith("Percent of each word")]
     assert plans
     shares = np.array([row[1:] for row in plans[0][1:]])  # (R, W)
     assert shares.shape[0] == 12
@@ -232,7 +259,7 @@ def test_a_page_of_the_files_alone(scenes_run, tmp_path, parse):
 
 def test_no_gallery(scenes_run, tmp_path, parse):
     page = parse(write_run_report(scenes_run, tmp_path / "a.html", gallery=0).read_text())
-    assert "without a gallery was asked for" in page.text
+    assert "without a gallery was requested" in page.text
     assert "upper group, fitted" in page.text
     assert not any(tag == "img" for tag, _ in page.elements)
 
@@ -257,29 +284,29 @@ def test_data_that_is_gone_is_told_and_costs_only_the_gallery(
     with caplog.at_level(logging.WARNING, logger="robustcmr"):
         page = parse(write_run_report(run.path).read_text())
     assert "without pictures" in caplog.text
-    assert "It is left out:" in page.text
-    assert page.table("Measures in percent")["test"]["rSum"] == run.read_results()["splits"]["test"]["rsum"]
+    assert "Left out:" in page.text
+    assert page.table("Measures in percent")["rSum"]["test"] == run.read_results()["splits"]["test"]["rsum"]
 
 
-def test_features_without_pictures_and_a_method_without_beliefs(tiny_tree, tmp_path, parse):
+def test_features_without_pictures_and_a_method_that_does_not_judge(tiny_tree, tmp_path, parse):
     run = train(resolve(tiny_tree), tmp_path / "run")
     page = parse(write_run_report(run.path).read_text())
-    assert "hinge does not say which pairs it believes wrong" in page.text
-    assert "Nothing was rematched" in page.text
+    assert "hinge does not say which pairs look wrong" in page.text
+    assert "No caption was rematched" in page.text
     assert "features without pictures" in page.text
     assert "Where the regions lie in the picture is not known" in page.text
     assert not any(tag == "img" for tag, _ in page.elements)
-    assert any(caption.startswith("Share of each word") for caption in page.tables)
+    assert any(caption.startswith("Percent of each word") for caption in page.tables)
 
 
 def test_a_truth_that_is_not_known(tree, make_folder, tmp_path, parse):
     data = {"name": "precomp", "root": str(make_folder(tmp_path / "data")), "trusted": False}
     run = train(resolve({**tree, "data": data}), tmp_path / "run")
     page = parse(write_run_report(run.path).read_text())
-    assert "the truth of this data is not known" in page.text
+    assert "the truth is not known" in page.text
     assert "the plans are not judged" in page.text
     assert "in truth" not in page.text
-    assert "all pairs" in page.text
+    assert "120 all pairs" in " ".join(a.get("aria-label") or "" for _, a in page.elements)
 
 
 def test_other_matchers_move_no_mass(tiny_tree, tmp_path, parse):
@@ -289,7 +316,7 @@ def test_other_matchers_move_no_mass(tiny_tree, tmp_path, parse):
     assert "vse_infty moves no mass between regions and words" in page.text
 
 
-@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("epochs", [0, 1, 2])
 def test_an_unfinished_run(scenes_run, tmp_path, parse, epochs):
     run = tmp_path / "run"
     shutil.copytree(scenes_run, run)
@@ -297,10 +324,13 @@ def test_an_unfinished_run(scenes_run, tmp_path, parse, epochs):
     lines = (run / "metrics.jsonl").read_text().splitlines()[:epochs]
     (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     page = parse(write_run_report(run).read_text())
-    assert f"{epochs} of 2 epochs are done" in page.text
+    assert f"{epochs} of 3 epochs are done" in page.text
     assert "once the run has finished" in page.text
-    if epochs:
-        assert page.tables["Training loss"][1][1] == json.loads(lines[0])["loss"]
+    if epochs > 1:
+        assert page.tables["Training loss by parts"][1][1] == json.loads(lines[0])["loss"]
+    elif epochs:
+        assert "One epoch has ended, so there are no curves yet" in page.text
+        assert not any(tag == "svg" for tag, _ in page.elements)
     else:
         assert "No epoch has ended yet" in page.text
 
@@ -315,10 +345,10 @@ def test_a_run_of_another_version_and_ten_thousand_epochs(scenes_run, tmp_path, 
     (run / "metrics.jsonl").write_text("\n".join(rows) + "\n")
     page = parse(write_run_report(run, model=False).read_text())
     assert "robustcmr 9.9" in page.text
-    told = page.tables["Training loss"]
+    told = page.tables["Training loss by parts"]
     assert [row[0] for row in told[1:4]] == ["1", "11", "21"]
     assert told[-1][0] == "10,000"
-    assert "Every 10th of 10,000 values" in page.text
+    assert "every 10th of 10,000 values" in page.text
     assert any("Solver" in caption for caption in page.tables)
 
 
@@ -342,7 +372,7 @@ def test_no_suspects(scenes_run, tmp_path, parse):
     assert "suspected above" not in page.text
 
 
-def test_a_belief_that_came_out_otherwise_is_not_drawn(scenes_run, tmp_path, parse):
+def test_a_division_that_has_changed_is_not_drawn(scenes_run, tmp_path, parse):
     run = tmp_path / "run"
     shutil.copytree(scenes_run, run)
     with (run / "pairs.csv").open(newline="") as file:
@@ -356,3 +386,34 @@ def test_a_belief_that_came_out_otherwise_is_not_drawn(scenes_run, tmp_path, par
     page = parse(write_run_report(run).read_text())
     assert "The fitted curves are left out" in page.text
     assert "group, fitted" not in page.text
+
+
+def test_a_page_that_grows_too_large_keeps_the_worst_and_says_so(
+    scenes_run, tmp_path, parse, monkeypatch, suspected
+):
+    whole = write_run_report(scenes_run, tmp_path / "whole.html", gallery=1000)
+    size = whole.stat().st_size
+    monkeypatch.setattr(run_page_module, "LARGEST", size - 40_000)
+    cut = write_run_report(scenes_run, tmp_path / "cut.html", gallery=1000)
+    assert cut.stat().st_size <= size - 40_000
+    page = parse(cut.read_text())
+    shown = re.findall(r"Pair (\d+)", page.text)
+    assert 0 < len(shown) < len(suspected)
+    assert shown == re.findall(r"Pair (\d+)", parse(whole.read_text()).text)[: len(shown)]
+    assert (
+        f"{len(suspected)} were requested; {len(shown)} are shown, to keep the page below 10 MB" in page.text
+    )
+
+
+def test_captions_cannot_become_markup(scenes_run, tmp_path, parse):
+    run = tmp_path / "run"
+    shutil.copytree(scenes_run, run)
+    hostile = '</p><script>alert(\'x\')</script>" onload="y" & \x1b'
+    config = (run / "config.yaml").read_text().replace("name: omit", f"name: {json.dumps(hostile)}")
+    (run / "config.yaml").write_text(config)
+    text = write_run_report(run, model=False).read_text()
+    page = parse(text)
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert hostile.replace("\x1b", "\N{REPLACEMENT CHARACTER}") in page.text
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)

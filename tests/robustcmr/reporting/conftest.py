@@ -98,7 +98,7 @@ TREE = {
     "matcher": {"name": "omit", "dim": 16, "word_dim": 8, "region_hidden": 8},
     "method": METHOD,
     "noise": {"ratio": 0.4},
-    "training": {"epochs": 2, "batch_size": 24, "device": "cpu"},
+    "training": {"epochs": 3, "batch_size": 24, "device": "cpu"},
     "optim": {"lr": 0.003},
 }
 

@@ -1,67 +1,12 @@
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from robustcmr.evaluation.ranking import ranks_both_ways
-from robustcmr.reporting.gallery import CARD, Album, Shot, SuspectCard, embedded
-from robustcmr.reporting.gallery_queries import extremes, leads_of, query_groups
-
-from robustcmr.evaluation.ranking import image_to_text_ranks, text_to_image_ranks
-
-
-def opened(uri):
-    head, _, text = uri.partition(",")
-    assert head == "data:image/webp;base64"
-    return Image.open(io.BytesIO(base64.b64decode(text)))
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [((800, 400), (100, 50)), ((30, 20), (30, 20)), ((10, 500), (2, 100))]
-)
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
-def test_a_picture_is_shrunk_and_never_stretched(size, expected, mode):
-    made = embedded(Image.new(mode, size), 100)
-    assert (made.width, made.height) == expected
-    assert opened(made.uri).size == expected
-
-
-def test_the_picture_is_the_one_that_was_given():
-    made = embedded(Image.new("RGB", (64, 64), (200, 40, 40)), 32)
-    assert np.abs(np.asarray(opened(made.uri).convert("RGB")).mean((0, 1)) - (200, 40, 40)).max() < 8
-
-
-def test_an_album_makes_each_picture_once():
-    asked = []
-
-    def picture(image):
-        asked.append(image)
-        return Image.new("RGB", (20, 20))
-
-    album = Album(picture, ["a", "b"])
-    assert album.has_pictures
-    assert album.shot(1).picture is album.shot(1).picture
-    assert album.shot(1, 10).picture.width == 10
-    assert asked == [1, 1]
-    assert album.shot(0, CARD).name == "a"
-
-
-def test_an_album_without_pictures_has_names():
-    album = Album(None, None)
-    assert not album.has_pictures
-    assert album.shot(7) == Shot("image 7", None)
-
-
-def test_the_margin_of_a_suspect():
-    shot = Shot("a", None)
-    card = SuspectCard(1, "c", shot, shot, 0.1, 2.0, 0.25, 0.75, None, None)
-    assert card.margin == 0.5
-    assert SuspectCard(1, "c", shot, None, 0.1, 2.0, 0.25, None, None, None).margin is None
+from robustcmr.reporting.queries import extremes, leads_of, query_groups
+from robustcmr.reporting.thumbnails import Thumbnails
 
 
 @pytest.fixture
@@ -97,17 +42,17 @@ def test_extremes_are_ordered_and_apart():
 def test_cards_hold_the_ranks_and_the_five_best(scored):
     scores, owner = scored
     captions = [f"caption {row}" for row in range(24)]
-    groups, in_turn = query_groups(scores, owner, captions, Album(None, None), 3)
+    groups, in_turn = query_groups(scores, owner, captions, Thumbnails(), 3)
     ranks = ranks_both_ways(scores, owner)
     assert [len(cards) for _, cards in groups] == [3, 3, 3, 3]
     for card in groups[0][1] + groups[1][1]:
         row = captions.index(card.caption)
         assert card.rank == int(ranks[1][row]) + 1
         order = scores[:, row].argsort(descending=True)[:5].tolist()
-        assert [answer.shot.name for answer in card.answers] == [f"image {image}" for image in order]
+        assert [answer.image.name for answer in card.answers] == [f"image {image}" for image in order]
         assert [answer.right for answer in card.answers] == [image == owner[row] for image in order]
     for card in groups[2][1] + groups[3][1]:
-        image = int(card.shot.name.split()[1])
+        image = int(card.image.name.split()[1])
         assert card.rank == int(ranks[0][image]) + 1
         order = scores[image].argsort(descending=True)[:5].tolist()
         assert [answer.caption for answer in card.answers] == [captions[row] for row in order]
@@ -125,6 +70,6 @@ def test_cards_hold_the_ranks_and_the_five_best(scored):
 
 def test_fewer_answers_than_five():
     scores = torch.tensor([[0.5, 0.1], [0.2, 0.4]])
-    groups, _ = query_groups(scores, np.array([0, 1]), ["a", "b"], Album(None, None), 9)
+    groups, _ = query_groups(scores, np.array([0, 1]), ["a", "b"], Thumbnails(), 9)
     assert len(groups) == 4
     assert all(len(card.answers) == 2 for _, cards in groups for card in cards)

@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from robustcmr.reporting.bootstrap import query_tests, seed_test
 from scipy import stats
+
+from robustcmr.reporting.significance import query_tests, seed_test
 
 
 def single(values, **options):
@@ -62,7 +63,7 @@ def test_draws_are_seeded_and_the_same_in_blocks(monkeypatch):
     once = single(values)
     assert single(values) == once
     assert single(values, seed=1) != once
-    monkeypatch.setattr("robustcmr.reporting.bootstrap._CELLS", 1000)
+    monkeypatch.setattr("robustcmr.reporting.significance._CELLS", 1000)
     assert dataclasses.astuple(single(values)) == pytest.approx(dataclasses.astuple(once))
 
 

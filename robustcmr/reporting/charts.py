@@ -17,7 +17,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -112,11 +112,9 @@ class Chart:
         text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{key}-", text)
         text = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), text)
         text = re.sub(r"\n\s*", "\n", text)
-        label = Markup('<svg role="img" aria-label="{}"').format(self.description)
-        text = re.sub(
-            r"[\x00-\x08\x0b-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", label + text.removeprefix("<svg")
-        )
-        return Markup(text)  # matplotlib has escaped its texts
+        text = f'<svg role="img" aria-label="{escape(self.description)}"' + text.removeprefix("<svg")
+        # matplotlib has escaped its own texts
+        return Markup(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", text))
 
     def save(self, path: Path) -> None:
         """Write the figure under its title as a PNG, atomically.

@@ -62,7 +62,7 @@ def test_a_dividing_run_tells_what_it_believes(
 ) -> None:
     recipe, run = tmp_path / "recipe.yaml", RunFolder(tmp_path / "run")
     recipe.write_text(yaml.safe_dump(dividing))
-    done = command("train", "--config", recipe, "--output", run.path)
+    done = command("train", "--config", recipe, "--output", run.path, "--verbose")
     results = run.read_results()
     assert results is not None
     given, _ = load_noise(run.noise, np.arange(200) // 5, 40, results["data_fingerprint"])
@@ -116,14 +116,14 @@ def test_a_dividing_run_tells_what_it_believes(
     assert "precomp holds features without pictures" in shown.stderr
     worst = min(table, key=lambda row: (float(row["clean_probability"]), -float(row["evidence"])))
     first = next(line for line in shown.stdout.splitlines() if "thing" in line)
-    assert first.split()[:2] == [worst["pair"], f"{float(worst['clean_probability']):.3f}"]
+    assert first.split()[:2] == [worst["pair"], f"{100 * float(worst['clean_probability']):.1f}"]
     assert worst["caption"] in first
 
 
 def printed(run: RunFolder, capsys: Any) -> set[str]:
     """Which of the words to look for the final report holds."""
     capsys.readouterr()
-    report_run(run, as_json=False)
+    report_run(run, as_json=False, verbose=True)
     said = capsys.readouterr().out
     return {word for word in ("rSum", "AUROC", "best epoch", "suspects") if word in said}
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from robustcmr.cli.output import print_measures, report_run, run_summary, running
+from robustcmr.cli.output import cost_sentence, print_measures, report_run, running
 from robustcmr.runs.folder import RunFolder
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -81,7 +81,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path, capsys, logger, number):
         raise TrainingStopped(number)
     assert caught.value.exit_code == 128 + number
     assert capsys.readouterr().err == (
-        f"stopped and saved; go on with: robustcmr train --resume {tmp_path / 'run'}\n"
+        f"stopped and saved; resume with: robustcmr train --resume {tmp_path / 'run'}\n"
     )
 
 
@@ -105,25 +105,44 @@ def test_the_report_of_a_run(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "dev" in said
     assert "75.0" in said
-    assert said.endswith(f"saved in {tmp_path}; a page of it: robustcmr report {tmp_path}\n")
+    assert said.endswith(f"The run is in {tmp_path}.\nWrite its page: robustcmr report {tmp_path}\n")
+    assert "parameters" not in said
+    report_run(run, as_json=False, verbose=True)
+    verbose = capsys.readouterr().out
+    assert "omit trained by hinge on scenes" in verbose
+    assert cost_sentence(RESULTS) in verbose
     report_run(run, as_json=True)
     assert json.loads(capsys.readouterr().out) == RESULTS
 
 
-def test_the_summary_tells_noise_models_and_cost():
-    first, second = run_summary(RESULTS)
-    assert first == (
-        "omit + hinge on scenes, one model, seed 3: 39.9% of 7,500 pairs mismatched "
-        "(40% asked for, caption protocol, noise 0123456789ab)"
+def test_the_cost_is_one_sentence():
+    assert cost_sentence(RESULTS) == (
+        "Epoch 9 of 12 was best on dev; training took 61 s, 1.0 GiB of memory and 1,234,567 parameters."
     )
-    assert second == "epoch 9 of 12 was best on dev; 61 s, peak memory 1.0 GiB, 1,234,567 parameters"
 
 
-def test_the_summary_says_ensembles_and_clean_pairs_aloud():
-    first, _ = run_summary({**RESULTS, "n_models": 2, "noise_ratio_realised": 0.0})
-    assert first.endswith("ensemble of 2 models, seed 3: all 7,500 pairs as they were written")
-    first, _ = run_summary({**RESULTS, "noise_ratio": None})
-    assert "(caption protocol" in first
+DIVIDED = {
+    **RESULTS,
+    "findings": {
+        **{"suspected": 0.371, "noise_rate": 0.352, "noise_interval": [0.301, 0.4], "reason": "two groups"},
+        "division": {"precision": 0.889, "recall": 0.825, "auroc": 0.952, "noise_rate_true": 0.4},
+    },
+}
+
+
+def test_what_looks_wrong_is_said_in_words_and_judged_in_full_on_request(tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    run.results.write_text(json.dumps(DIVIDED))
+    report_run(run, as_json=False)
+    said = capsys.readouterr().out
+    assert "37.1% of the training pairs look wrong" in said
+    assert "(95% interval 30.1% to 40.0%)" in said
+    assert "AUROC" not in said
+    assert said.endswith(f"List the worst pairs: robustcmr suspects {tmp_path}\n")
+    report_run(run, as_json=False, verbose=True)
+    verbose = capsys.readouterr().out
+    assert "AUROC" in verbose
+    assert "95.2" in verbose
 
 
 @pytest.mark.parametrize(("width", "ranks"), [(120, True), (80, False)])
@@ -148,25 +167,11 @@ LABELLED = {
 def test_the_report_of_a_labelled_run(tmp_path, capsys):
     run = RunFolder(tmp_path)
     run.results.write_text(json.dumps(LABELLED))
-    report_run(run, as_json=False)
+    report_run(run, as_json=False, verbose=True)
     said = capsys.readouterr().out
     assert all(word in said for word in ("mAP", "61.0", "given right", "93.0"))
-    assert (
-        f"38.5% of the training pairs got another class, all classes are in {run.labels}; "
-        f"the most doubted: robustcmr suspects {tmp_path}\n"
-    ) in said
-    assert said.endswith(f"saved in {tmp_path}; a page of it: robustcmr report {tmp_path}\n")
+    assert "38.5% of the training pairs look mislabelled and got another class.\n" in said
+    assert said.endswith(f"List the worst labels: robustcmr suspects {tmp_path}\n")
     run.results.write_text(json.dumps({**LABELLED, "findings": {"changed": 0.1, "confidence": 0.7}}))
-    report_run(run, as_json=False)
+    report_run(run, as_json=False, verbose=True)
     assert "given right" not in capsys.readouterr().out
-
-
-def test_the_summary_tells_how_labels_are_wrong():
-    first, _ = run_summary(LABELLED)
-    assert first.endswith(
-        "seed 3: 39.9% of 7,500 labels wrong (40% asked for, symmetric, shared, noise 0123456789ab)"
-    )
-    first, _ = run_summary({**LABELLED, "protocol": "per_modality", "noise_kind": "instance"})
-    assert "39.9% of 15,000 labels wrong (40% asked for, instance, by modality, noise" in first
-    first, _ = run_summary({**LABELLED, "noise_ratio_realised": 0.0})
-    assert first.endswith("all 7,500 labels as they were written")

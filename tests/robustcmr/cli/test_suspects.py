@@ -189,7 +189,7 @@ def start_labelled(path, data, wrong=(3, 11)):
 FEW = {"name": "scenes-labels", "n_train": 18, "n_dev": 9, "n_test": 9}
 
 
-def test_doubted_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeypatch):
+def test_suspected_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeypatch):
     monkeypatch.setenv("ROBUSTCMR_CACHE", str(cache))
     run, split = start_labelled(tmp_path / "a", FEW)
     out, _ = call(run.path)
@@ -214,7 +214,7 @@ def test_doubted_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeypat
         call(run.path)
 
 
-def test_labels_without_pictures_or_doubts(tmp_path, call, make_labelled_folder):
+def test_labels_without_pictures_or_suspects(tmp_path, call, make_labelled_folder):
     labelled_folder = make_labelled_folder(tmp_path / "data")
     run, _ = start_labelled(tmp_path / "a", {"name": "labelled", "root": str(labelled_folder)})
     out, err = call(run.path)

@@ -140,7 +140,7 @@ def test_many_classes_are_named_in_part(drawn: Any) -> None:
 def test_a_class_without_pairs_is_grey(drawn: Any) -> None:
     given, corrected = counts(5), counts(5)
     given[2] = corrected[2] = 0
-    left, right, picture, chart = drawn(given, corrected, list("abcde"))
+    left, _, picture, chart = drawn(given, corrected, list("abcde"))
     assert np.ma.getmaskarray(left.images[0].get_array()).sum() == 5
     assert "Grey rows: no pair is of that class." in chart.note
     assert (picture == 0xD9).all(axis=2).sum() > 10_000

@@ -96,7 +96,7 @@ def suspects(
 def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
     from robustcmr.reporting.suspected_pairs import (
         check_same_data,
-        suspect_rows,
+        plain_rows,
         suspects_sheet,
         suspects_table,
         worst_suspects,
@@ -116,7 +116,7 @@ def _suspected_pairs(run: RunFolder, top: int) -> Suspects:
         worst,
         "are suspected",
         lambda: suspects_table(table, worst),
-        lambda: suspect_rows(table, worst),
+        lambda: plain_rows(table, worst),
         sheet,
     )
 
@@ -125,10 +125,10 @@ def _suspected_labels(run: RunFolder, top: int) -> Suspects:
     from robustcmr.reporting.suspected_labels import (
         check_same_labels,
         most_suspected,
-        suspected_label_rows,
         suspected_labels_sheet,
         suspected_labels_table,
     )
+    from robustcmr.reporting.suspected_pairs import plain_rows
     from robustcmr.runs.labels_table import LabelsTable
 
     table = LabelsTable.read(run.labels)
@@ -144,7 +144,7 @@ def _suspected_labels(run: RunFolder, top: int) -> Suspects:
         worst,
         "probably have a wrong class",
         lambda: suspected_labels_table(table, worst),
-        lambda: suspected_label_rows(table, worst),
+        lambda: plain_rows(table, worst),
         sheet,
     )
 

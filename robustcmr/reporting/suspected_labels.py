@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +12,7 @@ from rich.text import Text
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
 from robustcmr.reporting.suspected_pairs import plain_table, printable
-from robustcmr.runs.labels_table import CHANGED, LabelsTable
+from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.types import IntArray
 
 _CARD_WIDTH = 200  # pixels
@@ -62,34 +61,6 @@ def suspected_labels_table(table: LabelsTable, rows: IntArray) -> Table:
             cells.append(Text(printable(table.caption[row]), no_wrap=True, overflow="ellipsis"))
         shown.add_row(*cells)
     return shown
-
-
-def suspected_label_rows(table: LabelsTable, rows: IntArray) -> list[dict[str, Any]]:
-    """Return suspected labels as plain values, keyed as the columns of ``labels.csv``; None for nothing.
-
-    Args:
-        table: all pairs.
-        rows: (k,) rows of the table.
-    """
-    found = []
-    for row in rows.tolist():
-        of_text = None if table.given_text is None else int(table.given_text[row])
-        found.append(
-            {
-                "pair": int(table.pair[row]),
-                "given": int(table.given[row]),
-                "given_name": table.class_names[table.given[row]],
-                "given_text": of_text,
-                "given_text_name": None if of_text is None else table.class_names[of_text],
-                "corrected": int(table.corrected[row]),
-                "corrected_name": table.class_names[table.corrected[row]],
-                "confidence": float(table.confidence[row]),
-                "decision": CHANGED,
-                "evidence": None if table.evidence is None else float(table.evidence[row]),
-                "caption": None if table.caption is None else table.caption[row],
-            }
-        )
-    return found
 
 
 def suspected_labels_sheet(

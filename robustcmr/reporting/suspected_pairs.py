@@ -13,7 +13,8 @@ from rich.text import Text
 
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
-from robustcmr.runs.pairs_table import SUSPECT, PairsTable
+from robustcmr.runs.labels_table import LabelsTable
+from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.types import IntArray
 
 MOST_CARDS = 200
@@ -76,34 +77,22 @@ def plain_table(before: Sequence[str], words: Sequence[tuple[str, Any]], after: 
     return table
 
 
-def suspect_rows(table: PairsTable, rows: IntArray) -> list[dict[str, Any]]:
-    """Return suspects as plain values, keyed as the columns of ``pairs.csv``; None where there is nothing.
+def plain_rows(table: PairsTable | LabelsTable, rows: IntArray) -> list[dict[str, Any]]:
+    """Return rows as plain values, keyed as the columns of the file; None where there is nothing.
 
     Args:
         table: all pairs.
         rows: (k,) rows of the table.
     """
-    margin = table.margin
-    found = []
-    for row in rows.tolist():
-        other = table.rematch[row] >= 0
-        found.append(
-            {
-                "pair": int(table.pair[row]),
-                "caption": table.caption[row],
-                "image": int(table.image[row]),
-                "image_name": table.image_name[row] or None,
-                "evidence": float(table.evidence[row]),
-                "clean_probability": float(table.clean_probability[row]),
-                "decision": SUSPECT,
-                "rematch": int(table.rematch[row]) if other else None,
-                "rematch_name": table.rematch_name[row] or None,
-                "score": float(table.score[row]),
-                "rematch_score": float(table.rematch_score[row]) if other else None,
-                "margin": float(margin[row]) if other else None,
-            }
-        )
-    return found
+    columns = {}
+    for column in table.columns:
+        entries = getattr(table, column.field or column.name)
+        if entries is None:
+            columns[column.name] = [None] * len(rows)
+            continue
+        some = entries[rows] if isinstance(entries, np.ndarray) else [entries[row] for row in rows.tolist()]
+        columns[column.name] = [None if cell == "" else cell for cell in column.cell.format(some)]
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def suspects_sheet(

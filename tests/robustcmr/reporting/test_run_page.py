@@ -74,7 +74,8 @@ def test_the_reader_comes_first(report):
         "run",
     ]
     assert ("details", {"id": "run"}) in report.elements
-    assert not re.search(r"\d\.\d+e[-+]\d", report.text)  # no number has an exponent
+    shown = report.text.split("Configuration, all of it")[0]
+    assert not re.search(r"\d\.\d+e[-+]\d", shown)  # no number has an exponent
 
 
 def test_curves_are_those_of_the_run(report, scenes_run):
@@ -306,7 +307,7 @@ def test_a_truth_that_is_not_known(tree, make_folder, tmp_path, parse):
     assert "the truth is not known" in page.text
     assert "the plans are not judged" in page.text
     assert "in truth" not in page.text
-    assert "120 all pairs" in " ".join(a.get("aria-label") or "" for _, a in page.elements)
+    assert any(": 200 all pairs" in (a.get("aria-label") or "") for _, a in page.elements)
 
 
 def test_other_matchers_move_no_mass(tiny_tree, tmp_path, parse):

@@ -13,10 +13,10 @@ from robustcmr.reporting import suspected_labels
 from robustcmr.reporting.suspected_labels import (
     check_same_labels,
     most_suspected,
-    suspected_label_rows,
     suspected_labels_sheet,
     suspected_labels_table,
 )
+from robustcmr.reporting.suspected_pairs import plain_rows
 from robustcmr.reporting.tables import render
 from robustcmr.runs.labels_table import LabelsTable
 
@@ -58,7 +58,7 @@ def test_the_table_shows_what_is_known() -> None:
 
 
 def test_plain_values_are_those_of_the_file() -> None:
-    (row,) = suspected_label_rows(table(), np.array([3]))
+    (row,) = plain_rows(table(), np.array([3]))
     assert row == {
         "pair": 13,
         "given": 0,
@@ -73,7 +73,7 @@ def test_plain_values_are_those_of_the_file() -> None:
         "caption": "d",
     }
     poor = table(evidence=None, caption=None, given_text=np.array([0, 1, 2, 1, 1, 1]))
-    (row,) = suspected_label_rows(poor, np.array([3]))
+    (row,) = plain_rows(poor, np.array([3]))
     assert (row["given_text"], row["given_text_name"], row["evidence"], row["caption"]) == (
         1,
         "dog",

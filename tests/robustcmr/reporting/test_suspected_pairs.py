@@ -10,8 +10,8 @@ from PIL import Image
 from robustcmr.errors import DataError
 from robustcmr.reporting.suspected_pairs import (
     check_same_data,
+    plain_rows,
     printable,
-    suspect_rows,
     suspects_sheet,
     suspects_table,
     worst_suspects,
@@ -88,7 +88,7 @@ def test_captions_give_way_and_numbers_do_not(width: int) -> None:
 
 def test_plain_values() -> None:
     given = table([0.25, 0.125], margin=[0.5, np.nan], rematch_name=["", ""], image_name=["", "x"])
-    rows = suspect_rows(given, np.array([1, 0]))
+    rows = plain_rows(given, np.array([1, 0]))
     assert json.loads(json.dumps(rows)) == rows
     assert all(list(row) == [column.name for column in PairsTable.columns] for row in rows)
     assert rows[0]["pair"] == 101

@@ -97,6 +97,8 @@ def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
         lines = [f"{sentences.models_sentence(results)}.", *lines, cost_sentence(results)]
     else:
         console.print(measures_table(results["splits"]))
+    if "changed" in findings:
+        lines.append(f"All classes are in {run.labels}.")
     lines += [f"The run is in {run.path}.", f"Write its page: robustcmr report {run.path}"]
     if findings.get("suspected") or findings.get("changed"):
         lines.append(

@@ -208,8 +208,7 @@ def line_chart(
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=x_name == "epoch"))
-        where = f"{x_name} {x[at]:g}:" if len(x) > 1 else None
-        _legend(figure, axes, where)
+        _legend(figure, axes, f"{x_name} = {x[at]:g}")
     ends = [
         f"{name} from {_ends(values, _drawn(form))}"
         for name, values in drawn.items()

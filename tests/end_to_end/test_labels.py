@@ -92,7 +92,7 @@ def test_run_folder_is_complete_and_true(
 ) -> None:
     run = RunFolder(tmp_path / "run")
     recipe = saved(tmp_path / "recipe.yaml", {**labelled, "method": method})
-    code, out, err = call("train", "--config", recipe, "--output", run.path, "--seed", 3)
+    code, out, err = call("train", "--config", recipe, "--output", run.path, "--seed", 3, "--verbose")
     assert code == 0, err
     results = run.read_results()
     assert results is not None
@@ -135,9 +135,9 @@ def test_run_folder_is_complete_and_true(
     assert "@50" in out
     assert f"{results['splits']['test']['map']:.1f}" in out
     assert f"{100 * told['correction']['auroc']:.1f}" in out
-    asked = f"40.0% of 60 labels wrong (40% asked for, symmetric, shared, noise {results['noise_hash'][:12]})"
-    assert asked in out
-    assert f"all classes are in {run.labels}" in out
+    noise = f"symmetric, shared by image and text, noise {results['noise_hash'][:12]}"
+    assert f"40.0% of the 60 training labels are wrong (40.0% requested, {noise})" in out
+    assert f"All classes are in {run.labels}." in out
     assert "epoch 3/3" in err
 
 

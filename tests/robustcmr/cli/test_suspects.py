@@ -8,7 +8,7 @@ from PIL import Image
 from robustcmr.cli.suspects import suspects
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, DataError, RunFolderError
-from robustcmr.reporting import suspects_sheet
+from robustcmr.reporting import suspected_pairs
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
@@ -63,7 +63,7 @@ def test_worst_suspects_are_listed_with_a_sheet(tmp_path, few_scenes, call):
     rows = [line for line in out.splitlines() if "train-" in line]
     assert len(rows) == 2
     for row, (pair, given, other) in zip(rows, [(3, 1, 0), (11, 3, 2)], strict=True):
-        assert row.split()[:2] == [str(pair), f"0.{pair:03d}"]
+        assert row.split()[:2] == [str(pair), f"{pair / 10:.1f}"]
         assert split.captions[pair] in row
         assert row.split()[-3:] == [f"train-{given:04d}", f"train-{other:04d}", "+0.500"]
     assert "2 of 30 pairs (6.7%) are suspected, all of them shown" in out
@@ -116,7 +116,7 @@ def test_data_without_pictures(tmp_path, data_folder, call):
 
 
 def test_a_sheet_has_its_limit(tmp_path, few_scenes, call, monkeypatch):
-    monkeypatch.setattr(suspects_sheet, "MOST_CARDS", 2)
+    monkeypatch.setattr(suspected_pairs, "MOST_CARDS", 2)
     run, _ = start_run(tmp_path / "a", {"name": few_scenes}, suspected=range(9))
     out, err = call(run.path)
     assert sum("train-" in line for line in out.splitlines()) == 9
@@ -136,7 +136,7 @@ def test_data_that_is_gone_or_changed(tmp_path, data_folder, few_scenes, call):
     run, _ = start_run(tmp_path / "b", {"name": few_scenes})
     text = run.pairs.read_text(encoding="utf-8")
     run.pairs.write_text(text.replace('\n3,"', '\n3,"another '), encoding="utf-8")
-    with pytest.raises(DataError, match="not the data the run was trained on: pair 3 was 'another"):
+    with pytest.raises(DataError, match="has changed since the run: caption 3 was 'another"):
         call(run.path)
 
 
@@ -193,7 +193,7 @@ def test_suspected_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeyp
     monkeypatch.setenv("ROBUSTCMR_CACHE", str(cache))
     run, split = start_labelled(tmp_path / "a", FEW)
     out, _ = call(run.path)
-    lines = [line for line in out.splitlines() if "0.750" in line]
+    lines = [line for line in out.splitlines() if "75.0" in line]
     for line, pair in zip(lines, (11, 3), strict=True):
         own = split.labels[pair]
         assert line.split()[0] == str(pair)
@@ -210,7 +210,7 @@ def test_suspected_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeyp
     assert found["suspects"][0]["corrected_name"] == split.class_names[split.labels[11]]
     text = run.labels.read_text(encoding="utf-8")
     run.labels.write_text(text.replace(split.captions[11], "another"), encoding="utf-8")
-    with pytest.raises(DataError, match="not the data the run was trained on"):
+    with pytest.raises(DataError, match="has changed since the run"):
         call(run.path)
 
 

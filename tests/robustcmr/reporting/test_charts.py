@@ -56,8 +56,8 @@ def test_lines_hold_their_values_with_gaps() -> None:
 
 
 def test_the_legend_gives_the_values_at_the_mark_or_at_the_end() -> None:
-    assert legend(lines()) == ["epoch 4:", "first  4", "second  2"]  # the last known value
-    assert legend(lines(mark=3)) == ["epoch 3:", "first  3", "second  2"]
+    assert legend(lines()) == ["epoch = 4", "first  4", "second  2"]  # the last known value
+    assert legend(lines(mark=3)) == ["epoch = 3", "first  3", "second  2"]
     axes = lines(mark=3).figure.axes[0]
     assert any(list(line.get_xdata()) == [3, 3] for line in axes.lines)
     shares = lines(lines={"a": [0.1, 0.2, 0.3, 0.4567]}, form="share")

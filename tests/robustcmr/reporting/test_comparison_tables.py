@@ -11,7 +11,13 @@ import pytest
 from robustcmr.reporting.compared import Comparison
 from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.comparison_files import to_csv, to_json
-from robustcmr.reporting.comparison_tables import comparison_table, to_latex, to_markdown
+from robustcmr.reporting.comparison_tables import (
+    comparison_table,
+    robustness_cells,
+    row_cells,
+    to_latex,
+    to_markdown,
+)
 from robustcmr.reporting.published import published_rows
 from robustcmr.reporting.tables import render
 from robustcmr.runs.read import SavedRun
@@ -123,3 +129,14 @@ def test_others_alone(comparison):
         assert "wikipedia" in text
     assert next(csv.DictReader(io.StringIO(to_csv(alone))))["measured_here"] == "no"
     assert to_csv(Comparison("test")) == "\n"
+
+
+def test_the_best_of_each_section_is_marked(comparison):
+    cells = row_cells(comparison)
+    marked = [row[:2] for row, best in zip(cells.rows, cells.best, strict=True) if best]
+    assert marked == [("0%", "my_net"), ("40% caption", "my_net")]
+    assert cells.starts == [False, False, True, False]
+    assert robustness_cells(comparison.robustness).best == [True, False]
+    first, second = to_markdown(comparison).splitlines()[2:4]
+    assert first.startswith("| **0%** | **my\\_net** |")
+    assert second.startswith("| 0% | hinge |")

@@ -129,7 +129,7 @@ def _sections(run: SavedRun, extras: Extras) -> Iterator[Section]:
             "the strongest has a bold frame. Pictures and captions belong together."
         ]
         said = [*(text if extras.alignments else []), *_note(notes, "alignment")]
-        yield Section("alignment", "Words", said, "alignment", {"cards": extras.alignments})
+        yield Section("alignment", "Regions and words", said, "alignment", {"cards": extras.alignments})
     yield _details(run)
 
 
@@ -234,7 +234,7 @@ def _training(run: SavedRun) -> Section:
 
 def _judging(run: SavedRun, extras: Extras) -> Section:
     """Which pairs are suspected, how surely, and how rightly."""
-    title, results = "Suspicion", run.results
+    title, results = "Judging the pairs", run.results
     found = results.get("findings", {})
     if not found and not any("suspected" in row for row in run.rows):
         why = "No pair has been judged yet."

@@ -36,7 +36,7 @@ def test_a_finished_run_holds_all_its_parts(tree: dict[str, Any], tmp_path: Path
         ranks = read_queries(run.queries(split))["i2t_rank"]
         assert results["splits"][split]["i2t_r1"] == pytest.approx(100 * (ranks == 1).mean())
     assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == ["best", "last"]
-    assert (run.plots / "loss.png").is_file() or any(run.plots.iterdir())
+    assert not run.plots.exists()  # one epoch has no curve
 
 
 def test_the_log_begins_before_the_folder(tree: dict[str, Any], tmp_path: Path) -> None:

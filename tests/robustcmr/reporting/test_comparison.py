@@ -99,7 +99,7 @@ def test_a_reference_can_be_chosen(grid):
     assert differences["l2rm", 0.6].over_seeds.difference == 100
     assert differences["rce", 0.6].over_seeds.difference == -20
     with pytest.raises(
-        ComparisonError, match=r"no run is of the method 'dice' .*\(there are: hinge, rce, l2rm\)"
+        ComparisonError, match=r"no run is of the method 'dice' .*expected one of: hinge, rce, l2rm"
     ):
         compare(grid, against="dice")
 
@@ -386,7 +386,7 @@ def test_published_rows_come_after_and_change_nothing(grid):
 
 def test_published_rows_of_another_protocol_are_told(finished):
     found = with_published(compare([finished(300, data="f30k")]), published_rows("f30k"))
-    assert "some published rows (image, unknown) is not that of the runs (caption)" in found.notes[-1]
+    assert "some published rows (image, unknown) differs from that of the runs (caption)" in found.notes[-1]
     clean = with_published(compare([finished(300, data="f30k", noise_ratio=0.0)]), published_rows("f30k"))
     assert len(clean.notes) == 1
 

@@ -84,12 +84,12 @@ def pairs_a_second(path: Path) -> float:
     """Image-caption pairs of the dev split that are encoded and scored a second."""
     import torch
 
-    from robustcmr.config.resolve import read_config, resolve
+    from robustcmr.config.resolve import run_config
     from robustcmr.runs.folder import RunFolder
     from robustcmr.tracks.pairs import PairsTrack
 
     folder = RunFolder(path)
-    config = resolve(read_config(folder.config))
+    config = run_config(folder.config)
     track = PairsTrack.build(config, folder)
     matcher = config.matcher.cls(config.matcher.options, track.spec)
     pairs = len(track.data.split("dev").captions) * track.data.split("dev").n_images

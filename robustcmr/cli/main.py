@@ -41,7 +41,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=True, cls=Group)
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train.train,
     "eval": evaluate.evaluate,
     "suspects": suspects.suspects,
     "rematch": rematch.rematch,
@@ -54,6 +53,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "validate": describe.validate,
     "env": describe.environment,
 }
+app.command("train", cls=train.TrainCommand)(train.train)
 for _name, _function in _COMMANDS.items():
     app.command(_name, cls=Command)(_function)
 app.command(

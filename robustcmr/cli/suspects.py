@@ -177,13 +177,13 @@ def _summary(found: Suspects) -> str:
 
 def _write_sheet(run: RunFolder, found: Suspects, path: Path) -> Path | None:
     """Write the contact sheet; return None, with a line on stderr, if the data has no pictures."""
-    from robustcmr.config.resolve import read_config, resolve
+    from robustcmr.config.resolve import run_config
     from robustcmr.errors import DataError, UserError
     from robustcmr.files import write_with
     from robustcmr.reporting.suspected_pairs import MOST_CARDS
 
     try:
-        config = resolve(read_config(run.config))
+        config = run_config(run.config)
         split = config.data.cls(config.data.options).split("train")
     except UserError as error:
         raise DataError(

@@ -1,52 +1,60 @@
-"""``robustcmr train``: start a run, or go on with one."""
+"""``robustcmr train``: start a run or resume one. Its flags are fields of the schema."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
+
+_FLAGS = {
+    "noise": "noise.ratio",
+    "noise_kind": "noise.kind",
+    "noise_protocol": "noise.protocol",
+    "noise_file": "noise.file",
+    "noise_seed": "noise.seed",
+    "data": "data.name",
+    "data_root": "data.root",
+    "matcher": "matcher.name",
+    "method": "method.name",
+    "seed": "seed",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "device": "training.device",
+    "precision": "training.precision",
+}
+"""Flags and the configuration keys they set."""
+
+_OF_PLUGINS: dict[str, tuple[type, str]] = {
+    "data.name": (str, "data set, see 'robustcmr list data', or package.module:Class"),
+    "data.root": (Path, "folder of the data set's files"),
+    "matcher.name": (str, "matcher, see 'robustcmr list matchers', or package.module:Class"),
+    "method.name": (str, "method, see 'robustcmr list methods', or package.module:Class"),
+}
+_META = "robustcmr.train"
+_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
-def train(  # the options describe themselves
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            "--noise", help="Share of the pairs to mismatch, or of the labels to make wrong, in [0, 1)."
-        ),
-    ] = None,
-    noise_kind: Annotated[
-        str | None,
-        typer.Option(help="mismatch for pairs; symmetric, asymmetric or instance for labels."),
-    ] = None,
-    noise_protocol: Annotated[
-        str | None, typer.Option(help="caption or image for pairs; shared or per_modality for labels.")
-    ] = None,
-    noise_file: Annotated[Path | None, typer.Option(help="Use a published or saved noise file.")] = None,
-    noise_seed: Annotated[int | None, typer.Option(help="Seed of the noise; --seed by default.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set; see 'robustcmr list data'.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the data set's files.")] = None,
-    matcher: Annotated[str | None, typer.Option(help="Matcher, or package.module:Class.")] = None,
-    method: Annotated[str | None, typer.Option(help="Method, or package.module:Class.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training pairs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pairs a batch.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
+def train(
+    ctx: typer.Context,
     config: Annotated[
-        str | None, typer.Option(help="A YAML recipe: a path, or the name of a shipped one.")
+        str | None, typer.Option(metavar="TEXT", help="A YAML recipe: a path, or the name of a shipped one.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any key, such as optim.lr=1e-4."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder; a new one in runs by default.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="Run folder; by default a new one in runs."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is already there.")
-    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Resume the run in this folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Also print ranks, all diagnoses and the cost.")
@@ -54,35 +62,25 @@ def train(  # the options describe themselves
 ) -> None:
     """Train a matcher and measure its retrieval.
 
-    Without options: OMIT on the embedded scenes, all pairs right. With --noise 0.4: 40% of them mismatched.
-    With --data scenes-labels --noise 0.4: embedded pairs with a class each, of which 40% are wrong.
-    """
-    flags: dict[str, Any] = {
-        "noise.ratio": noise,
-        "noise.kind": noise_kind,
-        "noise.protocol": noise_protocol,
-        "noise.file": None if noise_file is None else str(noise_file),
-        "noise.seed": noise_seed,
-        "data.name": data,
-        "data.root": None if data_root is None else str(data_root),
-        "matcher.name": matcher,
-        "method.name": method,
-        "seed": seed,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.device": device,
-        "training.precision": precision,
-    }
-    flags = {key: value for key, value in flags.items() if value is not None}
+    Without options: OMIT trained by our robust method on the embedded scenes, all pairs right.
 
+    For example:
+
+        robustcmr train --noise 0.4
+
+        robustcmr train --data f8k --data-root DIR --noise 0.4 --method l2rm -o runs/a
+
+        robustcmr train --resume runs/a
+    """
     from robustcmr.cli.output import report_run, running
     from robustcmr.errors import ConfigError
     from robustcmr.training import processes
 
+    flags: dict[str, Any] = ctx.meta[_META]
     if resume is not None:
         if flags or config is not None or overrides or output is not None or overwrite:
             raise ConfigError(
-                "--resume goes on with a run as it was configured and takes no other options but --json; "
+                "--resume continues a run as it was configured and takes no other options but --json; "
                 "leave them out, or start a new run without --resume"
             )
         from robustcmr.jobs.train import resume as resume_run
@@ -100,3 +98,53 @@ def train(  # the options describe themselves
             run = train_run(chosen, folder, overwrite, console)
     if processes.is_writer():
         report_run(run, as_json, verbose)
+
+
+class TrainCommand(TyperCommand):
+    """The command with a flag for each key of ``_FLAGS``; the schema is imported lazily because it is slow."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The flags, then the command's own options."""
+        if not any(param.name in _FLAGS for param in self.params):
+            self.params = [*_flags(), *self.params]
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Hand the flags given, by key, to the command."""
+        given = {key: ctx.params.pop(name) for name, key in _FLAGS.items()}
+        ctx.meta[_META] = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in given.items()
+            if value is not None
+        }
+        return super().invoke(ctx)
+
+
+def _flags() -> list[Any]:
+    """An option for each key: type, help and choices as in the schema; values are validated with the rest."""
+    from robustcmr.config.fields import choices, section_class, simple_type
+    from robustcmr.config.schema import Settings
+
+    parameters = []
+    for name, key in _FLAGS.items():
+        if key in _OF_PLUGINS:
+            (kind, text), listed = _OF_PLUGINS[key], ""
+        else:
+            section, _, last = key.rpartition(".")
+            model = section_class(Settings.model_fields[section].annotation) if section else Settings
+            info = (model or Settings).model_fields[last]
+            kind, text = simple_type(info.annotation), info.description or ""
+            listed = "|".join(choices(info.annotation))
+        option = typer.Option(metavar=listed or _METAVARS[kind], help=f"{text[0].upper()}{text[1:]}.")
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # chosen at run time
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+
+    def declared() -> None: ...
+
+    declared.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    declared.__annotations__ = {each.name: each.annotation for each in parameters}
+    app = typer.Typer(add_completion=False)
+    app.command()(declared)
+    return get_command(app).params

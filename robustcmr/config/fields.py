@@ -1,4 +1,4 @@
-"""Options in words: what each field takes, for help pages and for messages about bad values."""
+"""Options in words: the type of each field, for help pages and for messages about bad values."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ WORDS = {
     str: ("a text", "texts"),
     Path: ("a path", "paths"),
 }
-"""What the simple types are called, one of them and several."""
+"""Names of the simple types, singular and plural."""
 
 
 def section_class(annotation: Any) -> type[BaseModel] | None:
-    """The options class of a field that is a section of its own; None for any other field."""
+    """Return the options class of a field that is a section of its own; None for any other field."""
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def part_of(annotation: Any) -> Any:
-    """The type of what a mapping or list holds, such as ``int`` for ``dict[str, int] | None``; else None."""
+    """Return the element type of a mapping or list, such as ``int`` for ``list[int] | None``; else None."""
     for kind in _parts(annotation):
         if get_origin(kind) is dict:
             return get_args(kind)[1]
@@ -38,11 +38,11 @@ def part_of(annotation: Any) -> Any:
 
 
 def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """(key, type, default, description) of every field, for help pages.
+    """Return (key, type, default, description) of every field, for help pages.
 
     Args:
-        options: the class of the options; its sections are followed, also those in a mapping by name.
-        prefix: what stands before every key, such as ``matcher.``.
+        options: the options class; its sections are followed, also those in a mapping or list.
+        prefix: put before every key, such as ``matcher.``.
     """
     rows: list[tuple[str, str, str, str]] = []
     for name, info in options.model_fields.items():
@@ -50,10 +50,8 @@ def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, st
         if section is not None:
             rows.extend(field_rows(section, f"{prefix}{name}."))
             continue
-        default = (
-            "required" if info.is_required() else yaml_scalar(info.get_default(call_default_factory=True))
-        )
-        rows.append((prefix + name, type_name(info.annotation), default, info.description or ""))
+        value = "required" if info.is_required() else yaml_scalar(info.get_default(call_default_factory=True))
+        rows.append((prefix + name, type_name(info.annotation), value, info.description or ""))
         inner = section_class(part_of(info.annotation))
         if inner is not None:
             place = "NAME" if any(get_origin(kind) is dict for kind in _parts(info.annotation)) else "NUMBER"
@@ -62,35 +60,33 @@ def field_rows(options: type[BaseModel], prefix: str = "") -> list[tuple[str, st
 
 
 def yaml_scalar(value: Any) -> str:
-    """A value as it would be written in a recipe."""
+    """Return a value as it would be written in a recipe."""
     plain = to_jsonable_python(value, fallback=str)
     return yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True).replace("\n...", "").strip()
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a reader of help pages would write it, such as ``float | null`` or ``caption | image``."""
-    origin = get_origin(annotation)
+    """Return the name of a type on help pages, such as ``float | null`` or ``caption | image``."""
+    origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return " | ".join(str(choice) for choice in get_args(annotation))
+        return " | ".join(map(str, parts))
     if origin in (Union, UnionType):
-        return " | ".join(type_name(part) for part in get_args(annotation))
+        return " | ".join(map(type_name, parts))
     if annotation in (None, NoneType):
         return "null"
     if annotation is Ellipsis:
         return "..."
     if origin is Annotated:
-        return type_name(get_args(annotation)[0])
+        return type_name(parts[0])
     if section_class(annotation) is not None:
         return "section"
     if isinstance(origin, type):
-        return f"{origin.__name__}[{', '.join(type_name(part) for part in get_args(annotation))}]"
-    if isinstance(annotation, type):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+        return f"{origin.__name__}[{', '.join(map(type_name, parts))}]"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def expectation(info: FieldInfo) -> str | None:
-    """What a field takes, such as ``a number in [0, 1)``; None for types that have no short name."""
+    """Return the values a field accepts, such as ``a number in [0, 1)``; None if that has no short name."""
     if section_class(info.annotation) is not None:
         return "a section of options"
     kinds = [_kind(part, info.metadata) for part in _parts(info.annotation)]
@@ -98,14 +94,14 @@ def expectation(info: FieldInfo) -> str | None:
 
 
 def choices(annotation: Any) -> list[str]:
-    """The texts a field can be chosen from; empty where it is no choice."""
-    return [
-        choice
-        for part in _parts(annotation)
-        if get_origin(part) is Literal
-        for choice in get_args(part)
-        if isinstance(choice, str)
-    ]
+    """Return the texts that a field can be chosen from; empty where it is no choice."""
+    literals = (part for part in _parts(annotation) if get_origin(part) is Literal)
+    return [choice for part in literals for choice in get_args(part) if isinstance(choice, str)]
+
+
+def simple_type(annotation: Any) -> type:
+    """Return the first of ``int``, ``float`` and ``Path`` in a field's type, else ``str``."""
+    return next((part for part in _parts(annotation) if part in (int, float, Path)), str)
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
@@ -116,7 +112,7 @@ def _kind(annotation: Any, limits: Sequence[Any]) -> str | None:
     if annotation is NoneType:
         return "null"
     if get_origin(annotation) is Literal:
-        *others, last = (str(choice) for choice in get_args(annotation))
+        *others, last = map(str, get_args(annotation))
         return f"{', '.join(others)} or {last}" if others else last
     if get_origin(annotation) in (tuple, list):
         parts = get_args(annotation)
@@ -133,22 +129,16 @@ def _kind(annotation: Any, limits: Sequence[Any]) -> str | None:
 def _range(limits: Sequence[Any]) -> str:
     """`` in [0, 1)``, `` of at least 1``, `` above 0`` and the like, or an empty text."""
     found = {
-        name: getattr(limit, name)
+        name: f"{getattr(limit, name):.15g}"
         for limit in limits
         for name in ("ge", "gt", "le", "lt")
         if getattr(limit, name, None) is not None
     }
     low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
     if low is not None and high is not None:
-        return (
-            f" in {'[' if 'ge' in found else '('}{_plain(low)}, {_plain(high)}{']' if 'le' in found else ')'}"
-        )
+        return f" in {'[' if 'ge' in found else '('}{low}, {high}{']' if 'le' in found else ')'}"
     if low is not None:
-        return f" of at least {_plain(low)}" if "ge" in found else f" above {_plain(low)}"
+        return f" of at least {low}" if "ge" in found else f" above {low}"
     if high is not None:
-        return f" of at most {_plain(high)}" if "le" in found else f" below {_plain(high)}"
+        return f" of at most {high}" if "le" in found else f" below {high}"
     return ""
-
-
-def _plain(limit: float) -> str:
-    return f"{int(limit)}" if limit == int(limit) else f"{limit:g}"

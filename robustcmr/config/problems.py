@@ -1,4 +1,4 @@
-"""Problems of a configuration as sentences: the full key, what was given, what was expected."""
+"""Problems of a configuration as sentences: the full key, the value given, the value expected."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from robustcmr.plugins import did_you_mean
 def sentences(
     model: type[BaseModel], error: ValidationError, prefix: str, extra_keys: Sequence[str]
 ) -> list[str]:
-    """One sentence for each thing that is wrong.
+    """Return one sentence for each problem.
 
     Args:
-        model: the options class that refused.
-        error: what it refused.
-        prefix: what stands before every key, such as ``matcher.``.
-        extra_keys: keys known besides the fields of ``model``.
+        model: the options class that raised the error.
+        error: the error.
+        prefix: put before every key, such as ``matcher.``.
+        extra_keys: keys allowed besides the fields of ``model``.
     """
     found = [_sentence(model, item, prefix, extra_keys) for item in error.errors()]
-    return list(dict.fromkeys(found))  # each part of a union complains by itself
+    return list(dict.fromkeys(found))  # each part of a union reports by itself
 
 
 def listing(problems: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequen
         return _unknown_key(model, location, prefix, extra_keys)
     info, depth = _field(model, location)
     path = (prefix + ".".join(location[:depth])).rstrip(".")
-    too_short = item["type"] == "missing" and depth < len(location)  # a list without all its elements
+    too_short = item["type"] == "missing" and depth < len(location)  # a list that lacks elements
     if item["type"] == "missing" and not too_short:
         flag = " or --data-root DIR" if path == "data.root" else ""
         return f"{path}: missing, set it with --set {path}=VALUE{flag}"
@@ -56,22 +56,23 @@ def _sentence(model: type[BaseModel], item: Any, prefix: str, extra_keys: Sequen
 
 
 def _unknown_key(model: type[BaseModel], location: list[str], prefix: str, extra_keys: Sequence[str]) -> str:
+    key = location[-1]
     info, _ = _field(model, location[:-1])
     section = model if info is None else (section_class(info.annotation) or model)
     known = [*section.model_fields, *(extra_keys if len(location) == 1 else ())]
     parent = prefix + "".join(f"{part}." for part in location[:-1])
-    hint = did_you_mean(location[-1], known).replace("'", f"'{parent}", 1)
-    return f"{parent}{location[-1]}: unknown key" + (hint or f" (known: {', '.join(sorted(known))})")
+    hint = did_you_mean(key, known).replace("'", f"'{parent}", 1)
+    return f"{parent}{key}: unknown key" + (hint or f" (known: {', '.join(sorted(known))})")
 
 
 def _field(model: type[BaseModel], location: Sequence[str]) -> tuple[FieldInfo | None, int]:
-    """The innermost field on the way to a place, and how many parts of the way lead to it.
+    """The innermost field on the path to a place, and the length of the path to it.
 
-    What a mapping or a list holds is taken for a field if it is a section of options, and so are its fields.
+    Sections of options inside a mapping or a list count as fields, and so do their own fields.
     """
     info: FieldInfo | None = None
     annotation: Any = model
-    told = 0
+    found = 0
     for depth, part in enumerate(location, start=1):
         section = section_class(annotation)
         if section is None:
@@ -84,5 +85,5 @@ def _field(model: type[BaseModel], location: Sequence[str]) -> tuple[FieldInfo |
             annotation = info.annotation
         else:
             break
-        told = depth
-    return info, told
+        found = depth
+    return info, found

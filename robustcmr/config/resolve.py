@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -19,16 +19,18 @@ from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
 from robustcmr.errors import ConfigError, PluginError
 from robustcmr.options import Options
+from robustcmr.runs.older import current_config, replaced_options
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 COMPONENTS: Mapping[str, plugins.Registry] = MappingProxyType(
     {"data": plugins.datasets, "matcher": plugins.matchers, "method": plugins.methods}
 )
-"""Where the plug-in of each of these sections is found."""
+"""Sections that choose a plug-in. The data comes first: its track sets the defaults of the others."""
 
 DEFAULT_DATA = "scenes"
-"""The data set where none is given; its track, as that of any other, tells the matcher and the method."""
 
-# the other sections; ``seed`` is none
+# all other sections; ``seed`` is none
 SECTIONS = frozenset(name for name, info in Settings.model_fields.items() if section_class(info.annotation))
 
 
@@ -47,7 +49,7 @@ class Component:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A fully resolved run: the plug-ins with their options, and the settings."""
+    """A resolved run: the plug-ins with their options, and the settings."""
 
     data: Component
     matcher: Component
@@ -72,13 +74,10 @@ class RunConfig:
 
 
 def resolve(tree: Mapping[str, Any]) -> RunConfig:
-    """Validate a nested mapping against the schema and the chosen plug-ins' options.
+    """Validate a nested mapping against the schema and the options of the chosen plug-ins.
 
     Args:
-        tree: sections as in a YAML recipe; what is left out takes its default.
-
-    Returns:
-        The resolved configuration.
+        tree: sections as in a YAML recipe; missing ones take their defaults.
 
     Raises:
         ConfigError: unknown keys, unknown plug-ins or bad values; all of them are listed.
@@ -87,7 +86,7 @@ def resolve(tree: Mapping[str, Any]) -> RunConfig:
     components: dict[str, Component] = {}
     data: _Choice | None = None
     track: str | None = None
-    for section in COMPONENTS:  # the data first, because its track tells what the others are by default
+    for section in COMPONENTS:
         choice = _choose(section, tree.get(section), track, problems)
         if choice is None:
             continue
@@ -108,15 +107,15 @@ def resolve(tree: Mapping[str, Any]) -> RunConfig:
 def _settings(
     tree: Mapping[str, Any], data: str | None, track: str | None, problems: list[str]
 ) -> Settings | None:
-    """Every other section; where the data is not known, no more is asked than that each value can be one."""
+    """All other sections; where the track is unknown, values are only checked by themselves."""
     rest = {
         key: value
         for key, value in tree.items()
-        if key not in COMPONENTS and not (value is None and key in SECTIONS)  # a section may be left empty
+        if key not in COMPONENTS and not (value is None and key in SECTIONS)  # a section may be empty
     }
     if track is not None:
         rest = tracks.with_defaults(rest, track)
-    settings: Settings | None = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
+    settings = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
     if settings is None:
         return None
     if data is not None and track is not None:
@@ -131,7 +130,7 @@ def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
 
     Args:
         section: ``data``, ``matcher`` or ``method``.
-        given: its name and options; without a name it is the default of the pairs track.
+        given: its name and options; without a name, the default of the pairs track.
 
     Raises:
         ConfigError: the name or an option is unknown or bad; all problems are listed.
@@ -145,50 +144,48 @@ def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
 
 
 def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
-    """A run from a recipe, then command-line flags, then overrides, each winning over what came before.
+    """Resolve a recipe, then command-line flags, then overrides; later ones win.
 
     Args:
         recipe: path or name of a recipe; None starts from the defaults.
-        flags: values by dotted key. A flag that chooses another plug-in drops the recipe's options of the
-            old one, and so does one that chooses data of another track, where the name was left to the track.
+        flags: values by dotted key. A flag that changes a plug-in, directly or by the track of the data,
+            drops the recipe's options of the previous one.
         overrides: ``key.key=value`` each.
 
     Raises:
         ConfigError: the recipe cannot be read, or the result does not fit the schema; all problems are
-            listed.
+        listed.
     """
     tree = {} if recipe is None else read_config(recipe_path(recipe))
-    old, new = _names(tree, {}), _names(tree, flags)
+    before, after = _names(tree, {}), _names(tree, flags)
     for section in COMPONENTS:
-        if isinstance(tree.get(section), Mapping) and None not in (old[section], new[section]):
-            tree[section] = tree[section] if new[section] == old[section] else {}
+        changed = None not in (before[section], after[section]) and before[section] != after[section]
+        if changed and isinstance(tree.get(section), Mapping):
+            tree[section] = {}
     for key, value in flags.items():
         _set_value(tree, key, value)
     return resolve(apply_overrides(tree, overrides))
 
 
 def _names(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Which plug-in each section of a recipe means with some flags; None where that cannot be told."""
-    told: dict[str, Any] = {}
+    """The plug-in of each section of a recipe with flags; None where it depends on unknown data."""
+    names: dict[str, Any] = {}
     for section in COMPONENTS:
         given = tree.get(section)
         written = given.get("name") if isinstance(given, Mapping) else given
-        told[section] = flags.get(f"{section}.name", written)
-    if told["data"] is None:
-        told["data"] = DEFAULT_DATA
+        names[section] = flags.get(f"{section}.name", written)
+    data = names["data"] = DEFAULT_DATA if names["data"] is None else names["data"]
     try:
-        track = (
-            tracks.known_track(plugins.datasets.load(told["data"])) if isinstance(told["data"], str) else None
-        )
-    except PluginError:  # told when the configuration is resolved
+        track = tracks.known_track(plugins.datasets.load(data)) if isinstance(data, str) else None
+    except PluginError:  # reported when the configuration is resolved
         track = None
     return {
-        section: _default_name(section, track) if name is None else name for section, name in told.items()
+        section: _default_name(section, track) if name is None else name for section, name in names.items()
     }
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Plain YAML, but a key given twice is an error in place of the last one winning."""
+    """Plain YAML, but a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """The mapping of a node."""
@@ -213,7 +210,7 @@ def read_config(path: Path) -> dict[str, Any]:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a safe loader
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or no date such as 2024-13-01
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-01
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}, column {place.column + 1}" if place is not None else ""
         raise ConfigError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
@@ -226,11 +223,20 @@ def read_config(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
+def run_config(path: Path) -> RunConfig:
+    """Resolve the ``config.yaml`` of a run folder, of this version or of 0.1.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit the schema.
+    """
+    return resolve(current_config(read_config(path)))
+
+
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Set values in a nested mapping from texts such as ``optim.lr=1e-4``.
+    """Return a copy of a nested mapping with values set from texts such as ``optim.lr=1e-4``.
 
     Args:
-        tree: the mapping to start from; it is not changed.
+        tree: the mapping to start from.
         overrides: ``key.key=value`` each, the value read as YAML.
 
     Raises:
@@ -262,14 +268,14 @@ def _set_value(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def parse_value(raw: str) -> Any:
-    """A command-line value read as YAML, with ``1e-4`` taken as a number."""
+    """Read a command-line value as YAML, with ``1e-4`` as a number."""
     try:
         value = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError):  # ValueError: what looks like a date and is none
+    except (yaml.YAMLError, ValueError):  # ValueError: looks like a date but is none
         return raw
     if isinstance(value, str) and value == raw.strip() and any(letter.isdigit() for letter in value):
         try:
-            return float(value)  # YAML 1.1 wants a dot in 1.0e-4, people do not
+            return float(value)  # YAML 1.1 requires a dot, as in 1.0e-4
         except ValueError:
             return value
     return value
@@ -285,7 +291,7 @@ class _Choice:
 
 
 def _default_name(section: str, track: str | None) -> str | None:
-    """Name of the plug-in where none is given; None where that depends on data that is not known."""
+    """Name of the default plug-in; None where it depends on unknown data."""
     if section == "data":
         return DEFAULT_DATA
     return None if track is None else str(getattr(tracks.TRACKS[track], section))
@@ -293,17 +299,14 @@ def _default_name(section: str, track: str | None) -> str | None:
 
 def _choose(section: str, given: Any, track: str | None, problems: list[str]) -> _Choice | None:
     registry = COMPONENTS[section]
-    if given is None:
-        given = {}  # a section may be left empty
-    if isinstance(given, str):
-        given = {"name": given}
+    given = {} if given is None else {"name": given} if isinstance(given, str) else given
     if not isinstance(given, Mapping):
         problems.append(f"{section}: got {given!r}, expected a section with a 'name'")
         return None
     options = {str(key): value for key, value in given.items()}
     name = options.pop("name", _default_name(section, track))
     if name is None and "name" not in given:
-        return None  # the data, which would tell it, has a problem of its own
+        return None  # the data, on which it depends, has a problem of its own
     if not isinstance(name, str):
         problems.append(f"{section}.name: got {name!r}, expected the name of a {registry.kind}")
         return None
@@ -316,17 +319,22 @@ def _choose(section: str, given: Any, track: str | None, problems: list[str]) ->
 
 def _configured(section: str, choice: _Choice, problems: list[str]) -> Component | None:
     config_class: type[Options] = choice.cls.Config  # type: ignore[attr-defined]  # the registry checked it
-    validated = _validate(config_class, choice.given, f"{section}.", problems, extra_keys=("name",))
-    return None if validated is None else Component(choice.name, choice.cls, validated)
+    given = choice.given
+    if section == "method":
+        replaced = replaced_options(choice.name, given, config_class.model_fields)
+        problems.extend(f"method.{key}: {hint}" for key, hint in replaced.items())
+        given = {key: value for key, value in given.items() if key not in replaced}
+    options = _validate(config_class, given, f"{section}.", problems, extra_keys=("name",))
+    return None if options is None else Component(choice.name, choice.cls, options)
 
 
 def _validate(
-    model: type[Options],
+    model: type[AnyOptions],
     values: Mapping[str, Any],
     prefix: str,
     problems: list[str],
-    extra_keys: tuple[str, ...] = (),
-) -> Any:
+    extra_keys: Sequence[str],
+) -> AnyOptions | None:
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a run can be told, section by section, with the defaults of the pairs track."""
+"""The schema of a run, section by section, with the defaults of the pairs track."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from robustcmr.options import Options
 
 
 class NoiseOptions(Options):
-    """Which pairs or labels are made wrong before training."""
+    """Noise injected before training."""
 
     ratio: float = Field(
-        0.0, ge=0.0, lt=1.0, description="share of the pairs to mismatch, or of the labels to draw, in [0, 1)"
+        0.0, ge=0.0, lt=1.0, description="share of the pairs to mismatch, or of the labels to make wrong"
     )
     kind: Literal["mismatch", "symmetric", "asymmetric", "instance"] | None = Field(
         None,
-        description="mismatch: captions go to other images (pairs); symmetric: labels become any other "
-        "class, asymmetric: the class of class_map, instance: a class that looks alike (labels); null takes "
-        "mismatch or symmetric by the data",
+        description="kind of noise; mismatch: captions go to other images (pairs); symmetric: labels become "
+        "any other class, asymmetric: the class of class_map, instance: a class that looks alike (labels); by "
+        "default mismatch or symmetric",
     )
     protocol: Literal["caption", "image", "shared", "per_modality"] | None = Field(
         None,
-        description="caption: single captions move, image: an image's captions all move together (pairs); "
-        "shared: image and text of a pair have one label, per_modality: each its own (labels); null takes "
-        "caption or shared by the data",
+        description="unit of noise; caption: single captions move, image: all captions of an image move "
+        "together (pairs); shared: image and text of a pair have one label, per_modality: each its own "
+        "(labels); by default caption or shared",
     )
-    seed: int | None = Field(None, ge=0, lt=2**32, description="seed of the noise; the run's seed when null")
-    derange: bool = Field(False, description="no chosen pair stays right by chance (pairs)")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="seed of the noise; by default the run's seed")
+    derange: bool = Field(False, description="no chosen pair keeps its image by chance (pairs)")
     redraw_true: bool = Field(False, description="a chosen label may be drawn right again (symmetric)")
     class_map: tuple[int, ...] | None = Field(
-        None, description="class that labels of each class become; the next one when null (asymmetric)"
+        None, description="class that labels of each class become; by default the next (asymmetric)"
     )
     file: Path | None = Field(
-        None, description="published or saved noise file to use instead of making noise"
+        None, description="published or saved noise file, used instead of injecting noise"
     )
 
 
@@ -51,18 +51,20 @@ class TextOptions(Options):
 
 
 class AugmentationOptions(Options):
-    """What is hidden from the matcher or blurred during training."""
+    """Training augmentation."""
 
-    drop_regions: float = Field(0.2, ge=0.0, lt=1.0, description="chance that a region is left out (pairs)")
+    drop_regions: float = Field(
+        0.2, ge=0.0, lt=1.0, description="probability that a region is dropped (pairs)"
+    )
     corrupt_words: float = Field(
         0.2,
         ge=0.0,
         lt=1.0,
-        description="chance that a word is corrupted: half to <unk>, a tenth replaced, the rest deleted "
-        "(pairs)",
+        description="probability that a word is corrupted: half become <unk>, a tenth another word, the rest "
+        "are deleted (pairs)",
     )
     feature_noise: float = Field(
-        0.0, ge=0.0, description="standard deviation of the noise added to each number of a vector (labels)"
+        0.0, ge=0.0, description="standard deviation of Gaussian noise added to the vectors (labels)"
     )
 
 
@@ -98,41 +100,41 @@ class OptimOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _one_schedule(cls, given: Any) -> Any:
-        """A cosine has no milestones, not even those of the default; setting some is a contradiction."""
+        """A cosine has no milestones, not even the default ones; setting some is a contradiction."""
         if not isinstance(given, Mapping) or given.get("schedule") != "cosine":
             return given
         if given.get("milestones"):
             raise ValueError(
                 f"schedule is cosine and milestones are {given['milestones']}, which only the schedule "
-                "milestones has; leave one of them out"
+                "milestones reads; leave one of them out"
             )
         return {**given, "milestones": ()}
 
 
 class TrainingOptions(Options):
-    """Length, size and place of the training."""
+    """Length, batch size, device and precision of the training."""
 
     epochs: int = Field(12, ge=1, description="passes over the training pairs")
     batch_size: int = Field(128, ge=2, description="pairs a batch")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the matcher")
     compile: bool = Field(
         False,
-        description="fuse parts of the matcher and losses by torch.compile; the first steps take long, "
-        "and what cannot be compiled runs as it is",
+        description="fuse parts of the matcher and losses by torch.compile; the first steps are slow, and "
+        "parts that cannot be compiled run as they are",
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    checkpoint_minutes: float = Field(5.0, gt=0.0, description="a checkpoint is written at least this often")
+    device: str = Field("auto", description="device: auto, cpu, cuda, cuda:N or mps")
+    checkpoint_minutes: float = Field(5.0, gt=0.0, description="longest time between checkpoints, in minutes")
     workers: int = Field(
-        0, ge=0, description="processes that read batches ahead; 0 reads by a thread of the main process"
+        0, ge=0, description="processes that read batches ahead; 0 uses a thread of the main process"
     )
     store: Literal["auto", "disk", "memory", "device"] = Field(
         "auto",
-        description="where the training features stay: disk reads each batch, memory and device hold all of "
-        "them; auto takes a GPU or the memory where they fit well, and says so",
+        description="where the training features are kept: disk reads each batch, memory and device load "
+        "all; auto chooses device or memory where they fit, and logs the choice",
     )
     half_features: bool = Field(
         False,
-        description="round training features to half precision (float16), which halves the room they take",
+        description="round training features to half precision (float16), which halves their size",
     )
 
     @field_validator("device")
@@ -144,24 +146,23 @@ class TrainingOptions(Options):
 
 
 class EvaluationOptions(Options):
-    """How retrieval is measured."""
+    """How retrieval is evaluated."""
 
     select: str = Field("dev", description="split whose rSum, or mAP with labels, chooses the best epoch")
     test: str | None = Field(
         "test",
-        description="split measured once at the end with the best epoch; skipped, and said so, if it has no "
-        "files",
+        description="split measured once at the end with the best epoch; skipped with a log line if it has "
+        "no files",
     )
     batch_size: int = Field(256, ge=1, description="images or captions encoded at once")
     rematch_images: int | None = Field(
         None,
         ge=2,
-        description="images of the training set that pairs.csv may suggest; more are sampled down to so "
-        "many. By default 2,000, or as many as make 20 million pairs with the captions if those are fewer, "
-        "but at least 256 (pairs)",
+        description="most training images that pairs.csv may suggest, sampled if there are more; by default "
+        "2,000, fewer if they would make over 20 million pairs with the captions, at least 256 (pairs)",
     )
     map_at: tuple[int, ...] = Field(
-        (50,), description="lengths R of the ranking at which mAP@R is given (labels)"
+        (50,), description="lengths R of the ranking at which mAP@R is reported (labels)"
     )
     block_mib: int = Field(256, ge=1, description="memory for one block of scores, MiB")
 
@@ -177,14 +178,13 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clea
 
 
 class TrackingOptions(Options):
-    """Where else the measures of every epoch go; nowhere by default."""
+    """Experiment trackers that receive the measures of every epoch; none by default."""
 
     names: tuple[TrackerName, ...] = Field(
         (),
-        description="trackers that are told of every epoch: tensorboard, wandb, mlflow, comet_ml, aim, "
-        "clearml, dvclive; each needs its package",
+        description="tensorboard, wandb, mlflow, comet_ml, aim, clearml or dvclive; each needs its package",
     )
-    project: str = Field("robustcmr", min_length=1, description="what trackers file the run under")
+    project: str = Field("robustcmr", min_length=1, description="project name in the trackers")
 
     @field_validator("names")
     @classmethod
@@ -195,9 +195,9 @@ class TrackingOptions(Options):
 
 
 class Settings(Options):
-    """Every section that does not depend on a plug-in."""
+    """All sections that do not depend on a plug-in."""
 
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, batches and, unless set apart, noise")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, batches and noise")
     noise: NoiseOptions = NoiseOptions()
     text: TextOptions = TextOptions()
     augmentation: AugmentationOptions = AugmentationOptions()

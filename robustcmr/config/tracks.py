@@ -1,4 +1,4 @@
-"""What a run takes by default on each track, and what means nothing there."""
+"""Defaults of each track, and keys that have no meaning on it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class TrackDefaults:
     """One track as the configuration knows it.
 
     Attributes:
-        matcher: name of the matcher where none is given.
-        method: name of the method where none is given.
-        settings: values by section and key that differ from the defaults of the schema.
-        kinds: what ``noise.kind`` may be, the default first.
-        protocols: what ``noise.protocol`` may be, the default first.
-        own: keys by section that mean something on this track alone.
+        matcher: name of the default matcher.
+        method: name of the default method.
+        settings: values by section and key that differ from the schema's defaults.
+        kinds: allowed values of ``noise.kind``, the default first.
+        protocols: allowed values of ``noise.protocol``, the default first.
+        own: keys by section that have a meaning on this track alone.
     """
 
     matcher: str
@@ -38,62 +38,54 @@ TRACKS: Mapping[str, TrackDefaults] = MappingProxyType(
     {
         "pairs": TrackDefaults(
             matcher="omit",
-            method="l2rm",
-            settings=MappingProxyType({}),
+            method="robust",
+            settings={},
             kinds=("mismatch",),
             protocols=("caption", "image"),
-            own=MappingProxyType(
-                {
-                    "noise": ("derange",),
-                    "augmentation": ("drop_regions", "corrupt_words"),
-                    "evaluation": ("rematch_images",),
-                }
-            ),
+            own={
+                "noise": ("derange",),
+                "augmentation": ("drop_regions", "corrupt_words"),
+                "evaluation": ("rematch_images",),
+            },
         ),
         "labels": TrackDefaults(
             matcher="two_tower",
             method="uot_rcl",
-            settings=MappingProxyType(
-                {
-                    "training": MappingProxyType({"epochs": 25, "batch_size": 100}),
-                    "optim": MappingProxyType(
-                        {
-                            "name": "adam",
-                            "lr": 1e-3,
-                            "betas": (0.5, 0.999),
-                            "schedule": "cosine",
-                            "weight_decay": 0.0,
-                            "milestones": (),
-                        }
-                    ),
-                }
-            ),
+            settings={
+                "training": {"epochs": 25, "batch_size": 100},
+                "optim": {
+                    "name": "adam",
+                    "lr": 1e-3,
+                    "betas": (0.5, 0.999),
+                    "schedule": "cosine",
+                    "weight_decay": 0.0,
+                    "milestones": (),
+                },
+            },
             kinds=("symmetric", "asymmetric", "instance"),
             protocols=("shared", "per_modality"),
-            own=MappingProxyType(
-                {
-                    "noise": ("redraw_true", "class_map"),
-                    "augmentation": ("feature_noise",),
-                    "evaluation": ("map_at",),
-                }
-            ),
+            own={
+                "noise": ("redraw_true", "class_map"),
+                "augmentation": ("feature_noise",),
+                "evaluation": ("map_at",),
+            },
         ),
     }
 )
 
 NEEDS_KIND: Mapping[str, str] = MappingProxyType({"redraw_true": "symmetric", "class_map": "asymmetric"})
-"""Keys of ``noise`` that one kind alone reads."""
+"""Keys of ``noise`` that a single kind of noise reads."""
 
 DECIDED_BY_FILE = ("ratio", "kind", "protocol", "seed", "derange", "redraw_true", "class_map")
-"""Keys of ``noise`` that a noise file answers."""
+"""Keys of ``noise`` that a noise file sets."""
 
 
 def with_defaults(tree: Mapping[str, Any], track: str) -> dict[str, Any]:
-    """A tree with a track's own defaults under everything it says.
+    """Return a tree with a track's own defaults under its values.
 
     Args:
-        tree: sections as in a recipe; one that is no section is left for the schema to refuse.
-        track: a known one.
+        tree: sections as in a recipe; a value that is no section is left for the schema to refuse.
+        track: a known track.
     """
     result = dict(tree)
     for section, values in TRACKS[track].settings.items():
@@ -103,7 +95,7 @@ def with_defaults(tree: Mapping[str, Any], track: str) -> dict[str, Any]:
 
 
 def with_noise_filled(settings: Settings, track: str) -> Settings:
-    """The settings with kind and protocol of the noise as the track has them where none was given."""
+    """Return the settings with the track's default kind and protocol of the noise where they are null."""
     noise, defaults = settings.noise, TRACKS[track]
     filled = {
         "kind": defaults.kinds[0] if noise.kind is None else noise.kind,
@@ -113,11 +105,11 @@ def with_noise_filled(settings: Settings, track: str) -> Settings:
 
 
 def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
-    """A sentence for each key that a noise file already answers.
+    """Yield a sentence for each key that a noise file already sets.
 
     Args:
         noise: with kind and protocol filled where the track is known.
-        track: which decides what the defaults are; None where the data is not known.
+        track: its defaults do not count; None where the data is unknown.
     """
     if noise.file is None:
         return
@@ -132,28 +124,25 @@ def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
 
 
 def meaningless(settings: Settings, data: str, track: str) -> Iterator[str]:
-    """A sentence for each key that says something, but nothing that the track of the data knows.
+    """Yield a sentence for each key whose value has no meaning on the track of the data.
 
     Args:
         settings: with kind and protocol of the noise filled.
         data: name of the data set.
         track: its track.
     """
-    decided = settings.noise.file is not None  # what is said of the noise is refused for another reason
-    if not decided:
+    from_file = settings.noise.file is not None  # other noise keys are then refused by contradictions()
+    if not from_file:
         yield from _unfit_noise(settings.noise, data, track)
-    for other, section, key in _keys_of_others(track):
-        options = getattr(settings, section)
-        if (decided and section == "noise") or getattr(options, key) == _default(type(options), key):
-            continue
-        yield f"{section}.{key}: it is for the {other} track and {_whose(data, track)}; leave it out"
-
-
-def _keys_of_others(track: str) -> Iterator[tuple[str, str, str]]:
-    """(track, section, key) of every key that only another track than this one knows."""
     for other, defaults in TRACKS.items():
         for section, keys in defaults.own.items():
-            yield from ((other, section, key) for key in keys if other != track)
+            if other == track or (from_file and section == "noise"):
+                continue
+            options = getattr(settings, section)
+            for key in keys:
+                if getattr(options, key) != _default(type(options), key):
+                    whose = _whose(data, track)
+                    yield f"{section}.{key}: it is for the {other} track and {whose}; leave it out"
 
 
 def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
@@ -166,8 +155,8 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
     if noise.kind not in TRACKS[track].kinds:
         return
     for key, kind in NEEDS_KIND.items():
-        says_something = getattr(noise, key) != _default(NoiseOptions, key)
-        if says_something and key in TRACKS[track].own["noise"] and noise.kind != kind:
+        is_set = getattr(noise, key) != _default(NoiseOptions, key)
+        if is_set and key in TRACKS[track].own["noise"] and noise.kind != kind:
             yield (
                 f"noise.{key}: only {kind} noise reads it and noise.kind is '{noise.kind}'; "
                 f"leave it out or set noise.kind to {kind}"
@@ -175,7 +164,7 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
 
 
 def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]:
-    """A sentence that names methods that would work, where a method is for another track than the data.
+    """Yield a sentence that names fitting methods where a method is for another track than the data.
 
     Args:
         method: its name.
@@ -198,15 +187,15 @@ def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]
 
 
 def unknown_track(data: str, cls: type) -> Iterator[str]:
-    """A sentence where the class of a data set says no track, or one that nobody knows."""
+    """Yield a sentence where the class of a data set has no track, or an unknown one."""
     if known_track(cls) is None:
         track = _track_of(cls)
-        says = "says no track" if track is None else f"says that its track is {track!r}"
-        yield f"data.name: data set '{data}' {says}, expected its class to say {' or '.join(TRACKS)}"
+        has = "has no track" if track is None else f"has the track {track!r}"
+        yield f"data.name: data set '{data}' {has}, expected its class to set track = {' or '.join(TRACKS)}"
 
 
 def known_track(cls: type) -> str | None:
-    """The track of a data set's class; None where it says none that is known."""
+    """Return the track of a data set's class; None where it has none that is known."""
     track = _track_of(cls)
     return track if isinstance(track, str) and track in TRACKS else None
 

@@ -1,4 +1,11 @@
-"""Of which class is a pair? What images, texts and their neighbours say, before any label is believed."""
+"""Class probabilities of every pair from both modalities and their neighbours, without its own label.
+
+With p_v, p_t the probabilities of image and text, N_v, N_t the neighbour means of (p_v + p_t) / 2:
+
+    e_v = (1 - share) p_v + share N_v,    e_t likewise
+    image trust  a = <e_v, N_t> / (<e_v, N_t> + <e_t, N_v>)
+    probabilities    a e_v + (1 - a) e_t
+"""
 
 from __future__ import annotations
 
@@ -7,17 +14,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK_CELLS = 2**24  # cosines held at once
+_BLOCK_CELLS = 2**24  # cosines in memory at once
 
 
 @dataclass(frozen=True)
 class ClassEvidence:
-    """What is said of the class of N pairs, among K.
+    """Class probabilities of N pairs, among K classes.
 
     Attributes:
-        probabilities: (N, K), rows summing to 1: both modalities and their neighbours, blended.
-        by_neighbours: (N, K), rows summing to 1: neighbours alone.
-        image_trust: (N,) in 0..1, how much of the blend is the image's; the text has the rest.
+        probabilities: (N, K), rows summing to 1: both modalities and their neighbours.
+        by_neighbours: (N, K), rows summing to 1: (N_v + N_t) / 2.
+        image_trust: (N,) in 0..1, weight of the image; the text has the rest.
     """
 
     probabilities: Tensor
@@ -26,18 +33,18 @@ class ClassEvidence:
 
 
 def neighbours(vectors: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """The nearest others of each vector by cosine, in bounded memory.
+    """Find the nearest others of each vector by cosine, in bounded memory.
 
     Args:
         vectors: (N, D) of length 1, N >= 2.
-        count: neighbours of each; at most N - 1 are taken.
-        temperature: > 0, in units of the cosine; the weight of a neighbour is the softmax of its cosine.
+        count: neighbours of each; at most N - 1 are used.
+        temperature: > 0, in units of the cosine; weights are the softmax of the neighbours' cosines.
 
     Returns:
         Rows (N, k) int64 and weights (N, k) summing to 1.
 
     Raises:
-        ValueError: there are fewer than two vectors, or fewer than one neighbour is asked for.
+        ValueError: there are fewer than two vectors, or count is below 1.
     """
     n = len(vectors)
     if n < 2 or count < 1:
@@ -55,15 +62,9 @@ def neighbours(vectors: Tensor, count: int, temperature: float) -> tuple[Tensor,
 
 
 def neighbour_mean(values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """(N, K) weighted mean of the neighbours' values.
-
-    Args:
-        values: (N, K).
-        rows: (N, k) int64, who the neighbours are.
-        weights: (N, k) summing to 1.
-    """
+    """Return the (N, K) weighted mean of values (N, K) over neighbours: rows (N, k), weights (N, k)."""
     total = torch.zeros_like(values)
-    for column in range(rows.shape[1]):  # one neighbour after the other: never (N, k, K) at once
+    for column in range(rows.shape[1]):  # one neighbour at a time: never (N, k, K)
         total += weights[:, column, None] * values[rows[:, column]]
     return total
 
@@ -78,33 +79,34 @@ def class_evidence(
     temperature: float = 0.1,
     trust: bool = True,
 ) -> ClassEvidence:
-    """Blend what both modalities and their neighbours say of the class of each pair.
+    """Combine both modalities and their neighbours, trusting a modality where the other's neighbours agree.
 
-    Each modality says its own probabilities, mixed with those of its neighbours (mean of image and text). A
-    modality is trusted more where its own opinion agrees with that of the other's neighbours: opinions that
-    only one modality supports are likely its own mistakes.
+    A class that only one modality supports is likely that modality's mistake.
 
     Args:
         images: (N, D) of length 1.
         texts: (N, D) of length 1.
-        of_images: (N, K) class probabilities of each image.
-        of_texts: (N, K) of each text.
+        of_images: p_v, (N, K) class probabilities of each image.
+        of_texts: p_t, (N, K) of each text.
         count: neighbours of each.
-        share: how much of a modality's opinion is its neighbours', in 0..1.
+        share: weight of the neighbours within a modality, in 0..1.
         temperature: of the weights of neighbours, in units of the cosine.
-        trust: whether modalities are weighted by that agreement; else alike.
+        trust: weight modalities by agreement; otherwise equally.
 
-    Returns:
-        The evidence.
+    Example:
+        >>> import torch
+        >>> p = torch.eye(2).repeat(2, 1)  # four pairs, classes 0 and 1 in turn
+        >>> class_evidence(p, p, p, p, count=1).probabilities[0]
+        tensor([1., 0.])
     """
     both = (of_images + of_texts) / 2
     near_images = neighbour_mean(both, *neighbours(images, count, temperature))  # (N, K)
     near_texts = neighbour_mean(both, *neighbours(texts, count, temperature))  # (N, K)
-    say_images = (1 - share) * of_images + share * near_images
-    say_texts = (1 - share) * of_texts + share * near_texts
+    e_v = (1 - share) * of_images + share * near_images
+    e_t = (1 - share) * of_texts + share * near_texts
     image_trust = torch.full_like(both[:, 0], 0.5)
     if trust:
-        agrees, disagrees = (say_images * near_texts).sum(1), (say_texts * near_images).sum(1)
+        agrees, disagrees = (e_v * near_texts).sum(1), (e_t * near_images).sum(1)
         image_trust = agrees / (agrees + disagrees).clamp(min=torch.finfo(both.dtype).tiny)
-    blend = image_trust[:, None] * say_images + (1 - image_trust[:, None]) * say_texts
+    blend = image_trust[:, None] * e_v + (1 - image_trust[:, None]) * e_t
     return ClassEvidence(blend, (near_images + near_texts) / 2, image_trust)

@@ -1,4 +1,11 @@
-"""What a cell of a score matrix sees of its row and column: statistics of the other cells."""
+"""Context of a cell in a score matrix: statistics of the other allowed cells of its row and its column.
+
+For the row of cell (i, j), over allowed j' != j with n' of them:
+
+    tau log (1/n' sum exp(s_ij' / tau)),   max s_ij',   1/n' sum s_ij'
+
+The column likewise, which makes six.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +16,30 @@ N_STATISTICS = 6
 
 
 def cell_context(scores: Tensor, allowed: Tensor, temperature: float) -> Tensor:
-    """Log-mean-exp, largest and mean of the other allowed cells of each cell's row and of its column.
+    """Return the six statistics of every cell.
 
-    A cell's own score takes no part, not even by rounding: changing it leaves its statistics bit for bit.
-    Where a cell has no others along one axis, those of the other axis stand in; where it has none at all, the
-    statistics are 0.
+    A cell's own score has no influence, not even by rounding. Where a cell has no others along one axis, the
+    statistics of the other axis are used; where it has none at all, they are 0.
 
     Args:
         scores: (n, m) finite float.
         allowed: (n, m) bool, cells that count.
-        temperature: of the log-mean-exp, > 0, in units of the score.
+        temperature: tau > 0, in units of the score.
 
     Returns:
-        (6, n, m): log-mean-exp, largest and mean along the row, then along the column.
+        (6, n, m): log-mean-exp, maximum and mean along the row, then along the column.
     """
     row, in_row = _others(scores, allowed, temperature)
     column, in_column = (x.transpose(-2, -1) for x in _others(scores.T, allowed.T, temperature))
-    # Where nothing was found the statistics are 0 already.
+    # statistics of an axis without other cells are 0 already
     return torch.cat([torch.where(in_row, row, column), torch.where(in_column, column, row)])
 
 
 def _others(scores: Tensor, allowed: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-mean-exp, largest and mean of each row without the cell, (3, n, m), and where there are any (n, m).
+    """Statistics of each row without the cell, (3, n, m), and where there are other cells, (n, m).
 
-    All three are 0 where there are none.
-
-    Sums over the others are products with a matrix of ones and a diagonal of zeros. Taking the cell's part
-    away from the sum of the row would cost digits, and let the cell's own score in through the rounding.
+    Sums over the others are products with a matrix of ones with a zero diagonal: subtracting the cell from
+    the sum of its row would cost digits and let its own score in by rounding.
     """
     n, m = scores.shape
     visible = torch.where(allowed, scores, -torch.inf)
@@ -45,7 +49,7 @@ def _others(scores: Tensor, allowed: Tensor, temperature: float) -> tuple[Tensor
     is_first = torch.zeros_like(allowed).scatter(1, top.indices[:, :1], True)
     largest = torch.where(is_first, second, first)  # (n, m)
     found = largest > -torch.inf
-    # Exponents are taken relative to the largest of the others: the second for the first, else the first.
+    # exponents are relative to the largest of the others: the second for the first, else the first
     near_first = _exp_below(scores, first, allowed, temperature)
     near_second = _exp_below(scores, second, allowed & ~is_first, temperature)
     parts = torch.cat([torch.where(allowed, scores, 0.0), near_first, near_second, allowed.to(scores)])

@@ -1,4 +1,9 @@
-"""A learned cost of matching: monotone in the score, aware of row and column, of any size."""
+"""A learned cost of matching: monotone in the score, aware of row and column, for any matrix size.
+
+    C_ij = 1 - exp(a(h_ij)) s_ij - b(h_ij, x_ij) + lift,    h = tanh(W x),  x_ij the context of cell (i, j)
+
+Raising s_ij alone never raises C_ij, whatever the weights. Before training a = b = lift = 0, so C = 1 - S.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +16,37 @@ from robustcmr.correction.context import N_STATISTICS, cell_context
 
 FLOOR = 1e-10
 _HIDDEN = 8
-_REACH = 1.2  # of the first weights: scores of a row differ by tenths
-_STEEPEST = 3.0  # logarithm of the largest slope, and minus that of the smallest
+_REACH = 1.2  # range of the initial weights; scores of a row differ by tenths
+_STEEPEST = 3.0  # bound of the log slope
 
 
 class CostNetwork(nn.Module):
-    """Cost ``1 - slope(context) * score - offset(context)`` of every cell, ``1 - score`` before training.
+    """Cost of every cell from its score and the six statistics of ``cell_context``; 79 weights.
 
-    The context of a cell are log-mean-exp, largest and mean of the other allowed cells of its row and of its
-    column. Slope (always positive) and offset are functions of it, a small perceptron shared by all cells and
-    a linear shortcut to the offset: 79 weights. Hence rows and columns may come in any number and order, and
-    raising one score alone never raises the cost of that cell, whatever the weights. The last layer and the
-    shortcut start at zero, which makes the first cost exact and still gives them gradients.
+    A small perceptron shared by all cells and a linear shortcut to the offset, so rows and columns may come
+    in any number and order. The last layer and the shortcut start at zero, which still gives them gradients.
 
-    Scores are expected within -1..1, as cosines are. The most that slope and offset can take away there is
-    added to all cells, a number that depends on the weights alone: so no cost is cut off at the floor and the
-    best cells keep their order. Neither transport of a fixed mass nor ``planted_loss`` notices. On another
-    scale divide the scores first; scores above 1 may be cut off.
+    Scores are expected within -1..1, as cosines are; divide others first, as the cost of scores above 1 may
+    be cut off. ``lift`` keeps all costs above the floor, so the best cells keep their order; it shifts all
+    cells alike, which affects neither transport of a fixed mass nor ``synthetic_loss``.
 
     Everything is computed in the type of the weights, whatever autocast says.
 
     Args:
-        temperature: of the log-mean-exp, > 0, in units of the score.
+        temperature: of the log-mean-exp in the context, > 0, in units of the score.
 
     Raises:
-        ValueError: if the temperature is not a positive finite number.
+        ValueError: the temperature is not a positive finite number.
+
+    Example:
+        >>> import torch
+        >>> CostNetwork()(torch.tensor([[0.9, 0.2], [0.1, 0.5]])).detach()
+        tensor([[0.1000, 0.8000],
+                [0.9000, 0.5000]])
 
     References:
-        Han et al., L2RM, CVPR 2024, whose network is a linear layer over caption positions; this one shares
-        its purpose and its start only.
+        Han et al., L2RM, CVPR 2024, whose network is a linear layer over caption positions. This one shares
+        only its purpose and its initial cost.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
@@ -59,23 +66,23 @@ class CostNetwork(nn.Module):
                 nn.init.zeros_(parameter)
 
     def lift(self) -> Tensor:
-        """Scalar >= 0 that no score or context within -1..1 can bring the cost below 0 without."""
+        """Scalar >= 0: the most that slope and offset can subtract for scores and context within -1..1."""
         steepest = _bounded(self.slope.weight.abs().sum() + self.slope.bias.sum()).exp()
         highest = self.offset.weight.abs().sum() + self.shortcut.weight.abs().sum()
         return (steepest - 1.0 + highest).clamp(min=0.0)
 
     def forward(self, scores: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Cost of every cell.
+        """Return the cost of every cell.
 
         Args:
             scores: (n, m) finite similarity, larger is closer; n, m >= 1.
-            allowed: (n, m) bool, cells that may be matched; others are no context. None for everywhere.
+            allowed: (n, m) bool, cells that may be matched and serve as context; None for everywhere.
 
         Returns:
             (n, m) >= 1e-10.
 
         Raises:
-            ValueError: if the scores are no matrix or empty, or the mask has another shape.
+            ValueError: the scores are no matrix or empty, or the mask has another shape.
         """
         allowed = _checked(scores, allowed)
         with torch.autocast(scores.device.type, enabled=False):
@@ -91,7 +98,7 @@ class CostNetwork(nn.Module):
 
 
 def _bounded(log_slope: Tensor) -> Tensor:
-    """The logarithm of the slope, squeezed so that no slope vanishes or overflows."""
+    """The log slope, bounded so that no slope vanishes or overflows."""
     return _STEEPEST * (log_slope / _STEEPEST).tanh()
 
 

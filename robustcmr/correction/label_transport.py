@@ -1,4 +1,10 @@
-"""Correcting class labels by transport: samples move to classes, the sure ones first."""
+"""Label correction by transport: samples move to classes, the most certain first.
+
+    min <C, P> - epsilon H(P)   s.t.  P 1 <= 1/N,  P' 1 <= prior,  sum P = mass
+    C = -log p / max(-log p);   target of sample i  P_i / sum_k P_ik,  weight N sum_k P_ik
+
+If the scalings run out, the last plan is used; a target is then off by about the tolerance, 1e-4 of the mass.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +16,17 @@ from torch import Tensor
 from robustcmr.transport import balanced_plan, partial_plan
 
 _LEAST = 1e-6
-"""What stands in for a probability of 0 in a cost."""
+"""Replaces a probability of 0 in a cost."""
 _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class LabelTargets:
-    """Where samples were moved to.
+    """Corrected class distributions.
 
     Attributes:
-        targets: (N, K), rows summing to 1: how a sample's mass spreads over the classes.
-        weights: (N,) in 0..1, the share of its mass that was moved at all.
+        targets: (N, K), rows summing to 1.
+        weights: (N,) in 0..1, the share of each sample's mass that was moved.
     """
 
     targets: Tensor
@@ -28,20 +34,24 @@ class LabelTargets:
 
 
 def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: float) -> LabelTargets:
-    """Move a part of the samples to classes at the least cost, no class receiving more than its share.
-
-    The cost of a class is minus the logarithm of its probability, divided by the largest. With little mass
-    only samples whose class is sure are moved.
+    """Move a share of the samples to classes at least cost, no class receiving more than its prior.
 
     Args:
-        probabilities: (N, K) >= 0 of each sample's class.
+        probabilities: p, (N, K) >= 0, class probabilities of each sample.
         prior: (K,) >= 0 summing to 1, the most that each class may receive.
         mass: share of all samples to move, in (0, 1].
         epsilon: smoothing of the plan, in units of the largest cost.
 
     Returns:
-        The targets, detached, in the type of the probabilities; a sample of which nothing was moved has its
-        probabilities, sharpened as the plan would, as targets.
+        The targets, detached, in the type of the probabilities. The target of a sample without moved mass is
+        softmax(-C / epsilon).
+
+    Example:
+        >>> import torch
+        >>> p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+        >>> found = label_targets(p, torch.tensor([0.5, 0.5]), mass=0.6, epsilon=0.05)
+        >>> found.targets.argmax(1).tolist(), [round(x, 1) for x in found.weights.tolist()]
+        ([0, 0, 1], [1.0, 0.1, 0.7])
     """
     p = probabilities.detach().double()
     cost = -p.clamp(min=_LEAST).log()
@@ -58,20 +68,27 @@ def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: fl
 
 
 def relation_plan(classes: Tensor, epsilon: float, cosines: Tensor | None = None) -> Tensor:
-    """Which texts of a batch each image goes with, as far as their classes say: a balanced plan.
+    """Return a balanced plan between the images and texts of a batch by the agreement of their classes.
 
     Args:
         classes: (B, K), rows summing to 1, class distribution of each pair.
-        epsilon: smoothing, in units of the agreement of two classes, which lies in 0..1.
+        epsilon: smoothing, in units of the agreement, the probability in 0..1 that two classes are equal.
         cosines: (B, B) of images (rows) with texts, averaged with the agreement; None for classes alone.
 
     Returns:
         (B, B) >= 0, detached, rows and columns summing to 1 each.
+
+    Example:
+        >>> import torch
+        >>> relation_plan(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), epsilon=0.1).round(decimals=3)
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.5000, 0.5000, 0.0000],
+                [0.0000, 0.0000, 1.0000]])
     """
-    belief = classes.detach().float()
-    agreement = belief @ belief.T  # (B, B) probability that two pairs are of one class
+    posterior = classes.detach().float()
+    agreement = posterior @ posterior.T  # (B, B)
     if cosines is not None:
         agreement = (agreement + cosines.detach().float()) / 2
-    even = torch.full((len(belief),), 1 / len(belief), device=belief.device)
+    even = torch.full((len(posterior),), 1 / len(posterior), device=posterior.device)
     moved = balanced_plan(-agreement, even, even, epsilon=epsilon, tolerance=1e-3, max_iterations=200)
-    return moved.plan * len(belief)
+    return moved.plan * len(posterior)

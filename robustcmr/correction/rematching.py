@@ -1,4 +1,13 @@
-"""Rematching: which other captions the images of mismatched pairs go with, by partial transport."""
+"""Rematching: which other captions the images of mismatched pairs belong to, by partial transport.
+
+With cost C, allowed cells A, even shares 1/n and 1/m, and rho = mass:
+
+    min <C, P> - epsilon H(P)   s.t.  P 1 <= 1/n,  P' 1 <= 1/m,  sum P = rho,  P = 0 outside A
+    target of image i    P_i / sum_j P_ij,    weight n sum_j P_ij
+
+If ``max_iterations`` run out, the plan of the last scaling is returned with ``converged`` False; its mass is
+still rho to rounding.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +18,22 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import TrainingDivergedError
-from robustcmr.transport import feasible_mass, partial_plan
+from robustcmr.transport import exact_plan, feasible_mass, partial_plan
 from robustcmr.types import TransportPlan
 
-_SHORT_OF_FULL = 0.99  # the last percent can take the iteration for ever
+_SHORT_OF_FULL = 0.99  # the last percent can take very many iterations
 
-Weighting = Literal["mass", "uniform"]
+Solver = Literal["entropic", "exact"]
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Soft targets of both directions, and how much each counts.
+    """Soft targets of both directions and their weights.
 
     Attributes:
-        rows: (n, m) captions wanted by each image; a row sums to 1, or is 0 where no cell is allowed.
-        row_weights: (n,) in [0, 1].
-        columns: (m, n) images wanted by each caption, likewise.
+        rows: (n, m) target captions of each image; a row sums to 1, or is 0 where no cell is allowed.
+        row_weights: (n,) in [0, 1], the part of its share that the image moved.
+        columns: (m, n) target images of each caption, likewise.
         column_weights: (m,) in [0, 1].
     """
 
@@ -34,40 +43,37 @@ class Targets:
     column_weights: Tensor
 
 
-def allowed_cells(
-    row_pairs: Tensor,
-    column_pairs: Tensor,
-    same_image: Tensor | None = None,
-    distrusted: Tensor | None = None,
-) -> Tensor:
-    """Where an image may be rematched: not with a caption that is believed not to belong to it.
+def allowed_cells(row_pairs: Tensor, column_pairs: Tensor, same_image: Tensor | None = None) -> Tensor:
+    """Return where mass may move: never from an image to a caption that is suspected not to belong to it.
 
-    The cell of image i, that given to pair i, and caption j is forbidden where i and j are the same pair. It
-    is forbidden too where pair j was given the same image and is distrusted: caption j is then believed not
-    to describe this very image. Nothing but this belief about the given pairs enters.
+    The cell of image i, given to pair i, and caption j is forbidden where pair j is suspected and was given
+    the same image; only estimates of the given pairs enter.
 
     Args:
-        row_pairs: (n,) int64, the pairs whose given images are the rows.
-        column_pairs: (m,) int64, the pairs whose captions are the columns.
-        same_image: (n, m) bool, True where both pairs were given the same image; None if that is
-            never so.
-        distrusted: (m,) bool, pairs of the columns believed to be wrong; None for all of them.
+        row_pairs: (n,) int64, pairs whose given images are the rows.
+        column_pairs: (m,) int64, suspected pairs whose captions are the columns.
+        same_image: (n, m) bool, True where both pairs were given the same image; None to compare ids alone.
 
     Returns:
-        (n, m) bool, True where mass may move.
+        (n, m) bool.
 
     Raises:
-        ValueError: if a shape does not fit.
+        ValueError: a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> allowed_cells(torch.arange(3), torch.tensor([1, 2]))
+        tensor([[ True,  True],
+                [False,  True],
+                [ True, False]])
     """
     n, m = len(row_pairs), len(column_pairs)
     allowed = row_pairs[:, None] != column_pairs[None, :]
-    if distrusted is not None and distrusted.shape != (m,):
-        raise ValueError(f"distrusted must be ({m},), one a column, got {tuple(distrusted.shape)}")
     if same_image is None:
         return allowed
     if same_image.shape != (n, m):
         raise ValueError(f"same_image must be ({n}, {m}), rows by columns, got {tuple(same_image.shape)}")
-    return allowed & ~(same_image if distrusted is None else same_image & distrusted)
+    return allowed & ~same_image
 
 
 def rematch(
@@ -76,27 +82,34 @@ def rematch(
     mass: float = 0.1,
     epsilon: float = 0.01,
     *,
+    solver: Solver = "entropic",
     tolerance: float = 1e-3,
     max_iterations: int = 10_000,
 ) -> TransportPlan:
     """Move a fixed mass from images to captions at least cost, each giving or taking at most its even share.
 
     Args:
-        cost: (n, m) of matching image i with caption j; any float type, narrow ones are widened to float32.
-        allowed: (n, m) bool, cells that may carry mass; None for everywhere.
-        mass: rho in (0, 1], of the mass 1 that the images hold together. Where the allowed cells let less
-            pass, 99% of what they do is moved; ``mass`` of the outcome tells.
+        cost: C, (n, m) of matching image i with caption j; float types narrower than float32 are widened.
+        allowed: A, (n, m) bool, cells that may carry mass; None for everywhere.
+        mass: rho in (0, 1], of the mass 1 that the images hold together. Where the allowed cells carry less,
+            99% of what they carry is moved; see ``mass`` of the result.
         epsilon: smoothing > 0, in units of the cost.
-        tolerance: share of the mass that may be out of place. The mass itself is met to rounding.
-        max_iterations: most scalings of rows and columns.
+        solver: ``entropic`` on the cost's device, or ``exact``: no entropy, by POT on the CPU.
+        tolerance: share of the mass that may be out of place (entropic).
+        max_iterations: most scalings of rows and columns (entropic).
 
     Returns:
-        The plan, detached, rows at most 1/n and columns at most 1/m. Where no cell is allowed, or there is
-        none, it is a plan of zeros with mass 0, which counts as converged.
+        The plan, detached. Where no cell is allowed it is a plan of zeros, which counts as converged.
 
     Raises:
-        ValueError: if shapes or numbers do not fit.
+        ValueError: shapes or numbers do not fit.
         TrainingDivergedError: an allowed cost is NaN or infinite.
+
+    Example:
+        >>> import torch
+        >>> rematch(torch.tensor([[0.1, 0.9], [0.8, 0.3]]), mass=0.5, solver="exact").plan
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.0000]])
 
     References:
         Han et al., L2RM, CVPR 2024. Departure: no dummy points; see ``partial_plan`` for why.
@@ -107,10 +120,13 @@ def rematch(
         if moved == 0:
             return nothing_moved(cost)
         n, m = cost.shape
+        rows, columns = (cost.new_full((size,), 1 / size, dtype=torch.float32) for size in (n, m))
+        if solver == "exact":
+            return exact_plan(cost, rows, columns, mass=moved, allowed=cells)
         return partial_plan(
             cost,
-            cost.new_full((n,), 1 / n, dtype=torch.float32),
-            cost.new_full((m,), 1 / m, dtype=torch.float32),
+            rows,
+            columns,
             moved,
             epsilon=epsilon,
             allowed=cells,
@@ -119,49 +135,36 @@ def rematch(
         )
 
 
-def rematch_targets(
-    plan: Tensor,
-    allowed: Tensor | None = None,
-    weighting: Weighting = "mass",
-    floor: float = 1e-6,
-) -> Targets:
+def rematch_targets(plan: Tensor, allowed: Tensor | None = None, floor: float = 1e-6) -> Targets:
     """Read a plan as soft targets: rows normalised for the images, columns for the captions.
 
-    Every allowed cell is raised by the same trifle before, so that a row that carries nothing asks for all of
-    its allowed cells evenly in place of dividing 0 by 0.
+    A small constant is added to every allowed cell, so the target of a row without mass is uniform over its
+    allowed cells. The weights are the moved part of each share: rows that the plan leaves alone count for
+    nothing. The released code weights all rows alike; most targets are then uniform or noise.
 
     Args:
-        plan: (n, m) >= 0, mass moved between even shares 1/n and 1/m.
+        plan: P, (n, m) >= 0, mass moved between even shares 1/n and 1/m.
         allowed: (n, m) bool, cells that might carry mass; None for everywhere.
-        weighting: ``mass`` counts each row and column by the part of its share that was moved, so that those
-            the plan leaves alone teach nothing. ``uniform`` counts all by 1, as released: then most of the
-            targets come from rows that moved next to nothing, and are even or chance.
-        floor: what all allowed cells of a row are raised by together, relative to its share, > 0.
+        floor: total of the constants added to a row, relative to its share, > 0.
 
     Returns:
         The targets, detached.
 
     Raises:
-        ValueError: if a shape does not fit, or weighting or floor is out of range.
+        ValueError: a shape does not fit, or floor is out of range.
     """
-    if weighting not in ("mass", "uniform"):
-        raise ValueError(f"the weighting must be 'mass' or 'uniform', got {weighting!r}")
     if not floor > 0:
         raise ValueError(f"the floor must be positive, got {floor}")
     plan = plan.detach()
     cells = _cells(plan, allowed)
-    rows, row_weights = _normalised(plan, cells, floor)
-    columns, column_weights = _normalised(plan.T, cells.T, floor)
-    if weighting == "uniform":
-        row_weights, column_weights = torch.ones_like(row_weights), torch.ones_like(column_weights)
-    return Targets(rows, row_weights, columns, column_weights)
+    return Targets(*_normalised(plan, cells, floor), *_normalised(plan.T, cells.T, floor))
 
 
 def movable_mass(allowed: Tensor, mass: float) -> float:
-    """The mass asked for, or where the mask lets less pass between even shares, 99% of what it does.
+    """Return the mass, or 99% of what the allowed cells carry between even shares where that is less.
 
-    A mask that plainly lets it pass, as one that leaves out single cells of a batch does, costs one small
-    sum; only others are solved as a flow, on the CPU.
+    A mask that clearly carries it, such as one that forbids single cells, costs one small sum; others are
+    solved as a flow on the CPU.
 
     Args:
         allowed: (n, m) bool, cells that may carry mass.
@@ -171,13 +174,13 @@ def movable_mass(allowed: Tensor, mass: float) -> float:
         At most ``mass``; 0 where no cell is allowed.
 
     Raises:
-        ValueError: if the mass is out of range.
+        ValueError: the mass is out of range.
     """
     if not 0 < mass <= 1:
         raise ValueError(f"the mass to rematch must be above 0 and at most 1, got {mass}")
     n, m = allowed.shape
     cells = allowed.to(torch.float32)
-    # Every row spreads its share evenly and every column takes the same from all: the lesser of both passes.
+    # lower bound: every row spreads its share evenly, every column accepts evenly, the lesser passes
     by_row = 1 / (n * cells.sum(1, keepdim=True)).clamp(min=1)
     by_column = 1 / (m * cells.sum(0, keepdim=True)).clamp(min=1)
     passes = float((torch.minimum(by_row, by_column) * cells).sum())
@@ -186,29 +189,28 @@ def movable_mass(allowed: Tensor, mass: float) -> float:
     if mass <= passes * (1 + 1e-6):
         return mass
     rows, columns = torch.full((n,), 1 / n), torch.full((m,), 1 / m)
-    bound = float(feasible_mass(rows, columns, allowed))
-    return mass if mass <= bound * _SHORT_OF_FULL else bound * _SHORT_OF_FULL
+    return min(mass, float(feasible_mass(rows, columns, allowed)) * _SHORT_OF_FULL)
 
 
 def nothing_moved(cost: Tensor) -> TransportPlan:
-    """A plan of zeros for a cost (n, m)."""
+    """Return a plan of zeros for a cost (n, m)."""
     plan = torch.zeros_like(cost, dtype=torch.promote_types(cost.dtype, torch.float32))
     zero = plan.new_zeros(())
     return TransportPlan(plan, plan.sum(-1), plan.sum(-2), zero, 0, zero, zero == 0)
 
 
 def checked_cells(cost: Tensor, allowed: Tensor | None) -> Tensor:
-    """The mask of a cost, all True if it has none.
+    """Return the mask of a cost, all True where it is None.
 
     Raises:
-        ValueError: if the cost is no matrix or the mask has another shape.
+        ValueError: the cost is no matrix or the mask has another shape.
         TrainingDivergedError: an allowed cost is NaN or infinite.
     """
     cells = _cells(cost, allowed)
     if not bool(torch.where(cells, cost, 0.0).isfinite().all()):
         raise TrainingDivergedError(
-            "a cost of rematching is NaN or infinite, where finite numbers were expected; "
-            "the scores it was made from have diverged, so lower the learning rate or clip gradients"
+            "a cost of rematching is NaN or infinite, expected finite numbers; "
+            "the scores have diverged, so lower the learning rate or clip gradients"
         )
     return cells
 
@@ -227,7 +229,7 @@ def _cells(matrix: Tensor, allowed: Tensor | None) -> Tensor:
 
 
 def _normalised(plan: Tensor, cells: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-    """Rows that sum to 1, or to 0 where no cell is allowed, and the part of its share each row moved."""
+    """Rows that sum to 1, or to 0 where no cell is allowed, and the part of its share that each row moved."""
     used = torch.where(cells, plan * len(plan), 0.0)  # a full row sums to 1
     count = cells.sum(1, keepdim=True).clamp(min=1)
     raised = torch.where(cells, used + floor / count, 0.0)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from robustcmr.config.resolve import RunConfig, read_config, resolve
+from robustcmr.config.resolve import RunConfig, run_config
 from robustcmr.errors import CheckpointError
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
@@ -66,7 +66,7 @@ def open_data(path: Path) -> tuple[RunConfig, Track]:
     """
     folder = RunFolder(path)
     folder.require()
-    config = resolve(read_config(folder.config))
+    config = run_config(folder.config)
     return config, build_track(config, folder)
 
 

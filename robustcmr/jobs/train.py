@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 import robustcmr
-from robustcmr.config.resolve import RunConfig, read_config, resolve
+from robustcmr.config.resolve import RunConfig, run_config
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_json
@@ -90,7 +90,7 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
     folder.require_trained()
     if folder.read_results() is not None:
         return folder
-    config = resolve(read_config(folder.config))
+    config = run_config(folder.config)
     accelerator = _accelerator(config)
     with _log() as log:
         return _train(_assemble(config, folder, accelerator, new=False), log, console)

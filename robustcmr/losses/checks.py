@@ -1,4 +1,4 @@
-"""Checks shared by the losses."""
+"""Shape checks shared by the losses."""
 
 from __future__ import annotations
 

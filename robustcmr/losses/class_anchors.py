@@ -1,4 +1,11 @@
-"""Losses against class anchors and between the two vectors of an instance, robust to wrong labels."""
+"""Losses against class anchors, and between the image and text vector of a pair; robust to wrong labels.
+
+With unit vectors z, unit anchors c_k and p_k = softmax_k(z . c_k / tau):
+
+    cross entropy       -sum_k y_k log p_k
+    robust clustering    sum_k y_k log(1 - p_k)
+    contrast            -log of the softmax mass that a vector gives to the two vectors of its own pair
+"""
 
 from __future__ import annotations
 
@@ -8,51 +15,66 @@ from torch.nn import functional as F
 
 
 def anchor_probabilities(vectors: Tensor, anchors: Tensor, temperature: float) -> Tensor:
-    """How likely each vector belongs to each class, by its similarity to the anchors.
+    """Return p, the class probabilities of each vector.
 
     Args:
-        vectors: (B, D) of length 1.
-        anchors: (K, D) of length 1, one a class.
-        temperature: > 0, in units of the cosine.
+        vectors: z, (B, D) of length 1.
+        anchors: c, (K, D) of length 1, one a class.
+        temperature: tau > 0, in units of the cosine.
 
     Returns:
         (B, K), rows summing to 1.
+
+    Example:
+        >>> import torch
+        >>> anchor_probabilities(torch.tensor([[1.0, 0.0]]), torch.eye(2), temperature=0.5)
+        tensor([[0.8808, 0.1192]])
     """
     return torch.softmax(vectors @ anchors.T / temperature, dim=1)
 
 
 def anchor_cross_entropy(vectors: Tensor, anchors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of each vector's class probabilities.
+    """Return the cross entropy of each vector's class probabilities.
 
     Args:
         vectors: (B, D) of length 1.
         anchors: (K, D) of length 1.
-        targets: (B, K) >= 0, rows summing to 1.
+        targets: y, (B, K) >= 0, rows summing to 1.
         temperature: > 0.
 
     Returns:
         (B,), at least 0.
+
+    Example:
+        >>> import torch
+        >>> anchor_cross_entropy(torch.eye(2), torch.eye(2), torch.eye(2), temperature=0.5)
+        tensor([0.1269, 0.1269])
     """
     return -(targets * F.log_softmax(vectors @ anchors.T / temperature, dim=1)).sum(1)
 
 
 def robust_clustering(vectors: Tensor, anchors: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Logarithm of the probability of all other classes, which is small where the vector is near its anchor.
+    """Return the log probability of all classes but the target, low where a vector is near its anchor.
 
-    Its gradient grows with the probability of the target, unlike that of the cross entropy: what the model
-    finds unlikely, such as a wrong label, counts little.
+    The gradient grows with the target's probability, unlike that of the cross entropy: a class that the
+    model finds unlikely, such as a wrong label, has little influence.
 
     Args:
         vectors: (B, D) of length 1.
         anchors: (K, D) of length 1.
-        targets: (B, K) >= 0, rows summing to 1; soft targets average the classes' losses.
-        temperature: > 0; at 1 no probability reaches 1, so that the loss stays bounded.
+        targets: y, (B, K) >= 0, rows summing to 1; soft targets average the classes' losses.
+        temperature: > 0; at 1 no probability reaches 1, so the loss stays bounded.
 
     Returns:
         (B,), at most 0.
 
+    Example:
+        >>> import torch
+        >>> robust_clustering(torch.eye(2), torch.eye(2), torch.eye(2), temperature=0.5)
+        tensor([-2.1269, -2.1269])
+
     References:
-        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, the robust clustering loss.
+        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, robust clustering loss.
     """
     log_probabilities = F.log_softmax(vectors @ anchors.T / temperature, dim=1)  # (B, K)
     # log(1 - p) without cancellation where p is near 1
@@ -61,10 +83,9 @@ def robust_clustering(vectors: Tensor, anchors: Tensor, targets: Tensor, tempera
 
 
 def multimodal_contrast(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """How badly an instance's two vectors are told from all other instances' of the batch.
+    """Return how poorly a pair's two vectors are told from all others of the batch, without labels.
 
-    Each vector is compared with all 2 B of both sides, itself included, and should be nearest to the two of
-    its own instance. No label is read.
+    Each vector is compared with all 2 B vectors, itself included.
 
     Args:
         images: (B, D) of length 1.
@@ -72,11 +93,15 @@ def multimodal_contrast(images: Tensor, texts: Tensor, temperature: float) -> Te
         temperature: > 0, in units of the cosine.
 
     Returns:
-        (B,), mean over the two vectors of an instance, at least 0.
+        (B,), mean over the two vectors of a pair, at least 0.
+
+    Example:
+        >>> import torch
+        >>> multimodal_contrast(torch.eye(2), torch.eye(2), temperature=0.5)
+        tensor([0.1269, 0.1269])
 
     References:
-        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, the multimodal contrastive
-        loss.
+        Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, multimodal contrastive loss.
     """
     both = torch.cat([images, texts])  # (2B, D)
     logits = both @ both.T / temperature  # (2B, 2B)

@@ -1,4 +1,10 @@
-"""Softmax losses over the batch: InfoNCE, and cross entropy with its reverse."""
+"""Softmax losses over the batch: InfoNCE, and cross entropy with its reverse.
+
+With p_ij = softmax_j(s_ij / tau), q the same of the transposed scores and I the identity:
+
+    InfoNCE_i = -(log p_ii + log q_ii) / 2
+    RCE_i     = -sum_j p_ij log(I_ij + floor),  which is at most -log(floor)
+"""
 
 from __future__ import annotations
 
@@ -14,22 +20,29 @@ from robustcmr.losses.fusing import fusible
 def log_matching_probabilities(
     scores: Tensor, temperature: float, same_image: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log probabilities that image i picks caption j, and that caption i picks image j.
+    """Return log p and log q: image i picks caption j, and caption i picks image j.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
         temperature: tau > 0, in units of the score.
-        same_image: (B, B) bool, cells besides the diagonal that take no part (probability 0).
+        same_image: (B, B) bool, cells besides the diagonal that are excluded (probability 0).
 
     Returns:
-        Two (B, B) matrices, rows sum to 1 after ``exp``: image to text, and text to image (row = caption).
+        Two (B, B) matrices whose rows sum to 1 after ``exp``; rows of the second are captions.
+
+    Example:
+        >>> import torch
+        >>> log_p, log_q = log_matching_probabilities(torch.eye(2), temperature=1.0)
+        >>> log_p.exp()
+        tensor([[0.7311, 0.2689],
+                [0.2689, 0.7311]])
     """
     logits = _logits(scores, temperature, same_image)
     return logits.log_softmax(dim=1), logits.T.log_softmax(dim=1)
 
 
 def _logits(scores: Tensor, temperature: float, same_image: Tensor | None) -> Tensor:
-    """Scores over the temperature, -inf where cells take no part."""
+    """Scores over the temperature, -inf in excluded cells."""
     check_square(scores, same_image)
     logits = scores / temperature
     if same_image is None:
@@ -40,7 +53,7 @@ def _logits(scores: Tensor, temperature: float, same_image: Tensor | None) -> Te
 
 @fusible
 def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
-    """Cross entropy of the given pair among the batch, mean of both directions.
+    """Return the cross entropy of the given pair among the batch, mean of both directions.
 
     Args:
         scores: (B, B) float, pairs on the diagonal.
@@ -48,13 +61,18 @@ def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None =
         same_image: (B, B) bool, cells that are no negatives.
 
     Returns:
-        (B,) one value a pair.
+        (B,) one value a pair, >= 0.
+
+    Example:
+        >>> import torch
+        >>> infonce_loss(torch.tensor([[0.9, 0.8], [0.1, 0.5]]), temperature=0.1)
+        tensor([0.1568, 1.5334])
 
     References:
         van den Oord et al., 2018; Radford et al., CLIP, 2021.
     """
     logits = _logits(scores, temperature, same_image)
-    # the diagonals of both matrices of log probabilities, without making these
+    # -log p_ii and -log q_ii without forming both matrices
     return 0.5 * (logits.logsumexp(1) + logits.logsumexp(0)) - logits.diagonal()
 
 
@@ -62,20 +80,24 @@ def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None =
 def robust_cross_entropy_loss(
     scores: Tensor, temperature: float, same_image: Tensor | None = None, floor: float = 1e-7
 ) -> Tensor:
-    """Cross entropy plus reverse cross entropy, halved: the warm-up loss of L2RM.
+    """Return cross entropy plus reverse cross entropy, halved: the warm-up loss of L2RM.
 
-    With p the matching probabilities and I the identity, CE_i = -log p_ii and
-    RCE_i = -sum_j p_ij log(I_ij + floor). RCE is bounded by -log(floor), which tempers the pull of pairs that
-    are wrong.
+    The reverse term is bounded, which limits the pull of mismatched pairs.
 
     Args:
         scores: (B, B) float, pairs on the diagonal.
         temperature: tau > 0.
         same_image: (B, B) bool, cells that are no negatives.
-        floor: what stands in for log 0, > 0.
+        floor: > 0, replaces 0 inside the logarithm.
 
     Returns:
-        (B,) ``0.5 * (RCE_i2t + RCE_t2i + CE_i2t + CE_t2i)``, one value a pair.
+        (B,) ``(RCE_i2t + RCE_t2i + CE_i2t + CE_t2i) / 2``, one value a pair.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.8], [0.1, 0.5]])
+        >>> robust_cross_entropy_loss(scores, temperature=0.1, floor=0.01)
+        tensor([0.7682, 3.7630])
 
     References:
         Han et al., L2RM, CVPR 2024; Wang et al., Symmetric Cross Entropy, ICCV 2019.

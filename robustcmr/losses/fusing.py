@@ -1,4 +1,4 @@
-"""Losses fused by ``torch.compile`` while that is wished for; otherwise they run as they are written."""
+"""Losses fused by ``torch.compile`` on request; otherwise they run as written."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import torch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_wished: ContextVar[bool] = ContextVar("fused_losses", default=False)
+_requested: ContextVar[bool] = ContextVar("fused_losses", default=False)
 _compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 @contextmanager
-def fused_losses(wished: bool = True) -> Iterator[None]:
-    """Have losses be compiled, on first use and for any size of batch, as long as this lasts."""
-    token = _wished.set(wished)
+def fused_losses(requested: bool = True) -> Iterator[None]:
+    """Compile losses on first use, for any batch size, while this context is active."""
+    token = _requested.set(requested)
     try:
         yield
     finally:
-        _wished.reset(token)
+        _requested.reset(token)
 
 
 def fusible(loss: F) -> F:
-    """A loss that :func:`fused_losses` speaks to."""
+    """Decorate a loss so that :func:`fused_losses` compiles it."""
 
     @wraps(loss)
-    def run(*given: Any, **named: Any) -> Any:
-        if not _wished.get():
-            return loss(*given, **named)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not _requested.get():
+            return loss(*args, **kwargs)
         if loss not in _compiled:
             _compiled[loss] = torch.compile(loss, dynamic=True)
-        return _compiled[loss](*given, **named)
+        return _compiled[loss](*args, **kwargs)
 
     return cast(F, run)

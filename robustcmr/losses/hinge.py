@@ -1,4 +1,7 @@
-"""Triplet hinge losses over the negatives of a batch."""
+"""Triplet hinge over the negatives of a batch.
+
+[m - s_ii + s_ij]+  and  [m - s_ii + s_ji]+,  j != i,  summed over j or only the largest of each.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,22 @@ from robustcmr.losses.fusing import fusible
 
 @fusible
 def hinge_loss(scores: Tensor, margin: float, hardest: bool, same_image: Tensor | None = None) -> Tensor:
-    """Hinge of every pair against the other captions and the other images of the batch.
-
-    With s the scores, pair i costs ``[margin - s_ii + s_ij]+`` for captions j and
-    ``[margin - s_ii + s_ji]+`` for images j, summed over all negatives j, or only the hardest of each
-    direction.
+    """Return the hinge of every pair against the other captions and images of the batch.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
-        margin: wanted distance between the pair and a negative, in units of the score.
-        hardest: take the largest hinge of each direction in place of the sum of all.
+        margin: m, required distance between the pair and a negative, in units of the score.
+        hardest: take the largest hinge of each direction instead of the sum.
         same_image: (B, B) bool, cells that are no negatives; the diagonal never is.
 
     Returns:
-        (B,) both directions added.
+        (B,) sum of both directions.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.9, 0.8], [0.1, 0.5]])
+        >>> hinge_loss(scores, margin=0.2, hardest=True)
+        tensor([0.1000, 0.5000])
 
     References:
         Faghri et al., VSE++, BMVC 2018, equations 4 and 6.

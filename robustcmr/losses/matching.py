@@ -1,4 +1,10 @@
-"""Losses of a score matrix against soft targets: which captions each image goes with, and the reverse."""
+"""Losses of a score matrix against soft targets in both directions.
+
+With p = softmax of a row or column of scores / tau over its allowed cells, and t its target:
+
+    soft cross entropy  -sum t log p
+    symmetric KL         KL(t | p) + KL(p | t) = sum (t - p) (log t - log p)
+"""
 
 from __future__ import annotations
 
@@ -17,25 +23,30 @@ def symmetric_kl_loss(
     allowed: Tensor | None = None,
     floor: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
-    """KL(target | p) + KL(p | target) of every row and column, p the softmax of the scores.
+    """Return the symmetric KL divergence of every row and column.
 
-    KL(p | target) has no bound where a target is 0. So ``floor`` is added to every allowed target, which is
-    then made to sum to 1 again; a row of zeros becomes even. Each allowed cell far from its target then costs
-    up to -log(floor).
+    KL(p | t) is unbounded where t = 0, so ``floor`` is added to every allowed target before it is normalised
+    again; a row of zeros becomes uniform. An allowed cell far from its target then costs up to -log(floor).
 
     Args:
         scores: (n, m) float, row = image, column = caption.
-        targets_rows: (n, m) >= 0, captions wanted by each image; detached by the caller.
-        targets_columns: (m, n) >= 0, images wanted by each caption; detached by the caller.
+        targets_rows: (n, m) >= 0, target captions of each image; detached by the caller.
+        targets_columns: (m, n) >= 0, target images of each caption; detached by the caller.
         temperature: tau > 0, in units of the score.
         allowed: (n, m) bool, cells that take part in softmax and target; None for all.
-        floor: what stands in for a target of 0, > 0.
+        floor: > 0, added to every allowed target.
 
     Returns:
         (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
 
     Raises:
-        ValueError: if a shape does not fit.
+        ValueError: a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> rows, columns = symmetric_kl_loss(torch.zeros(2, 2), torch.eye(2), torch.eye(2), 1.0, floor=0.01)
+        >>> rows
+        tensor([2.2623, 2.2623])
 
     References:
         Han et al., L2RM, CVPR 2024.
@@ -59,23 +70,28 @@ def soft_cross_entropy_loss(
     temperature: float,
     allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """-sum target log p of every row and column, p the softmax of the scores.
+    """Return the cross entropy of every row and column to its target.
 
-    Where a target sums to 1 this is KL(target | p) but for the target's entropy. It asks nothing of cells
-    whose target is 0 beyond what the softmax does, so it needs no floor and lets the scores spread.
+    For a target that sums to 1 it equals KL(t | p) plus the target's entropy. It needs no floor.
 
     Args:
         scores: (n, m) float, row = image, column = caption.
-        targets_rows: (n, m) >= 0, captions wanted by each image; detached by the caller.
-        targets_columns: (m, n) >= 0, images wanted by each caption; detached by the caller.
+        targets_rows: (n, m) >= 0, target captions of each image; detached by the caller.
+        targets_columns: (m, n) >= 0, target images of each caption; detached by the caller.
         temperature: tau > 0, in units of the score.
-        allowed: (n, m) bool, cells that take part in the softmax; targets elsewhere are left out.
+        allowed: (n, m) bool, cells that take part in the softmax; targets elsewhere are ignored.
 
     Returns:
         (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
 
     Raises:
-        ValueError: if a shape does not fit.
+        ValueError: a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> rows, columns = soft_cross_entropy_loss(torch.eye(2), torch.eye(2), torch.eye(2), temperature=1.0)
+        >>> rows
+        tensor([0.3133, 0.3133])
     """
     both = []
     for log_p, targets, cells in _directions(scores, targets_rows, targets_columns, temperature, allowed):
@@ -114,5 +130,5 @@ def _directions(
 
 def _masked_log_softmax(logits: Tensor, cells: Tensor) -> Tensor:
     """Log softmax of each row over its allowed cells, 0 elsewhere; no gradient is ever NaN."""
-    counted = cells | ~cells.any(1, keepdim=True)  # an empty row would give NaN; what it gives is dropped
+    counted = cells | ~cells.any(1, keepdim=True)  # an empty row would give NaN; its values are dropped
     return torch.where(cells, torch.where(counted, logits, -torch.inf).log_softmax(1), 0.0)

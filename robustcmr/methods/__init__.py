@@ -1,1 +1,1 @@
-"""Published methods, one short file each, composed of the rooms below them."""
+"""Training methods, one short file each, composed of losses, selection, correction and transport."""

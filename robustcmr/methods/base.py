@@ -1,4 +1,4 @@
-"""What a method is: how many matchers it trains, what it plans each epoch and what it minimises each step."""
+"""The contract of a method: the matchers it trains, the plan of an epoch and the loss of a step."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Evidence = Callable[[Tensor, PairBatch], Tensor]
 
 
 class Scorer(Protocol):
-    """Runs over the training set in evaluation mode and gathers what is said of each pair."""
+    """A pass over the training set in evaluation mode that gathers values of each pair."""
 
     def __call__(self, evidence: Evidence, matcher: Matcher) -> FloatArray:
         """Apply ``evidence(scores (B, B), batch) -> (B,) or (B, K)`` to shuffled batches.
 
         Args:
-            evidence: what to compute from the score matrix of a batch of given pairs.
-            matcher: what scores; one of the method's matchers, or a copy of one.
+            evidence: computed from the score matrix of a batch of given pairs.
+            matcher: one of the method's matchers, or a copy of one.
 
         Returns:
             (N,) or (N, K) float32 in the order of pair ids.
@@ -43,7 +43,7 @@ class Scorer(Protocol):
         """Encode the whole labelled training set, unaugmented, on the matcher's device.
 
         Args:
-            matcher: what encodes; it must give a pooled vector of each image and text.
+            matcher: gives a pooled vector of each image and text.
         """
         ...
 
@@ -61,7 +61,7 @@ class Method(ABC):
     Config: ClassVar[type[Options]]
     n_matchers: ClassVar[int] = 1
     track: ClassVar[str] = "pairs"
-    """``pairs`` or ``labels``: what may be wrong in the data it is for; see :class:`LabelMethod`."""
+    """``pairs`` (some are mismatched) or ``labels`` (some classes are wrong, see :class:`LabelMethod`)."""
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         self.config = config
@@ -72,14 +72,14 @@ class Method(ABC):
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
-        """Networks the method trains beside the matchers, by name."""
+        """Networks besides the matchers, by name; they are saved and restored with them."""
         return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser shall train, as torch parameter groups.
+        """Parameter groups for the optimiser: by default the matchers' own and one for each auxiliary
+        network.
 
-        A group may set its own ``lr``, and an ``lr_factor`` that multiplies it. By default the matchers'
-        own groups, and one for each auxiliary network.
+        A group may set its own ``lr``, and an ``lr_factor`` that multiplies it.
         """
         groups = [group for matcher in self.matchers for group in matcher.parameter_groups()]
         for network in self.auxiliary.values():
@@ -87,7 +87,7 @@ class Method(ABC):
         return groups
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
-        """Decide which pairs the epoch visits; by default all of them, in one stream.
+        """Decide which pairs the epoch visits; by default all of them, in one group.
 
         Args:
             epoch: from 0.
@@ -98,21 +98,21 @@ class Method(ABC):
         return EpochPlan({"all": np.arange(self.n_pairs, dtype=np.int64)})
 
     def estimate(self, scorer: Scorer) -> Division | LabelEstimate | None:
-        """What the method believes of the pairs with the matchers as they are; None if it holds no belief.
+        """Estimate which pairs are clean, or the class of each (labels), with the current matchers.
 
-        Which pairs are clean, on the pairs track; of which class each is, on the labels track.
+        None where the method makes no estimate.
         """
         del scorer
         return None
 
     @abstractmethod
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """The loss of one step, given one batch a stream of the plan."""
+        """Return the loss of one step, given one batch for each group of the plan."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What must survive a stop besides networks: plain values and tensors."""
+        """Return the state besides networks that a resumed run needs: plain values and tensors."""
         return {"epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave."""
         self.epoch = int(state["epoch"])

@@ -1,4 +1,4 @@
-"""The baselines: hinge, InfoNCE and robust cross entropy on all given pairs, believing every one of them."""
+"""Baselines that trust every given pair: hinge, InfoNCE and robust cross entropy."""
 
 from __future__ import annotations
 
@@ -19,22 +19,20 @@ from robustcmr.types import PairBatch, StepResult
 class BaselineOptions(Options):
     """Options of every baseline."""
 
-    reduction: Literal["sum", "mean"] = Field("mean", description="how the pairs of a batch are added up")
+    reduction: Literal["sum", "mean"] = Field("mean", description="reduction over the pairs of a batch")
     mask_same_image: bool = Field(
         True,
-        description="captions given to the same image are no negatives of each other; false in released code",
+        description="captions of the same image are not used as negatives; released code does not mask them",
     )
 
 
 class HingeOptions(BaselineOptions):
     """Options of the hinge baseline."""
 
-    reduction: Literal["sum", "mean"] = Field("sum", description="how the pairs of a batch are added up")
-    margin: float = Field(0.05, gt=0.0, description="wanted distance to a negative, in units of the score")
-    negatives: Literal["hardest", "all"] = Field(
-        "hardest", description="which negatives count after the switch"
-    )
-    switch_epoch: int = Field(8, ge=0, description="all negatives count before this epoch (from 0)")
+    reduction: Literal["sum", "mean"] = Field("sum", description="reduction over the pairs of a batch")
+    margin: float = Field(0.05, gt=0.0, description="required distance to a negative, in units of the score")
+    negatives: Literal["hardest", "all"] = Field("hardest", description="negatives from switch_epoch on")
+    switch_epoch: int = Field(8, ge=0, description="epochs (from 0) before it use all negatives")
 
 
 class InfoNCEOptions(BaselineOptions):
@@ -47,17 +45,17 @@ class RobustCrossEntropyOptions(InfoNCEOptions):
     """Options of the robust cross entropy baseline."""
 
     floor: float = Field(
-        1e-7, gt=0.0, lt=1.0, description="what stands in for the log of zero in the reverse term"
+        1e-7, gt=0.0, lt=1.0, description="replaces 0 inside the logarithm of the reverse term"
     )
 
 
 class Baseline(Method):
-    """Training on all given pairs with one loss a pair."""
+    """One loss for each given pair."""
 
     config: BaselineOptions
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """Score the batch, reduce its pair losses."""
+        """Score the batch and reduce its pair losses."""
         batch = batches["all"]
         scores = self.matchers[0](batch.images, batch.texts)
         losses = self.pair_losses(scores, batch.same_image if self.config.mask_same_image else None)
@@ -72,7 +70,7 @@ class Baseline(Method):
 class Hinge(Baseline):
     """Triplet hinge with all negatives at first, then the hardest of the batch.
 
-    Departure: captions given to the same image are not used as negatives unless ``mask_same_image`` is false.
+    Departure: captions of the same image are not used as negatives unless ``mask_same_image`` is false.
 
     References:
         Faghri et al., VSE++, BMVC 2018.

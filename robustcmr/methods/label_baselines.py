@@ -1,4 +1,4 @@
-"""Baselines for noisy class labels: cross entropy, which believes every label, and MRL, which need not."""
+"""Baselines for noisy class labels: cross entropy, which trusts every label, and MRL, which is robust."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class MRLOptions(Options):
         1.0, gt=0.0, description="temperature of class probabilities, in units of the cosine"
     )
     beta: float = Field(
-        0.7, ge=0.0, le=1.0, description="weight of the loss against the anchors; the contrast has the rest"
+        0.7, ge=0.0, le=1.0, description="weight of the class loss; the contrast has 1 - beta"
     )
     contrast_temperature: float = Field(
-        1.0, gt=0.0, description="temperature of the contrast between instances, in units of the cosine"
+        1.0, gt=0.0, description="temperature of the contrast between pairs, in units of the cosine"
     )
 
 
 class AnchorBaseline(LabelMethod):
-    """Training on all given classes with one loss of image vectors, text vectors and their classes."""
+    """Losses of image vectors, text vectors and their given classes."""
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """Encode the batch, add up its losses."""
+        """Encode the batch and add up its losses."""
         batch = batches["all"]
         images, texts = self.encode(batch)
         of_images, of_texts = (
@@ -58,7 +58,7 @@ class AnchorBaseline(LabelMethod):
 
 
 class LabelCrossEntropy(AnchorBaseline):
-    """Cross entropy of images and texts against learnt class anchors: what training on the noise gives."""
+    """Cross entropy of images and texts against class anchors, which fits the noise."""
 
     Config: ClassVar[type[Options]] = LabelCrossEntropyOptions
     config: LabelCrossEntropyOptions
@@ -72,11 +72,10 @@ class LabelCrossEntropy(AnchorBaseline):
 
 
 class MRL(AnchorBaseline):
-    """Multimodal robust learning: a loss that counts unlikely classes little, and a contrast without classes.
+    """Multimodal robust learning: robust clustering plus a contrast between pairs that ignores labels.
 
-    Departures from the paper: anchors are brought to length 1 where they are used, not after each step; the
-    learning rate, and the widths of the towers, are the run's and the matcher's (the paper: 1e-4, two hidden
-    layers of 4096, vectors of 512).
+    Departures from the paper: anchors are normalised where they are used, not after each step; learning rate
+    and tower widths are the run's and the matcher's (paper: 1e-4, two hidden layers of 4096, vectors of 512).
 
     References:
         Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021.

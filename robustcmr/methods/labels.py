@@ -1,4 +1,4 @@
-"""What methods for noisy class labels share: class anchors, and what the anchors say of every pair."""
+"""Base of methods for noisy class labels: class anchors and the class estimates from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from robustcmr.methods.base import Method, Scorer
 from robustcmr.types import LabelEstimate, LabelledVectors, PairBatch
 
 _LEAST = 1e-12
-"""What stands in for a probability of 0 where its logarithm is evidence."""
+"""Replaces a probability of 0 inside the logarithm."""
 
 
 class ClassAnchors(nn.Module):
-    """One unit vector a class, learnt, orthogonal at first where there is room.
+    """One learned unit vector a class, initially orthogonal if K <= D.
 
     Args:
         n_classes: K.
-        width: D, numbers of a vector.
+        width: D, length of a vector.
     """
 
     def __init__(self, n_classes: int, width: int) -> None:
@@ -38,10 +38,9 @@ class ClassAnchors(nn.Module):
 
 
 class LabelMethod(Method):
-    """A way of learning from image-text pairs of which some carry a wrong class.
+    """A method for image-text pairs some of whose classes are wrong; compares vectors with class anchors.
 
-    Built as ``cls(config, matchers, n_pairs, batch_size, n_classes, width)``. Vectors of the matcher are
-    compared with learnt class anchors.
+    Built as ``cls(config, matchers, n_pairs, batch_size, n_classes, width)``.
 
     Args:
         config: the method's own options.
@@ -49,7 +48,7 @@ class LabelMethod(Method):
         n_pairs: number of given training pairs N.
         batch_size: largest number of pairs B of a batch.
         n_classes: K, number of classes.
-        width: D, numbers of a pooled vector.
+        width: D, length of a pooled vector.
     """
 
     track: ClassVar[str] = "labels"
@@ -78,14 +77,14 @@ class LabelMethod(Method):
         return float(self.config.temperature)
 
     def encode(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Vectors of a batch's images and texts, (B, D) each, of length 1 and at least float32."""
+        """Return unit vectors of a batch's images and texts, (B, D) each, at least float32."""
         matcher = self.matchers[0]
         sides = (matcher.encode_images(batch.images), matcher.encode_texts(batch.texts))
         images, texts = (F.normalize(pooled_vectors(side).float(), dim=1) for side in sides)
         return images, texts
 
     def estimate(self, scorer: Scorer) -> LabelEstimate:
-        """The class that images and texts together are nearest to, whatever was given."""
+        """The most likely class by images and texts together, without the given labels."""
         found = scorer.vectors(self.matchers[0])
         with torch.no_grad():
             anchors = self.anchors()
@@ -93,30 +92,32 @@ class LabelMethod(Method):
                 anchor_probabilities(F.normalize(side, dim=1), anchors, self.temperature)
                 for side in (found.images, found.texts)
             )  # (N, K) each
-        return label_belief((images + texts) / 2, found)
+        return label_estimate((images + texts) / 2, found)
 
 
 def given_classes(batch: PairBatch) -> tuple[Tensor, Tensor]:
-    """(B,) int64 given classes of a batch's images and of its texts; the same where they share one.
+    """Return the given classes of a batch's images and of its texts, (B,) int64 each.
 
     Raises:
         ValueError: the pairs carry no class.
     """
     if batch.labels is None:
-        raise ValueError("these pairs carry no classes; expected data of the labels track")
+        raise ValueError(
+            "these pairs have no classes; expected data of the labels track, such as --data scenes-labels"
+        )
     return batch.labels[:, 0], batch.labels[:, -1]
 
 
-def label_belief(probabilities: Tensor, found: LabelledVectors) -> LabelEstimate:
-    """What class probabilities say of every pair.
+def label_estimate(probabilities: Tensor, found: LabelledVectors) -> LabelEstimate:
+    """Turn class probabilities into estimated classes and evidence against the given ones.
 
     Args:
         probabilities: (N, K) >= 0, rows summing to 1.
-        found: the training set, of which the given classes are read.
+        found: the training set with its given classes.
 
     Returns:
-        The likeliest class, its probability, and minus the logarithm of the least probability among the
-        pair's given classes as evidence against them.
+        The most likely class, its probability, and as evidence -log of the least probability among the pair's
+        given classes.
     """
     double = probabilities.detach().double()
     confidence, corrected = double.max(dim=1)

@@ -1,4 +1,4 @@
-"""A slow copy of a matcher: the running mean of its weights, which judges more steadily than it does."""
+"""Teacher: the running mean of a matcher's weights, whose scores are steadier than the matcher's."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from robustcmr.types import PairBatch
 class Teacher(nn.Module):
     """Running mean of a matcher's weights; always in evaluation mode and without gradients.
 
-    After t updates it keeps ``min(decay, (1 + t) / (10 + t))`` of itself at the next, so that it follows
-    quickly at first.
+    Update t:  w <- d w + (1 - d) w_matcher,  d = min(decay, (1 + t) / (10 + t)),  fast at first.
 
     Args:
-        matcher: whose mean to keep.
-        decay: in (0, 1), what it keeps of itself at each update in the long run.
+        matcher: the matcher to average.
+        decay: in (0, 1), d in the long run.
 
     References:
         Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017.
@@ -44,10 +43,10 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, matcher: Matcher) -> None:
-        """Move towards the matcher as it is; what is no floating number, such as a counter, is copied."""
+        """Move towards the current matcher; integer buffers such as counters are copied."""
         t = int(self.updates)
         kept = min(self.decay, (1 + t) / (10 + t))
-        # weights that two layers share come once here, unlike in the state
+        # shared weights appear once here, unlike in the state dict
         for own, new in zip(_tensors(self.matcher), _tensors(matcher), strict=True):
             if own.is_floating_point():
                 own.lerp_(new.to(own), 1 - kept)

@@ -1,4 +1,4 @@
-"""After UOT-RCL: correct wrong classes by partial transport, and align all pairs of one class in a batch."""
+"""After UOT-RCL: correct wrong classes by partial transport, and align pairs of one class in a batch."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from robustcmr.losses.class_anchors import anchor_probabilities, multimodal_cont
 from robustcmr.losses.matching import soft_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
-from robustcmr.methods.labels import LabelMethod, given_classes, label_belief
+from robustcmr.methods.labels import LabelMethod, given_classes, label_estimate
 from robustcmr.methods.uot_rcl_options import UotRclOptions
 from robustcmr.options import Options
 from robustcmr.selection.label_transitions import estimate_transitions
 from robustcmr.types import EpochPlan, LabelEstimate, LabelledVectors, PairBatch, StepResult
 
 _MOVED = 1e-3
-"""A sample of which less was moved keeps the target it had."""
+"""A sample with less moved mass keeps its previous target."""
 
 
 class UotRcl(LabelMethod):
-    """Learning with wrong classes in two parts, each switchable, on the losses of MRL.
+    """Semantic and relation alignment, each switchable, on the losses of MRL.
 
     After a warm-up on the given classes, each epoch
 
-    - asks class anchors, image neighbours and text neighbours of which class every pair is, trusting a
-      modality more where the other's neighbours agree with it;
-    - estimates from that how true classes were given, and weighs each given label by it;
-    - (semantic alignment) moves a growing share of the samples to classes by partial transport, whose plan
-      becomes their class distribution through a running mean; what is not moved learns without classes.
+    - estimates class probabilities from anchors and from image and text neighbours, trusting a modality more
+      where the other's neighbours agree with it;
+    - estimates from them the rates at which labels are wrong, and weighs each given label by these rates;
+    - (semantic) moves a growing share of the samples to classes by partial transport; the running mean of the
+      plans is their class distribution, and samples not moved learn without classes.
 
-    In each step (relation alignment) a balanced plan among the pairs of the batch says which texts each image
-    goes with as far as their classes tell, and the scores are drawn towards it.
+    In each step (relation), the softmax of the batch's scores is trained towards a balanced plan between
+    images and texts whose classes agree.
 
-    Of the paper only the abstract is public, so every choice beyond those two parts is ours: the estimated
-    rates of wrong labels, trust by agreement, the schedule of the mass, the running mean, the losses.
+    Only the paper's abstract is public, so all other choices are ours: estimated label rates, trust by
+    agreement, mass schedule, running mean and losses.
 
     References:
         After UOT-RCL, by its abstract, IEEE Transactions on Neural Networks and Learning Systems, 2025; Hu et
@@ -65,7 +65,7 @@ class UotRcl(LabelMethod):
         self.weights = torch.ones(n_pairs)  # (N,)
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
-        """All pairs, and after the warm-up new targets for them."""
+        """All pairs; after the warm-up, with new targets."""
         plan = super().plan_epoch(epoch, scorer)
         if epoch < self.config.warmup_epochs or not self.config.semantic:
             return plan
@@ -82,27 +82,27 @@ class UotRcl(LabelMethod):
         return EpochPlan(
             plan.groups,
             {"noise_rate": 1 - kept, "moved_mass": mass},
-            label_belief(moved.targets, found),
+            label_estimate(moved.targets, found),
         )
 
     def mass(self, epoch: int) -> float:
-        """Share of the samples that is moved in an epoch."""
+        """Share of the samples moved in an epoch."""
         config = self.config
         passed = min(1.0, max(0, epoch - config.warmup_epochs) / config.mass_epochs)
         return config.mass_start + passed * (config.mass_end - config.mass_start)
 
     def estimate(self, scorer: Scorer) -> LabelEstimate:
-        """The classes that all samples but the least sure are moved to, by the matcher as it is."""
+        """The classes that the final share of the samples is moved to, with the current matcher."""
         if not self.config.semantic:
             return super().estimate(scorer)
         found = scorer.vectors(self.matchers[0])
-        return label_belief(self._correct(found, self.config.mass_end)[0].targets, found)
+        return label_estimate(self._correct(found, self.config.mass_end)[0].targets, found)
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The losses of one step."""
         batch, config = batches["all"], self.config
         images, texts = self.encode(batch)
-        of_images, of_texts, weights = self._wanted(batch, images)
+        of_images, of_texts, weights = self._class_targets(batch, images)
         anchors, tau = self.anchors(), config.temperature
         by_image = robust_clustering(images, anchors, of_images, tau)  # (B,)
         by_text = robust_clustering(texts, anchors, of_texts, tau)  # (B,)
@@ -123,12 +123,12 @@ class UotRcl(LabelMethod):
         return {**super().state_dict(), "targets": self.targets, "weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back epoch, targets and weights."""
+        """Restore epoch, targets and weights."""
         super().load_state_dict(state)
         self.targets, self.weights = state["targets"], state["weights"]
 
-    def _wanted(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Classes (B, K) that images and texts are to have, and how much each pair counts (B,)."""
+    def _class_targets(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Target classes (B, K) of images and texts, and the weight (B,) of each pair."""
         if self.targets is None:
             one_hot = [F.one_hot(labels, self.n_classes).to(like) for labels in given_classes(batch)]
             return one_hot[0], one_hot[1], like.new_ones(len(batch))
@@ -147,23 +147,23 @@ class UotRcl(LabelMethod):
 
     @torch.no_grad()
     def _correct(self, found: LabelledVectors, mass: float) -> tuple[LabelTargets, float]:
-        """Move a share of the samples to classes; also the estimated share of labels that are right."""
+        """Move a share of the samples to classes; also return the estimated share of right labels."""
         config, anchors = self.config, self.anchors()
         images, texts = F.normalize(found.images, dim=1), F.normalize(found.texts, dim=1)
-        said = class_evidence(
+        evidence = class_evidence(
             images,
             texts,
-            anchor_probabilities(images, anchors, config.belief_temperature),
-            anchor_probabilities(texts, anchors, config.belief_temperature),
+            anchor_probabilities(images, anchors, config.posterior_temperature),
+            anchor_probabilities(texts, anchors, config.posterior_temperature),
             config.neighbours,
             config.neighbour_share,
             config.neighbour_temperature,
             config.trust,
         )
-        posterior, kept = said.probabilities.double(), []
+        posterior, kept = evidence.probabilities.double(), []
         for given in found.labels.T:  # one column, or the images' and the texts'
             counts = config.pseudo_counts if config.transitions == "classes" else None
-            rates = estimate_transitions(said.by_neighbours, given, counts)
+            rates = estimate_transitions(evidence.by_neighbours, given, counts)
             kept.append(rates.kept)
             if config.transitions != "none":
                 posterior = posterior * rates.likelihood(given)
@@ -172,7 +172,7 @@ class UotRcl(LabelMethod):
         return moved, float(np.mean(kept))
 
     def _prior(self, posterior: Tensor, labels: Tensor) -> Tensor:
-        """(K,) most that each class may receive, summing to 1."""
+        """(K,) largest share of each class, summing to 1."""
         if self.config.prior == "estimated":
             return posterior.mean(0)
         if self.config.prior == "uniform":

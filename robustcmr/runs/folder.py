@@ -12,6 +12,7 @@ import yaml
 
 from robustcmr.errors import RunFolderError
 from robustcmr.files import write_json, write_text
+from robustcmr.runs.older import current_config
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML has it
 
@@ -179,8 +180,8 @@ class RunFolder:
         return results
 
     def read_config(self) -> dict[str, Any]:
-        """Return the configuration as it was written."""
-        return _mapping(self.config, lambda text: yaml.load(text, Loader=_LOADER))
+        """Return the configuration, with the names of today where version 0.1 wrote it."""
+        return current_config(_mapping(self.config, lambda text: yaml.load(text, Loader=_LOADER)))
 
     def read_environment(self) -> dict[str, Any]:
         """Return machine, versions and command."""

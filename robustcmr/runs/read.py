@@ -147,7 +147,10 @@ def read_run(path: Path, finished: bool = True) -> SavedRun:
             f"lacks {', '.join(missing)}; train the run again, or read it with that version"
         )
     headline(results)
-    return SavedRun(path, results, folder.read_metrics(), folder.read_config(), environment)
+    config = folder.read_config()
+    if config.get("method", {}).get("name") == "robust":
+        results = {**results, "method": "robust"}  # version 0.1 called it l2rm
+    return SavedRun(path, results, folder.read_metrics(), config, environment)
 
 
 def find_runs(paths: Sequence[Path]) -> FoundRuns:

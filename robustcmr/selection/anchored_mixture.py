@@ -1,4 +1,11 @@
-"""Two normal components, the noisy one anchored at what pairs look like that were mismatched on purpose."""
+"""Two normal components, the noisy one anchored at pairs mismatched on purpose.
+
+    p(x) = (1 - pi) N(x; mu_1, v_1) + pi N(x; mu_2, v_R),    mu_2 = mean(R) - shift std(R)
+
+Fitted by expectation and conditional maximisation: mu_1, v_1, pi and, within bounds, mu_2. The variance v_R
+is the reference's, and mu_1 <= mu_2 - apart std(R). The likelihood never falls; where ``max_iterations`` run
+out, the parameters of the last step are returned with ``converged`` False.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from robustcmr.selection.normal import NormalPair, normal_log_densities
+from robustcmr.selection.mixture import NormalPair, normal_log_densities
 from robustcmr.selection.normalise import Values, check_evidence
 
 SHIFTS = (0.1, 1.0)
-"""Least and most that given wrong pairs lie below the reference, in its spreads: training has seen them."""
+"""Bounds of the shift in units of std(R): training has seen the given mismatches, not the reference."""
 APART = 1.5
-"""Least distance of the clean mean below the noisy one, in spreads of the reference."""
-_CUT = -0.5  # in spreads of the reference: more of the noisy group would be seen below, and more clean pairs
-_NARROWEST = 0.05  # of the spread of the reference, or the clean component could shrink onto equal values
-_EXTREME = 1e75  # beyond, or below one in so many, squares leave the range of float64
+"""Least distance of the clean mean below the noisy one, in units of std(R)."""
+_CUT = -0.5  # in units of std(R); a lower cut would include more clean pairs
+_NARROWEST = 0.05  # least clean standard deviation in units of std(R); 0 would collapse onto equal values
+_EXTREME = 1e75  # squares of larger numbers, or of smaller than its inverse, leave the range of float64
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class AnchoredMixture(NormalPair):
     """Two normal components, the clean one first; the noisy one has the variance of the reference.
 
     Attributes:
-        shift: how far the noisy mean lies below that of the reference, in spreads of it.
+        shift: distance of the noisy mean below mean(R), in units of std(R).
     """
 
     shift: float
@@ -35,7 +42,7 @@ class AnchoredMixture(NormalPair):
     def scores(self, values: Values) -> Values:
         """(4, N) slope of each log density in its mean and variance; 0 for the anchored component.
 
-        That the shift was fitted is left out: what another one does is seen by holding it there.
+        The shift is treated as known; its effect is measured by refitting with other fixed shifts.
         """
         apart = (values - self.means[0]) / self.variances[0]
         zero = np.zeros_like(values)
@@ -50,33 +57,31 @@ def fit_anchored_mixture(
     max_iterations: int = 1000,
     tolerance: float = 1e-8,
 ) -> AnchoredMixture:
-    """Find the clean component, the shares and the shift of the noisy component, by maximum likelihood.
+    """Fit the clean component, the share pi and the shift by maximum likelihood.
 
-    What a wrong pair looks like need not be guessed: any image with any other caption is one. Only training
-    on the given ones brings them closer than pairs never given, hence the shift: small where each was seen a
-    few times by a small matcher, large where a large one begins to learn them by heart. Fitting both
-    components freely is far less sure where they overlap.
+    Any image with any other caption is a mismatched pair, so the noisy component is known up to a shift:
+    training on the given mismatches brings them closer than pairs never given, the more the larger the
+    matcher. Fitting both components freely is far less reliable where they overlap.
 
     Args:
-        values: (N,) finite evidence of the given pairs, N >= 2, high where a pair looks wrong.
-        reference: (M,) evidence, on the same scale, of pairs mismatched on purpose; M >= 2, not all equal.
-        shifts: least and most distance of the noisy mean below that of the reference, in spreads of it,
-            0 <= least <= most; nothing is fitted where they are equal.
-        apart: least distance of the clean mean below the noisy one, in spreads of the reference, >= 0.
-        max_iterations: most steps of expectation and conditional maximisation, >= 1.
+        values: x, (N,) finite evidence of the given pairs, N >= 2, high where a pair looks mismatched.
+        reference: R, (M,) evidence of pairs mismatched on purpose, on the same scale; M >= 2, not all equal.
+        shifts: bounds of the shift in units of std(R), 0 <= least <= most; equal bounds fix it.
+        apart: least distance of the clean mean below the noisy one, in units of std(R), >= 0.
+        max_iterations: most steps, >= 1.
         tolerance: stop once a step gains less log likelihood than this, per value.
 
     Returns:
-        The mixture, the same whatever the order of the values and of the reference.
+        The mixture; the order of the values and of the reference does not matter.
 
     Raises:
         ValueError: there are fewer than two values on either side, the reference has no spread, the shifts
-            are out of order, or numbers are so large or so small that their squares are lost.
+            are out of order, or squares of the numbers leave the range of float64.
         TrainingDivergedError: a value is NaN or infinite.
 
     References:
-        Efron, Large-Scale Inference, 2010, for mixtures of which one component is known; Meng and Rubin,
-        1993, for the conditional steps.
+        Efron, Large-Scale Inference, 2010, for mixtures with one known component; Meng and Rubin, 1993, for
+        the conditional steps.
     """
     ordered, known = np.sort(check_evidence(values)), np.sort(check_evidence(reference))
     with np.errstate(over="ignore"):
@@ -101,7 +106,7 @@ def fit_anchored_mixture(
     while steps < max_iterations and not converged:
         steps += 1
         in_noisy = expit(high - low)  # (N,)
-        # both shares stay possible, or the search could not leave an end
+        # a share of exactly 0 or 1 would never change again
         share = float(np.clip(in_noisy.mean(), 1e-6, 1 - 1e-6))
         belongs = np.stack([1 - in_noisy, in_noisy])  # (2, N)
         counts = np.maximum(belongs.sum(axis=1), np.finfo(np.float64).tiny)
@@ -117,25 +122,24 @@ def fit_anchored_mixture(
 
 
 def shift_of_upper_part(values: Values, reference: Values, cut: float = _CUT) -> float:
-    """How far values must lie below the reference, if those above a cut have its shape.
+    """Return the shift at which the shifted reference has the same mean above the cut as the values.
 
-    Looks where hardly any clean pair is: the shift at which the reference, moved by it, has the same mean
-    above the cut as the values have. Clean pairs above the cut can only make it larger.
+    Hardly any clean pair lies above the cut, and those that do can only raise the result.
 
     Args:
         values: (N,) finite evidence of the given pairs.
-        reference: (M,) evidence, on the same scale, of pairs mismatched on purpose; M >= 2, not all equal.
-        cut: how far from the mean of the reference the cut lies, in its spreads.
+        reference: R, (M,) evidence of pairs mismatched on purpose, on the same scale; M >= 2, not all equal.
+        cut: distance of the cut from mean(R), in units of std(R).
 
     Returns:
-        The least such shift in spreads of the reference, >= 0; infinite where there is none.
+        The least such shift in units of std(R), >= 0; infinite where there is none.
     """
     spread = float(reference.std())
     lowest = float(reference.mean()) + cut * spread
     upper, known = values[values > lowest], np.sort(reference[reference > lowest])
     if len(upper) == 0 or len(known) == 0:
         return math.inf
-    # moved down until one falls below the cut, and the mean of those still above it; (K,) each
+    # shifts at which one more value falls below the cut, and the mean of those still above it; (K,) each
     moved = np.append(0.0, known[:-1] - lowest)
     means = known[::-1].cumsum()[::-1] / np.arange(len(known), 0, -1) - moved
     fits = np.flatnonzero(means <= upper.mean())
@@ -143,9 +147,10 @@ def shift_of_upper_part(values: Values, reference: Values, cut: float = _CUT) ->
 
 
 def _likeliest_means(means: Values, precisions: Values, bounds: tuple[float, float], gap: float) -> Values:
-    """(2,) clean and noisy mean nearest to those found, the noisy one within bounds, the clean one below.
+    """(2,) clean and noisy mean that minimise the precision-weighted squared distance to ``means``.
 
-    Nearest by the sum of squares times precision. Where the gap holds the two apart, they move as one.
+    The noisy one stays within bounds and the clean one at least ``gap`` below it; where the gap binds, both
+    move together.
     """
     noisy = float(np.clip(means[1], *bounds))
     if means[0] > noisy - gap:
@@ -155,6 +160,6 @@ def _likeliest_means(means: Values, precisions: Values, bounds: tuple[float, flo
 
 
 def _joint(values: Values, means: Values, variances: Values, share: float) -> tuple[Values, Values]:
-    """Two (N,) log densities, shares included."""
+    """Log densities of both components, (N,) each, shares included."""
     low, high = normal_log_densities(values, means, variances)
     return low + np.log1p(-share), high + np.log(share)

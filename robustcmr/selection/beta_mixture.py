@@ -1,4 +1,14 @@
-"""Two Beta components by expectation maximisation, each M-step at its maximum likelihood."""
+"""Two Beta components by expectation maximisation, each M-step at its maximum likelihood.
+
+    p(x) = w_1 Beta(x; a_1, b_1) + w_2 Beta(x; a_2, b_2)
+    M-step of one component, s and t its weighted means of log x and log(1 - x):
+        maximise (a - 1) s + (b - 1) t - log B(a, b),  concave in (a, b)
+        slope      s - psi(a) + psi(a + b),  t - psi(b) + psi(a + b)
+        curvature  diag(psi'(a), psi'(b)) - psi'(a + b)
+
+Newton steps are cut back to the allowed square and halved until they gain, so the likelihood never falls.
+Where the steps run out, the last parameters are returned with ``converged`` False.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +21,11 @@ from robustcmr.selection.mixture import otsu_split
 from robustcmr.selection.normalise import Values, check_evidence
 
 EDGE = 0.01
-"""Values are kept this far from 0 and 1, where the density may have a pole and many hinges are exactly 0."""
+"""Values are clipped to EDGE .. 1 - EDGE: the density may have poles at 0 and 1, and many hinges are 0."""
 SMALLEST, LARGEST = 0.1, 50.0
-"""Shapes stay between these, or a component could shrink onto equal values without end."""
-_CELLS = 1000  # the starts compete on this many summarised cells
-_STARTS = (0.3, 0.6, 0.9)  # shares of the low group to start from, beside the split by Otsu
+"""Bounds of the shapes; without them a component could collapse onto equal values."""
+_CELLS = 1000  # starts are compared on this many bins of the sorted values
+_STARTS = (0.3, 0.6, 0.9)  # shares of the low group to start from, besides the split by Otsu
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,12 @@ class BetaMixture:
         return self.means * (1 - self.means) / (self.alpha + self.beta + 1)
 
     def log_densities(self, values: Values) -> Values:
-        """(2, N) log density of each component, shares left out."""
+        """(2, N) log density of each component, without its share."""
         log_x, log_rest = _logs(values)
         return _log_densities(self.alpha, self.beta, log_x, log_rest)
 
     def turning_point(self) -> tuple[float, bool] | None:
-        """Where the log ratio low / high turns, and whether it is highest there; None where it never does."""
+        """See :meth:`robustcmr.selection.mixture.Mixture.turning_point`."""
         a, b = self.alpha[0] - self.alpha[1], self.beta[0] - self.beta[1]
         return (float(a / (a + b)), bool(a > 0)) if a * b > 0 else None
 
@@ -78,14 +88,12 @@ class BetaMixture:
 
 
 def fit_beta_mixture(values: Values, max_iterations: int = 1000, tolerance: float = 1e-8) -> BetaMixture:
-    """Two Beta components for values in 0..1, the same whatever the order of the values.
+    """Fit two Beta components to values in 0..1; the order of the values does not matter.
 
-    Several starts compete on a summary of the sorted values; the likeliest goes on over all of them. Given
-    the shares, the best shapes depend on the values only through two weighted mean logarithms, so each M-step
-    is an exact Newton search over two numbers. The likelihood never falls.
+    Several starts are compared on bins of the sorted values; the most likely continues on all values.
 
     Args:
-        values: (N,) in [0, 1], N >= 2; kept ``EDGE`` away from both ends.
+        values: (N,) in [0, 1], N >= 2; clipped to EDGE .. 1 - EDGE.
         max_iterations: most steps, >= 1.
         tolerance: stop once a step gains less log likelihood than this, per value.
 
@@ -97,8 +105,8 @@ def fit_beta_mixture(values: Values, max_iterations: int = 1000, tolerance: floa
         TrainingDivergedError: a value is NaN or infinite.
 
     References:
-        Ma and Leijon, 2009, for Beta mixtures; Arazo et al., ICML 2019, for their use on losses (there with
-        weighted moments in place of maximum likelihood, and ten steps).
+        Ma and Leijon, 2009, for Beta mixtures; Arazo et al., ICML 2019, for their use on losses (with
+        weighted moments instead of maximum likelihood, and ten steps).
     """
     ordered = _checked(values)
     log_x, log_rest = _logs(ordered)
@@ -123,13 +131,10 @@ def fit_beta_mixture(values: Values, max_iterations: int = 1000, tolerance: floa
 
 
 def fit_beta(values: Values) -> tuple[float, float, float]:
-    """One Beta component for values in 0..1.
+    """Return alpha, beta and the summed log likelihood of one Beta component.
 
     Args:
-        values: (N,) in [0, 1], N >= 2; kept ``EDGE`` away from both ends.
-
-    Returns:
-        alpha, beta and the log likelihood summed over the values.
+        values: (N,) in [0, 1], N >= 2; clipped to EDGE .. 1 - EDGE.
 
     Raises:
         ValueError: fewer than two values, or one outside 0..1.
@@ -171,7 +176,7 @@ def _joint(weights: Values, alpha: Values, beta: Values, log_x: Values, log_rest
 def _climb(
     counts: Values, log_x: Values, log_rest: Values, start: Parameters, max_iterations: int, tolerance: float
 ) -> tuple[Parameters, list[float], bool]:
-    """Steps from ``start`` over values that count ``counts`` times each."""
+    """Iterate from ``start``, each value counted ``counts`` times."""
     parameters, total = start, counts.sum()
     history: list[float] = []
     for _ in range(max_iterations):
@@ -188,7 +193,7 @@ def _climb(
 def _maximise(
     counts: Values, log_x: Values, log_rest: Values, in_high: Values, near: tuple[Values, Values]
 ) -> Parameters:
-    """The M-step: shares and likeliest shapes, given how much of each value is the high component's."""
+    """M-step: shares and shapes of maximum likelihood, given each value's posterior of the high component."""
     total = counts.sum()
     alpha, beta, weights = near[0].copy(), near[1].copy(), np.empty(2)
     for k, share in enumerate((counts * (1 - in_high), counts * in_high)):
@@ -206,11 +211,7 @@ def _mean_log_density(alpha: float, beta: float, s: float, t: float) -> float:
 
 
 def _best_shapes(s: float, t: float, alpha: float, beta: float) -> tuple[float, float]:
-    """Shapes of the likeliest Beta for mean log x = s and mean log(1 - x) = t, searched from those given.
-
-    The log density is concave in both shapes; Newton steps are cut back to the allowed square, and halved
-    until they gain.
-    """
+    """Shapes of maximum likelihood for mean log x = s and mean log(1 - x) = t, searched from those given."""
     point = np.array([alpha, beta])
     value = _mean_log_density(point[0], point[1], s, t)
     for _ in range(100):
@@ -221,7 +222,7 @@ def _best_shapes(s: float, t: float, alpha: float, beta: float) -> tuple[float, 
         curvature = np.diag(polygamma(1, point)) - polygamma(1, point.sum())
         newton = np.zeros(2)
         newton[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
-        # scaled by its own curvature alone a step gains even where the square cuts it back
+        # a step scaled by the diagonal curvature gains even where the bounds cut it back
         plain = np.where(free, slope / np.diag(polygamma(1, point)).diagonal(), 0.0)
         found = _gain(point, value, newton, s, t) or _gain(point, value, plain, s, t)
         if found is None:

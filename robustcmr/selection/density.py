@@ -1,4 +1,4 @@
-"""Fitted groups as curves over the evidence, to be drawn."""
+"""Fitted components as curves over the evidence, for plots."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def fitted_density(
     slope: Callable[[Values], Values],
     lowest: float | None = None,
 ) -> FittedDensity:
-    """The two components of a mixture in the unit of the evidence.
+    """Return the two components of a mixture, times their shares, in the unit of the evidence.
 
     Args:
-        mixture: fitted to evidence on a scale of its own.
-        ends: from where to where on the scale of the mixture.
-        unscale: from the scale of the mixture to the unit of the evidence, rising.
-        slope: how fast the scale rises with the evidence, at points on the scale.
-        lowest: no evidence lies below this point of the scale; what a component puts there is mirrored to the
-            other side. None for components that put nothing where nothing can be.
+        mixture: fitted to evidence on its own scale.
+        ends: range of the curves on that scale.
+        unscale: from that scale to the unit of the evidence, increasing.
+        slope: derivative of the scale with respect to the evidence, at points on the scale.
+        lowest: lower bound of the evidence on that scale; density below it is mirrored to the other side.
+            None for components without mass below the bound.
 
     Returns:
-        Curves over points that are evenly spaced on the scale of the mixture; densities times shares.
+        Curves over points evenly spaced on the mixture's scale.
 
     References:
         Silverman, Density Estimation, 1986, section 2.10, for mirroring.

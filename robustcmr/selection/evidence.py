@@ -1,4 +1,11 @@
-"""What speaks against a given pair, low where image and caption fit."""
+"""Evidence against a given pair, low where image and caption fit.
+
+With scores s, temperature tau, margin m and the negatives N_i of pair i in its batch:
+
+    mean hinge      sum_{j in N_i} ([m - s_ii + s_ij]+ + [m - s_ii + s_ji]+) / |N_i|
+    cross entropy   -(log softmax_j(s_ij / tau)_i + log softmax_j(s_ji / tau)_i) / 2
+    of a mismatch   the same for image i + 1 and caption i, without the pairs really given
+"""
 
 from __future__ import annotations
 
@@ -12,15 +19,15 @@ from robustcmr.losses.hinge import hinge_loss
 
 
 def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None) -> Tensor:
-    """Hinge of every pair, averaged over the negatives of its batch in both directions.
+    """Return the hinge of every pair, averaged over the negatives of its batch in both directions.
 
-    The mean over negatives, unlike their sum, means the same in a smaller batch and for a pair whose image
-    comes more than once. To be gathered over a training set, pass
-    ``lambda scores, batch: batch_hinge(scores, 0.2, batch.same_image)`` to the scorer.
+    The mean, unlike the sum, does not depend on the batch size or on how often the pair's image occurs. To
+    gather it over a training set, pass ``lambda scores, batch: batch_hinge(scores, 0.2, batch.same_image)``
+    to the scorer.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
-        margin: wanted distance between the pair and a negative, in units of the score.
+        margin: m, required distance between the pair and a negative, in units of the score.
         same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
 
     Returns:
@@ -28,7 +35,12 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
 
     Raises:
         ValueError: a shape does not fit.
-        ConfigError: a pair has no negative in the batch, which is too small.
+        ConfigError: a pair has no negative in the batch.
+
+    Example:
+        >>> import torch
+        >>> batch_hinge(torch.tensor([[0.9, 0.8], [0.1, 0.5]]), margin=0.2)
+        tensor([0.1000, 0.5000])
 
     References:
         Han et al., L2RM, CVPR 2024, section 3.2.
@@ -40,17 +52,16 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
     if bool((n_negatives == 0).any()):
         raise ConfigError(
             f"{int((n_negatives == 0).sum())} of {len(scores)} pairs have no negative in their batch,"
-            " expected another image beside each; use a larger batch"
+            " expected another image for each; use a larger batch"
         )
     return hinge_loss(scores, margin, hardest=False, same_image=same_image) / n_negatives
 
 
 def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
-    """Evidence of the given pairs of a batch, and of as many pairs mismatched on purpose.
+    """Return the cross entropy of every given pair of a batch, and of as many pairs mismatched on purpose.
 
-    A given pair costs the cross entropy of picking it among the batch, both directions averaged. Caption i is
-    mismatched with the image of pair i + 1, and that pair costs what it would if it had been given: among the
-    same candidates, without what image and caption were really given.
+    Caption i is mismatched with the image of pair i + 1. That pair's cross entropy is computed as if it had
+    been given: among the same candidates, without the true partners of its image and caption.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal; B >= 2.
@@ -62,6 +73,13 @@ def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor |
 
     Raises:
         ValueError: a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> batch_cross_entropy(torch.eye(3), temperature=0.5)
+        tensor([[0.2395, 0.6931],
+                [0.2395, 0.6931],
+                [0.2395, 0.6931]])
     """
     given = infonce_loss(scores, temperature, same_image)
     itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)

@@ -1,4 +1,4 @@
-"""Two normal components, fitted by scikit-learn from a fixed start."""
+"""Two normal components w_k N(mu_k, v_k), fitted by scikit-learn from the split by Otsu."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
-from robustcmr.selection.mixture import otsu_split
-from robustcmr.selection.normal import NormalPair
+from robustcmr.selection.mixture import NormalPair, otsu_split
 from robustcmr.selection.normalise import Values, check_evidence
 
 FLOOR = 1e-4
-"""Added to every variance, or a component could shrink onto equal values without end."""
+"""Added to every variance; without it a component could collapse onto equal values."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class GaussianMixture(NormalPair):
 def fit_gaussian_mixture(
     values: Values, max_iterations: int = 1000, tolerance: float = 1e-6
 ) -> GaussianMixture:
-    """Two normal components, the same whatever the order of the values.
+    """Fit two normal components; the order of the values does not matter.
 
     Args:
         values: (N,) finite, N >= 2, spread over about one unit, such as normalised evidence.
@@ -42,7 +41,7 @@ def fit_gaussian_mixture(
         tolerance: stop once a step gains less log likelihood than this, per value.
 
     Returns:
-        The mixture.
+        The mixture; ``converged`` is False where the steps ran out (scikit-learn warns, too).
 
     Raises:
         ValueError: fewer than two values.
@@ -63,7 +62,6 @@ def fit_gaussian_mixture(
         means_init=[[group.mean()] for group in groups],
         precisions_init=[[[1 / (group.var() + FLOOR)]] for group in groups],
     )
-    # sklearn warns where it does not converge; the result says so
     column = ordered[:, None]
     model.fit(column)
     order = np.argsort(model.means_[:, 0], kind="stable")
@@ -78,13 +76,10 @@ def fit_gaussian_mixture(
 
 
 def fit_gaussian(values: Values) -> tuple[float, float, float]:
-    """One normal component.
+    """Return mean, variance and summed log likelihood of one normal component.
 
     Args:
         values: (N,) finite, N >= 2.
-
-    Returns:
-        Mean, variance and the log likelihood summed over the values.
 
     Raises:
         ValueError: fewer than two values.

@@ -1,7 +1,13 @@
-"""How labels went wrong: how often each class was given as each, from class probabilities and given labels.
+"""How labels went wrong: rates at which each true class is given as each class.
 
-No label is known to be right. But the more often given labels are right, the more often they are where the
-probabilities look for them, and that is enough to estimate the rates by their likelihood.
+With class probabilities p_i, given labels y_i and K classes, by expectation maximisation:
+
+    common rate   kept <- mean_i  kept p_i(y_i) / (kept p_i(y_i) + (1 - kept) (1 - p_i(y_i)) / (K - 1))
+    by class      r_ia = p_ia T_{a y_i} / sum_b p_ib T_{b y_i},    T_ab proportional to
+                  sum_i r_ia [y_i = b] + pseudo_counts T0_ab,      T0 the matrix of the common rate
+
+No label is known to be right; the more labels are right, the more often they agree with the probabilities.
+Both iterations stop after 500 steps, with the last estimate, if they have not converged before.
 """
 
 from __future__ import annotations
@@ -14,23 +20,23 @@ from torch import Tensor
 _STEPS = 500
 _TOLERANCE = 1e-7
 _SURE = 1e-3
-"""Rates are kept that far from certainty, so that no label becomes impossible."""
+"""Rates stay within _SURE .. 1 - _SURE, so that no label becomes impossible."""
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """How true classes are given.
+    """Estimated label noise.
 
     Attributes:
-        matrix: (K, K) float64, row a the probabilities with which class a is given as each class.
-        kept: estimated share of labels that are right, whatever their class.
+        matrix: T, (K, K) float64, T_ab the probability that true class a is given as class b.
+        kept: estimated share of labels that are right, over all classes.
     """
 
     matrix: Tensor
     kept: float
 
     def likelihood(self, given: Tensor) -> Tensor:
-        """(N, K) probability of each given class, were the true one each of the K.
+        """(N, K) probability of each given label under each true class.
 
         Args:
             given: (N,) int64 in 0..K-1.
@@ -41,26 +47,28 @@ class Transitions:
 def estimate_transitions(
     probabilities: Tensor, given: Tensor, pseudo_counts: float | None = 200.0
 ) -> Transitions:
-    """Estimate how true classes are given, by expectation maximisation.
-
-    First one rate for all: a label is right with some probability and any other class otherwise. Then, for
-    each class its own rates, drawn towards those by so many labels that were never seen.
+    """Estimate the common rate of right labels, then rates by class that are shrunk towards it.
 
     Args:
-        probabilities: (N, K) >= 0, rows summing to 1, of the true class, made without a look at the pair's
-            own given label; probabilities that follow the given labels make these look right too often.
-        given: (N,) int64 in 0..K-1.
-        pseudo_counts: how many labels of each class the common rate counts for, > 0; None for the common
-            rate alone, which is the rule of symmetric noise.
-
-    Returns:
-        The estimate.
+        probabilities: p, (N, K) >= 0, rows summing to 1, made without using the pair's own given label;
+            otherwise too many labels look right.
+        given: y, (N,) int64 in 0..K-1.
+        pseudo_counts: weight of the common rate, in labels of each class, > 0; None for the common rate
+            alone, as for symmetric noise.
 
     Raises:
         ValueError: there are no labels or fewer than two classes, or the shapes do not fit.
 
+    Example:
+        >>> import torch
+        >>> sure = torch.eye(2).repeat(50, 1)  # 100 pairs, classes 0 and 1 in turn
+        >>> given = torch.arange(100) % 2
+        >>> given[:20] = 0  # ten labels of class 1 are wrong
+        >>> round(estimate_transitions(sure, given, pseudo_counts=None).kept, 2)
+        0.9
+
     References:
-        Dempster, Laird and Rubin, 1977, for the method; Patrini et al., CVPR 2017, for what the matrix is.
+        Dempster, Laird and Rubin, 1977, for the method; Patrini et al., CVPR 2017, for the matrix.
     """
     n, k = probabilities.shape
     if n == 0 or k < 2 or given.shape != (n,):
@@ -79,7 +87,7 @@ def estimate_transitions(
 
 
 def _kept(of_given: Tensor, k: int) -> float:
-    """Share of labels that are right, from the (N,) probabilities of the given ones."""
+    """The common rate, from the (N,) probabilities of the given labels."""
     of_others = (1 - of_given) / (k - 1)
     kept = 0.5
     for _ in range(_STEPS):
@@ -93,7 +101,7 @@ def _kept(of_given: Tensor, k: int) -> float:
 
 
 def _by_class(p: Tensor, given: Tensor, common: Tensor, pseudo_counts: float) -> Tensor:
-    """(K, K) rates of each class, drawn towards common ones."""
+    """(K, K) rates by class, shrunk towards the common ones."""
     k = len(common)
     seen = torch.nn.functional.one_hot(given, k).to(p)  # (N, K)
     matrix = common

@@ -1,7 +1,14 @@
-"""What every two-component mixture can answer, whatever the shape of its components."""
+"""Two-component mixtures: their interface, the posterior of the low component, and normal components.
+
+With shares w and densities f of the low (1) and high (2) component:
+
+    log ratio   l(x) = log w_1 + log f_1(x) - log w_2 - log f_2(x)
+    posterior   P(low | x) = 1 / (1 + exp(-l(x)))
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -37,11 +44,11 @@ class Mixture(Protocol):
         ...
 
     def log_densities(self, values: Values) -> Values:
-        """(2, N) log density of each component, shares left out."""
+        """(2, N) log density of each component, without its share."""
         ...
 
     def turning_point(self) -> tuple[float, bool] | None:
-        """Where the log ratio low / high turns, and whether it is highest there; None where it never does."""
+        """Return where the log ratio turns and whether that is its maximum; None where it is monotone."""
         ...
 
     def scores(self, values: Values) -> Values:
@@ -49,26 +56,61 @@ class Mixture(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class NormalPair:
+    """Two normal components, the one with the lower mean first.
+
+    Attributes:
+        means: (2,) mean of each.
+        variances: (2,) variance of each.
+        weights: (2,) shares, sum 1.
+        log_likelihood: natural logarithm, summed over the values.
+        iterations: number of steps taken.
+        converged: whether the likelihood stopped rising before the steps ran out.
+    """
+
+    means: Values
+    variances: Values
+    weights: Values
+    log_likelihood: float
+    iterations: int
+    converged: bool
+
+    def log_densities(self, values: Values) -> Values:
+        """(2, N) log density of each component, without its share."""
+        return normal_log_densities(values, self.means, self.variances)
+
+    def turning_point(self) -> tuple[float, bool] | None:
+        """See :meth:`Mixture.turning_point`."""
+        low, high = self.variances
+        if low == high:
+            return None
+        return float((self.means[0] * high - self.means[1] * low) / (high - low)), bool(low < high)
+
+
+def normal_log_densities(values: Values, means: Values, variances: Values) -> Values:
+    """(2, N) log density of (N,) values under each of two normal components."""
+    squares = (values - means[:, None]) ** 2 / variances[:, None]
+    return np.asarray(-0.5 * (squares + np.log(2 * np.pi * variances)[:, None]))
+
+
 def log_ratio(mixture: Mixture, values: Values) -> Values:
-    """Logarithm of how much likelier each value is under the low component, shares included.
+    """(N,) log ratio of the low to the high component, shares included.
 
     Args:
         mixture: the fitted mixture.
         values: (N,) on the scale the mixture was fitted on.
-
-    Returns:
-        (N,) float64.
     """
     low, high = mixture.log_densities(values)
     return np.asarray(np.log(mixture.weights[0]) - np.log(mixture.weights[1]) + low - high)
 
 
 def low_posterior(mixture: Mixture, values: Values) -> Values:
-    """Probability that each value comes from the low component, never rising with the value.
+    """Return the posterior of the low component, made to never rise with the value.
 
-    The plain posterior can turn around: where the low component is the narrower one, the smallest values of
-    all are likelier under the wide high one; where it is the wider one, the same happens to the largest. For
-    Beta and normal components there is at most one such point, and the posterior is held constant beyond it.
+    The plain posterior can turn around: a narrow low component makes the smallest values more likely under
+    the wide high one, and a wide low component the largest. Beta and normal components have at most one such
+    point; beyond it the posterior is constant.
 
     Args:
         mixture: the fitted mixture.
@@ -78,24 +120,21 @@ def low_posterior(mixture: Mixture, values: Values) -> Values:
         (N,) in [0, 1].
     """
     turn = mixture.turning_point()
-    held = values
+    limited = values
     if turn is not None:
-        point, highest = turn
-        held = np.maximum(values, point) if highest else np.minimum(values, point)
-    posterior = np.asarray(expit(log_ratio(mixture, held)), dtype=np.float64)
+        point, is_maximum = turn
+        limited = np.maximum(values, point) if is_maximum else np.minimum(values, point)
+    posterior = np.asarray(expit(log_ratio(mixture, limited)), dtype=np.float64)
     order = np.argsort(values, kind="stable")
     posterior[order] = np.minimum.accumulate(posterior[order])  # rounding must not raise it either
     return posterior
 
 
 def otsu_split(ordered: Values) -> int:
-    """How many of the sorted values make the lower group, so that the two groups' means differ most.
+    """Return the size of the lower group, 1 .. N-1, that maximises the variance between two groups.
 
     Args:
-        ordered: (N,) rising, N >= 2.
-
-    Returns:
-        1 .. N-1, maximising the variance between the groups.
+        ordered: (N,) ascending, N >= 2.
 
     References:
         Otsu, 1979.

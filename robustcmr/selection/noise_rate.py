@@ -1,4 +1,11 @@
-"""How much noise is there? The share of the upper component, with an interval."""
+"""Noise rate: the share pi of the upper component, with an interval.
+
+With per-value scores s_i (slopes of the log likelihood in logit(pi) and all shapes) and I = sum_i s_i s_i':
+
+    logit(pi) +- z sqrt((I^-1)_11)
+
+A singular I is inverted by its pseudo-inverse, so the interval exists even where a shape is at its bound.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +34,15 @@ class NoiseRate:
 
 
 def noise_rate(mixture: Mixture, values: Values, confidence: float = 0.95) -> NoiseRate:
-    """Share of the upper component and how well the values determine it.
+    """Return the share of the upper component and its asymptotic interval on the scale of log odds.
 
-    The interval is the asymptotic one on the scale of log odds, with the information estimated by the outer
-    products of the per-value slopes in all parameters together; that the shapes are estimated too widens it.
-    It takes the mixture for granted: where the components have another shape, the share is off by more.
+    The information comes from the outer products of the per-value scores of all parameters, so uncertain
+    shapes widen the interval. It assumes that the components have the fitted shape.
 
     Args:
         mixture: fitted to ``values`` at maximum likelihood.
         values: (N,) on the scale of the mixture.
-        confidence: how often the interval shall cover the true share, in (0, 1).
-
-    Returns:
-        Estimate and interval.
+        confidence: coverage of the interval, in (0, 1).
 
     Raises:
         ValueError: ``confidence`` lies outside (0, 1).
@@ -54,7 +57,7 @@ def noise_rate(mixture: Mixture, values: Values, confidence: float = 0.95) -> No
     slopes = mixture.scores(values)  # (P, N)
     half = len(slopes) // 2
     rows = np.vstack([in_high - share, slopes[:half] * (1 - in_high), slopes[half:] * in_high])
-    information = rows @ rows.T  # the share's slope is in its log odds
+    information = rows @ rows.T  # the first row is the slope in logit(pi)
     scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(np.float64).tiny))
     inverse = np.linalg.pinv(information / scale[:, None] / scale, rcond=1e-12, hermitian=True)
     error = float(np.sqrt(max(inverse[0, 0], 0.0)) / scale[0])
@@ -63,22 +66,27 @@ def noise_rate(mixture: Mixture, values: Values, confidence: float = 0.95) -> No
 
 
 def at_noise_rate(clean_probability: Values, rate: float, other: float) -> Values:
-    """What probabilities of being clean would be, were another share of all pairs noisy.
+    """Return the clean probabilities under another prior share of noisy pairs.
 
-    The evidence weighs as before; only the odds before it is seen are others.
+    Only the prior odds change; the evidence weighs as before.
 
     Args:
-        clean_probability: (N,) in [0, 1], found where a share ``rate`` was noisy.
-        rate: that share, in (0, 1).
-        other: the other share, in (0, 1).
+        clean_probability: (N,) in [0, 1], found at noise rate ``rate``.
+        rate: in (0, 1).
+        other: the new noise rate, in (0, 1).
 
     Returns:
         (N,) in [0, 1].
 
     Raises:
-        ValueError: a share lies outside (0, 1).
+        ValueError: a rate lies outside (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> at_noise_rate(np.array([0.2, 0.5]), rate=0.8, other=0.5)
+        array([0.5, 0.8])
     """
     if not (0 < rate < 1 and 0 < other < 1):
-        raise ValueError(f"shares must lie between 0 and 1, got {rate} and {other}")
+        raise ValueError(f"noise rates must lie between 0 and 1, got {rate} and {other}")
     clean = clean_probability * (1 - other) / (1 - rate)
     return np.asarray(clean / (clean + (1 - clean_probability) * other / rate))

@@ -1,4 +1,4 @@
-"""Evidence on a common scale."""
+"""Evidence checked, and on a common scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TAIL = 0.01
 
 
 def check_evidence(evidence: npt.ArrayLike) -> Values:
-    """The evidence as a vector of float64.
+    """Return the evidence as a vector of float64.
 
     Raises:
         ValueError: it is empty or not a vector of real numbers.
@@ -28,43 +28,39 @@ def check_evidence(evidence: npt.ArrayLike) -> Values:
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise TrainingDivergedError(
-            f"the evidence of {bad} of {len(values)} pairs is not a finite number, so they cannot be divided;"
-            " lower the learning rate or train in float32"
+            f"the evidence of {bad} of {len(values)} pairs is NaN or infinite, so they cannot be divided; "
+            "lower the learning rate or train in float32"
         )
     return values
 
 
 def robust_range(values: Values, reach: float = 1.0) -> tuple[float, float]:
-    """What :func:`robust_min_max` takes to 0 and to 1; both the same where all values are.
+    """Return the values that :func:`robust_min_max` maps to 0 and 1; equal where all values are.
 
     Args:
         values: (N,) finite.
-        reach: how far beyond the middle 98% a value may lie, in widths of it, >= 0.
-
-    Returns:
-        Two of the values, or limits between them.
+        reach: how far beyond the middle 98% the range may extend, in widths of the middle 98%, >= 0.
     """
     least, most = float(values.min()), float(values.max())
     size = max(1.0, abs(least), abs(most))  # so that no difference overflows
     low, high = (float(q) for q in np.quantile(values / size, (_TAIL, 1 - _TAIL)))
-    room = reach * (high - low)
+    margin = reach * (high - low)
     if high > low:
-        return max(least, size * max(-1.0, low - room)), min(most, size * min(1.0, high + room))
+        return max(least, size * max(-1.0, low - margin)), min(most, size * min(1.0, high + margin))
     return least, most
 
 
 def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:
-    """Shift and scale to 0..1 by the least and greatest value, but let no lone outlier set the scale.
+    """Shift and scale to 0..1 like min-max, without letting single outliers set the scale.
 
-    With q the middle 98% of the values, nothing further from q than ``reach`` times its width counts for the
-    scale; such outliers end at 0 or 1. Without outliers this is the ordinary min-max.
+    Values further from the middle 98% than ``reach`` times its width become 0 or 1.
 
     Args:
         evidence: (N,) finite.
-        reach: how far beyond the middle 98% a value may lie, in widths of it, >= 0.
+        reach: see :func:`robust_range`.
 
     Returns:
-        (N,) float64 in [0, 1]; all 0 where all values are the same.
+        (N,) float64 in [0, 1]; all 0 where all values are equal.
 
     Raises:
         ValueError: ``evidence`` is empty or no vector.

@@ -14,6 +14,7 @@ import yaml
 from robustcmr.config.resolve import read_config
 from robustcmr.errors import ConfigError, SweepError
 from robustcmr.files import write_text
+from robustcmr.runs.older import current_config
 from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps.options import SweepOptions, sweep_options
 from robustcmr.sweeps.trials import PlannedTrial, Trial, same_or_refuse
@@ -167,7 +168,7 @@ class SweepFolder:
             SweepError: the file is missing or damaged.
         """
         try:
-            return read_config(self.config(trial))
+            return current_config(read_config(self.config(trial)))
         except ConfigError as error:
             raise SweepError(str(error)) from error
 

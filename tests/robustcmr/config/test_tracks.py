@@ -78,7 +78,7 @@ def test_defaults_of_the_labels_track():
 
 def test_defaults_of_the_pairs_track_are_as_they_were():
     config = resolve({})
-    assert (config.matcher.name, config.matcher.cls, config.method.name) == ("omit", Omit, "l2rm")
+    assert (config.matcher.name, config.matcher.cls, config.method.name) == ("omit", Omit, "robust")
     settings = config.settings
     assert (settings.training.epochs, settings.training.batch_size) == (12, 128)
     optim = settings.optim
@@ -353,16 +353,16 @@ class Nothing(DataSet):
 
 @pytest.mark.parametrize(
     ("track", "says"),
-    [(None, "says no track"), ("images", "says that its track is 'images'"), (["x"], "is ['x']")],
+    [(None, "has no track"), ("images", "has the track 'images'"), (["x"], "the track ['x']")],
 )
 def test_an_unknown_track_is_one_sentence(named, track, says):
     cls = Nothing if track is None else type("Odd", (Nothing,), {"track": track})
     named(plugins.datasets, "odd", cls)
     tree = {"data": "odd", "noise": {"kind": "symmetric", "class_map": [1]}, "method": {"margin": 0.1}}
     line = problem_of(tree)
-    assert line.startswith("data.name: data set 'odd' says ")
+    assert line.startswith("data.name: data set 'odd' has ")
     assert says in line
-    assert line.endswith(", expected its class to say pairs or labels")
+    assert line.endswith(", expected its class to set track = pairs or labels")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from robustcmr.correction import CostNetwork, planted_loss, planted_problem, rematch
+from robustcmr.correction import CostNetwork, synthetic_loss, synthetic_problem, rematch
 
 SHAPES = [(1, 1), (1, 6), (5, 1), (2, 2), (7, 11)]
 
@@ -30,9 +30,9 @@ def trained(steps, seed=0, rate=1e-2):
     network, generator = CostNetwork(), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     for _ in range(steps):
-        problem = planted_problem(clean_batch(generator), 0.1, generator=generator)
+        problem = synthetic_problem(clean_batch(generator), 0.1, generator=generator)
         cost = network(problem.scores, problem.allowed)
-        loss = planted_loss(cost, problem.is_match, problem.allowed, 0.05)
+        loss = synthetic_loss(cost, problem.is_match, problem.allowed, 0.05)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -64,8 +64,8 @@ def test_a_perfect_score_costs_the_floor():
 
 def test_what_starts_at_zero_has_gradients():
     network = CostNetwork()
-    problem = planted_problem(clean_batch(torch.Generator().manual_seed(1)), 0.1)
-    planted_loss(network(problem.scores), problem.is_match, problem.allowed, 0.05).backward()
+    problem = synthetic_problem(clean_batch(torch.Generator().manual_seed(1)), 0.1)
+    synthetic_loss(network(problem.scores), problem.is_match, problem.allowed, 0.05).backward()
     for layer in (network.slope, network.offset, network.shortcut):
         for parameter in layer.parameters():
             assert parameter.grad.abs().max() > 1e-4
@@ -189,7 +189,7 @@ def test_learns_to_see_past_images_and_captions_that_are_near_to_everything():
     network, generator = trained(200), torch.Generator().manual_seed(77)
     plain, learned = [], []
     for _ in range(20):
-        problem = planted_problem(clean_batch(generator), 0.1, generator=generator)
+        problem = synthetic_problem(clean_batch(generator), 0.1, generator=generator)
         with torch.no_grad():
             costs = (1 - problem.scores, network(problem.scores, problem.allowed))
         for cost, hits in zip(costs, (plain, learned), strict=True):

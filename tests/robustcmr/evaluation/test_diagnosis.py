@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustcmr.evaluation.diagnosis import CALIBRATION_BINS, diagnose_division
-from robustcmr.selection.divide import divide
+from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.types import Division
 
 ONE_KIND = {"auroc", "average_precision", "precision", "recall", "f1"}
@@ -157,7 +157,7 @@ def test_values_are_plain_and_a_real_division_is_judged_well():
     rng = np.random.default_rng(3)
     mismatched = rng.random(600) < 0.3
     evidence = np.where(mismatched, rng.normal(0.8, 0.08, 600), rng.normal(0.2, 0.08, 600))
-    found = diagnose_division(divide(evidence), mismatched).to_dict()
+    found = diagnose_division(divide_by_mixture(evidence), mismatched).to_dict()
     assert json.loads(json.dumps(found)) == found
     assert all(type(value) is float for value in found.values())
     assert found["auroc"] > 0.99

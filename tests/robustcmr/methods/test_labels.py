@@ -13,7 +13,7 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.matchers.two_tower import TwoTower
 from robustcmr.methods.base import Method
 from robustcmr.methods.label_baselines import LabelCrossEntropy
-from robustcmr.methods.labels import ClassAnchors, LabelMethod, given_classes, label_belief
+from robustcmr.methods.labels import ClassAnchors, LabelMethod, given_classes, label_estimate
 from robustcmr.types import DataSpec, Fragments, ImageBatch, LabelledVectors, PairBatch, TextBatch
 
 SPEC = DataSpec(feature_width=5, n_regions=1, vocabulary_size=4, longest_caption=1, text_width=6)
@@ -144,7 +144,7 @@ def test_given_classes_are_the_first_and_the_last_column():
     assert torch.equal(images, both.labels[:, 0])
     assert torch.equal(texts, both.labels[:, 1])
     assert not torch.equal(images, texts)
-    with pytest.raises(ValueError, match="these pairs carry no classes"):
+    with pytest.raises(ValueError, match="these pairs have no classes"):
         given_classes(replace(both, labels=None))
 
 
@@ -153,7 +153,7 @@ def test_a_belief_equals_a_slow_loop(columns):
     generator = torch.Generator().manual_seed(5)
     probabilities = torch.softmax(2 * torch.randn(N, K, generator=generator), dim=1)
     labels = torch.randint(K, (N, columns), generator=generator)
-    found = label_belief(probabilities, LabelledVectors(torch.ones(N, D), torch.ones(N, D), labels))
+    found = label_estimate(probabilities, LabelledVectors(torch.ones(N, D), torch.ones(N, D), labels))
     for i, row in enumerate(probabilities.tolist()):
         best = max(range(K), key=row.__getitem__)
         assert found.corrected[i] == best
@@ -168,7 +168,7 @@ def test_a_belief_equals_a_slow_loop(columns):
 
 def test_evidence_of_the_impossible_is_finite_and_confidence_at_most_one():
     probabilities = torch.tensor([[1.0 + 1e-6, 0.0], [0.0, 1.0]])
-    found = label_belief(
+    found = label_estimate(
         probabilities, LabelledVectors(torch.ones(2, D), torch.ones(2, D), torch.tensor([[1], [1]]))
     )
     assert found.confidence.max() <= 1.0

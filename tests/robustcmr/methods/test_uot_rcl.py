@@ -90,7 +90,7 @@ def test_rates_of_each_class_find_what_one_rate_does_not():
     """Classes that turn into the next one half of the time: the given label alone would win."""
     labels, seen = given(wrong=0.45), {}
     for transitions in ("classes", "common"):
-        trained = method(transitions=transitions, pseudo_counts=1.0, belief_temperature=0.3)
+        trained = method(transitions=transitions, pseudo_counts=1.0, posterior_temperature=0.3)
         belief = trained.estimate(Scorer(labels, truth(), spread=0.45))
         seen[transitions] = (belief.corrected == truth().numpy()).mean()
     assert seen["classes"] >= seen["common"]

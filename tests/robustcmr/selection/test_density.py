@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from robustcmr.selection import divide, divide_by_reference
+from robustcmr.selection import divide_by_mixture, divide_by_reference
 from robustcmr.selection.density import fitted_density
 from robustcmr.selection.gaussian_mixture import GaussianMixture
 
@@ -51,9 +51,9 @@ def by_reference(evidence, rng):
 
 
 DIVIDERS = {
-    "beta": lambda evidence, rng: divide(evidence, always=True),
-    "gaussian": lambda evidence, rng: divide(evidence, "gaussian", always=True),
-    "unit": lambda evidence, rng: divide(1000 * evidence - 500, "gaussian", always=True),
+    "beta": lambda evidence, rng: divide_by_mixture(evidence, always=True),
+    "gaussian": lambda evidence, rng: divide_by_mixture(evidence, "gaussian", always=True),
+    "unit": lambda evidence, rng: divide_by_mixture(1000 * evidence - 500, "gaussian", always=True),
     "reference": by_reference,
 }
 
@@ -103,6 +103,6 @@ def test_an_outlier_does_not_spoil_the_curves(name):
 @pytest.mark.parametrize("unit", [1e-300, 1.7e308])
 def test_the_smallest_and_greatest_numbers(model, unit):
     evidence, _ = simulated(0.4, False)
-    division = divide(unit * evidence / evidence.max(), model)
+    division = divide_by_mixture(unit * evidence / evidence.max(), model)
     assert area(division.density) == pytest.approx(1, abs=0.04)
     assert np.isfinite(division.density.evidence).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustcmr.errors import TrainingDivergedError
-from robustcmr.selection import batch_cross_entropy, divide, divide_by_reference
+from robustcmr.selection import batch_cross_entropy, divide_by_mixture, divide_by_reference
 from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, shift_of_upper_part
 from robustcmr.selection.divide import LEAST_SHARE
 from robustcmr.selection.mixture import low_posterior
@@ -38,9 +38,9 @@ ONE_GROUP = {
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.6, 0.8])
 def test_clear_groups_are_found(model, share):
     evidence, noisy = two_groups(share=share)
-    division = divide(evidence, model)
+    division = divide_by_mixture(evidence, model)
     assert division.bimodal
-    assert division.reason.startswith("two groups: BIC gains")
+    assert division.reason.startswith("two groups: a second component improves BIC by")
     # the values are Beta, so the normal model places its border a little off
     assert (division.is_clean == noisy).mean() < (0.01 if model == "beta" else 0.02)
     assert division.noise_rate == pytest.approx(share, abs=0.02 if model == "beta" else 0.03)
@@ -53,9 +53,9 @@ def test_clear_groups_are_found(model, share):
 @pytest.mark.parametrize("model", ["beta", "gaussian"])
 @pytest.mark.parametrize("name", ONE_GROUP)
 def test_one_group_is_left_whole(model, name):
-    division = divide(ONE_GROUP[name](np.random.default_rng(1), 7500), model)
+    division = divide_by_mixture(ONE_GROUP[name](np.random.default_rng(1), 7500), model)
     assert not division.bimodal
-    assert division.reason.startswith("one group: BIC gains")
+    assert division.reason.startswith("one group: a second component improves BIC by")
     assert division.is_clean.all()
     assert (division.clean_probability == 1).all()
     assert (division.noise_rate, division.noise_interval) == (None, None)
@@ -63,14 +63,14 @@ def test_one_group_is_left_whole(model, name):
 
 def test_flat_evidence_is_one_beta():
     for seed in range(3):
-        assert not divide(np.random.default_rng(seed).random(7500)).bimodal
+        assert not divide_by_mixture(np.random.default_rng(seed).random(7500)).bimodal
 
 
 @pytest.mark.parametrize("model", ["beta", "gaussian"])
 def test_more_evidence_is_never_cleaner(model):
     rng = np.random.default_rng(0)
     evidence = np.where(rng.random(4000) < 0.4, rng.normal(0.6, 0.2, 4000), rng.normal(0.1, 0.04, 4000))
-    division = divide(evidence, model)
+    division = divide_by_mixture(evidence, model)
     assert division.bimodal
     assert (np.diff(division.clean_probability[evidence.argsort()]) <= 0).all()
     assert division.is_clean[evidence.argmin()]
@@ -80,23 +80,23 @@ def test_more_evidence_is_never_cleaner(model):
 @pytest.mark.parametrize("model", ["beta", "gaussian"])
 def test_unit_and_order_do_not_matter(model):
     evidence, _ = two_groups(2000, 0.3)
-    whole = divide(evidence, model)
+    whole = divide_by_mixture(evidence, model)
     order = np.random.default_rng(1).permutation(2000)
-    other = divide(evidence[order], model)
+    other = divide_by_mixture(evidence[order], model)
     np.testing.assert_array_equal(other.clean_probability, whole.clean_probability[order])
-    scaled = divide(-5 + 1000 * evidence, model)
+    scaled = divide_by_mixture(-5 + 1000 * evidence, model)
     np.testing.assert_allclose(scaled.clean_probability, whole.clean_probability, atol=1e-6)
 
 
 def test_one_outlier_does_not_hide_the_groups():
     evidence, noisy = two_groups(2000, 0.3)
     evidence[0], noisy[0] = 1e6, True
-    assert (divide(evidence).is_clean == noisy).mean() < 0.01
+    assert (divide_by_mixture(evidence).is_clean == noisy).mean() < 0.01
 
 
 def test_the_threshold_is_obeyed():
     evidence, _ = two_groups(3000, 0.4)
-    strict, loose = divide(evidence, threshold=0.999), divide(evidence, threshold=0.001)
+    strict, loose = divide_by_mixture(evidence, threshold=0.999), divide_by_mixture(evidence, threshold=0.001)
     assert strict.is_clean.sum() < loose.is_clean.sum()
     np.testing.assert_array_equal(strict.is_clean, strict.clean_probability > 0.999)
     assert strict.threshold == 0.999
@@ -104,60 +104,61 @@ def test_the_threshold_is_obeyed():
 
 @pytest.mark.parametrize("evidence", [[0.4], [1, 1, 1], [0.0] * 100])
 def test_the_same_evidence_for_all(evidence):
-    division = divide(evidence)
+    division = divide_by_mixture(evidence)
     assert division.is_clean.all()
     assert division.reason == "all pairs have the same evidence"
 
 
 @pytest.mark.parametrize("model", ["beta", "gaussian"])
 def test_a_handful_of_pairs_is_not_divided(model):
-    division = divide([0.1, 0.9], model)
+    division = divide_by_mixture([0.1, 0.9], model)
     assert (division.bimodal, division.is_clean.tolist()) == (False, [True, True])
     assert division.reason == "2 pairs are too few to tell one group from two (needed 20)"
-    assert not divide([0.1] * 12 + [0.9] * 7, model).bimodal
-    enough = divide([0.1] * 12 + [0.9] * 8, model)
+    assert not divide_by_mixture([0.1] * 12 + [0.9] * 7, model).bimodal
+    enough = divide_by_mixture([0.1] * 12 + [0.9] * 8, model)
     assert enough.is_clean.tolist() == [True] * 12 + [False] * 8
 
 
 def test_float32_as_the_scorer_gives_it():
     evidence, noisy = two_groups(2000, 0.3)
-    division = divide(evidence.astype(np.float32))
+    division = divide_by_mixture(evidence.astype(np.float32))
     assert division.evidence.dtype == division.clean_probability.dtype == np.float64
     assert (division.is_clean == noisy).mean() < 0.01
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match="must be a vector of at least one real number"):
-        divide([])
+        divide_by_mixture([])
     with pytest.raises(ValueError, match=r"got float64 of shape \(2, 2\)"):
-        divide(np.zeros((2, 2)))
+        divide_by_mixture(np.zeros((2, 2)))
     for bad in (np.nan, np.inf):
         with pytest.raises(TrainingDivergedError, match="1 of 3 pairs"):
-            divide([0.0, bad, 1.0])
+            divide_by_mixture([0.0, bad, 1.0])
     with pytest.raises(ValueError, match="unknown mixture model 'gamma', expected 'beta' or 'gaussian'"):
-        divide([0.0, 1.0], "gamma")
+        divide_by_mixture([0.0, 1.0], "gamma")
     for threshold in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
-            divide([0.0, 1.0], threshold=threshold)
+            divide_by_mixture([0.0, 1.0], threshold=threshold)
 
 
 @pytest.mark.parametrize("model", ["beta", "gaussian"])
 def test_one_group_is_divided_where_that_is_asked_for(model):
     evidence = ONE_GROUP["exponential"](np.random.default_rng(1), 2000)
-    division = divide(evidence, model, always=True)
+    division = divide_by_mixture(evidence, model, always=True)
     assert division.bimodal
     assert 0 < (~division.is_clean).sum() < 2000
     assert (np.diff(division.clean_probability[evidence.argsort()]) <= 0).all()
     # what would have been divided anyway is divided no other way
     clear, _ = two_groups(2000, 0.3)
     np.testing.assert_array_equal(
-        divide(clear, model, always=True).clean_probability, divide(clear, model).clean_probability
+        divide_by_mixture(clear, model, always=True).clean_probability,
+        divide_by_mixture(clear, model).clean_probability,
     )
 
 
 @pytest.mark.parametrize("evidence", [[1.0] * 50, [0.1, 0.9]])
 def test_nothing_to_divide_stays_whole_even_where_it_is_asked_for(evidence):
-    assert not divide(evidence, always=True).bimodal
+    assert not divide_by_mixture(evidence, always=True).bimodal
 
 
 REASON = re.compile(

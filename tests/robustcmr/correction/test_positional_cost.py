@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustcmr.correction import LegacyCostNetwork, legacy_planted_loss, legacy_planted_problem
+from robustcmr.correction import PositionalCost, positional_loss, positional_problem
 
 
 def random_scores(n, m, seed=0):
@@ -17,11 +17,11 @@ def numbered(n):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 8), (8, 8)])
 def test_starts_as_one_minus_the_score(shape):
     scores = random_scores(*shape)
-    assert torch.equal(LegacyCostNetwork(shape[1])(scores), 1 - scores)
+    assert torch.equal(PositionalCost(shape[1])(scores), 1 - scores)
 
 
 def test_is_linear_over_caption_positions_and_cut_off_below():
-    network = LegacyCostNetwork(2)
+    network = PositionalCost(2)
     with torch.no_grad():
         network.layer.weight.copy_(torch.tensor([[1.0, 2.0], [-3.0, 0.5]]))
         network.layer.bias.copy_(torch.tensor([0.1, -0.2]))
@@ -34,21 +34,21 @@ def test_is_linear_over_caption_positions_and_cut_off_below():
 def test_computes_in_the_type_of_its_weights(dtype):
     scores = random_scores(3, 4).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cost = LegacyCostNetwork(4)(scores, torch.ones(3, 4, dtype=torch.bool))
+        cost = PositionalCost(4)(scores, torch.ones(3, 4, dtype=torch.bool))
     assert torch.equal(cost, 1 - scores.float())
 
 
 def test_refuses_another_number_of_captions():
     with pytest.raises(ValueError, match=r"scores of exactly 128 captions, got \(100, 100\); leave smaller"):
-        LegacyCostNetwork(128)(torch.zeros(100, 100))
+        PositionalCost(128)(torch.zeros(100, 100))
     with pytest.raises(ValueError, match="batch size must be at least 1, got 0"):
-        LegacyCostNetwork(0)
+        PositionalCost(0)
 
 
 @pytest.mark.parametrize("B", [1, 2, 15, 128])
 @pytest.mark.parametrize("share", [0.01, 0.1, 1.0])
 def test_plants_some_of_the_true_cells_of_a_shuffled_batch(B, share):
-    problem = legacy_planted_problem(numbered(B), share, generator=torch.Generator().manual_seed(0))
+    problem = positional_problem(numbered(B), share, generator=torch.Generator().manual_seed(0))
     images, captions = problem.scores[:, 0].long() // 1000, problem.scores[0].long() % 1000
     assert images.sort().values.tolist() == captions.sort().values.tolist() == list(range(B))
     is_pair = images[:, None] == captions[None, :]
@@ -60,7 +60,7 @@ def test_plants_some_of_the_true_cells_of_a_shuffled_batch(B, share):
 def test_planted_columns_and_rows_are_random():
     generator, cells = torch.Generator().manual_seed(0), torch.zeros(8, 8)
     for _ in range(500):
-        cells += legacy_planted_problem(numbered(8), 0.1, generator=generator).is_match
+        cells += positional_problem(numbered(8), 0.1, generator=generator).is_match
     assert cells.sum() == 500
     assert cells.min() > 0
     assert cells.max() < 22  # 7.8 expected a cell
@@ -68,7 +68,7 @@ def test_planted_columns_and_rows_are_random():
 
 def test_another_caption_of_an_image_is_left_out():
     same = (torch.arange(6) // 2)[:, None] == (torch.arange(6) // 2)[None, :]
-    problem = legacy_planted_problem(numbered(6), 0.5, same, torch.Generator().manual_seed(0))
+    problem = positional_problem(numbered(6), 0.5, same, torch.Generator().manual_seed(0))
     assert int(problem.allowed.sum()) == 36 - 12 + 3
     assert problem.allowed[problem.is_match].all()
 
@@ -76,22 +76,22 @@ def test_another_caption_of_an_image_is_left_out():
 def test_loss_is_the_mean_cost_of_planted_cells():
     cost = torch.tensor([[0.2, 0.9], [0.7, 0.4]], requires_grad=True)
     is_match = torch.tensor([[True, False], [True, False]])
-    value = legacy_planted_loss(cost, is_match)
+    value = positional_loss(cost, is_match)
     value.backward()
     assert value.item() == pytest.approx(0.45)
     assert torch.equal(cost.grad, is_match / 2)
-    assert legacy_planted_loss(cost, torch.zeros_like(is_match)) == 0
+    assert positional_loss(cost, torch.zeros_like(is_match)) == 0
 
 
 def test_nothing_keeps_the_cost_of_non_matches_up():
     """Training lowers them about as much as the planted ones: the weakness that the other network mends."""
-    network, generator = LegacyCostNetwork(16), torch.Generator().manual_seed(0)
+    network, generator = PositionalCost(16), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     scores = 0.3 + 0.05 * torch.randn(16, 16, generator=generator) + 0.2 * torch.eye(16)
     before = network(scores)[~torch.eye(16, dtype=torch.bool)].mean()
     for _ in range(100):
-        problem = legacy_planted_problem(scores, 0.1, generator=generator)
-        loss = legacy_planted_loss(network(problem.scores), problem.is_match)
+        problem = positional_problem(scores, 0.1, generator=generator)
+        loss = positional_loss(network(problem.scores), problem.is_match)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from robustcmr.correction import planted_loss, planted_problem
-from robustcmr.correction.planting import n_planted
+from robustcmr.correction import synthetic_loss, synthetic_problem
+from robustcmr.correction.synthetic_matches import n_matches
 
 
 def numbered(n):
@@ -28,7 +28,7 @@ def source(problem):
 @pytest.mark.parametrize("B", [1, 2, 3, 4, 7, 32, 129])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0])
 def test_holds_the_share_of_partners_and_no_others(B, share):
-    problem = planted_problem(numbered(B), share, generator=seeded())
+    problem = synthetic_problem(numbered(B), share, generator=seeded())
     images, captions = source(problem)
     n, k = len(images), int(problem.is_match.sum())
     assert problem.scores.shape == (n, n)
@@ -43,22 +43,22 @@ def test_holds_the_share_of_partners_and_no_others(B, share):
 @pytest.mark.parametrize("B", range(1, 60))
 def test_uses_as_many_pairs_as_there_are(B):
     """One more row would need more pairs than there are."""
-    n = len(planted_problem(numbered(B), 0.1, generator=seeded()).scores)
-    assert 2 * n - n_planted(0.1, n) <= B
-    assert 2 * (n + 1) - n_planted(0.1, n + 1) > B
+    n = len(synthetic_problem(numbered(B), 0.1, generator=seeded()).scores)
+    assert 2 * n - n_matches(0.1, n) <= B
+    assert 2 * (n + 1) - n_matches(0.1, n + 1) > B
 
 
 def test_the_same_generator_gives_the_same_problem_and_goes_on():
     one, two = seeded(3), seeded(3)
-    first, again = (planted_problem(numbered(40), 0.1, generator=g) for g in (one, two))
+    first, again = (synthetic_problem(numbered(40), 0.1, generator=g) for g in (one, two))
     assert torch.equal(first.scores, again.scores)
-    assert not torch.equal(planted_problem(numbered(40), 0.1, generator=one).scores, first.scores)
+    assert not torch.equal(synthetic_problem(numbered(40), 0.1, generator=one).scores, first.scores)
 
 
 def test_matches_lie_anywhere_and_every_pair_gets_its_turn():
     generator, cells, planted = seeded(), torch.zeros(11, 11), torch.zeros(20)
     for _ in range(600):
-        problem = planted_problem(numbered(20), 0.2, generator=generator)
+        problem = synthetic_problem(numbered(20), 0.2, generator=generator)
         cells += problem.is_match
         planted[source(problem)[0][problem.is_match.any(1)]] += 1
     assert cells.sum() == 1200
@@ -73,7 +73,7 @@ def test_another_caption_of_an_image_is_no_non_match():
     same = image[:, None] == image[None, :]
     left_out = 0
     for seed in range(10):
-        problem = planted_problem(numbered(30), 0.1, same, seeded(seed))
+        problem = synthetic_problem(numbered(30), 0.1, same, seeded(seed))
         images, captions = source(problem)
         expected = (image[images][:, None] != image[captions][None, :]) | problem.is_match
         assert torch.equal(problem.allowed, expected)
@@ -84,17 +84,17 @@ def test_another_caption_of_an_image_is_no_non_match():
 
 def test_scores_are_cut_from_their_graph():
     scores = numbered(9).requires_grad_()
-    assert not planted_problem(scores, 0.1).scores.requires_grad
+    assert not synthetic_problem(scores, 0.1).scores.requires_grad
 
 
 def test_refuses_what_does_not_fit():
     for share in (0.0, -0.1, 1.01, math.nan):
         with pytest.raises(ValueError, match="share of planted matches must be above 0 and at most 1"):
-            planted_problem(numbered(4), share)
+            synthetic_problem(numbered(4), share)
     with pytest.raises(ValueError, match="needs at least one pair, got none"):
-        planted_problem(torch.zeros(0, 0), 0.1)
+        synthetic_problem(torch.zeros(0, 0), 0.1)
     with pytest.raises(ValueError, match=r"scores must be \(B, B\)"):
-        planted_problem(torch.zeros(2, 3), 0.1)
+        synthetic_problem(torch.zeros(2, 3), 0.1)
 
 
 def loss_by_loops(cost, is_match, allowed, temperature, contrast):
@@ -128,19 +128,19 @@ def planted_example(masked=True):
 @pytest.mark.parametrize(("temperature", "contrast"), [(0.1, 1.0), (0.5, 0.0), (0.3, 2.5)])
 def test_loss_equals_the_loops(masked, temperature, contrast):
     example = planted_example(masked)
-    value = planted_loss(*example, temperature, contrast)
+    value = synthetic_loss(*example, temperature, contrast)
     assert float(value) == pytest.approx(loss_by_loops(*example, temperature, contrast))
 
 
 def test_loss_does_not_see_a_common_change_of_all_costs():
     cost, is_match, allowed = planted_example()
-    one, two = (planted_loss(cost + x, is_match, allowed, 0.1) for x in (0.0, 3.0))
+    one, two = (synthetic_loss(cost + x, is_match, allowed, 0.1) for x in (0.0, 3.0))
     torch.testing.assert_close(one, two)
 
 
 def test_gradient():
     cost, is_match, allowed = planted_example()
-    assert torch.autograd.gradcheck(lambda c: planted_loss(c, is_match, allowed, 0.3), cost.requires_grad_())
+    assert torch.autograd.gradcheck(lambda c: synthetic_loss(c, is_match, allowed, 0.3), cost.requires_grad_())
 
 
 @pytest.mark.parametrize("all_forbidden", [False, True])
@@ -148,7 +148,7 @@ def test_nothing_planted_costs_nothing(all_forbidden):
     cost, is_match, allowed = planted_example()
     cost.requires_grad_()
     allowed = torch.zeros_like(allowed) if all_forbidden else allowed
-    value = planted_loss(cost, torch.zeros_like(is_match), allowed, 0.1)
+    value = synthetic_loss(cost, torch.zeros_like(is_match), allowed, 0.1)
     value.backward()
     assert value == 0
     assert (cost.grad == 0).all()

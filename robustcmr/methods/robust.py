@@ -1,0 +1,228 @@
+"""``robust``: weight pairs by their clean probability, agree with a teacher, rematch suspected captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from robustcmr.correction.cost_network import CostNetwork
+from robustcmr.correction.rematching import allowed_cells, rematch, rematch_targets
+from robustcmr.correction.synthetic_matches import synthetic_loss, synthetic_problem
+from robustcmr.losses.cross_entropy import (
+    infonce_loss,
+    log_matching_probabilities,
+    robust_cross_entropy_loss,
+)
+from robustcmr.losses.matching import soft_cross_entropy_loss
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.base import Method, Scorer
+from robustcmr.methods.robust_options import RobustOptions
+from robustcmr.methods.steps import added, joined, solved
+from robustcmr.methods.teacher import Teacher
+from robustcmr.options import Options
+from robustcmr.selection.divide import divide_by_reference
+from robustcmr.selection.evidence import batch_cross_entropy
+from robustcmr.selection.noise_rate import at_noise_rate
+from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
+
+_LEAST_WEIGHT = 1e-3
+"""Batches whose weights sum to less are not scaled up further."""
+
+
+class Robust(Method):
+    """Our method for mismatched pairs, built on ideas of L2RM.
+
+    After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
+    under the teacher, compared with pairs mismatched on purpose. With w that probability, a step minimises
+
+    - the InfoNCE loss of the given pairs, weighted by w;
+    - for suspected pairs, weighted by 1 - w, the cross entropy to targets found by partial transport of their
+      captions to the images of the batch, each target also weighted by the mass moved for it;
+    - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher;
+    - for the cost network, the loss on synthetic matches among clean pairs.
+
+    Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
+    in batches of their own (``groups``), and the warm-up is extended (``warmup_extension``).
+
+    References:
+        Han et al., Learning to Rematch Mismatched Pairs for Robust Cross-Modal Retrieval, CVPR 2024, for
+        rematching at a learned cost; ``l2rm`` is its released recipe.
+    """
+
+    Config: ClassVar[type[Options]] = RobustOptions
+    config: RobustOptions
+
+    def __init__(
+        self, config: RobustOptions, matchers: Sequence[Matcher], n_pairs: int, batch_size: int
+    ) -> None:
+        super().__init__(config, matchers, n_pairs, batch_size)
+        self.matcher = self.matchers[0]
+        self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
+        learned = config.rematch_weight > 0 and config.cost == "network"
+        self.cost = CostNetwork() if learned else None
+        self.warming_up = True
+        self.clean_probability = torch.ones(n_pairs)  # (N,)
+        self.is_clean = torch.ones(n_pairs, dtype=torch.bool)  # (N,)
+
+    @property
+    def auxiliary(self) -> Mapping[str, nn.Module]:
+        """The teacher and the cost network."""
+        networks = {"teacher": self.teacher, "cost": self.cost}
+        return {name: network for name, network in networks.items() if network is not None}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The matcher's own, and the cost network at its own rate without decay."""
+        groups = self.matcher.parameter_groups()
+        if self.cost is not None:
+            own = {"lr": self.config.cost_lr, "weight_decay": 0.0}
+            groups.append({"params": list(self.cost.parameters()), **own})
+        return groups
+
+    def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
+        """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
+        if epoch < self.config.warmup_epochs:
+            return super().plan_epoch(epoch, scorer)
+        self.epoch = epoch
+        division = self.estimate(scorer)
+        ids = np.arange(self.n_pairs, dtype=np.int64)
+        metrics = {"suspected": float((~division.is_clean).mean())}
+        if division.noise_rate is not None:
+            metrics["noise_rate"] = division.noise_rate
+        self.warming_up = self.warming_up and self._extends_warmup(division)
+        if self.warming_up:
+            return EpochPlan({"all": ids}, metrics, division)
+        probability = self._lenient(division)
+        is_clean = probability > division.threshold
+        self.clean_probability = torch.from_numpy(probability).float()
+        self.is_clean = torch.from_numpy(is_clean)
+        groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if self._splits(division) else {"all": ids}
+        return EpochPlan(groups, metrics, division)
+
+    def _extends_warmup(self, division: Division) -> bool:
+        """Whether the matcher knows too little to divide by; at first all pairs look mismatched to it."""
+        if self.epoch >= self.config.warmup_epochs + self.config.warmup_extension:
+            return False
+        return division.noise_rate is not None and division.noise_rate > self.config.unclear
+
+    def _lenient(self, division: Division) -> npt.NDArray[np.float64]:
+        """(N,) clean probability at a noise rate of at most ``most_wrong``, so that enough pairs count."""
+        rate, most = division.noise_rate, self.config.most_wrong
+        if rate is None or rate <= most:
+            return division.clean_probability
+        return at_noise_rate(division.clean_probability, rate, most)
+
+    def _splits(self, division: Division) -> bool:
+        """Whether clean and suspected pairs come in batches of their own this epoch.
+
+        In a mixed batch suspected pairs serve as negatives, too; but where most pairs are wrong, it holds few
+        clean ones.
+        """
+        if self.config.groups == "auto":
+            return division.noise_rate is not None and division.noise_rate > self.config.split_above
+        return self.config.groups == "split"
+
+    def estimate(self, scorer: Scorer) -> Division:
+        """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
+        scoring = self.matcher if self.teacher is None else self.teacher.matcher
+        found = scorer(self._cross_entropies, scoring)  # (N, 2): of the pair, of a mismatched one
+        reference = found[:, 1]
+        return divide_by_reference(found[:, 0], reference[~np.isnan(reference)], self.config.threshold)
+
+    def _cross_entropies(self, scores: Tensor, batch: PairBatch) -> Tensor:
+        return batch_cross_entropy(scores, self.config.temperature, batch.same_image)
+
+    def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
+        """The losses of one step, over one batch or over a clean and a noisy one."""
+        if self.teacher is not None:
+            self.teacher.follow(self.matcher)
+        if self.warming_up:
+            return self._warm_up(batches["all"])
+        return joined([self._learn(batch, name != "noisy") for name, batch in batches.items()])
+
+    def _warm_up(self, batch: PairBatch) -> StepResult:
+        scores, config = self.matcher(batch.images, batch.texts), self.config
+        if config.warmup_loss == "rce":
+            losses = robust_cross_entropy_loss(scores, config.temperature, batch.same_image, config.floor)
+        else:
+            losses = infonce_loss(scores, config.temperature, batch.same_image)
+        found = {"warmup_loss": losses.mean()}
+        if self._agrees and self.teacher is not None:
+            found["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
+        return added(found)
+
+    @property
+    def _agrees(self) -> bool:
+        return self.config.agreement > 0 and self.epoch >= self.config.agreement_epoch
+
+    def _agreement_loss(self, scores: Tensor, of_teacher: Tensor, same_image: Tensor) -> Tensor:
+        """Scalar cross entropy to the teacher's matching probabilities, mean of both directions."""
+        tau = self.config.temperature
+        targets = [log_p.exp() for log_p in log_matching_probabilities(of_teacher, tau, same_image)]
+        cells = ~same_image | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        rows, columns = soft_cross_entropy_loss(scores, targets[0], targets[1], tau, cells)
+        return self.config.agreement * 0.5 * (rows.mean() + columns.mean())
+
+    def _learn(self, batch: PairBatch, as_given: bool) -> StepResult:
+        """The losses of one batch; ``as_given`` is False for a batch of suspected pairs alone."""
+        scores = self.matcher(batch.images, batch.texts)
+        steady = scores.detach().float() if self.teacher is None else self.teacher(batch)  # (B, B)
+        ids = batch.pair_ids.cpu()
+        clean = self.clean_probability[ids].to(scores.device)  # (B,)
+        is_clean = self.is_clean[ids].to(scores.device)  # (B,)
+        weights = clean if as_given else torch.zeros_like(clean)
+        given = infonce_loss(scores, self.config.temperature, batch.same_image)  # (B,)
+        losses = {"clean_loss": (weights * given).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)}
+        if self._agrees:
+            losses["agreement_loss"] = self._agreement_loss(scores, steady, batch.same_image)
+        if self.cost is not None:
+            losses["cost_loss"] = self._cost_loss(steady, batch, is_clean)
+        if self.config.rematch_weight == 0 or bool(is_clean.all()):
+            return added(losses)
+        columns = (~is_clean).nonzero().squeeze(1)  # (k,) suspected captions
+        pair_ids, seen = batch.pair_ids.to(scores.device), steady[:, columns]
+        allowed = allowed_cells(pair_ids, pair_ids[columns], batch.same_image[:, columns])  # (B, k)
+        with torch.no_grad():
+            cost = 1.0 - seen if self.cost is None else self.cost(seen, allowed)
+        moved = rematch(cost, allowed, self.config.mass, self.config.epsilon, solver=self.config.solver)
+        losses["rematch_loss"] = self._rematch_loss(scores, moved.plan, allowed, ~is_clean, 1 - clean)
+        return added(losses, *solved(moved, batch, columns, seen, allowed))
+
+    def _rematch_loss(
+        self, scores: Tensor, plan: Tensor, allowed: Tensor, suspected: Tensor, doubt: Tensor
+    ) -> Tensor:
+        """Scalar cross entropy of the suspected (B,) images and captions to the targets of a plan (B, k)."""
+        targets = rematch_targets(plan, allowed)
+        rows, of_captions = soft_cross_entropy_loss(
+            scores[:, suspected], targets.rows, targets.columns, self.config.temperature, allowed
+        )
+        by_image = (targets.row_weights * rows * suspected * doubt).sum()
+        by_caption = (targets.column_weights * of_captions * doubt[suspected]).sum()
+        return self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores)
+
+    def _cost_loss(self, steady: Tensor, batch: PairBatch, is_clean: Tensor) -> Tensor:
+        """Scalar loss of the cost network on synthetic matches among the clean pairs of the batch."""
+        config, clean = self.config, is_clean.nonzero().squeeze(1)  # (k,)
+        share = config.synthetic_least + (config.synthetic_most - config.synthetic_least) * float(
+            torch.rand(())
+        )
+        if self.cost is None or len(clean) < 2:
+            return steady.new_zeros(())
+        found = synthetic_problem(steady[clean][:, clean], share, batch.same_image[clean][:, clean])
+        cost = self.cost(found.scores, found.allowed)
+        return synthetic_loss(cost, found.is_match, found.allowed, config.temperature, config.contrast)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, clean probabilities and whether the warm-up lasts."""
+        found = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
+        return {**super().state_dict(), **found, "warming_up": self.warming_up}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        super().load_state_dict(state)
+        self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
+        self.warming_up = state["warming_up"]

@@ -1,0 +1,101 @@
+"""Options of the method ``robust``: those that an ablation supports, and those of learned costs."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from robustcmr.options import Options
+
+
+class RobustOptions(Options):
+    """Options of ``robust``; epochs count from 0, temperatures and costs are in units of the score."""
+
+    # warm-up
+    warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
+    warmup_extension: int = Field(
+        2,
+        ge=0,
+        description="most epochs by which the warm-up is extended while the noise rate exceeds unclear",
+    )
+    unclear: float = Field(
+        0.7, gt=0.0, le=1.0, description="estimated noise rate above which the warm-up is extended"
+    )
+    warmup_loss: Literal["infonce", "rce"] = Field(
+        "infonce", description="loss of the warm-up: InfoNCE or robust cross entropy"
+    )
+    temperature: float = Field(0.05, gt=0.0, description="tau of every softmax")
+    floor: float = Field(1e-7, gt=0.0, lt=1.0, description="replaces 0 inside the logarithm (rce)")
+    # teacher
+    teacher_decay: float | None = Field(
+        0.99,
+        gt=0.0,
+        lt=1.0,
+        description="decay of the teacher, a running mean of the matcher; null scores by the matcher itself",
+    )
+    agreement: float = Field(
+        1.0,
+        ge=0.0,
+        description="weight of the cross entropy to the teacher's matching probabilities; needs a teacher",
+    )
+    agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
+    # division
+    threshold: float = Field(
+        0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
+    )
+    most_wrong: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="largest noise rate that training assumes when it weighs pairs; 1 uses the estimate",
+    )
+    groups: Literal["auto", "mixed", "split"] = Field(
+        "auto",
+        description="one batch of all pairs a step (mixed), or one of clean and one of suspected pairs "
+        "(split); auto splits above split_above",
+    )
+    split_above: float = Field(
+        0.65, gt=0.0, le=1.0, description="estimated noise rate above which auto splits the batches"
+    )
+    # rematching
+    rematch_weight: float = Field(
+        1.0, ge=0.0, description="weight of the rematched targets; 0 turns rematching off"
+    )
+    mass: float = Field(0.1, gt=0.0, le=1.0, description="rho, share of the suspected captions' mass to move")
+    solver: Literal["entropic", "exact"] = Field(
+        "entropic", description="partial transport with entropy, or exact on the CPU"
+    )
+    epsilon: float = Field(0.01, gt=0.0, description="smoothing of the plan (entropic)")
+    cost: Literal["network", "similarity"] = Field(
+        "network", description="learned from synthetic matches, or 1 - score"
+    )
+    cost_lr: float = Field(1e-3, gt=0.0, description="learning rate of the cost network")
+    synthetic_least: float = Field(0.01, gt=0.0, le=1.0, description="least share of synthetic matches")
+    synthetic_most: float = Field(0.10, gt=0.0, le=1.0, description="largest share of synthetic matches")
+    contrast: float = Field(
+        1.0, ge=0.0, description="weight of telling synthetic matches from other cells (cost: network)"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.agreement > 0 and self.teacher_decay is None:
+            raise ValueError(
+                f"agreement is {self.agreement} but there is no teacher to agree with; "
+                "set teacher_decay, or agreement to 0"
+            )
+        check_shares(self.synthetic_least, self.synthetic_most)
+        return self
+
+
+def check_shares(least: float, most: float) -> None:
+    """Refuse a range of shares of synthetic matches whose ends are swapped.
+
+    Raises:
+        ValueError: the least share exceeds the largest.
+    """
+    if least > most:
+        raise ValueError(
+            f"synthetic_least is {least} but synthetic_most is {most}; "
+            "expected synthetic_least to be no larger"
+        )

@@ -1,0 +1,109 @@
+"""Run folders of version 0.1: their option names and values, mapped to those of today.
+
+In 0.1 the method ``l2rm`` was two: with ``legacy: true`` the released recipe, now ``l2rm``; otherwise the
+default of ``train``, now ``robust``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+from typing import Any
+
+logger = logging.getLogger("robustcmr")
+
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "streams": "groups",
+        "planted_least": "synthetic_least",
+        "planted_most": "synthetic_most",
+        "belief_temperature": "posterior_temperature",
+    }
+)
+"""Options of a method by their name in 0.1."""
+
+REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "robust": {
+            "mixture": "anchored",
+            "evidence_margin": 0.2,
+            "always_divide": False,
+            "clean_loss": "infonce",
+            "clean_weights": "posterior",
+            "margin": 0.2,
+            "mask_same_image": True,
+            "rematch_loss": "cross_entropy",
+            "solver": "partial",
+            "weighting": "mass",
+        },
+        "l2rm": {
+            "warmup_extension": 0,
+            "unclear": 0.7,
+            "warmup_loss": "rce",
+            "teacher_decay": None,
+            "agreement": 0.0,
+            "agreement_epoch": 2,
+            "always_divide": True,
+            "most_wrong": 1.0,
+            "groups": "split",
+            "split_above": 0.65,
+            "clean_loss": "hinge",
+            "clean_weights": "equal",
+            "mask_same_image": False,
+            "rematch_loss": "kl",
+            "cost": "positional",
+            "contrast": 1.0,
+            "solver": "dummies",
+            "weighting": "uniform",
+        },
+    }
+)
+"""Options of 0.1 that became fixed, with the value that the method now always has."""
+
+
+def current_config(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a run's ``config.yaml`` with the names and values of today.
+
+    An option of 0.1 that no longer exists is dropped; where its value was another than the one now fixed, a
+    warning says so. Saved weights, scores and results do not depend on it.
+    """
+    method = tree.get("method")
+    if not isinstance(method, Mapping):
+        return dict(tree)
+    options = {RENAMED.get(key, key): value for key, value in method.items()}
+    if options.get("name") == "l2rm" and "legacy" in options:
+        options["name"] = "l2rm" if options.pop("legacy") else "robust"
+        fixed = REMOVED[options["name"]]
+        changed = [f"{key}={options[key]}" for key in fixed if key in options and options[key] != fixed[key]]
+        if changed:
+            logger.warning(
+                "this run of version 0.1 was trained with method options that no longer exist (%s); they are "
+                "ignored when its pairs are divided or rematched again",
+                ", ".join(changed),
+            )
+        options = {key: value for key, value in options.items() if key not in fixed}
+    return {**tree, "method": options}
+
+
+def replaced_options(method: str, given: Mapping[str, Any], known: Container[str]) -> dict[str, str]:
+    """Return the options of 0.1 among those given, each with what to do instead.
+
+    Args:
+        method: name of the chosen method.
+        given: its options as a user wrote them.
+        known: options that it has today.
+    """
+    found = {}
+    for key in given:
+        if key in known:
+            continue
+        if RENAMED.get(key) in known:
+            found[key] = f"renamed after version 0.1, use method.{RENAMED[key]}={given[key]}"
+        elif method in REMOVED and key == "legacy":
+            found[key] = (
+                "removed after version 0.1, use --method l2rm (released recipe) or --method robust (ours)"
+            )
+        elif RENAMED.get(key, key) in REMOVED.get(method, ()):
+            found[key] = f"removed after version 0.1, leave it out; {method} no longer varies it"
+    return found

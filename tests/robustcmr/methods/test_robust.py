@@ -1,0 +1,729 @@
+"""``robust``: its plans, and every step's loss against plain loops over the score matrix."""
+
+import io
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustcmr.config.resolve import resolve
+from robustcmr.correction import CostNetwork, rematch, synthetic_loss, synthetic_problem
+from robustcmr.jobs.train import train
+from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
+from robustcmr.matchers.base import Matcher
+from robustcmr.methods.robust import Robust
+from robustcmr.methods.robust_options import RobustOptions
+from robustcmr.selection import batch_cross_entropy, divide_by_reference
+from robustcmr.training.batches import step_ids
+from robustcmr.training.optimiser import build_optimiser
+from robustcmr.types import Division, Fragments, ImageBatch, PairBatch, TextBatch
+
+N, B = 24, 6
+CHANCE = torch.Generator().manual_seed(1)
+FEATURES = torch.randn(N, 1, 5, generator=CHANCE)
+TOKENS = torch.randint(0, 9, (N, 3), generator=CHANCE)
+
+
+class Towers(Matcher):
+    """Cosines of a linear map of the region and the mean word."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.region, self.word = nn.Linear(5, 4), nn.Embedding(9, 4)
+
+    def encode_images(self, images):
+        return Fragments(F.normalize(self.region(images.features), dim=-1), images.mask)
+
+    def encode_texts(self, texts):
+        return Fragments(F.normalize(self.word(texts.tokens).mean(1, keepdim=True), dim=-1), texts.mask)
+
+    def score(self, images, texts):
+        return images.features[:, 0] @ texts.features[:, 0].T
+
+
+def batch_of(ids, images=None):
+    """Pairs by id; each has an image of its own unless told otherwise."""
+    ids = torch.as_tensor(ids)
+    images = ids if images is None else torch.as_tensor(images)
+    return PairBatch(
+        ImageBatch(FEATURES[images], torch.ones(len(ids), 1, dtype=torch.bool)),
+        TextBatch(TOKENS[ids], torch.ones(len(ids), 3, dtype=torch.bool)),
+        ids,
+        images[:, None] == images[None, :],
+    )
+
+
+# what the tests below count on, whatever the defaults
+SURE = {
+    "warmup_epochs": 4,
+    "warmup_loss": "infonce",
+    "teacher_decay": 0.99,
+    "agreement": 1.0,
+    "agreement_epoch": 2,
+    "groups": "mixed",
+    "rematch_weight": 1.0,
+    "cost": "network",
+    "synthetic_least": 0.01,
+    "synthetic_most": 0.1,
+    "solver": "entropic",
+    "mass": 0.9,
+    "epsilon": 0.05,
+}
+
+
+def configure(**options):
+    return RobustOptions(**{**SURE, **options})
+
+
+def build(probability=None, epoch=9, batch_size=B, **options):
+    """A method in the midst of training: its matcher has moved away from its teacher."""
+    method = Robust(configure(**options), [Towers()], N, batch_size)
+    with torch.no_grad():
+        for weights in method.matcher.parameters():
+            weights += 0.5 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(7))
+    probability = torch.ones(N) if probability is None else torch.as_tensor(probability)
+    warming_up = epoch < method.config.warmup_epochs
+    state = {"epoch": epoch, "warming_up": warming_up, "clean_probability": probability}
+    method.load_state_dict({**state, "is_clean": probability > 0.5})
+    return method
+
+
+def probabilities(suspected):
+    """(N,) high for all pairs but some."""
+    found = torch.linspace(0.6, 0.99, N)
+    found[list(suspected)] = torch.linspace(0.05, 0.45, max(len(suspected), 1))[: len(suspected)]
+    return found
+
+
+# The same in plain loops. S is a list of rows, same[i][j] says whether two pairs share an image.
+
+
+def log_softmax(values):
+    """Of a mapping from place to logit; each place's log probability."""
+    top = max(values.values(), default=0.0)
+    total = math.log(sum(math.exp(v - top) for v in values.values())) + top if values else 0.0
+    return {place: v - total for place, v in values.items()}
+
+
+def log_probabilities(S, same, tau):
+    """Log probabilities of image i picking caption j, and of caption i picking image j."""
+    n = range(len(S))
+    rows = [log_softmax({j: S[i][j] / tau for j in n if i == j or not same[i][j]}) for i in n]
+    columns = [log_softmax({j: S[j][i] / tau for j in n if i == j or not same[j][i]}) for i in n]
+    return rows, columns
+
+
+def slow_infonce(S, same, tau):
+    """One cross entropy a pair."""
+    return [
+        -0.5 * (rows[i] + columns[i])
+        for i, (rows, columns) in enumerate(zip(*log_probabilities(S, same, tau), strict=True))
+    ]
+
+
+def slow_agreement(S, T, same, options):
+    total = 0.0
+    both = log_probabilities(S, same, options.temperature), log_probabilities(T, same, options.temperature)
+    for own, others in zip(*both, strict=True):
+        for p, q in zip(own, others, strict=True):
+            total -= sum(math.exp(q[j]) * p[j] for j in p) / len(S)
+    return options.agreement * 0.5 * total
+
+
+def slow_distance(logits, plan, share):
+    """Distance of a row's softmax to its part of the plan, and how much that row counts."""
+    if not logits:
+        return 0.0, 0.0
+    used = {j: plan[j] / share for j in logits}
+    raised = {j: v + 1e-6 / len(logits) for j, v in used.items()}
+    target = {j: v / sum(raised.values()) for j, v in raised.items()}
+    log_p = log_softmax(logits)
+    return -sum(target[j] * log_p[j] for j in target), min(1.0, sum(used.values()))
+
+
+def slow_rematch(S, plan, allowed, suspected, weights, options):
+    n, m, tau = len(S), len(suspected), options.temperature
+    total = 0.0
+    for i in suspected:
+        logits = {k: S[i][j] / tau for k, j in enumerate(suspected) if allowed[i][k]}
+        distance, weight = slow_distance(logits, plan[i], 1 / n)
+        total += weights[i] * weight * distance
+    for k, j in enumerate(suspected):
+        logits = {i: S[i][j] / tau for i in range(n) if allowed[i][k]}
+        distance, weight = slow_distance(logits, [row[k] for row in plan], 1 / m)
+        total += weights[j] * weight * distance
+    return options.rematch_weight * 0.5 * total / n
+
+
+def slow_step(method, batch, result):
+    """Clean, agreement and rematching loss of one batch after its step."""
+    options = method.config
+    ids, same = batch.pair_ids.tolist(), batch.same_image.tolist()
+    S = method.matcher(batch.images, batch.texts).double().tolist()
+    T = S if method.teacher is None else method.teacher(batch).double().tolist()
+    weights = [method.clean_probability[i].item() for i in ids]
+    clean = [weight > options.threshold for weight in weights]
+    losses = slow_infonce(S, same, options.temperature)
+    total = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    found = {"clean_loss": total / max(sum(weights), 1e-3)}
+    if options.agreement > 0 and method.epoch >= options.agreement_epoch:
+        found["agreement_loss"] = slow_agreement(S, T, same, options)
+    suspected = [i for i, c in enumerate(clean) if not c]
+    if suspected and options.rematch_weight > 0:
+        allowed = [[i != j and not same[i][j] for j in suspected] for i in range(len(S))]
+        assert result.rematch.allowed.tolist() == allowed
+        assert result.rematch.image_pairs.tolist() == ids
+        assert result.rematch.caption_pairs.tolist() == [ids[j] for j in suspected]
+        seen = [[T[i][j] for j in suspected] for i in range(len(S))]
+        torch.testing.assert_close(result.rematch.scores, torch.tensor(seen))
+        plan = result.rematch.plan.double().tolist()
+        against = [1 - w for w in weights]
+        found["rematch_loss"] = slow_rematch(S, plan, allowed, suspected, against, options)
+    return found
+
+
+def approximately(found):
+    return pytest.approx(found, rel=2e-4, abs=2e-5)
+
+
+MIXED = [
+    {},
+    {"cost": "similarity"},
+    {"solver": "exact"},
+    {"temperature": 0.2, "rematch_weight": 0.3},
+    {"agreement": 0.3},
+    {"teacher_decay": None, "agreement": 0},
+    {"agreement": 2.0, "agreement_epoch": 9},
+    {"agreement_epoch": 10},
+    {"threshold": 0.8, "rematch_weight": 0},
+]
+
+
+@pytest.mark.parametrize("options", MIXED, ids=lambda options: " ".join(options) or "defaults")
+@pytest.mark.parametrize("images", [None, [3, 1, 1, 5, 8, 5]], ids=["own images", "shared images"])
+def test_a_mixed_step_is_what_plain_loops_say(options, images):
+    method = build(probabilities({1, 3, 8}), **options)
+    batch = batch_of([3, 1, 7, 5, 8, 9], images)
+    result = method.training_step({"all": batch})
+    expected = slow_step(method, batch, result)
+    solver = {"solver_failed", "solver_iterations", "solver_error"} if "rematch_loss" in expected else set()
+    assert result.metrics.keys() - {"cost_loss"} == expected.keys() | solver
+    assert {name: float(result.metrics[name]) for name in expected} == approximately(expected)
+    cost = float(result.metrics.get("cost_loss", 0.0))
+    assert ("cost_loss" in result.metrics) == (method.cost is not None)
+    assert result.loss.item() == approximately(sum(expected.values()) + cost)
+    assert not any(torch.as_tensor(value).requires_grad for value in result.metrics.values())
+
+
+def test_the_plan_is_partial_transport_at_the_learned_cost():
+    batch = batch_of(range(B), [0, 1, 2, 1, 4, 5])
+    for options in [
+        {},
+        {"solver": "exact", "mass": 0.3},
+        {"cost": "similarity", "mass": 0.4, "epsilon": 0.3, "teacher_decay": None, "agreement": 0},
+    ]:
+        method = build(probabilities({0, 3, 4}), **options)
+        if method.cost is not None:
+            with torch.no_grad():
+                method.cost.offset.weight += 0.3
+        found = method.training_step({"all": batch}).rematch
+        score = method.teacher or (lambda batch, m=method: m.matcher(batch.images, batch.texts).detach())
+        seen = score(batch)[:, [0, 3, 4]]
+        allowed = ~batch.same_image[:, [0, 3, 4]]
+        cost = 1 - seen if method.cost is None else method.cost(seen, allowed).detach()
+        own = {"mass": method.config.mass, "epsilon": method.config.epsilon, "solver": method.config.solver}
+        torch.testing.assert_close(found.plan, rematch(cost, allowed, **own).plan)
+        assert not found.plan.requires_grad
+        # not a plan of anything else
+        assert not torch.allclose(found.plan, rematch(cost.flip(1), allowed.flip(1), **own).plan)
+
+
+@pytest.mark.parametrize("solver", ["entropic", "exact"])
+@pytest.mark.parametrize("cost", ["network", "similarity"])
+def test_no_mass_where_a_caption_is_suspected_not_to_belong(solver, cost):
+    images = [0, 0, 2, 2, 2, 5]
+    method = build(probabilities({0, 2, 3}), cost=cost, solver=solver)
+    found = method.training_step({"all": batch_of(range(B), images)}).rematch
+    assert found.plan.shape == (B, 3)
+    for k, j in enumerate(found.caption_pairs.tolist()):
+        for i in range(B):
+            if images[i] == images[j]:
+                assert found.plan[i, k] == 0  # its given pair is one of them
+                assert not found.allowed[i, k]
+    assert float(found.plan.sum()) > 0.5
+
+
+COMBINATIONS = [
+    dict(zip(("groups", "cost", "solver", "teacher_decay"), values, strict=True))
+    for values in itertools.product(
+        ("mixed", "split"), ("network", "similarity"), ("entropic", "exact"), (0.99, None)
+    )
+]
+
+
+def cases(groups):
+    """Batches by group and who is suspected: none, one, two, few, all; with shared images; tiny ones."""
+    if groups == "mixed":
+        for ids, suspected in [
+            (range(B), ()),
+            (range(B), (2,)),
+            (range(B), (2, 4)),
+            (range(B), range(1, 5)),
+            (range(B), range(B)),
+            (range(2), (0,)),
+            (range(2), (0, 1)),
+        ]:
+            yield {"all": batch_of(list(ids))}, suspected
+            yield {"all": batch_of(list(ids), [i // 2 for i in ids])}, suspected
+    else:
+        clean, noisy = list(range(B)), list(range(B, 2 * B))
+        shared = [i // 3 for i in range(B)]
+        for name, ids in (("clean", clean), ("noisy", noisy)):  # the other group is empty
+            yield {name: batch_of(ids)}, noisy
+        for size in (1, 2, B):  # the smaller group may hold less than a batch
+            yield {"clean": batch_of(clean), "noisy": batch_of(noisy[:size])}, noisy
+            yield {"clean": batch_of(clean[:size]), "noisy": batch_of(noisy, shared)}, noisy
+
+
+def teaches(method, batches, result):
+    """Whether there is anything in a step that a matcher could learn."""
+    for batch in batches.values():
+        if not batch.same_image.all():
+            return True
+    if result.rematch is None:
+        return False
+    choices = result.rematch.allowed  # a single cell to choose from is no choice
+    return bool((choices.sum(0) > 1).any() or (choices.sum(1) > 1).any())
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
+def test_every_step_is_finite_and_teaches(options):
+    agreement = 0.0 if options["teacher_decay"] is None else 1.0
+    taught = 0
+    for batches, suspected in cases(options["groups"]):
+        method = build(probabilities(suspected), **options, agreement=agreement, epsilon=0.5)
+        result = method.training_step(batches)
+        assert result.loss.shape == ()
+        assert math.isfinite(result.loss.item())
+        result.loss.backward()
+        gradients = [p.grad for p in method.matcher.parameters()]
+        assert all(g is not None and g.isfinite().all() for g in gradients)
+        if teaches(method, batches, result):
+            assert all(g.any() for g in gradients)
+            taught += 1
+        if method.cost is not None:
+            assert all(p.grad is None or p.grad.isfinite().all() for p in method.cost.parameters())
+        count = sum(int((method.clean_probability[b.pair_ids] <= 0.5).sum()) for b in batches.values())
+        assert (result.rematch is not None) == (count > 0)
+        if result.rematch is not None:
+            assert result.rematch.plan.isfinite().all()
+            assert (result.rematch.plan[~result.rematch.allowed] == 0).all()
+    assert taught >= 6
+
+
+@pytest.mark.parametrize("decay", [0.99, None])
+def test_the_cost_network_learns_from_synthetic_matches_alone(decay):
+    options = {"teacher_decay": decay, "agreement": 0.0 if decay is None else 1.0}
+    batch = batch_of(range(12), [0, 1, 2, 3, 4, 4, 6, 7, 8, 9, 10, 11])
+    method = build(probabilities({0, 3, 7}), batch_size=12, **options)
+    torch.manual_seed(3)
+    result = method.training_step({"all": batch})
+    result.loss.backward()
+    # again by hand, with the same chances
+    clean = [1, 2, 4, 5, 6, 8, 9, 10, 11]
+    scores = method.matcher(batch.images, batch.texts) if decay is None else method.teacher(batch)
+    torch.manual_seed(3)
+    share = 0.01 + 0.09 * float(torch.rand(()))
+    found = synthetic_problem(scores.detach()[clean][:, clean], share, batch.same_image[clean][:, clean])
+    network = CostNetwork()
+    network.load_state_dict(method.cost.state_dict())
+    loss = synthetic_loss(network(found.scores, found.allowed), found.is_match, found.allowed, 0.05, 1.0)
+    loss.backward()
+    assert float(result.metrics["cost_loss"]) == pytest.approx(loss.item(), rel=1e-5)
+    for own, expected in zip(method.cost.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, expected.grad)
+    assert any(p.grad.any() for p in network.parameters())
+    # untrained it answers 1 - score: without it the matcher learns the same
+    other = build(probabilities({0, 3, 7}), batch_size=12, cost="similarity", **options)
+    other.training_step({"all": batch}).loss.backward()
+    for own, expected in zip(method.matcher.parameters(), other.matcher.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, expected.grad, rtol=1e-3, atol=1e-5)
+    if decay is not None:
+        assert all(p.grad is None for p in method.teacher.parameters())
+
+
+@pytest.mark.parametrize("suspected", [range(B), range(1, B)], ids=["no clean pair", "one clean pair"])
+def test_without_two_clean_pairs_there_are_no_synthetic_matches(suspected):
+    method = build(probabilities(suspected))
+    result = method.training_step({"all": batch_of(range(B))})
+    assert result.metrics["cost_loss"] == 0
+    result.loss.backward()
+    assert all(p.grad is None or not p.grad.any() for p in method.cost.parameters())
+
+
+def test_shares_of_synthetic_matches_and_contrast_are_used():
+    def cost_loss(**options):
+        method = build(batch_size=N, **options)
+        torch.manual_seed(0)
+        return float(method.training_step({"all": batch_of(range(N))}).metrics["cost_loss"])
+
+    most = {"synthetic_least": 0.9, "synthetic_most": 0.9}
+    assert len({cost_loss(), cost_loss(**most), cost_loss(contrast=0.0), cost_loss(contrast=3.0)}) == 4
+
+
+def test_a_split_step_adds_up_both_batches():
+    method = build(probabilities(range(B, N)), groups="split", cost="similarity")
+    batches = {"clean": batch_of(range(B)), "noisy": batch_of([7, 9, 8, 20])}
+    result = method.training_step(batches)
+    parts = [slow_step(method, batch, result) for batch in batches.values()]
+    parts[1]["clean_loss"] = 0.0  # suspected pairs teach by their targets alone
+    expected = {name: parts[0].get(name, 0.0) + part for name, part in parts[1].items()}
+    losses = {name: float(value) for name, value in result.metrics.items() if name.endswith("_loss")}
+    assert losses == approximately(expected)
+    assert result.metrics["solver_failed"] == 0
+    assert 0 <= result.metrics["solver_error"] < 1e-3
+    assert result.loss.item() == approximately(sum(expected.values()))
+
+
+@pytest.mark.parametrize("kind", ["infonce", "rce"])
+def test_warm_up(kind):
+    loss_of = {"infonce": infonce_loss, "rce": robust_cross_entropy_loss}[kind]
+    batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
+    for epoch, agrees in [(0, False), (1, False), (2, True)]:
+        # earlier estimates have no influence
+        method = build(probabilities(range(3)), epoch, warmup_loss=kind, temperature=0.1)
+        result = method.training_step({"all": batch})
+        scores = method.matcher(batch.images, batch.texts)
+        pairs = loss_of(scores, 0.1, batch.same_image).mean()
+        torch.testing.assert_close(result.metrics["warmup_loss"], pairs.detach())
+        expected = {"warmup_loss": pairs.item()}
+        if agrees:
+            same = batch.same_image.tolist()
+            S, T = scores.double().tolist(), method.teacher(batch).double().tolist()
+            expected["agreement_loss"] = slow_agreement(S, T, same, method.config)
+        assert {name: float(value) for name, value in result.metrics.items()} == approximately(expected)
+        assert result.loss.item() == approximately(sum(expected.values()))
+        assert result.rematch is None
+        assert all(p.grad is None for p in method.cost.parameters())
+
+
+def test_the_teacher_follows_at_every_step():
+    method = build(epoch=0)
+    batch = batch_of(range(B))
+    for count in (1, 2, 3):
+        if count == 3:
+            method.load_state_dict({**method.state_dict(), "epoch": 9})
+        before = method.teacher.matcher.region.weight.clone()
+        method.training_step({"all": batch})
+        kept = count / (9 + count)
+        expected = kept * before + (1 - kept) * method.matcher.region.weight
+        torch.testing.assert_close(method.teacher.matcher.region.weight, expected)
+
+
+class FakeScorer:
+    """Answers with given evidence, and notes what was asked of whom."""
+
+    def __init__(self, values):
+        self.values = values
+        self.asked = []
+
+    def __call__(self, evidence, matcher):
+        self.asked.append((evidence, matcher))
+        return np.asarray(self.values, dtype=np.float32)
+
+
+def unasked(evidence, matcher):
+    raise AssertionError("warming up needs no evidence")
+
+
+def evidence(n, suspected):
+    """Cross entropies in two clear groups, beside those of mismatched pairs."""
+    generator = np.random.default_rng(0)
+    bad = np.isin(np.arange(n), suspected)
+    own = np.expm1(generator.normal(np.where(bad, 2.0, 0.3), 0.15).clip(0))
+    reference = np.expm1(generator.normal(2.0, 0.15, n))
+    reference[::3] = np.nan  # next to another caption of the same image
+    return np.stack([own, reference], axis=1)
+
+
+def planner(n=200, **options):
+    return Robust(configure(**options), [Towers()], n, 16)
+
+
+def test_warming_up_visits_all_pairs():
+    method = planner(30, warmup_epochs=2)
+    for epoch in (0, 1):
+        plan = method.plan_epoch(epoch, unasked)
+        assert {name: ids.tolist() for name, ids in plan.groups.items()} == {"all": list(range(30))}
+        assert plan.estimate is None
+        assert method.epoch == epoch
+
+
+@pytest.mark.parametrize("groups", ["mixed", "split"])
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_then_the_pairs_are_divided(groups, warmup):
+    bad = np.arange(200) % 4 == 1
+    method = planner(warmup_epochs=warmup, groups=groups)
+    scorer = FakeScorer(evidence(200, np.flatnonzero(bad)))
+    plan = method.plan_epoch(warmup, scorer)
+    assert method.epoch == warmup
+    assert (plan.estimate.is_clean == ~bad).all()
+    assert plan.estimate.bimodal
+    assert plan.metrics["suspected"] == 0.25
+    expected = {"all": np.arange(200)}
+    if groups == "split":
+        expected = {"clean": np.flatnonzero(~bad), "noisy": np.flatnonzero(bad)}
+    assert plan.groups.keys() == expected.keys()
+    for name, ids in expected.items():
+        np.testing.assert_array_equal(plan.groups[name], ids)
+        assert plan.groups[name].dtype == np.int64
+    stored = method.state_dict()["clean_probability"]
+    torch.testing.assert_close(stored.double(), torch.from_numpy(plan.estimate.clean_probability))
+    assert len(scorer.asked) == 1
+    # by those mismatched pairs that are some
+    own, reference = np.float32(scorer.values).T
+    alone = divide_by_reference(own, reference[np.isfinite(reference)])
+    np.testing.assert_array_equal(plan.estimate.clean_probability, alone.clean_probability)
+
+
+def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():
+    many, few = (FakeScorer(evidence(200, np.arange(n))) for n in (160, 50))
+    method = planner(warmup_epochs=1, warmup_extension=3, unclear=0.7, rematch_weight=0.0)
+    assert method.plan_epoch(0, unasked).estimate is None
+    for epoch in (1, 2):
+        plan = method.plan_epoch(epoch, many)
+        assert method.warming_up
+        assert plan.groups["all"].tolist() == list(range(200))
+        assert plan.metrics["noise_rate"] == pytest.approx(0.8, abs=0.03)
+        assert (method.state_dict()["clean_probability"] == 1).all()
+    assert method.plan_epoch(3, few).metrics["suspected"] == 0.25
+    assert not method.warming_up
+    method.plan_epoch(4, many)  # once it has begun to divide it goes on
+    assert not method.warming_up
+    assert method.state_dict()["is_clean"].sum() == 40
+
+
+@pytest.mark.parametrize(("epoch", "options"), [(3, {}), (2, {"warmup_extension": 1}), (2, {"unclear": 0.9})])
+def test_the_longer_warm_up_ends(epoch, options):
+    method = planner(**{"warmup_epochs": 1, "warmup_extension": 2, **options})
+    method.plan_epoch(0, unasked)
+    method.plan_epoch(epoch, FakeScorer(evidence(200, np.arange(160))))
+    assert not method.warming_up
+
+
+@pytest.mark.parametrize("groups", ["mixed", "split"])
+@pytest.mark.parametrize("most", [0.3, 0.5, 1.0])
+def test_training_assumes_a_noise_rate_of_at_most_most_wrong(most, groups):
+    """Bayes by hand, at the densities that the division found."""
+    rng = np.random.default_rng(0)
+    values = np.where(np.arange(400) < 320, rng.normal(1.9, 0.4, 400), rng.normal(0.9, 0.4, 400))
+    own = np.expm1(np.abs(values))
+    scorer = FakeScorer(np.stack([own, np.expm1(np.abs(rng.normal(2.0, 0.4, 400)))], axis=1))
+    method = planner(400, most_wrong=most, unclear=1.0, groups=groups)
+    plan = method.plan_epoch(9, scorer)
+    rate, honest = plan.estimate.noise_rate, plan.estimate.clean_probability
+    assert 0.6 < rate < 0.95
+    ratio = honest / (1 - honest) * rate / (1 - rate)  # of the densities, clean over wrong
+    share = min(rate, most)
+    expected = ratio * (1 - share) / (ratio * (1 - share) + share)
+    torch.testing.assert_close(
+        method.clean_probability, torch.from_numpy(expected).float(), atol=1e-5, rtol=1e-4
+    )
+    np.testing.assert_array_equal(method.is_clean.numpy(), expected > 0.5)
+    assert plan.metrics["suspected"] == pytest.approx((honest <= 0.5).mean())  # what is reported stays honest
+    if most < 1:
+        assert method.is_clean.sum() > plan.estimate.is_clean.sum()
+    if groups == "split":
+        assert plan.groups["clean"].tolist() == np.flatnonzero(expected > 0.5).tolist()
+
+
+@pytest.mark.parametrize(
+    ("share", "options", "splits"),
+    [
+        (0.8, {}, True),
+        (0.6, {}, False),
+        (0.6, {"split_above": 0.5}, True),
+        (0.8, {"split_above": 0.9}, False),
+        (0.8, {"groups": "mixed"}, False),
+        (0.3, {"groups": "split"}, True),
+    ],
+    ids=str,
+)
+def test_batches_are_split_where_few_pairs_look_clean(share, options, splits):
+    bad = np.arange(200) % 10 < 10 * share
+    scorer = FakeScorer(evidence(200, np.flatnonzero(bad)))
+    method = planner(**{"groups": "auto", "warmup_epochs": 1, "warmup_extension": 0, **options})
+    assert list(method.plan_epoch(0, unasked).groups) == ["all"]
+    plan = method.plan_epoch(1, scorer)
+    assert plan.metrics["noise_rate"] == pytest.approx(share, abs=0.03)
+    if not splits:
+        assert plan.groups.keys() == {"all"}
+        return
+    assert plan.groups["noisy"].tolist() == np.flatnonzero(bad).tolist()
+    # so a step means the same after a resumption
+    copy = planner(**{"groups": "auto", "warmup_epochs": 1, **options})
+    copy.load_state_dict(method.state_dict())
+    batches = {"clean": batch_of(np.flatnonzero(~bad[:N])), "noisy": batch_of(np.flatnonzero(bad[:N]))}
+    for current in (method, copy):
+        alone = current.training_step({"noisy": batches["noisy"]}).metrics
+        assert alone["clean_loss"] == 0
+        assert current.training_step(batches).metrics["clean_loss"] > 0
+
+
+def test_where_no_noise_rate_is_known_nothing_is_split():
+    values = np.random.default_rng(0).normal(1.0, 0.1, (200, 2)).clip(0)  # all look mismatched
+    method = planner(groups="auto", split_above=1e-9)
+    plan = method.plan_epoch(9, FakeScorer(values))
+    assert plan.estimate.noise_rate is None
+    assert list(plan.groups) == ["all"]
+
+
+@pytest.mark.parametrize("decay", [0.99, None])
+def test_the_teacher_scores_the_pairs(decay):
+    method = planner(teacher_decay=decay, agreement=0.0, temperature=0.3)
+    scorer = FakeScorer(evidence(200, [1, 5]))
+    method.estimate(scorer)
+    ((asked, scoring),) = scorer.asked
+    assert scoring is (method.matcher if decay is None else method.teacher.matcher)
+    batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
+    scores = torch.randn(B, B, generator=torch.Generator().manual_seed(0))
+    expected = batch_cross_entropy(scores, 0.3, batch.same_image)
+    torch.testing.assert_close(asked(scores, batch), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("decay", [0.99, None])
+def test_no_gradient_goes_through_the_scores_that_evaluate_pairs(decay):
+    """Costs, targets and what is recorded are made from detached scores."""
+    method = build(probabilities({0, 3}), teacher_decay=decay, agreement=0.0, batch_size=12)
+    rematched = []
+    step = type(method)._cost_loss
+
+    def cost_loss(steady, batch, is_clean):
+        rematched.append(steady)
+        return step(method, steady, batch, is_clean)
+
+    method._cost_loss = cost_loss
+    result = method.training_step({"all": batch_of(range(12))})
+    assert not result.rematch.scores.requires_grad
+    assert not rematched[0].requires_grad
+
+
+def test_the_threshold_is_used():
+    rng = np.random.default_rng(0)
+    values = np.expm1(np.concatenate([rng.normal(0.8, 0.4, 300), rng.normal(2.0, 0.4, 100)]).clip(0))
+    scorer = FakeScorer(np.stack([values, np.expm1(rng.normal(2.0, 0.4, 400).clip(0))], axis=1))
+    few, many = ((~planner(400, threshold=t).estimate(scorer).is_clean).sum() for t in (0.1, 0.9))
+    assert 0 < few < many
+
+
+@pytest.mark.parametrize("groups", ["mixed", "split"])
+def test_nothing_suspected(groups):
+    method = planner(N, groups=groups)
+    plan = method.plan_epoch(9, FakeScorer(np.stack([np.ones(N), np.full(N, 3.0)], axis=1)))
+    assert plan.metrics["suspected"] == 0
+    assert not plan.estimate.bimodal
+    for step in step_ids(plan, B, 0, 9):
+        assert list(step) == ["all" if groups == "mixed" else "clean"]
+        result = method.training_step({name: batch_of(ids) for name, ids in step.items()})
+        assert result.rematch is None
+        assert "rematch_loss" not in result.metrics
+        assert math.isfinite(result.loss.item())
+
+
+@pytest.mark.parametrize("options", [{"groups": "mixed"}, {"groups": "split"}], ids=str)
+def test_everything_suspected(options, monkeypatch):
+    none = np.zeros(N)
+    all_bad = Division(none + 1e-4, 0.5, none > 1, none, True, "", 0.99, (0.9, 1.0))
+    method = planner(N, **options)
+    monkeypatch.setattr(method, "estimate", lambda scorer: all_bad)
+    plan = method.plan_epoch(9, unasked)
+    assert plan.metrics["suspected"] == 1
+    for step in step_ids(plan, 16, 0, 9):
+        assert list(step) == ["all" if options == {"groups": "mixed"} else "noisy"]
+        result = method.training_step({name: batch_of(ids) for name, ids in step.items()})
+        assert result.rematch.plan.shape == (16, 16)
+        result.loss.backward()
+        assert method.matcher.word.weight.grad.any()
+        assert method.matcher.word.weight.grad.isfinite().all()
+
+
+def test_parameter_groups():
+    method = build(cost_lr=0.007)
+    settings = resolve({"optim": {"lr": 0.002, "weight_decay": 0.3}}).settings.optim
+    matcher, cost = build_optimiser(method.parameter_groups(), settings).param_groups
+    assert [id(p) for p in matcher["params"]] == [id(p) for p in method.matcher.parameters()]
+    assert [id(p) for p in cost["params"]] == [id(p) for p in method.cost.parameters()]
+    assert (matcher["base_lr"], matcher["weight_decay"]) == (0.002, 0.3)
+    assert (cost["base_lr"], cost["weight_decay"]) == (0.007, 0.0)
+    assert not any(p.requires_grad for p in method.teacher.parameters())
+    assert set(method.auxiliary) == {"teacher", "cost"}
+
+
+@pytest.mark.parametrize("options", [{"cost": "similarity"}, {"rematch_weight": 0}], ids=str)
+def test_without_a_learned_cost_the_matcher_is_all(options):
+    method = build(teacher_decay=None, agreement=0, **options)
+    assert len(method.parameter_groups()) == 1
+    assert method.auxiliary == {}
+
+
+def test_frozen_weights_stay_out_of_the_groups():
+    method = build()
+    method.matcher.word.requires_grad_(False)
+    assert len(method.parameter_groups()[0]["params"]) == 2
+
+
+def test_state_survives_a_stop():
+    stopped = build(probabilities({1, 2}), epoch=6)
+    stopped.training_step({"all": batch_of(range(B))})
+    file = io.BytesIO()
+    torch.save(stopped.state_dict(), file)
+    file.seek(0)
+    resumed = Robust(stopped.config, [Towers(seed=5)], N, B)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.matcher.load_state_dict(stopped.matcher.state_dict())
+    for name, network in resumed.auxiliary.items():
+        network.load_state_dict(stopped.auxiliary[name].state_dict())
+    assert resumed.epoch == 6
+    results = []
+    for method in (stopped, resumed):
+        torch.manual_seed(0)
+        results.append(method.training_step({"all": batch_of(range(B))}))
+    assert results[0].loss == results[1].loss
+    assert torch.equal(results[0].rematch.plan, results[1].rematch.plan)
+    fresh = Robust(stopped.config, [stopped.matcher], N, B)
+    assert fresh.training_step({"all": batch_of(range(B))}).rematch is None
+
+
+def tiny(tree, noise, **method):
+    optim = {"lr": 0.01}
+    training = {**tree["training"], "epochs": 5}
+    method = {"name": "robust", **SURE, "warmup_epochs": 2, **method}
+    return resolve(
+        {**tree, "noise": {"ratio": noise}, "training": training, "optim": optim, "method": method}
+    )
+
+
+def test_clean_pairs_are_left_alone(tiny_tree, tmp_path):
+    run = train(tiny(tiny_tree, 0.0), tmp_path / "run")
+    rows, results = run.read_metrics(), run.read_results()
+    assert [row["suspected"] for row in rows[2:]] == [0, 0, 0]
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert results["splits"]["dev"]["rsum"] > 420  # chance is about 240
+    assert results["beliefs"]["division"]["suspected"] == 0
+
+
+def test_next_to_nothing_but_noise(tiny_tree, make_folder, tmp_path):
+    root = make_folder(tmp_path / "more", {"train": 60, "dev": 12, "test": 10})
+    tree = {**tiny_tree, "data": {"name": "precomp", "root": str(root)}}
+    tree = {**tree, "training": {**tiny_tree["training"], "batch_size": 32}}
+    run = train(tiny(tree, 0.9), tmp_path / "run")
+    rows = run.read_metrics()
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert run.read_results()["noise_ratio_realised"] > 0.85
+    assert rows[-1]["dev"]["rsum"] > rows[0]["dev"]["rsum"] + 50

@@ -1,0 +1,99 @@
+"""Options of ``robust``: ranges, combinations that do not fit, and option names of version 0.1."""
+
+import json
+
+import pytest
+import yaml
+
+from robustcmr.config.resolve import resolve
+from robustcmr.errors import ConfigError
+from robustcmr.methods.robust_options import RobustOptions
+
+
+def refused(name="robust", **options):
+    """The whole message about a run with these options."""
+    with pytest.raises(ConfigError) as caught:
+        resolve({"method": {"name": name, **options}})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"teacher_decay": 0.9, "epsilon": 0.07}, {"solver": "exact"}], ids=str)
+def test_saved_and_read_again_means_the_same(options):
+    config = resolve({"method": {"name": "robust", **options}})
+    first = config.to_dict()
+    assert resolve(json.loads(json.dumps(first))).to_dict() == first
+    again = resolve(yaml.safe_load(config.to_yaml()))
+    assert again.method.options == config.method.options
+    assert again.to_yaml() == config.to_yaml()
+
+
+def test_agreement_needs_a_teacher():
+    said = refused(agreement=0.5, teacher_decay=None)
+    assert said == (
+        "method: agreement is 0.5 but there is no teacher to agree with; set teacher_decay, or agreement to 0"
+    )
+    assert "no teacher to agree with" in refused(teacher_decay=None)
+    assert RobustOptions(teacher_decay=None, agreement=0).teacher_decay is None
+
+
+def test_shares_of_synthetic_matches_must_be_a_range():
+    said = refused(synthetic_least=0.2, synthetic_most=0.1)
+    assert said == (
+        "method: synthetic_least is 0.2 but synthetic_most is 0.1; expected synthetic_least to be no larger"
+    )
+    assert RobustOptions(synthetic_least=0.1, synthetic_most=0.1).synthetic_least == 0.1
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        ({"teacher_decay": 1.0}, "a number in (0, 1) or null"),
+        ({"mass": 0}, "a number in (0, 1]"),
+        ({"mass": 1.1}, "a number in (0, 1]"),
+        ({"epsilon": 0}, "a number above 0"),
+        ({"threshold": 1}, "a number in (0, 1)"),
+        ({"temperature": 0}, "a number above 0"),
+        ({"warmup_epochs": -1}, "a whole number of at least 0"),
+        ({"agreement": -0.1}, "a number of at least 0"),
+        ({"cost_lr": 0}, "a number above 0"),
+        ({"synthetic_least": 0}, "a number in (0, 1]"),
+        ({"floor": 0}, "a number in (0, 1)"),
+        ({"split_above": 0}, "a number in (0, 1]"),
+        ({"rematch_weight": float("nan")}, "a number of at least 0"),
+        ({"groups": "both"}, "auto, mixed or split"),
+        ({"solver": "sinkhorn"}, "entropic or exact"),
+        ({"cost": "learned"}, "network or similarity"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_options_out_of_range(bad, expected):
+    ((key, value),) = bad.items()
+    said = refused(**bad)
+    assert said.startswith(f"method.{key}: got {value!r}, expected {expected}")
+    assert "\n" not in said
+
+
+def test_unknown_options_are_refused():
+    assert "method.rho: unknown key" in refused(rho=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("robust", {"streams": "split"}, "renamed after version 0.1, use method.groups=split"),
+        ("l2rm", {"planted_most": 0.2}, "renamed after version 0.1, use method.synthetic_most=0.2"),
+        ("robust", {"clean_loss": "rce"}, "removed after version 0.1, leave it out; robust no longer varies it"),
+        ("l2rm", {"streams": "split"}, "removed after version 0.1, leave it out; l2rm no longer varies it"),
+        (
+            "l2rm",
+            {"legacy": True},
+            "removed after version 0.1, use --method l2rm (released recipe) or --method robust (ours)",
+        ),
+    ],
+)
+def test_an_option_of_version_0_1_is_answered_with_the_one_of_today(name, options, message):
+    assert refused(name, **options) == f"method.{next(iter(options))}: {message}"
+
+
+def test_a_method_that_never_had_the_option_does_not_know_it():
+    assert refused("rce", streams="split").startswith("method.streams: unknown key")

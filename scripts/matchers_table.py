@@ -1,10 +1,10 @@
 """Every matcher, trained with mismatched pairs: recall, size, time of an epoch and speed of scoring.
 
-    python scripts/matchers_table.py                                        # embedded scenes, L2RM
-    python scripts/matchers_table.py --data f8k --data-root DIR --methods hinge l2rm --epochs 4 --warmup 2
+    python scripts/matchers_table.py                                        # embedded scenes, robust
+    python scripts/matchers_table.py --data f8k --data-root DIR --methods hinge robust --epochs 4 --warmup 2
 
-Each run is an ordinary run folder and is not repeated once finished. Speeds are of this machine as it was
-while the runs were made; run nothing beside them.
+Each run is an ordinary run folder and is not repeated once finished. Speeds depend on the machine and its
+load; run nothing beside them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from finished_run import finished_run, write_rows
+from run_table import RESULTS, finished_run, write_rows
 
-RESULTS = Path(__file__).parent / "results"
 MATCHERS = ("omit", "scan", "sgr", "saf", "vse_infty", "embeddings")
 MEASURES = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 
 
 def main() -> None:
-    """Run what is missing, then write and print the table."""
+    """Train what is missing, then write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--matchers", nargs="+", default=list(MATCHERS))
-    parser.add_argument("--methods", nargs="+", default=["l2rm"])
+    parser.add_argument("--methods", nargs="+", default=["robust"])
     parser.add_argument("--data", default="scenes")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--noise", default="0.4")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--epochs", type=int, help="a shorter schedule; the rate falls before the last epoch")
-    parser.add_argument("--warmup", type=int, help="epochs that L2RM trusts every pair")
+    parser.add_argument("--warmup", type=int, help="warm-up epochs of l2rm and robust")
     parser.add_argument("--threads", default=str(os.cpu_count() or 1))
     parser.add_argument("--runs", type=Path, default=Path("runs") / "matchers")
     parser.add_argument("--output", type=Path)
@@ -49,7 +48,7 @@ def main() -> None:
 
 
 def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one run on dev alone, or go on with it, read its results and time its scoring."""
+    """Start, resume or read a run on dev alone, and time its scoring."""
     path = options.runs / f"{options.data}-{name}-{method}-{options.noise}-{options.seed}"
     begin = ["--data", options.data, "--matcher", name, "--method", method, "--noise", options.noise]
     begin += ["--seed", options.seed, "--set", "evaluation.test=null"]
@@ -57,7 +56,7 @@ def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
         begin += ["--data-root", str(options.data_root)]
     if options.epochs is not None:
         begin += ["--epochs", str(options.epochs), "--set", f"optim.milestones=[{options.epochs - 1}]"]
-    if options.warmup is not None and method == "l2rm":
+    if options.warmup is not None and method in ("l2rm", "robust"):
         begin += ["--set", f"method.warmup_epochs={options.warmup}"]
     results, epochs = finished_run(path, begin, int(options.threads))
     return {
@@ -81,7 +80,7 @@ def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def pairs_a_second(path: Path) -> float:
-    """Image-caption pairs of the dev split that are encoded and scored a second."""
+    """Return the image-caption pairs of the dev split encoded and scored per second."""
     import torch
 
     from robustcmr.config.resolve import run_config

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Hinge, InfoNCE, RCE and L2RM over five noise rates on the embedded scenes, then their comparison.
+# Hinge, InfoNCE, RCE and robust over five noise rates on the embedded scenes, then their comparison.
 #   bash scripts/noise_sweep.sh             60 runs of the default length: hours on two cores
 #   bash scripts/noise_sweep.sh --quick     40 short runs on few scenes: minutes on two cores
-# Stop it and start it again as you like. Further arguments go to `robustcmr sweep run`, such as --jobs 4.
+# It can be stopped and restarted. Further arguments go to `robustcmr sweep run`, such as --jobs 4.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -101,7 +101,7 @@ def train(
 
 
 class TrainCommand(TyperCommand):
-    """The command with a flag for each key of ``_FLAGS``; the schema is imported lazily because it is slow."""
+    """The command with a flag for each key of ``_FLAGS``; the schema is imported lazily, as it is slow."""
 
     def get_params(self, ctx: Any) -> Any:
         """The flags, then the command's own options."""

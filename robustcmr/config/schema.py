@@ -21,8 +21,8 @@ class NoiseOptions(Options):
     kind: Literal["mismatch", "symmetric", "asymmetric", "instance"] | None = Field(
         None,
         description="kind of noise; mismatch: captions go to other images (pairs); symmetric: labels become "
-        "any other class, asymmetric: the class of class_map, instance: a class that looks alike (labels); by "
-        "default mismatch or symmetric",
+        "any other class, asymmetric: the class of class_map, instance: a class that looks alike (labels); "
+        "by default mismatch or symmetric",
     )
     protocol: Literal["caption", "image", "shared", "per_modality"] | None = Field(
         None,

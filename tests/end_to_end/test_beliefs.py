@@ -26,9 +26,7 @@ from robustcmr.runs.pairs_table import PairsTable
 L2RM = {
     "name": "l2rm",
     "warmup_epochs": 1,
-    "agreement_epoch": 1,
     "mixture": "gaussian",
-    "always_divide": True,
     "mass": 0.6,
     "epsilon": 0.1,
 }

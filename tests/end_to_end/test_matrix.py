@@ -17,7 +17,11 @@ from robustcmr.jobs.train import train
 # options of matchers that do not start without them; {clip} is the folder of a tiny CLIP
 OPTIONS = {"clip": {"weights": "{clip}"}}
 # those that make a method do in two epochs what it does later by itself
-METHOD_OPTIONS = {"l2rm": {"warmup_epochs": 1, "warmup_extension": 0}, "uot_rcl": {"warmup_epochs": 1}}
+METHOD_OPTIONS = {
+    "l2rm": {"warmup_epochs": 1},
+    "robust": {"warmup_epochs": 1, "warmup_extension": 0},
+    "uot_rcl": {"warmup_epochs": 1},
+}
 # matchers that read a vector of each image and text and give one
 VECTOR_MATCHERS = ("two_tower", "embeddings")
 

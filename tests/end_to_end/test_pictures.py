@@ -67,7 +67,7 @@ def test_omit_takes_patches_of_clip_and_words_of_bert(folder, clip_folder, bert_
             f"matcher.image_weights={clip_folder}",
         ),
         *("--set", "matcher.text_encoder=bert", "--set", f"matcher.text_weights={bert_folder}"),
-        *("--method", "l2rm", "--epochs", "2", "--set", "method.warmup_epochs=1"),
+        *("--method", "robust", "--epochs", "2", "--set", "method.warmup_epochs=1"),
     )
     assert results["matcher"] == "omit"
     lines = (tmp_path / "run/pairs.csv").read_text(encoding="utf-8").splitlines()

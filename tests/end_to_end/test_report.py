@@ -37,8 +37,8 @@ TREE: dict[str, Any] = {
     "data": {"name": "scenes", "n_train": 24, "n_dev": 8, "n_test": 10},
     "matcher": {"name": "omit", "dim": 16, "word_dim": 8, "region_hidden": 8},
     "method": {
-        **{"name": "l2rm", "warmup_epochs": 1, "agreement_epoch": 1, "mixture": "gaussian"},
-        **{"always_divide": True, "mass": 0.5, "epsilon": 0.1},
+        **{"name": "l2rm", "warmup_epochs": 1, "mixture": "gaussian"},
+        **{"mass": 0.5, "epsilon": 0.1},
     },
     "noise": {"ratio": 0.4},
     "training": {"epochs": 2, "batch_size": 24, "device": "cpu"},

@@ -195,9 +195,7 @@ def dividing(tiny_tree: dict[str, Any]) -> dict[str, Any]:
     method = {
         "name": "l2rm",
         "warmup_epochs": 1,
-        "agreement_epoch": 1,
         "mixture": "gaussian",
-        "always_divide": True,
         "mass": 0.6,
         "epsilon": 0.1,
     }

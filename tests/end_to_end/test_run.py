@@ -229,7 +229,7 @@ def test_built_wheel_trains_from_another_folder(tmp_path: Path) -> None:
         timeout=300,
     )
     assert "rSum" in done.stdout
-    assert (tmp_path / "runs" / "scenes-omit-l2rm-noise0.4-caption-seed0" / "results.json").is_file()
+    assert (tmp_path / "runs" / "scenes-omit-robust-noise0.4-caption-seed0" / "results.json").is_file()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -32,10 +32,7 @@ TRUTH = np.arange(200, dtype=np.int64) // 5
 L2RM = {
     "name": "l2rm",
     "warmup_epochs": 1,
-    "warmup_extension": 0,
-    "agreement_epoch": 1,
     "mixture": "gaussian",
-    "always_divide": True,
     "mass": 0.6,
     "epsilon": 0.1,
 }

@@ -155,7 +155,7 @@ def test_show_tells_the_track_and_what_it_takes_by_default(robustcmr):
     )
     _, _, pairs = robustcmr("show", "f30k").out.partition("\ntrack: pairs\n")
     assert pairs.startswith(
-        "defaults of a run on it:\n  matcher: omit\n  method: l2rm\n  noise.kind: mismatch\n"
+        "defaults of a run on it:\n  matcher: omit\n  method: robust\n  noise.kind: mismatch\n"
         "  noise.protocol: caption\n\n"
     )
 

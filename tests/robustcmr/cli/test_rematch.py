@@ -22,9 +22,7 @@ TREE = {
     "method": {
         "name": "l2rm",
         "warmup_epochs": 1,
-        "agreement_epoch": 1,
         "mixture": "gaussian",
-        "always_divide": True,
     },
     "noise": {"ratio": 0.4},
     "training": {"epochs": 1, "batch_size": 32, "device": "cpu"},

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from robustcmr.cli import train
 from robustcmr.config.resolve import resolve
+from robustcmr.config.schema import Settings
 from robustcmr.jobs import train as jobs
 from robustcmr.runs.folder import RunFolder
 
@@ -41,7 +43,7 @@ def test_without_options_the_defaults_go_to_a_new_folder(robustcmr, asked):
     outcome = robustcmr("train", "--json")
     assert (outcome.code, json.loads(outcome.out)) == (0, RESULTS)
     assert asked["config"] == resolve({})
-    assert asked["output"] == Path("runs/scenes-omit-l2rm-noise0-caption-seed0")
+    assert asked["output"] == Path("runs/scenes-omit-robust-noise0-caption-seed0")
     assert asked["overwrite"] is False
     assert asked["console"].stderr
 
@@ -92,9 +94,27 @@ def test_the_kind_of_noise_is_a_flag_of_pairs_too(robustcmr, asked):
 def test_help_tells_what_each_track_takes(robustcmr, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = " ".join(robustcmr("train", "--help").out.split())
-    assert "mismatch for pairs; symmetric, asymmetric or instance for labels." in shown
-    assert "caption or image for pairs; shared or per_modality for labels." in shown
-    assert "Share of the pairs to mismatch, or of the labels to make wrong, in [0, 1)." in shown
+    assert (
+        "mismatch|symmetric|asymmetric|instance Kind of noise; mismatch: captions go to other images" in shown
+    )
+    assert "caption|image|shared|per_modality Unit of noise; caption: single captions move" in shown
+    assert "--noise NUMBER Share of the pairs to mismatch, or of the labels to make wrong." in shown
+    assert "--epochs INTEGER" in shown
+    assert "--data-root PATH" in shown
+    assert "robustcmr train --noise 0.4" in shown  # an example
+
+
+def test_flags_have_the_names_and_texts_of_the_schema(robustcmr, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    shown = " ".join(robustcmr("train", "--help").out.split())
+    for flag, key in train._FLAGS.items():
+        assert f"--{flag.replace('_', '-')} " in shown
+        section, _, name = key.rpartition(".")
+        if section in ("data", "matcher", "method"):
+            continue
+        model = Settings.model_fields[section].annotation if section else Settings
+        text = model.model_fields[name].description
+        assert f"{text[0].upper()}{text[1:]}." in shown
 
 
 def test_a_zero_flag_is_given_all_the_same(robustcmr, asked, tmp_path):
@@ -136,7 +156,7 @@ def test_resuming(robustcmr, asked):
 def test_resuming_takes_no_other_option(robustcmr, asked, extra):
     outcome = robustcmr("train", "--resume", "runs/old", *extra)
     assert outcome.code == 2
-    assert "--resume goes on with a run as it was configured and takes no other options" in outcome.err
+    assert "--resume continues a run as it was configured and takes no other options" in outcome.err
     assert asked == {}
 
 

@@ -20,7 +20,7 @@ from robustcmr.data.scenes import Scenes
 from robustcmr.errors import ConfigError, UserError
 from robustcmr.matchers.omit import Omit
 from robustcmr.methods.baseline import Hinge, InfoNCE
-from robustcmr.methods.l2rm import L2RM
+from robustcmr.methods.robust import Robust
 from robustcmr.options import Options
 
 
@@ -43,9 +43,9 @@ def problem_of(tree):
 # what an empty configuration means
 
 
-def test_defaults_are_omit_on_scenes_with_l2rm():
+def test_defaults_are_omit_on_scenes_with_robust():
     config = resolve({})
-    assert (config.data.cls, config.matcher.cls, config.method.cls) == (Scenes, Omit, L2RM)
+    assert (config.data.cls, config.matcher.cls, config.method.cls) == (Scenes, Omit, Robust)
     assert config.settings.noise.ratio == 0.0
     assert config.settings.training.epochs == 12
 
@@ -344,10 +344,10 @@ def test_another_plugin_drops_the_options_of_the_old_one(recipe):
     assert config.method.options.temperature == 0.1
 
 
-@pytest.mark.parametrize("given", ["{name: l2rm, margin: 0.4}", "{margin: 0.4}"])
+@pytest.mark.parametrize("given", ["{name: robust, mass: 0.4}", "{mass: 0.4}"])
 def test_the_same_plugin_keeps_them(recipe, given):
-    config = compose(recipe(f"method: {given}\n"), {"method.name": "l2rm"}, [])
-    assert config.method.options.margin == 0.4
+    config = compose(recipe(f"method: {given}\n"), {"method.name": "robust"}, [])
+    assert config.method.options.mass == 0.4
 
 
 def test_a_flag_replaces_the_short_form(recipe):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from robustcmr.correction import CostNetwork, synthetic_loss, synthetic_problem, rematch
+from robustcmr.correction import CostNetwork, rematch, synthetic_loss, synthetic_problem
 
 SHAPES = [(1, 1), (1, 6), (5, 1), (2, 2), (7, 11)]
 

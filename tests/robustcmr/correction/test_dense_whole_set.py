@@ -32,7 +32,7 @@ def on_the_cpu(monkeypatch):
     monkeypatch.setattr(dense_whole_set, "streamed_potentials", slow_potentials)
 
 
-def planted(n=30, m=50, d=24, noise=0.05, seed=0):
+def synthetic(n=30, m=50, d=24, noise=0.05, seed=0):
     """Unit vectors of m images, and of n captions of the first n images in a random order."""
     generator = torch.Generator().manual_seed(seed)
     images = normalize(torch.randn(m, d, generator=generator), dim=-1)
@@ -45,8 +45,8 @@ def chosen(found, plan):
     return found.images.gather(1, plan.place.unsqueeze(1)).squeeze(1)
 
 
-def test_planted_matches_are_suggested():
-    texts, images, own = planted()
+def test_synthetic_matches_are_suggested():
+    texts, images, own = synthetic()
     found = nearest_candidates(texts, images, 8)
     plan = rematch_whole_set_densely(texts, images, found)
     assert torch.equal(chosen(found, plan), own)
@@ -62,7 +62,7 @@ def test_planted_matches_are_suggested():
 
 @pytest.mark.parametrize(("capacity", "column"), [(None, 1 / 20), (2.0, 2 / 20)])
 def test_the_plan_is_that_of_the_dense_solver(capacity, column):
-    texts, images, _ = planted(n=20, m=26, noise=0.4)
+    texts, images, _ = synthetic(n=20, m=26, noise=0.4)
     excluded = torch.arange(20)
     found = nearest_candidates(texts, images, 6, excluded)
     plan = rematch_whole_set_densely(texts, images, found, reach=0.6, epsilon=0.05, capacity=capacity)
@@ -87,7 +87,7 @@ def test_the_plan_is_that_of_the_dense_solver(capacity, column):
 
 
 def test_a_higher_price_moves_more():
-    texts, images, _ = planted(noise=0.4)
+    texts, images, _ = synthetic(noise=0.4)
     found = nearest_candidates(texts, images, 8)
     masses = [rematch_whole_set_densely(texts, images, found, reach).mass for reach in (0.2, 0.5, 1.5)]
     assert masses == sorted(masses)
@@ -119,7 +119,7 @@ def test_captions_that_move_next_to_nothing_still_get_a_suggestion():
 
 
 def test_captions_without_candidates():
-    texts, images, _ = planted(n=3, m=3)
+    texts, images, _ = synthetic(n=3, m=3)
     images = images[:1]
     found = nearest_candidates(texts, images, 4, torch.tensor([0, -1, 0]))
     plan = rematch_whole_set_densely(texts, images, found)
@@ -129,7 +129,7 @@ def test_captions_without_candidates():
 
 
 def test_too_few_scalings_are_told():
-    texts, images, _ = planted(noise=0.4)
+    texts, images, _ = synthetic(noise=0.4)
     found = nearest_candidates(texts, images, 8)
     plan = rematch_whole_set_densely(texts, images, found, reach=2.0, max_iterations=2)
     assert not plan.converged
@@ -144,19 +144,19 @@ def test_too_few_scalings_are_told():
     ],
 )
 def test_misuse(options, says):
-    texts, images, _ = planted(n=4, m=5)
+    texts, images, _ = synthetic(n=4, m=5)
     with pytest.raises(ValueError, match=says):
         rematch_whole_set_densely(texts, images, nearest_candidates(texts, images, 2), **options)
 
 
 def test_candidates_of_other_captions():
-    texts, images, _ = planted(n=4, m=5)
+    texts, images, _ = synthetic(n=4, m=5)
     with pytest.raises(ValueError, match="candidates of 4 captions, got of 3"):
         rematch_whole_set_densely(texts, images, nearest_candidates(texts[:3], images, 2))
 
 
 def test_it_takes_a_gpu(monkeypatch):
     monkeypatch.undo()
-    texts, images, _ = planted(n=4, m=5)
+    texts, images, _ = synthetic(n=4, m=5)
     with pytest.raises(DeviceError, match="take the sparse plan"):
         rematch_whole_set_densely(texts, images, nearest_candidates(texts, images, 2))

@@ -34,12 +34,12 @@ def test_is_linear_over_caption_positions_and_cut_off_below():
 def test_computes_in_the_type_of_its_weights(dtype):
     scores = random_scores(3, 4).to(dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cost = PositionalCost(4)(scores, torch.ones(3, 4, dtype=torch.bool))
+        cost = PositionalCost(4)(scores)
     assert torch.equal(cost, 1 - scores.float())
 
 
 def test_refuses_another_number_of_captions():
-    with pytest.raises(ValueError, match=r"scores of exactly 128 captions, got \(100, 100\); leave smaller"):
+    with pytest.raises(ValueError, match=r"scores of exactly 128 captions, got \(100, 100\); skip smaller"):
         PositionalCost(128)(torch.zeros(100, 100))
     with pytest.raises(ValueError, match="batch size must be at least 1, got 0"):
         PositionalCost(0)
@@ -47,7 +47,7 @@ def test_refuses_another_number_of_captions():
 
 @pytest.mark.parametrize("B", [1, 2, 15, 128])
 @pytest.mark.parametrize("share", [0.01, 0.1, 1.0])
-def test_plants_some_of_the_true_cells_of_a_shuffled_batch(B, share):
+def test_some_true_cells_of_a_shuffled_batch_are_matches(B, share):
     problem = positional_problem(numbered(B), share, generator=torch.Generator().manual_seed(0))
     images, captions = problem.scores[:, 0].long() // 1000, problem.scores[0].long() % 1000
     assert images.sort().values.tolist() == captions.sort().values.tolist() == list(range(B))
@@ -57,7 +57,7 @@ def test_plants_some_of_the_true_cells_of_a_shuffled_batch(B, share):
     assert torch.equal(problem.allowed, ~is_pair | problem.is_match)
 
 
-def test_planted_columns_and_rows_are_random():
+def test_columns_and_rows_of_matches_are_random():
     generator, cells = torch.Generator().manual_seed(0), torch.zeros(8, 8)
     for _ in range(500):
         cells += positional_problem(numbered(8), 0.1, generator=generator).is_match
@@ -73,7 +73,7 @@ def test_another_caption_of_an_image_is_left_out():
     assert problem.allowed[problem.is_match].all()
 
 
-def test_loss_is_the_mean_cost_of_planted_cells():
+def test_loss_is_the_mean_cost_of_the_matches():
     cost = torch.tensor([[0.2, 0.9], [0.7, 0.4]], requires_grad=True)
     is_match = torch.tensor([[True, False], [True, False]])
     value = positional_loss(cost, is_match)
@@ -84,7 +84,7 @@ def test_loss_is_the_mean_cost_of_planted_cells():
 
 
 def test_nothing_keeps_the_cost_of_non_matches_up():
-    """Training lowers them about as much as the planted ones: the weakness that the other network mends."""
+    """Training lowers them about as much as the matches, unlike the other network."""
     network, generator = PositionalCost(16), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     scores = 0.3 + 0.05 * torch.randn(16, 16, generator=generator) + 0.2 * torch.eye(16)

@@ -27,26 +27,20 @@ def test_allowed_cells_by_loops():
     image = torch.tensor([0, 0, 1, 2, 2, 2])
     rows, columns = torch.tensor([10, 11, 12, 13, 14, 15]), torch.tensor([12, 13, 20, 11])
     image_of_column = torch.tensor([1, 2, 2, 0])
-    distrusted = torch.tensor([True, False, True, True])
     same = image[:, None] == image_of_column[None, :]
-    by_all, by_some = allowed_cells(rows, columns, same), allowed_cells(rows, columns, same, distrusted)
-    by_pair = allowed_cells(rows, columns)
+    by_all, by_pair = allowed_cells(rows, columns, same), allowed_cells(rows, columns)
     for i in range(6):
         for j in range(4):
             is_pair = bool(rows[i] == columns[j])
             shared = bool(image[i] == image_of_column[j])
             assert by_pair[i, j] == (not is_pair)
             assert by_all[i, j] == (not is_pair and not shared)
-            assert by_some[i, j] == (not is_pair and not (shared and bool(distrusted[j])))
-    assert torch.equal(allowed_cells(rows, columns, None, distrusted), by_pair)
 
 
 def test_allowed_cells_refuse_other_shapes():
     rows, columns = torch.arange(3), torch.arange(2)
     with pytest.raises(ValueError, match=r"same_image must be \(3, 2\), rows by columns, got \(3, 3\)"):
         allowed_cells(rows, columns, torch.zeros(3, 3, dtype=torch.bool))
-    with pytest.raises(ValueError, match=r"distrusted must be \(2,\), one a column, got \(3,\)"):
-        allowed_cells(rows, columns, None, torch.zeros(3, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 5), (7, 3), (20, 20)])
@@ -151,8 +145,6 @@ def test_refuses_what_does_not_fit():
         rematch(random_cost(3, 3), torch.ones(3, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"expected a matrix \(n, m\), got \(3,\)"):
         rematch(torch.zeros(3))
-    with pytest.raises(ValueError, match="weighting must be 'mass' or 'uniform', got 'sum'"):
-        rematch_targets(torch.zeros(2, 2), weighting="sum")
     with pytest.raises(ValueError, match="floor must be positive, got 0"):
         rematch_targets(torch.zeros(2, 2), floor=0.0)
 
@@ -169,31 +161,35 @@ def test_targets_by_hand():
     torch.testing.assert_close(targets.column_weights, torch.tensor([0.9, 0.9, 0.0]), **close)
 
 
-def test_uniform_weighting_counts_rows_that_moved_nothing():
+def test_a_row_that_moved_nothing_is_uniform_and_counts_for_nothing():
     plan = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 0.0]])
     allowed = torch.tensor([[True, True, True], [True, False, True]])
-    targets = rematch_targets(plan, allowed, "uniform")
-    assert targets.row_weights.tolist() == [1.0, 1.0]
-    assert targets.column_weights.tolist() == [1.0, 1.0, 1.0]
+    targets = rematch_targets(plan, allowed)
     torch.testing.assert_close(targets.rows[1], torch.tensor([0.5, 0.0, 0.5]))
-    by_mass = rematch_targets(plan, allowed, "mass")
-    assert torch.equal(by_mass.rows, targets.rows)
-    assert by_mass.row_weights.tolist() == [1.0, 0.0]
+    assert targets.row_weights.tolist() == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("weighting", ["mass", "uniform"])
+@pytest.mark.parametrize("mass", [0.1, 0.3])
+def test_the_exact_solver_is_the_plan_of_pot_and_of_a_small_epsilon(mass):
+    cost, allowed = random_cost(8, 6), torch.eye(8, 6) == 0
+    exact = rematch(cost, allowed, mass, solver="exact")
+    even = torch.full((8,), 1 / 8), torch.full((6,), 1 / 6)
+    assert torch.equal(exact.plan, exact_plan(cost, *even, mass=mass, allowed=allowed).plan)
+    smooth = rematch(cost, allowed, mass, 1e-3, tolerance=1e-5)
+    torch.testing.assert_close(smooth.plan, exact.plan, atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("epsilon", [0.005, 0.07])
-def test_targets_are_distributions_over_allowed_cells(weighting, epsilon):
+def test_targets_are_distributions_over_allowed_cells(epsilon):
     allowed = off_diagonal(20)
     allowed[3] = False
     plan = rematch(random_cost(20, 20), allowed, 0.1, epsilon).plan
-    targets = rematch_targets(plan, allowed, weighting)
+    targets = rematch_targets(plan, allowed)
     assert (targets.rows[~allowed] == 0).all()
     assert (targets.columns.T[~allowed] == 0).all()
     torch.testing.assert_close(targets.rows.sum(1), (torch.arange(20) != 3).float())
     torch.testing.assert_close(targets.columns.sum(1), torch.ones(20))
     for weights in (targets.row_weights, targets.column_weights):
         assert ((weights >= 0) & (weights <= 1)).all()
-    if weighting == "mass":
-        assert float(targets.row_weights.sum()) == pytest.approx(2.0, rel=1e-3)
-        assert float(targets.column_weights.sum()) == pytest.approx(2.0, rel=1e-3)
+    assert float(targets.row_weights.sum()) == pytest.approx(2.0, rel=1e-3)
+    assert float(targets.column_weights.sum()) == pytest.approx(2.0, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Planted problems: what is in them, and their loss against loops."""
+"""Problems of synthetic matches: their content, and the loss against loops."""
 
 import math
 
@@ -56,16 +56,16 @@ def test_the_same_generator_gives_the_same_problem_and_goes_on():
 
 
 def test_matches_lie_anywhere_and_every_pair_gets_its_turn():
-    generator, cells, planted = seeded(), torch.zeros(11, 11), torch.zeros(20)
+    generator, cells, matched = seeded(), torch.zeros(11, 11), torch.zeros(20)
     for _ in range(600):
         problem = synthetic_problem(numbered(20), 0.2, generator=generator)
         cells += problem.is_match
-        planted[source(problem)[0][problem.is_match.any(1)]] += 1
+        matched[source(problem)[0][problem.is_match.any(1)]] += 1
     assert cells.sum() == 1200
     assert (cells > 0).all()
     assert cells.max() < 30  # 10 expected a cell
-    assert planted.min() > 30  # 60 expected a pair
-    assert planted.max() < 95
+    assert matched.min() > 30  # 60 expected a pair
+    assert matched.max() < 95
 
 
 def test_another_caption_of_an_image_is_no_non_match():
@@ -89,7 +89,7 @@ def test_scores_are_cut_from_their_graph():
 
 def test_refuses_what_does_not_fit():
     for share in (0.0, -0.1, 1.01, math.nan):
-        with pytest.raises(ValueError, match="share of planted matches must be above 0 and at most 1"):
+        with pytest.raises(ValueError, match="share of synthetic matches must be above 0 and at most 1"):
             synthetic_problem(numbered(4), share)
     with pytest.raises(ValueError, match="needs at least one pair, got none"):
         synthetic_problem(torch.zeros(0, 0), 0.1)
@@ -101,19 +101,19 @@ def loss_by_loops(cost, is_match, allowed, temperature, contrast):
     n, m = cost.shape
     C = cost.tolist()
     cells = [(i, j) for i in range(n) for j in range(m) if allowed[i, j]]
-    planted = [(i, j) for i, j in cells if is_match[i, j]]
+    matched = [(i, j) for i, j in cells if is_match[i, j]]
     lowest = min(C[i][j] for i, j in cells)
     total = 0.0
-    for i, j in planted:
+    for i, j in matched:
         groups = [c for c in cells if c[0] == i], [c for c in cells if c[1] == j], cells
         total += C[i][j] - lowest
         for group in groups:
             rivals = sum(math.exp(-C[a][b] / temperature) for a, b in group)
             total -= contrast * math.log(math.exp(-C[i][j] / temperature) / rivals) / 3
-    return total / len(planted)
+    return total / len(matched)
 
 
-def planted_example(masked=True):
+def problem_at_random(masked=True):
     generator = seeded(5)
     cost = torch.rand(5, 6, generator=generator, dtype=torch.float64)
     is_match = torch.zeros(5, 6, dtype=torch.bool)
@@ -127,25 +127,27 @@ def planted_example(masked=True):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("temperature", "contrast"), [(0.1, 1.0), (0.5, 0.0), (0.3, 2.5)])
 def test_loss_equals_the_loops(masked, temperature, contrast):
-    example = planted_example(masked)
-    value = synthetic_loss(*example, temperature, contrast)
-    assert float(value) == pytest.approx(loss_by_loops(*example, temperature, contrast))
+    found = problem_at_random(masked)
+    value = synthetic_loss(*found, temperature, contrast)
+    assert float(value) == pytest.approx(loss_by_loops(*found, temperature, contrast))
 
 
 def test_loss_does_not_see_a_common_change_of_all_costs():
-    cost, is_match, allowed = planted_example()
+    cost, is_match, allowed = problem_at_random()
     one, two = (synthetic_loss(cost + x, is_match, allowed, 0.1) for x in (0.0, 3.0))
     torch.testing.assert_close(one, two)
 
 
 def test_gradient():
-    cost, is_match, allowed = planted_example()
-    assert torch.autograd.gradcheck(lambda c: synthetic_loss(c, is_match, allowed, 0.3), cost.requires_grad_())
+    cost, is_match, allowed = problem_at_random()
+    assert torch.autograd.gradcheck(
+        lambda c: synthetic_loss(c, is_match, allowed, 0.3), cost.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("all_forbidden", [False, True])
-def test_nothing_planted_costs_nothing(all_forbidden):
-    cost, is_match, allowed = planted_example()
+def test_no_match_costs_nothing(all_forbidden):
+    cost, is_match, allowed = problem_at_random()
     cost.requires_grad_()
     allowed = torch.zeros_like(allowed) if all_forbidden else allowed
     value = synthetic_loss(cost, torch.zeros_like(is_match), allowed, 0.1)

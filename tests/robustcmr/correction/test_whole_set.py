@@ -1,4 +1,4 @@
-"""Suggestions over a whole set: against the dense plan, planted matches, hubs, limits and symmetries."""
+"""Suggestions over a whole set: against the dense plan, synthetic matches, hubs, limits and symmetries."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from robustcmr.correction.rematching import rematch
 from robustcmr.correction.whole_set import rematch_whole_set
 
 
-def planted(n=30, m=50, d=24, noise=0.05, seed=0):
+def synthetic(n=30, m=50, d=24, noise=0.05, seed=0):
     """Unit vectors of m images, and of n captions of the first n images in a random order."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.nn.functional.normalize(torch.randn(m, d, generator=generator), dim=-1)
@@ -21,8 +21,8 @@ def chosen(found, plan):
     return found.images.gather(1, plan.place.unsqueeze(1)).squeeze(1)
 
 
-def test_planted_matches_are_suggested():
-    texts, images, own = planted()
+def test_synthetic_matches_are_suggested():
+    texts, images, own = synthetic()
     found = nearest_candidates(texts, images, 8)
     plan = rematch_whole_set(found, 50, mass=0.9)
     assert torch.equal(chosen(found, plan), own)
@@ -38,7 +38,7 @@ def test_planted_matches_are_suggested():
 
 
 def test_agrees_with_the_dense_plan_when_all_images_are_candidates():
-    texts, images, _ = planted(n=20, m=20, noise=0.4)
+    texts, images, _ = synthetic(n=20, m=20, noise=0.4)
     excluded = torch.arange(20)
     found = nearest_candidates(texts, images, 20, excluded)
     plan = rematch_whole_set(found, 20, mass=0.6, epsilon=0.05, tolerance=1e-5)
@@ -109,7 +109,7 @@ def test_a_caption_the_plan_leaves_alone_still_says_what_it_would_take():
 
 
 def test_order_of_captions_does_not_matter():
-    texts, images, _ = planted(noise=0.3)
+    texts, images, _ = synthetic(noise=0.3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(5))
     options = {"mass": 0.7, "epsilon": 0.02, "tolerance": 1e-6}
     plan = rematch_whole_set(nearest_candidates(texts, images, 10), 50, **options)

@@ -17,7 +17,9 @@ def refused(name="robust", **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{}, {"teacher_decay": 0.9, "epsilon": 0.07}, {"solver": "exact"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"teacher_decay": 0.9, "epsilon": 0.07}, {"solver": "exact"}], ids=str
+)
 def test_saved_and_read_again_means_the_same(options):
     config = resolve({"method": {"name": "robust", **options}})
     first = config.to_dict()
@@ -82,7 +84,11 @@ def test_unknown_options_are_refused():
     [
         ("robust", {"streams": "split"}, "renamed after version 0.1, use method.groups=split"),
         ("l2rm", {"planted_most": 0.2}, "renamed after version 0.1, use method.synthetic_most=0.2"),
-        ("robust", {"clean_loss": "rce"}, "removed after version 0.1, leave it out; robust no longer varies it"),
+        (
+            "robust",
+            {"clean_loss": "rce"},
+            "removed after version 0.1, leave it out; robust no longer varies it",
+        ),
         ("l2rm", {"streams": "split"}, "removed after version 0.1, leave it out; l2rm no longer varies it"),
         (
             "l2rm",

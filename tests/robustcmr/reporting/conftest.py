@@ -87,9 +87,7 @@ SCENES = {"name": "scenes", "n_train": 24, "n_dev": 8, "n_test": 10}
 METHOD = {
     "name": "l2rm",
     "warmup_epochs": 1,
-    "agreement_epoch": 1,
     "mixture": "gaussian",
-    "always_divide": True,
     "mass": 0.5,
     "epsilon": 0.1,
 }

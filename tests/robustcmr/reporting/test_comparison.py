@@ -13,7 +13,6 @@ import pytest
 from scipy import stats
 
 from robustcmr.errors import ComparisonError
-from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.comparison_files import to_csv
 from robustcmr.reporting.published import published_rows
@@ -131,33 +130,10 @@ def test_labels_tell_matchers_and_settings_apart(finished):
     assert labels(finished(3, lr[0]), older) == ["hinge"]  # a key one version did not know tells nothing
 
 
-def test_what_follows_from_a_preset_is_not_repeated_in_labels(finished):
-    def labels(*options, method="l2rm"):
-        configs = [{"method": {"name": method, **given}} for given in options]
-        runs = [finished(9 - i, config, method=method) for i, config in enumerate(configs)]
-        return [row.method for row in compare(runs).rows]
-
-    ours, released, uniform = (
-        L2RMOptions(**given).model_dump(mode="json")
-        for given in ({}, {"legacy": True}, {"weighting": "uniform"})
-    )
-    assert len([key for key in ours if ours[key] != released[key]]) > 10
-    assert labels(ours, released) == ["l2rm method.legacy=False", "l2rm method.legacy=True"]
-    assert labels(ours, released, uniform) == [
-        "l2rm method.legacy=False method.weighting=mass",
-        "l2rm method.legacy=True method.weighting=uniform",
-        "l2rm method.legacy=False method.weighting=uniform",
-    ]
-    # options that do not fit together, or of a method that is not here, are all told
-    broken = {**ours, "mass": 7.0, "epsilon": -1.0}
-    assert labels(ours, broken) == [
-        "l2rm method.mass=0.1 method.epsilon=0.01",
-        "l2rm method.mass=7.0 method.epsilon=-1.0",
-    ]
-    assert labels({"a": 1, "b": 1}, {"a": 2, "b": 2}, method="elsewhere") == [
-        "elsewhere method.a=1 method.b=1",
-        "elsewhere method.a=2 method.b=2",
-    ]
+def test_options_of_the_method_that_differ_are_in_labels(finished):
+    configs = [{"method": {"name": "robust", "mass": mass, "epsilon": 0.01}} for mass in (0.1, 0.9)]
+    runs = [finished(9 - i, config, method="robust") for i, config in enumerate(configs)]
+    assert [row.method for row in compare(runs).rows] == ["robust method.mass=0.1", "robust method.mass=0.9"]
 
 
 def test_a_repeated_run_counts_once_and_is_told(finished):

@@ -219,7 +219,7 @@ def test_the_page_can_be_read_aloud_and_by_keyboard(name, request):
 
 def test_what_was_run_is_told(report, scenes_run):
     results = RunFolder(scenes_run).read_results()
-    for said in (results["noise_hash"], results["data_fingerprint"], "always_divide: true", "caption"):
+    for said in (results["noise_hash"], results["data_fingerprint"], "mixture: gaussian", "caption"):
         assert said in report.text
     assert report.text.count("Run pairs <a> & b") == 2  # escaped in the markup: title and heading
 

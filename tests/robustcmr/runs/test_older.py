@@ -20,8 +20,15 @@ DEFAULT = {
 }
 RELEASED = {
     **DEFAULT,
-    **{"legacy": True, "warmup_epochs": 5, "warmup_extension": 0, "warmup_loss": "rce", "teacher_decay": None},
-    **{"agreement": 0.0, "mixture": "beta", "always_divide": True, "most_wrong": 1.0, "streams": "split"},
+    **{"legacy": True, "warmup_epochs": 5, "warmup_extension": 0, "warmup_loss": "rce"},
+    **{
+        "teacher_decay": None,
+        "agreement": 0.0,
+        "mixture": "beta",
+        "always_divide": True,
+        "most_wrong": 1.0,
+        "streams": "split",
+    },
     **{"clean_loss": "hinge", "clean_weights": "equal", "mask_same_image": False, "rematch_loss": "kl"},
     **{"cost": "positional", "cost_lr": 2e-6, "solver": "dummies", "weighting": "uniform"},
 }

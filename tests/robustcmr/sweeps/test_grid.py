@@ -35,13 +35,13 @@ def test_no_grid_is_the_base_once_a_seed():
 def test_choices_of_several_keys():
     grid = {
         "recipe": [
-            {"label": "ours", "method.name": "l2rm"},
-            {"label": "released", "method.name": "l2rm", "method.legacy": True},
+            {"label": "ours", "method.name": "robust"},
+            {"label": "released", "method.name": "l2rm", "method.epsilon": 0.07},
         ]
     }
     found = cells(grid=grid)
     assert [cell.choices for cell in found] == [{"recipe": "ours"}, {"recipe": "released"}]
-    assert found[1].values == {"method.name": "l2rm", "method.legacy": True}
+    assert found[1].values == {"method.name": "l2rm", "method.epsilon": 0.07}
     assert [cell_name(cell) for cell in found] == ["ours-seed0", "released-seed0"]
 
 

@@ -88,7 +88,7 @@ def test_the_shipped_sweeps_are_the_grid_they_promise(name, count, seeds):
     planned = plan_trials(read_sweep(name), name)
     assert len(planned) == count
     cells = {(entry.config.method.name, entry.config.settings.noise.ratio) for entry in planned}
-    expected = {(m, r) for m in ("hinge", "infonce", "rce", "l2rm") for r in (0.0, 0.2, 0.4, 0.6, 0.8)}
+    expected = {(m, r) for m in ("hinge", "infonce", "rce", "robust") for r in (0.0, 0.2, 0.4, 0.6, 0.8)}
     assert cells == expected
     assert {entry.trial.seed for entry in planned} == set(range(seeds))
     assert {entry.config.settings.noise.protocol for entry in planned} == {"caption"}

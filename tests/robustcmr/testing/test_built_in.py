@@ -7,6 +7,8 @@ import pytest
 
 from robustcmr import plugins
 from robustcmr.errors import ConfigError, UserError
+from robustcmr.methods import robust
+from robustcmr.selection import divide_by_mixture
 from robustcmr.testing import (
     LABEL_METHOD_CHECKS,
     LABELLED_CHECKS,
@@ -75,15 +77,17 @@ def test_built_in_methods_of_both_tracks_pass(name):
     assert "learning" in report.passed
 
 
-def test_l2rm_with_a_division_and_two_streams():
-    options = {"warmup_epochs": 1, "mixture": "gaussian", "always_divide": True, "mass": 0.6}
-    report = check_method("l2rm", {**options, "streams": "split"}, epochs=3)
+def test_robust_with_a_division_and_two_groups(monkeypatch):
+    def always(evidence, reference, threshold):
+        return divide_by_mixture(evidence, "gaussian", threshold, always=True)
+
+    monkeypatch.setattr(robust, "divide_by_reference", always)
+    report = check_method("robust", {"warmup_epochs": 1, "groups": "split", "mass": 0.6}, epochs=3)
     assert report.passed == tuple(METHOD_CHECKS)
 
 
-def test_l2rm_as_released():
-    options = {"legacy": True, "warmup_epochs": 1, "mixture": "gaussian"}
-    report = check_method("l2rm", options, epochs=2)
+def test_l2rm_with_a_division():
+    report = check_method("l2rm", {"warmup_epochs": 1, "mixture": "gaussian"}, epochs=2)
     assert {"learning", "beliefs", "resuming"} <= set(report.passed)
 
 

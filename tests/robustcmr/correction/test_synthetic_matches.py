@@ -91,7 +91,7 @@ def test_refuses_what_does_not_fit():
     for share in (0.0, -0.1, 1.01, math.nan):
         with pytest.raises(ValueError, match="share of synthetic matches must be above 0 and at most 1"):
             synthetic_problem(numbered(4), share)
-    with pytest.raises(ValueError, match="needs at least one pair, got none"):
+    with pytest.raises(ValueError, match="need at least one pair, got none"):
         synthetic_problem(torch.zeros(0, 0), 0.1)
     with pytest.raises(ValueError, match=r"scores must be \(B, B\)"):
         synthetic_problem(torch.zeros(2, 3), 0.1)

@@ -392,7 +392,7 @@ def test_two_heaps_are_told_apart():
 def test_bad_input_by_reference():
     with pytest.raises(ValueError, match="must be a vector of at least one real number"):
         divide_by_reference([], KNOWN)
-    with pytest.raises(ValueError, match=r"must not be negative, got -0\.5"):
+    with pytest.raises(ValueError, match=r"must be at least 0, got -0\.5"):
         divide_by_reference(np.append(KNOWN, -0.5), KNOWN)
     with pytest.raises(ValueError, match="must not be negative, got -2"):
         divide_by_reference(KNOWN, np.append(KNOWN, -2.0))

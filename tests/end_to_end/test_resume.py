@@ -17,9 +17,12 @@ import yaml
 
 from robustcmr.config.resolve import resolve
 from robustcmr.jobs.train import resume, train
+from robustcmr.methods import robust
+from robustcmr.selection import divide_by_mixture
 from robustcmr.training.checkpoint import load_state
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer
+from robustcmr.types import Division
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -190,15 +193,15 @@ def test_metrics_rows_after_the_checkpoint_are_dropped(
 
 
 @pytest.fixture
-def dividing(tiny_tree: dict[str, Any]) -> dict[str, Any]:
+def dividing(tiny_tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A run that divides from the second epoch on, and finds two groups whatever the evidence."""
-    method = {
-        "name": "l2rm",
-        "warmup_epochs": 1,
-        "mixture": "gaussian",
-        "mass": 0.6,
-        "epsilon": 0.1,
-    }
+
+    def divide(evidence: Any, reference: Any, threshold: float) -> Division:
+        del reference
+        return divide_by_mixture(evidence, "gaussian", threshold, always=True)
+
+    monkeypatch.setattr(robust, "divide_by_reference", divide)
+    method = {"name": "robust", "warmup_epochs": 1, "agreement_epoch": 1, "mass": 0.6, "epsilon": 0.1}
     return {**tiny_tree, "method": method}
 
 
@@ -209,7 +212,7 @@ class KilledError(Exception):
 def test_stopped_and_killed_after_the_division(
     dividing: dict[str, Any], tmp_path: Path, comparable_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a method believes, its teacher and cost network, and what is judged all go on where they were."""
+    """Estimates, teacher, cost network and measured quality are restored."""
     whole = train(resolve(dividing), tmp_path / "whole")
     expected = comparable_run(whole.path)
     original = Trainer._take_step

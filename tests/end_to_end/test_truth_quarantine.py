@@ -18,24 +18,35 @@ from robustcmr.config.resolve import resolve
 from robustcmr.data.base import LabelledData, PairsData
 from robustcmr.evaluation.truth import FittingCells, HiddenTruth
 from robustcmr.jobs.train import train
+from robustcmr.methods import robust
+from robustcmr.selection import divide_by_mixture
 from robustcmr.tracks import labels, pairs
 from robustcmr.tracks.build import build_track
 from robustcmr.tracks.labels import HiddenLabels
 from robustcmr.training.loop import Trainer
 from robustcmr.training.scorer import TrainingSetScorer
+from robustcmr.types import Division
 
 SECRETS = (HiddenTruth, FittingCells, NoiseRecord, PairsData, pairs.PairsTrack)
 SECRETS += (HiddenLabels, LabelNoiseRecord, LabelledData, labels.LabelsTrack)
 RATIO = 0.4137  # a number that stands nowhere else
 TRUTH = np.arange(200, dtype=np.int64) // 5
-# divides from the second epoch on, and finds two groups whatever the evidence
-L2RM = {
-    "name": "l2rm",
-    "warmup_epochs": 1,
-    "mixture": "gaussian",
-    "mass": 0.6,
-    "epsilon": 0.1,
+# both divide from the second epoch on, and find two groups whatever the evidence
+L2RM = {"name": "l2rm", "warmup_epochs": 1, "mixture": "gaussian", "mass": 0.6, "epsilon": 0.1}
+ROBUST = {
+    **{"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "agreement_epoch": 1},
+    **{"mass": 0.6, "epsilon": 0.1},
 }
+DIVIDING = (L2RM, ROBUST)
+
+
+@pytest.fixture(autouse=True)
+def always_divide(monkeypatch: pytest.MonkeyPatch) -> None:
+    def divide(evidence: Any, reference: Any, threshold: float) -> Division:
+        del reference
+        return divide_by_mixture(evidence, "gaussian", threshold, always=True)
+
+    monkeypatch.setattr(robust, "divide_by_reference", divide)
 
 
 def reachable(start: Any) -> Iterator[Any]:
@@ -92,7 +103,7 @@ def noisy(tiny_tree: dict[str, Any]) -> dict[str, Any]:
     return {**tiny_tree, "noise": {"ratio": RATIO}}
 
 
-@pytest.mark.parametrize("method", ["hinge", L2RM], ids=["hinge", "l2rm"])
+@pytest.mark.parametrize("method", ["hinge", *DIVIDING], ids=["hinge", "l2rm", "robust"])
 def test_garbage_truth_changes_no_bit(
     method: Any,
     noisy: dict[str, Any],
@@ -116,7 +127,7 @@ def test_garbage_truth_changes_no_bit(
     assert comparable_run(fooled.path)["weights"] == comparable_run(real.path)["weights"]
     told = [run.read_results()["noise_ratio_realised"] for run in (real, fooled)]  # type: ignore[index]
     assert told[0] != told[1]  # the lie did reach the side that may know
-    if method is L2RM:
+    if method in DIVIDING:
         assert fooled.pairs.read_bytes() == real.pairs.read_bytes()
         for mine, other in zip(real.read_metrics()[1:], fooled.read_metrics()[1:], strict=True):
             assert 0 < mine["suspected"] == other["suspected"] < 1  # there was a division
@@ -126,12 +137,12 @@ def test_garbage_truth_changes_no_bit(
 
 
 @pytest.mark.parametrize(
-    "method", ["hinge", "infonce", "rce", L2RM], ids=lambda m: m if m is not L2RM else "l2rm"
+    "method", ["hinge", "infonce", "rce", *DIVIDING], ids=lambda m: m if isinstance(m, str) else m["name"]
 )
 def test_no_road_leads_to_the_truth(
     method: Any, noisy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epochs = 1 if method is not L2RM else 2
+    epochs = 2 if method in DIVIDING else 1
     noisy = {**noisy, "method": method, "training": {**noisy["training"], "epochs": epochs}}
     looked: list[str] = []
     methods = []
@@ -170,7 +181,7 @@ def test_no_road_leads_to_the_truth(
     run = train(resolve(noisy), tmp_path / "run")
     look("finished", methods)
     assert {"step of epoch 0", "plan of epoch 0", "finished"} <= set(looked)
-    if method is L2RM:
+    if method in DIVIDING:
         assert {"plan of epoch 1", "step of epoch 1", "after step of epoch 1", "scorer"} <= set(looked)
         assert run.read_metrics()[1]["rematch_loss"] > 0
 

@@ -1,4 +1,4 @@
-"""Finding matchers, methods and data sets by name; built-ins come through the same door as third parties.
+"""Matchers, methods and data sets by name; built-in ones are found like those of third parties.
 
 A class is found by entry point (``robustcmr.matchers``, ``robustcmr.methods``, ``robustcmr.datasets``), by
 the ``register`` decorator, or directly as ``package.module:Class``.
@@ -26,7 +26,7 @@ C = TypeVar("C", bound=type)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A suggestion such as ``; did you mean 'omit'?``, or an empty text when nothing is near."""
+    """Return a suggestion such as ``; did you mean 'omit'?``, or an empty text if no name is similar."""
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -35,9 +35,9 @@ class Registry:
     """The classes of one kind, by name.
 
     Args:
-        kind: what the classes are called in messages, such as ``matcher``.
-        group: the entry-point group they are announced under.
-        base: ``package.module:Class`` that each must derive from; imported only when a class is loaded.
+        kind: name of the classes in messages, such as ``matcher``.
+        group: their entry-point group.
+        base: ``package.module:Class`` that each must derive from; imported when a class is loaded.
     """
 
     def __init__(self, kind: str, group: str, base: str) -> None:
@@ -47,7 +47,7 @@ class Registry:
         self._registered: dict[str, type] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
-        """Class decorator that makes a class known under ``name`` in this process.
+        """Return a class decorator that registers a class under ``name`` in this process.
 
         Raises:
             PluginError: the name is taken by another class.
@@ -66,12 +66,12 @@ class Registry:
         return announce
 
     def names(self) -> list[str]:
-        """All known names, sorted; nothing is imported."""
+        """Return all known names, sorted, without importing them."""
         announced = importlib.metadata.entry_points(group=self.group)
         return sorted({*self._registered, *(point.name for point in announced)})
 
     def load(self, name: str) -> type:
-        """The class called ``name``, or at ``package.module:Class``, the current folder included.
+        """Return the class called ``name``, or at ``package.module:Class``, the current folder included.
 
         Raises:
             PluginError: the name is unknown (with the nearest known ones) or offered twice, its module cannot
@@ -88,7 +88,7 @@ class Registry:
             cls = self._registered.get(name) or self._import(name, place, point)
         elif ":" in name:
             if (here := str(Path.cwd())) not in sys.path:
-                sys.path.append(here)  # an installed command does not look into the current folder by itself
+                sys.path.append(here)  # installed commands do not search the current folder
             cls = self._import(name, name, None)
         else:
             names = self.names()
@@ -120,7 +120,7 @@ class Registry:
             )
 
     def _offers(self, name: str) -> dict[str, EntryPoint | None]:
-        """Where a name leads, each place once: the class announced by decorator first, then entry points."""
+        """Places that offer a name, each once: the registered class first, then entry points."""
         offers: dict[str, EntryPoint | None] = {}
         if name in self._registered:
             offers[_place(self._registered[name])] = None
@@ -135,7 +135,7 @@ class Registry:
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except Exception as error:  # whatever a third party's module raises is the reason to report
+        except Exception as error:  # any exception of a third party's module is the reason to report
             reason = _missing_package(error, module_name, point) or f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.kind} '{name}' cannot be loaded from {place}: {reason}") from error
         if not isinstance(found, type):
@@ -148,7 +148,7 @@ def _place(cls: type) -> str:
 
 
 def _missing_package(error: Exception, module_name: str, point: EntryPoint | None) -> str | None:
-    """What to install where a package is missing, such as one of an extra; None for any other reason."""
+    """The package to install where one is missing; None for any other reason."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     missing = error.name.partition(".")[0]

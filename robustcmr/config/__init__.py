@@ -1,1 +1,1 @@
-"""The run configuration: typed schema, YAML and overrides, errors with suggestions."""
+"""Run configuration: typed schema, YAML and overrides, errors with suggestions."""

@@ -1,4 +1,4 @@
-"""The recipes shipped with the package: finding them by name and describing them by their opening comment."""
+"""Recipes shipped with the package: found by name, described by their opening comment."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from robustcmr.plugins import did_you_mean
 
 
 def recipe_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside it in a source checkout."""
+    """Return the folder of the shipped recipes, in the installed package or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def recipe_names() -> list[str]:
-    """Names of the shipped recipes, sorted."""
+    """Return the names of the shipped recipes, sorted."""
     return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
 
 
 def recipe_path(given: str) -> Path:
-    """The file of a recipe given as a path or as the name of a shipped one.
+    """Return the file of a recipe given as a path or as the name of a shipped one.
 
     Raises:
         ConfigError: there is neither such a file nor such a recipe.
@@ -38,7 +38,7 @@ def recipe_path(given: str) -> Path:
 
 
 def file_or_shipped(given: str, folder: Path) -> Path | None:
-    """A file given as a path, or by its bare name in a folder of shipped ones; None if there is neither."""
+    """Return a file given as a path or by its name in a folder of shipped ones; None if there is neither."""
     path = Path(given)
     if path.is_file():
         return path
@@ -47,7 +47,7 @@ def file_or_shipped(given: str, folder: Path) -> Path | None:
 
 
 def opening_comment(path: Path) -> str:
-    """The comment lines a recipe starts with, without their marks."""
+    """Return the comment lines at the top of a recipe, without ``#``."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

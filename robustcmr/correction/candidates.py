@@ -1,4 +1,4 @@
-"""Candidates of a whole-set rematching: the images that each caption scores best with, in blocks."""
+"""Candidates for whole-set rematching: the best-scoring images of each caption, found in blocks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BLOCK_BYTES = 256 * 2**20
 
 Search = Literal["vectors", "all", "shortlist"]
 
-_GROUPS = 8  # a row is cut into so many, and the best of each column of groups is looked at first
-_MOST_ROWS = 512  # captions of a block; more make no product quicker
-_COARSE = 16  # more candidates are kept of a search in half precision, to be scored again
+_GROUPS = 8  # pieces of a row that are compared first
+_MOST_ROWS = 512  # captions of a block; more do not speed up the product
+_COARSE = 16  # additional candidates of a half-precision search, rescored in float32
 
-_CELLS = 1 << 18  # numbers of images that are scored again at once: 1 MiB stays in a cache
-_CELLS_ELSEWHERE = 1 << 25
+_CELLS = 1 << 18  # numbers rescored at once on a CPU: 1 MiB stays in the cache
+_CELLS_ON_DEVICE = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,9 @@ class Candidates:
     Attributes:
         images: (N, k) int64, best first; -1 where there are no more.
         scores: (N, k) float32, -inf there.
-        scored: how many pairs of caption and image were scored as the matcher scores.
-        search: ``vectors``: by products of one vector a side, over everything; ``all``: by the matcher's own
-            scores of all pairs; ``shortlist``: by its own scores of those alone that pooled vectors put
-            first.
+        scored: number of caption-image pairs scored by the matcher.
+        search: ``vectors``: products of one vector a side, over all pairs; ``all``: the matcher's scores of
+            all pairs; ``shortlist``: its scores of the pairs that pooled vectors rank first.
     """
 
     images: Tensor
@@ -48,11 +47,11 @@ class Candidates:
             )
 
     def cpu(self) -> Candidates:
-        """The same on the CPU."""
+        """A copy on the CPU."""
         return replace(self, images=self.images.cpu(), scores=self.scores.cpu())
 
     def edges(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Caption, image and score of all candidates, (E,) each, by caption, best first."""
+        """Return caption, image and score of all candidates, (E,) each, by caption, best first."""
         there = self.images >= 0
         return there.nonzero()[:, 0], self.images[there], self.scores[there]
 
@@ -66,18 +65,18 @@ def nearest_candidates(
     half: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Candidates:
-    """Score captions with all images by the product of their vectors, and keep the best of each.
+    """Keep the best images of each caption by the product of their vectors.
 
     Args:
         queries: (N, D) float, one vector a caption.
         images: (M, D) float, one vector an image, on the same device.
-        k: how many to keep, >= 1; fewer where there are fewer.
-        excluded: (N,) int64, an image that is no candidate of the caption, -1 for none; None for none at all.
-        half: search in bfloat16, for some more than k, and score these again in float32.
+        k: number of candidates, >= 1; fewer if there are fewer images.
+        excluded: (N,) int64, an image that is no candidate of the caption, -1 for none; None to exclude none.
+        half: search in bfloat16 for slightly more than k, and rescore these in float32.
         block_bytes: memory for a block of scores, in bytes.
 
     Returns:
-        The candidates, on the device of the vectors. Of images that score the same any may come first.
+        The candidates, on the device of the vectors; ties in any order.
 
     Raises:
         ValueError: shapes or numbers do not fit.
@@ -91,7 +90,7 @@ def nearest_candidates(
     found_images = torch.full((n, min(k, m)), -1, device=images.device)
     found_scores = torch.full((n, min(k, m)), -torch.inf, device=images.device)
     rows_at_once = max(1, min(_MOST_ROWS, n, block_bytes // (5 * m)))
-    block = torch.empty(rows_at_once, m, dtype=kind, device=images.device)  # fresh memory takes its time
+    block = torch.empty(rows_at_once, m, dtype=kind, device=images.device)  # allocated once
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         for start in range(0, n, rows_at_once):
             some = slice(start, min(start + rows_at_once, n))
@@ -113,11 +112,11 @@ def nearest_candidates(
 
 
 class RunningBest:
-    """The best images of N captions, from blocks of scores in any order.
+    """Collects the best images of N captions from blocks of scores in any order.
 
     Args:
         n: captions.
-        k: how many to keep, >= 1.
+        k: number of candidates, >= 1.
         excluded: (n,) int64, an image that is no candidate of the caption, -1 for none.
     """
 
@@ -130,7 +129,7 @@ class RunningBest:
         self._scored = 0
 
     def add(self, rows: slice, first_image: int, scores: Tensor) -> None:
-        """Take in the scores (b, p) of some captions with the p images from ``first_image`` on.
+        """Add the scores (b, p) of some captions with the p images from ``first_image`` on.
 
         Raises:
             TrainingDivergedError: a score is NaN or infinite.
@@ -149,7 +148,7 @@ class RunningBest:
         self._images[rows] = images.gather(1, order).masked_fill(self._scores[rows] == -torch.inf, -1)
 
     def candidates(self) -> Candidates:
-        """What was best of all that was taken in."""
+        """Return the best of all added scores."""
         return Candidates(self._images, self._scores, self._scored, "all")
 
 
@@ -157,12 +156,12 @@ def reranked(shortlist: Candidates, scores: Tensor, k: int) -> Candidates:
     """Sort a shortlist by exact scores and keep the best.
 
     Args:
-        shortlist: (N, s) images that were scored.
-        scores: (N, s) their exact scores; what stands where there is no image is not read.
-        k: how many to keep, >= 1.
+        shortlist: (N, s) images.
+        scores: (N, s) exact scores; ignored where there is no image.
+        k: number of candidates, >= 1.
 
     Returns:
-        The candidates, k or s a caption, whichever is less.
+        The candidates, min(k, s) a caption.
 
     Raises:
         ValueError: shapes do not fit.
@@ -174,8 +173,8 @@ def reranked(shortlist: Candidates, scores: Tensor, k: int) -> Candidates:
             f"{tuple(scores.shape)} and {k}"
         )
     there = shortlist.images >= 0
-    held = scores.float().masked_fill(~there, -torch.inf)
-    best, order = held.topk(min(k, held.shape[1]), dim=1)
+    exact = scores.float().masked_fill(~there, -torch.inf)
+    best, order = exact.topk(min(k, exact.shape[1]), dim=1)
     _refuse_non_finite(best)
     images = shortlist.images.gather(1, order).masked_fill(best == -torch.inf, -1)
     return Candidates(images, best, int(there.sum()), "shortlist")
@@ -187,7 +186,7 @@ def _check_search(queries: Tensor, images: Tensor, k: int, excluded: Tensor | No
             f"expected vectors (N, D) and (M, D), got {tuple(queries.shape)} and {tuple(images.shape)}"
         )
     if len(images) == 0:
-        raise ValueError("there is no image to choose from; give at least one")
+        raise ValueError("there is no image to choose from, expected at least one")
     if k < 1:
         raise ValueError(f"the number of candidates must be at least 1, got {k}")
     if excluded is None:
@@ -209,8 +208,8 @@ def _leave_out(scores: Tensor, excluded: Tensor) -> None:
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k best of each row (b, M) as float32, and their places.
 
-    A long row is cut into few pieces laid under each other: the k best lie in the k columns whose best are
-    best, so that only these are sorted. The largest of each column takes one quick pass.
+    A long row is cut into pieces of equal width, stacked. The k best lie in the k columns with the largest
+    maxima, so only these are sorted.
     """
     b, m = scores.shape
     width = m // _GROUPS
@@ -229,8 +228,8 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _products(queries: Tensor, images: Tensor, places: Tensor) -> Tensor:
-    """Products in float32 of each query (b, D) with its own images, by their places (b, k); few at a time."""
-    cells = _CELLS if queries.device.type == "cpu" else _CELLS_ELSEWHERE
+    """Float32 products of each query (b, D) with its own images at places (b, k), in small parts."""
+    cells = _CELLS if queries.device.type == "cpu" else _CELLS_ON_DEVICE
     size = max(1, cells // (places.shape[1] * images.shape[1]))
     parts = [
         torch.bmm(images[some].float(), query.float().unsqueeze(-1)).squeeze(-1)
@@ -240,7 +239,7 @@ def _products(queries: Tensor, images: Tensor, places: Tensor) -> Tensor:
 
 
 def _refuse_non_finite(best: Tensor) -> None:
-    """NaN counts as the largest, so it is among the best."""
+    """Refuse NaN and infinity; NaN sorts as the largest, so it is among the best."""
     if bool((best.isnan() | (best == torch.inf)).any()):
         raise TrainingDivergedError(
             "a score is NaN or infinite, so no image can be suggested; train in float32"

@@ -1,4 +1,7 @@
-"""Whole-set rematching without a choice of candidates: one unbalanced plan over all captions and images."""
+"""Whole-set rematching over all captions and images, by one unbalanced plan.
+
+min <1 - S, P> - epsilon H(P) + reach^2 [KL(P 1 | 1/n) + KL(P' 1 | capacity / n)]
+"""
 
 from __future__ import annotations
 
@@ -26,25 +29,25 @@ def rematch_whole_set_densely(
 ) -> WholeSetPlan:
     """Move suspected captions to any image at least cost 1 - score, as far as that pays.
 
-    How much is moved is not fixed, as it is by ``rematch_whole_set``, but priced: a caption or an image that
-    moves less or more than its share pays reach**2 times the KL divergence from it. So images that no caption
-    is of take some mass, too, and the less the lower the price. The plan is never held; suggestions are read
-    from it where the candidates lie, and what a caption moves elsewhere counts against them. The image that a
-    caption was given takes part in the plan and is no candidate.
+    ``reach`` sets the price of unmatched mass; the total mass follows from it, unlike in
+    ``rematch_whole_set``. Images without a matching caption therefore receive some mass, less at a lower
+    price. The plan is never in memory: suggestions are read from it at the candidates, and mass that a
+    caption moves elsewhere lowers their shares. The image that a caption was given takes part in the plan but
+    is no candidate.
 
     Args:
         texts: (n, D) unit vectors of the captions, on an NVIDIA GPU.
         images: (M, D) unit vectors of all images, there too.
         candidates: of the captions, among the images.
-        reach: root of that price, > 0, in units of the score.
+        reach: root of the price, > 0, in units of the score.
         epsilon: smoothing > 0, in units of the score.
-        capacity: captions that an image is meant to take, > 0; None as for ``rematch_whole_set``.
+        capacity: intended captions of an image, > 0; None as for ``rematch_whole_set``.
         tolerance: share of the mass that may be out of place.
         max_iterations: most scalings.
 
     Returns:
-        The plan, on the CPU. ``share`` is of all that a caption moves; ``moved`` may exceed 1; ``asked`` and
-        ``iterations`` are None; ``edges`` are all pairs of captions and images.
+        The plan, on the CPU. ``share`` refers to all mass that a caption moves; ``moved`` may exceed 1;
+        ``asked`` and ``iterations`` are None; ``edges`` counts all pairs of captions and images.
 
     Raises:
         ValueError: shapes or numbers do not fit.

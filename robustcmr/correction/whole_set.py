@@ -1,4 +1,10 @@
-"""Whole-set rematching: suspected captions moved to images of the whole training set by one partial plan."""
+"""Whole-set rematching: suspected captions moved to images of the whole training set by one partial plan.
+
+    min <1 - S, P> - epsilon H(P)   s.t.  P 1 <= 1/n,  P' 1 <= capacity / n,  sum P = mass
+
+over the candidates of each caption alone. If ``max_iterations`` run out, a warning is logged and the last
+plan is used; ``error`` is then the share of the mass out of place.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +18,30 @@ from robustcmr.correction.candidates import Candidates
 from robustcmr.transport.sparse_graph import sparse_feasible_mass
 from robustcmr.transport.sparse_partial import sparse_partial_plan
 
-_SHORT_OF_FULL = 0.99  # the last percent can take the iteration for ever
+_SHORT_OF_FULL = 0.99  # the last percent can take very many iterations
 
 
 @dataclass(frozen=True)
 class WholeSetPlan:
-    """What a whole-set rematching suggests for n captions with up to k candidates each.
+    """Suggestions of a whole-set rematching for n captions with up to k candidates each.
 
     Attributes:
         plan: (n, k) float32, mass moved from each caption to each of its candidates.
-        place: (n,) int64, the candidate that gets the most, 0 being the one that scores best; -1 where there
-            is no candidate.
-        share: (n,) part of what the caption moves that goes there, in 0..1; NaN where there is no candidate.
-        margin: (n,) by how much that share exceeds the next; NaN likewise.
+        place: (n,) int64, the candidate that receives most, 0 for the best-scoring one; -1 without
+            candidates.
+        share: (n,) part of the caption's moved mass that goes there, in 0..1; NaN without candidates.
+        margin: (n,) lead of that share over the next; NaN likewise.
         moved: (n,) part of the caption's own share that was moved, in 0..1, or more where mass has a price.
-            Where it is about 0, the plan leaves the caption alone: the suggestion is what it would do first.
-        mass: moved in all, of 1 that the captions hold together.
-        asked: mass that was asked for; ``mass`` is less where the candidates let less pass. None where the
-            mass has a price and no size.
+            Where it is about 0, the plan leaves the caption alone and the suggestion is what would move
+            first.
+        mass: total moved mass, of the mass 1 that the captions hold together.
+        asked: requested mass; more than ``mass`` where the candidates carry less. None where mass has a
+            price.
         error: share of the mass that is out of place.
-        converged: whether that is within the tolerance.
-        iterations: scalings of captions and images; None where they are not told.
-        edges: pairs of captions and images that could carry mass.
-        seconds: what the transport took.
+        converged: whether the error is within the tolerance.
+        iterations: scalings of captions and images; None where unknown.
+        edges: number of caption-image pairs that could carry mass.
+        seconds: duration of the transport.
     """
 
     plan: Tensor
@@ -68,15 +75,15 @@ def rematch_whole_set(
     Args:
         candidates: of n >= 1 captions.
         n_images: M, images of the whole set.
-        mass: rho in (0, 1], of the mass 1 that the captions hold together. Where the candidates let less
-            pass, 99% of what they do is moved.
+        mass: rho in (0, 1], of the mass 1 that the captions hold together. Where the candidates carry less,
+            99% of what they carry is moved.
         epsilon: smoothing > 0, in units of the score.
         capacity: captions that an image may take, > 0; None for :func:`even_capacity`.
         tolerance: share of the mass that may be out of place.
-        max_iterations: most scalings; a warning is logged when they did not suffice.
+        max_iterations: most scalings.
 
     Returns:
-        The plan; all of nothing, converged, where there is no candidate at all.
+        The plan; zeros, converged, where there is no candidate at all.
 
     Raises:
         ValueError: numbers do not fit.
@@ -130,24 +137,21 @@ def rematch_whole_set(
 
 
 def even_capacity(n: int, n_images: int) -> float:
-    """Captions an image takes by even shares of n, or one where these would be less.
+    """Return the captions an image takes by even shares of n, at least one.
 
-    An image that may not take one whole caption would send part of every right caption elsewhere.
+    With less than one, part of every correct caption would have to go elsewhere.
     """
     return max(1.0, n / n_images)
 
 
 def suggestions(log_plan: Tensor, log_moved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a plan suggests.
+    """Return place, share and margin of the best candidate of each row; -1 and NaN without candidates.
+
+    Shares are formed from logarithms, so they are valid for rows that move almost nothing, too.
 
     Args:
         log_plan: (n, k) logarithm of the mass moved from each caption to each candidate, -inf for none.
-        log_moved: (n,) of all that it moves.
-
-    Returns:
-        Of each row: the place of the most, its share of what is moved, and by how much that exceeds the next;
-        -1 and NaN where there is no candidate. Shares are formed from logarithms, so that they hold for a row
-        that moves next to nothing as well.
+        log_moved: (n,) logarithm of the mass that each caption moves.
     """
     empty = (log_plan == -torch.inf).all(1)
     shares = (log_plan - log_moved.masked_fill(empty, 0.0).unsqueeze(1)).exp()  # (n, k)
@@ -161,10 +165,10 @@ def suggestions(log_plan: Tensor, log_moved: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def _movable_mass(rows: Tensor, columns: Tensor, given: Tensor, taken: Tensor, mass: float) -> float:
-    """The mass asked for, or 99% of what the candidates let pass where that is less; 0 without candidates.
+    """The mass, or 99% of what the candidates carry where that is less; 0 without candidates.
 
-    Where every caption spreads evenly and every image takes the same from all, the lesser of both surely
-    passes. Only a mass above that is held against the exact bound.
+    The lesser of even shares by caption and by image is a lower bound; only a mass above it needs the exact
+    one.
     """
     if len(rows) == 0:
         return 0.0

@@ -193,15 +193,15 @@ class Robust(Method):
         return added(losses, *solved(moved, batch, columns, seen, allowed))
 
     def _rematch_loss(
-        self, scores: Tensor, plan: Tensor, allowed: Tensor, suspected: Tensor, doubt: Tensor
+        self, scores: Tensor, plan: Tensor, allowed: Tensor, suspected: Tensor, noisy: Tensor
     ) -> Tensor:
         """Scalar cross entropy of the suspected (B,) images and captions to the targets of a plan (B, k)."""
         targets = rematch_targets(plan, allowed)
         rows, of_captions = soft_cross_entropy_loss(
             scores[:, suspected], targets.rows, targets.columns, self.config.temperature, allowed
         )
-        by_image = (targets.row_weights * rows * suspected * doubt).sum()
-        by_caption = (targets.column_weights * of_captions * doubt[suspected]).sum()
+        by_image = (targets.row_weights * rows * suspected * noisy).sum()
+        by_caption = (targets.column_weights * of_captions * noisy[suspected]).sum()
         return self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores)
 
     def _cost_loss(self, steady: Tensor, batch: PairBatch, is_clean: Tensor) -> Tensor:

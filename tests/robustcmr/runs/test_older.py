@@ -1,8 +1,9 @@
 """Run folders of version 0.1 mean the same today."""
 
 import pytest
+import yaml
 
-from robustcmr.config.resolve import resolve
+from robustcmr.config.resolve import resolve, run_config
 from robustcmr.methods.l2rm import L2RMOptions
 from robustcmr.methods.robust_options import RobustOptions
 from robustcmr.runs.older import REMOVED, current_config
@@ -65,3 +66,10 @@ def test_other_methods_and_folders_of_today_stay():
         assert current_config({"seed": 1, "method": method}) == {"seed": 1, "method": method}
     labels = current_config({"method": {"name": "uot_rcl", "belief_temperature": 0.3}})
     assert labels["method"] == {"name": "uot_rcl", "posterior_temperature": 0.3}
+
+
+def test_a_run_folder_of_0_1_is_read_with_the_names_of_today(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed": 3, "method": DEFAULT}), encoding="utf-8")
+    config = run_config(tmp_path / "config.yaml")
+    assert config.method.options == RobustOptions()
+    assert "streams" not in config.to_yaml()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 from typer.main import get_command
+
+from robustcmr.cli.options import Command
 
 _FLAGS = {
     "noise": "noise.ratio",
@@ -35,13 +36,12 @@ _OF_PLUGINS: dict[str, tuple[type, str]] = {
     "method.name": (str, "method, see 'robustcmr list methods', or package.module:Class"),
 }
 _META = "robustcmr.train"
-_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
 def train(
     ctx: typer.Context,
     config: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="A YAML recipe: a path, or the name of a shipped one.")
+        str | None, typer.Option(help="A YAML recipe: a path, or the name of a shipped one.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -49,11 +49,9 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Run folder; by default a new one in runs."),
+        typer.Option("--output", "-o", help="Run folder; by default a new one in runs."),
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Resume the run in this folder.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     verbose: Annotated[
@@ -64,13 +62,10 @@ def train(
 
     Without options: OMIT trained by our robust method on the embedded scenes, all pairs right.
 
-    For example:
-
-        robustcmr train --noise 0.4
-
-        robustcmr train --data f8k --data-root DIR --noise 0.4 --method l2rm -o runs/a
-
-        robustcmr train --resume runs/a
+    Examples:
+      robustcmr train --noise 0.4
+      robustcmr train --data f8k --data-root DIR --noise 0.4 --method l2rm -o runs/a
+      robustcmr train --resume runs/a
     """
     from robustcmr.cli.output import report_run, running
     from robustcmr.errors import ConfigError
@@ -100,7 +95,7 @@ def train(
         report_run(run, as_json, verbose)
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(Command):
     """The command with a flag for each key of ``_FLAGS``; the schema is imported lazily, as it is slow."""
 
     def get_params(self, ctx: Any) -> Any:
@@ -135,7 +130,7 @@ def _flags() -> list[Any]:
             info = (model or Settings).model_fields[last]
             kind, text = simple_type(info.annotation), info.description or ""
             listed = "|".join(choices(info.annotation))
-        option = typer.Option(metavar=listed or _METAVARS[kind], help=f"{text[0].upper()}{text[1:]}.")
+        option = typer.Option(metavar=listed or None, help=f"{text[0].upper()}{text[1:]}.")
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # chosen at run time
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -14,8 +14,8 @@ import yaml
 from robustcmr.config.resolve import read_config
 from robustcmr.errors import ConfigError, SweepError
 from robustcmr.files import write_text
-from robustcmr.runs.older import current_config
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.older import current_config
 from robustcmr.sweeps.options import SweepOptions, sweep_options
 from robustcmr.sweeps.trials import PlannedTrial, Trial, same_or_refuse
 

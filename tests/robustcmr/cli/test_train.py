@@ -98,7 +98,7 @@ def test_help_tells_what_each_track_takes(robustcmr, monkeypatch):
         "mismatch|symmetric|asymmetric|instance Kind of noise; mismatch: captions go to other images" in shown
     )
     assert "caption|image|shared|per_modality Unit of noise; caption: single captions move" in shown
-    assert "--noise NUMBER Share of the pairs to mismatch, or of the labels to make wrong." in shown
+    assert "--noise FLOAT Share of the pairs to mismatch, or of the labels to make wrong." in shown
     assert "--epochs INTEGER" in shown
     assert "--data-root PATH" in shown
     assert "robustcmr train --noise 0.4" in shown  # an example

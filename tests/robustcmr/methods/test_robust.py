@@ -715,7 +715,7 @@ def test_clean_pairs_are_left_alone(tiny_tree, tmp_path):
     assert [row["suspected"] for row in rows[2:]] == [0, 0, 0]
     assert all(math.isfinite(row["loss"]) for row in rows)
     assert results["splits"]["dev"]["rsum"] > 420  # chance is about 240
-    assert results["beliefs"]["division"]["suspected"] == 0
+    assert results["findings"]["division"]["suspected"] == 0
 
 
 def test_next_to_nothing_but_noise(tiny_tree, make_folder, tmp_path):

@@ -11,8 +11,7 @@ from robustcmr.cli.options import AsJson, overrides, table_console
 
 if TYPE_CHECKING:
     from robustcmr.data.base import DataSet
-    from robustcmr.data.check import DataReport
-    from robustcmr.data.check_labels import LabelledReport
+    from robustcmr.data.check import DataReport, LabelledReport
 
 
 def check(
@@ -39,8 +38,7 @@ def check(
     """
     from robustcmr.cli.output import print_json
     from robustcmr.data.base import LabelledData
-    from robustcmr.data.check import check_data
-    from robustcmr.data.check_labels import check_labelled
+    from robustcmr.data.check import check_data, check_labelled
     from robustcmr.errors import ConfigError
 
     opened: Any = _opened(folder, data, settings or [])
@@ -62,8 +60,7 @@ def check(
 def _opened(folder: Path, data: str | None, overrides: list[str]) -> DataSet:
     """Open the folder as the named data set, or as its files suggest."""
     from robustcmr.config.resolve import apply_overrides, resolve_component
-    from robustcmr.data.check import open_folder
-    from robustcmr.data.check_labels import is_labelled
+    from robustcmr.data.check import is_labelled, open_folder
     from robustcmr.errors import ConfigError
 
     if data is None and is_labelled(folder):
@@ -85,7 +82,7 @@ def _opened(folder: Path, data: str | None, overrides: list[str]) -> DataSet:
 
 
 def _print_report(report: DataReport | LabelledReport) -> None:
-    from robustcmr.data.check_labels import LabelledReport
+    from robustcmr.data.check import LabelledReport
     from robustcmr.reporting.data_tables import class_table, labelled_table, pairs_table
 
     console = table_console()

@@ -1,4 +1,4 @@
-"""Caption files, identifier files, and captions as one flat table of word indices."""
+"""Files of captions and identifiers, and captions as one flat table of word indices."""
 
 from __future__ import annotations
 
@@ -28,27 +28,19 @@ def read_captions(path: Path) -> list[str]:
     Raises:
         DataError: the file is missing, empty, not UTF-8, or has lines without a caption.
     """
-    captions = [line.strip() for line in _read_lines(path)]
-    _refuse_empty(path, captions)
-    return captions
+    return _without_blanks(path, read_lines(path), "caption")
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a text file with one identifier a line.
-
-    Raises:
-        DataError: the file is missing, empty, not UTF-8, or has empty lines.
-    """
-    names = [line.strip() for line in _read_lines(path)]
-    _refuse_empty(path, names, what="identifier")
-    return names
+    """Read a text file with one identifier a line; as :func:`read_captions`."""
+    return _without_blanks(path, read_lines(path), "identifier")
 
 
 def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
     r"""Read a text file of ``identifier<TAB>caption`` lines, as CC152K has them.
 
     Quotes are ordinary characters. A tab within a caption is written as ``\t`` and becomes a tab again.
-    A third column, such as the picture's address, is ignored; a fourth is an error.
+    A third column, such as the image's address, is ignored; a fourth is an error.
 
     Args:
         path: UTF-8 text, as for ``read_captions``.
@@ -59,7 +51,7 @@ def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
     Raises:
         DataError: the file is missing, empty or not UTF-8, or a line has no tab, too many, or no caption.
     """
-    columns = [line.split("\t") for line in _read_lines(path)]
+    columns = [line.split("\t") for line in read_lines(path)]
     bare = [number for number, parts in enumerate(columns, 1) if len(parts) < 2]
     if bare:
         raise DataError(f"{path} has {_where(bare)} without a tab; expected identifier<TAB>caption")
@@ -68,13 +60,22 @@ def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
         raise DataError(
             f"{path} has {_where(wide)} with more than three columns; write a tab within a caption as \\t"
         )
-    captions = [parts[1].replace("\\t", "\t").strip() for parts in columns]
-    _refuse_empty(path, captions)
-    return [parts[0].strip() for parts in columns], captions
+    captions = [parts[1].replace("\\t", "\t") for parts in columns]
+    return [parts[0].strip() for parts in columns], _without_blanks(path, captions, "caption")
 
 
-def _read_lines(path: Path) -> list[str]:
-    """Lines ended by a line feed only: what else Unicode calls a line end occurs within captions."""
+def read_lines(path: Path, strip_end: bool = False) -> list[str]:
+    """Read the lines of a UTF-8 text file, at least one.
+
+    Only line feeds end a line: captions contain other characters that Unicode counts as line ends.
+
+    Args:
+        path: the file.
+        strip_end: drop blank lines at the end.
+
+    Raises:
+        DataError: the file is missing, empty or not UTF-8.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -86,32 +87,35 @@ def _read_lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path} is not UTF-8 text, see line {line}; convert it to UTF-8") from error
+    text = text.rstrip() if strip_end else text.removesuffix("\n")
     if not text:
         raise DataError(f"{path} is empty; expected one entry a line")
-    return text.removesuffix("\n").split("\n")
+    return text.split("\n")
 
 
-def _refuse_empty(path: Path, entries: Sequence[str], what: str = "caption") -> None:
-    empty = [number for number, entry in enumerate(entries, 1) if not entry]
-    if empty:
-        raise DataError(f"{path} has {_where(empty)} without {what}; every line needs one")
+def _without_blanks(path: Path, lines: Sequence[str], what: str) -> list[str]:
+    entries = [line.strip() for line in lines]
+    blank = [number for number, entry in enumerate(entries, 1) if not entry]
+    if blank:
+        raise DataError(f"{path} has {_where(blank)} without {what}; every line needs one")
+    return entries
 
 
 def _where(lines: Sequence[int], most: int = 5) -> str:
-    """Say which lines, naming the first few and counting all."""
-    named = ", ".join(str(line) for line in lines[:most])
+    """Name the first few lines and count all."""
+    numbers = ", ".join(str(line) for line in lines[:most])
     if len(lines) == 1:
-        return f"one line (line {named})"
-    return f"{len(lines)} lines (line {named}{', ...' if len(lines) > most else ''})"
+        return f"one line (line {numbers})"
+    return f"{len(lines)} lines (line {numbers}{', ...' if len(lines) > most else ''})"
 
 
 class TokenTable:
-    """Captions as word indices, all in one flat array.
+    """Captions as word indices in one flat array.
 
     Args:
         tokens: (total,) int32 or int64, the captions one after another.
-        offsets: (n + 1,) int64, where each caption starts, and the total at the end; no caption is empty.
-        padding_index: index written where a caption is padded.
+        offsets: (n + 1,) int64, the start of each caption, then the total; no caption is empty.
+        padding_index: index of padding.
     """
 
     def __init__(
@@ -129,12 +133,7 @@ class TokenTable:
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], reader: TextReader) -> TokenTable:
-        """Encode captions, start and end marks included.
-
-        Args:
-            captions: n raw texts.
-            reader: gives the indices.
-        """
+        """Encode n captions, start and end marks included."""
         flat, ends = array("i"), array("q", [0])  # a million captions as lists would take a gigabyte
         for indices in reader.encode_many(captions):
             flat.extend(indices)
@@ -146,22 +145,22 @@ class TokenTable:
 
     @property
     def lengths(self) -> IntArray:
-        """(n,) int64, tokens a caption."""
+        """(n,) int64, tokens of each caption."""
         return self._lengths
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest caption, 0 where there is none."""
+        """Tokens of the longest caption; 0 if there is none."""
         return int(self._lengths.max(initial=0))
 
     def padded(self, rows: IntArray) -> tuple[IntArray, BoolArray]:
-        """Some captions side by side, padded at the end to the longest of them.
+        """Return some captions, padded at the end to the longest of them.
 
         Args:
             rows: (k,) caption rows in 0..n-1, in any order, repeats allowed.
 
         Returns:
-            Tokens (k, W) int64 and mask (k, W) bool, True where a token is real.
+            Tokens (k, W) int64, and mask (k, W) bool, True for real tokens.
 
         Raises:
             IndexError: a row lies outside 0..n-1.

@@ -1,4 +1,4 @@
-"""CC152K: Conceptual Captions with one web caption an image and no certainty that it fits."""
+"""CC152K: Conceptual Captions with one web caption an image, some of them wrong."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ CAPTIONS_SUFFIX = "_caps.tsv"
 
 
 class CC152K(FeatureFolder):
-    """A folder with ``{split}_ims.npy`` and ``{split}_caps.tsv`` (identifier, tab, caption) for each split.
+    """Conceptual Captions as precomputed features, with one web caption an image.
 
-    Its training pairs come from the web as they are and are not trusted: some are wrong, nobody knows which.
+    The training pairs are not trusted: some are wrong, and nobody knows which. Expected files::
+
+        ROOT/
+          train_ims.npy      (n, R, F) float16 or float32, a row an image
+          train_caps.tsv     n lines of identifier<TAB>caption
+          train_txts.npy     optional, (n, V), a vector a caption
+          dev_ims.npy ...    the same for dev and test
 
     Args:
         config: where the folder is.
@@ -50,11 +56,13 @@ class CC152K(FeatureFolder):
         if features.shape[0] != len(captions):
             counts = f"{features.path} has {features.shape[0]} rows for {len(captions)} captions"
             raise DamagedSplitError([f"{counts}; expected one row a caption"])
-        vectors = attempt(problems, lambda: self.text_vectors(name, len(captions)))
-        if problems:
-            raise DamagedSplitError(problems)
-        each_its_own = np.arange(len(captions), dtype=np.int64)
-        trusted = name != "train"
+        vectors = self.text_vectors(name, len(captions))
         return PairsSplit(
-            name, features, captions, each_its_own, image_names=ids, trusted=trusted, text_vectors=vectors
+            name,
+            features,
+            captions,
+            np.arange(len(captions), dtype=np.int64),
+            image_names=ids,
+            trusted=name != "train",
+            text_vectors=vectors,
         )

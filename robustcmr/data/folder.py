@@ -1,9 +1,9 @@
-"""Folders of precomputed features: what all layouts share, whatever their caption files look like."""
+"""Folders of precomputed features, whatever their caption files look like."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
@@ -20,7 +20,7 @@ SPLIT_ORDER = ("train", "dev", "test", "testall")
 
 
 class DamagedSplitError(DataError):
-    """A split cannot be opened, for one reason or several.
+    """A split cannot be opened, for one or more reasons.
 
     Args:
         problems: at least one sentence.
@@ -32,7 +32,7 @@ class DamagedSplitError(DataError):
 
 
 class FeatureFolder(PairsData):
-    """A folder with ``{split}_ims.npy`` and a caption file for each split, and perhaps ``{split}_txts.npy``.
+    """A folder with ``{split}_ims.npy`` and a caption file per split, and optionally ``{split}_txts.npy``.
 
     Args:
         root: the folder.
@@ -45,51 +45,58 @@ class FeatureFolder(PairsData):
     """End of the caption files' names."""
 
     published_images: ClassVar[Mapping[str, tuple[int, ...]]] = MappingProxyType({})
-    """Images a split has where it was published, all releases; empty where there is no published data set."""
+    """Images of each published split, over all releases; empty if no data set was published."""
 
     def __init__(self, root: Path) -> None:
-        self._root = check_root(root, self.captions_suffix)
+        self._root = root.expanduser()
         self._opened: dict[str, PairsSplit] = {}
+        if not self._root.is_dir() or not any(self._find_splits()):
+            raise wrong_root(self._root, f"{{split}}{FEATURES_SUFFIX}", self.captions_suffix)
 
     @abstractmethod
     def _open(self, name: str) -> PairsSplit:
         """Read a split that has both its files."""
 
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that have both features and captions, ``train`` first."""
-        return find_splits(self._root, self.captions_suffix)[0]
+        """Return the names of the splits that have both features and captions, ``train`` first."""
+        return self._find_splits()[0]
 
     def split(self, name: str) -> PairsSplit:
         """Open a split; features stay on disk.
 
         Raises:
-            DataError: there is no such split, or its files are damaged or do not fit each other.
+            DataError: there is no such split, or its files are damaged or inconsistent.
         """
         if name not in self._opened:
-            require_split(self._root, self.captions_suffix, name)
+            complete, halves = self._find_splits()
+            if name in halves:
+                raise DataError(halves[name])
+            if name not in complete:
+                there = ", ".join(complete) or "no complete split"
+                raise DataError(f"{self._root} has no split {name!r}; it has {there}")
             self._opened[name] = self._open(name)
         return self._opened[name]
 
     def fingerprint(self, split: str) -> str:
-        """A short hash of a split's captions and features, the same on every machine."""
+        """Return a short hash of a split's captions and features, the same on every machine."""
         opened = self.split(split)
         if opened.features is None:
             raise DataError(f"{self._root}: the {split} split has no features")
         return fingerprint(opened.captions, opened.features, opened.text_vectors)
 
     def features_path(self, split: str) -> Path:
-        """The feature file of a split."""
+        """Return the feature file of a split."""
         return self._root / (split + FEATURES_SUFFIX)
 
     def captions_path(self, split: str) -> Path:
-        """The caption file of a split."""
+        """Return the caption file of a split."""
         return self._root / (split + self.captions_suffix)
 
     def text_vectors(self, split: str, n_captions: int) -> NpyFeatures | None:
-        """Precomputed vectors of a split's captions, (n_captions, 1, V); None where there is no such file.
+        """Return precomputed vectors of a split's captions, (n_captions, 1, V); None if there is no file.
 
         Raises:
-            DataError: the file is damaged, or has not one row a caption.
+            DataError: the file is damaged, or does not have one row a caption.
         """
         path = self._root / (split + TEXT_VECTORS_SUFFIX)
         if not path.exists():
@@ -104,80 +111,59 @@ class FeatureFolder(PairsData):
         return vectors
 
     def folder_problems(self) -> list[str]:
-        """What is wrong with the folder as a whole: splits of which one file is missing."""
-        return list(find_splits(self._root, self.captions_suffix)[1].values())
+        """Return a sentence for each split with only one of its two files."""
+        return list(self._find_splits()[1].values())
+
+    def _find_splits(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the splits with both files, and for each with one file a sentence naming the missing one."""
+        suffixes = (FEATURES_SUFFIX, self.captions_suffix)
+        found = [set(splits_by_suffix(self._root, suffix)) for suffix in suffixes]
+        halves = {}
+        for split in in_order(found[0] ^ found[1]):
+            there, missing = suffixes if split in found[0] else suffixes[::-1]
+            halves[split] = f"{self._root} has {split}{there} but no {split}{missing}; a split needs both"
+        return in_order(found[0] & found[1]), halves
 
 
-def check_root(root: Path, captions_suffix: str) -> Path:
-    """The data folder, made sure to exist and to hold at least one file of the layout.
+def splits_by_suffix(root: Path, suffix: str) -> tuple[str, ...]:
+    """Return the names of the splits that have a file ``{split}{suffix}``, ``train`` first."""
+    names = [path.name for path in root.iterdir() if not path.name.startswith(".")]
+    return in_order({name.removesuffix(suffix) for name in names if name.endswith(suffix)} - {""})
 
-    Raises:
-        DataError: it does not.
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Return names of splits with ``train``, ``dev``, ``test`` and ``testall`` first, the rest sorted."""
+    known = [name for name in SPLIT_ORDER if name in names]
+    return (*known, *sorted(set(names) - set(known)))
+
+
+def wrong_root(root: Path, first: str, captions_suffix: str) -> DataError:
+    """Return the error for a data folder without the expected files.
+
+    Args:
+        root: the folder, which need not exist.
+        first: what is expected beside captions, such as ``{split}_ims.npy``.
+        captions_suffix: end of the caption files' names.
     """
-    layout = f"expected {{split}}{FEATURES_SUFFIX} and {{split}}{captions_suffix} for train, dev and test"
-    root = root.expanduser()
-    if not root.is_dir():
-        state = "is no folder" if root.exists() else "does not exist"
-        raise DataError(f"the data folder {root} {state}; {layout}; name the folder with --data-root")
-    complete, halves = find_splits(root, captions_suffix)
-    if not complete and not halves:
-        raise DataError(
-            f"the data folder {root} has {listing(root)}; {layout}; name the folder with --data-root"
-        )
-    return root
+    state = f"has {listing(root)}" if root.is_dir() else "does not exist"
+    if root.exists() and not root.is_dir():
+        state = "is not a folder"
+    return DataError(
+        f"the data folder {root} {state}; expected {first} and {{split}}{captions_suffix} for train, dev and "
+        "test; name the folder with --data-root"
+    )
 
 
 def listing(root: Path, most: int = 8) -> str:
-    """Say what is in a folder, naming the first few files."""
+    """Name the first few files of a folder."""
     names = sorted(path.name for path in root.iterdir())
     if not names:
         return "no file in it"
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def find_splits(root: Path, captions_suffix: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Find the splits of a folder from its file names.
-
-    Args:
-        root: an existing folder.
-        captions_suffix: end of the caption files' names.
-
-    Returns:
-        The splits with both files, ``train`` first; and for each with one file only, a sentence saying what
-        is missing.
-    """
-    names = [path.name for path in root.iterdir() if not path.name.startswith(".")]
-    with_features = {name.removesuffix(FEATURES_SUFFIX) for name in names if name.endswith(FEATURES_SUFFIX)}
-    with_captions = {name.removesuffix(captions_suffix) for name in names if name.endswith(captions_suffix)}
-    complete = sorted(with_features & with_captions, key=_order)
-    halves = {}
-    for split in sorted(with_features ^ with_captions, key=_order):
-        there, missing = split + FEATURES_SUFFIX, split + captions_suffix
-        if split in with_captions:
-            there, missing = missing, there
-        halves[split] = f"{root} has {there} but no {missing}; a split needs both"
-    return tuple(complete), halves
-
-
-def _order(split: str) -> tuple[int, str]:
-    return (SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER)), split
-
-
-def require_split(root: Path, captions_suffix: str, name: str) -> None:
-    """Make sure that a split has both its files.
-
-    Raises:
-        DataError: it has not.
-    """
-    complete, halves = find_splits(root, captions_suffix)
-    if name in halves:
-        raise DataError(halves[name])
-    if name not in complete:
-        raise DataError(f"{root} has no split {name!r}; it has {', '.join(complete) or 'no complete split'}")
-
-
 def attempt(problems: list[str], read: Callable[[], Value]) -> Value | None:
-    """Call a reader; where it fails, note why and return None, so that all problems are found at once."""
+    """Call a reader; on failure, append the reason to ``problems`` and return None."""
     try:
         return read()
     except DataError as error:

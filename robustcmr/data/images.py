@@ -19,7 +19,7 @@ from pydantic import Field
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cache import cache_root
 from robustcmr.data.captions import read_captions_tsv
-from robustcmr.data.folder import SPLIT_ORDER, listing
+from robustcmr.data.folder import splits_by_suffix, wrong_root
 from robustcmr.errors import DataError, UserError
 from robustcmr.files import write_json
 from robustcmr.options import Options
@@ -32,10 +32,16 @@ logger = logging.getLogger("robustcmr")
 
 
 class Images(PairsData):
-    """A folder with ``images/`` and ``{split}_caps.tsv``: a picture's file name, a tab and a caption a line.
+    """A folder of pictures with captions, for matchers that read pixels.
 
-    A picture with several captions has several lines. Every picture is looked at once, when its split is
-    first opened; what was found is remembered as long as the file does not change.
+    Expected files; a picture with several captions has several lines::
+
+        ROOT/
+          images/            pictures in any format that Pillow reads, also in subfolders
+          train_caps.tsv     lines of file name<TAB>caption, the name relative to images/
+          dev_caps.tsv ...   the same for dev, test and any other split
+
+    Every picture is decoded when its split is first opened; the outcome is cached until the file changes.
 
     Args:
         config: where the folder is, and what to do about broken pictures.
@@ -50,35 +56,24 @@ class Images(PairsData):
         root: Path = Field(description="folder with images/ and {split}_caps.tsv")
         broken: Literal["error", "skip"] = Field(
             "error",
-            description="a picture that is missing or cannot be decoded stops the run, or is left out with "
-            "its captions",
+            description="stop at a picture that is missing or cannot be decoded, or leave it out with its "
+            "captions",
         )
         trusted: bool = Field(
             True,
-            description="whether the training pairs are known to be right as written; set false for pairs "
-            "harvested from the web, so that nothing is judged against them",
+            description="whether the training pairs are known to be right; set false for pairs from the web, "
+            "so that nothing is scored against them",
         )
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._opened: dict[str, PairsSplit] = {}
-        root = config.root
-        layout = f"expected {PICTURES}/ and {{split}}{CAPTIONS_SUFFIX} for train, dev and test"
-        if not root.is_dir():
-            state = "is no folder" if root.exists() else "does not exist"
-            raise DataError(f"the data folder {root} {state}; {layout}; name the folder with --data-root")
-        if not (root / PICTURES).is_dir() or not self.splits():
-            raise DataError(
-                f"the data folder {root} has {listing(root)}; {layout}; name the folder with --data-root"
-            )
+        if not (config.root / PICTURES).is_dir() or not self.splits():
+            raise wrong_root(config.root, f"{PICTURES}/", CAPTIONS_SUFFIX)
 
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that have captions, ``train`` first."""
-        names = [
-            path.name.removesuffix(CAPTIONS_SUFFIX) for path in self.config.root.glob(f"*{CAPTIONS_SUFFIX}")
-        ]
-        known = [name for name in SPLIT_ORDER if name in names]
-        return (*known, *sorted(set(names) - set(known) - {""}))
+        """Return the names of the splits that have captions, ``train`` first."""
+        return splits_by_suffix(self.config.root, CAPTIONS_SUFFIX)
 
     def split(self, name: str) -> PairsSplit:
         """Open a split; pictures stay on disk.
@@ -95,7 +90,7 @@ class Images(PairsData):
         return self._opened[name]
 
     def fingerprint(self, split: str) -> str:
-        """A short hash of captions, names of pictures and the bytes of some of them."""
+        """Return a short hash of captions, names of pictures and the bytes of some pictures."""
         opened = self.split(split)
         names = opened.image_names or ()
         digest = hashlib.sha256(json.dumps([list(opened.captions), list(names)]).encode())
@@ -114,7 +109,7 @@ class Images(PairsData):
         outside = [file for file in pictures if Path(file).is_absolute() or ".." in Path(file).parts]
         if outside:
             raise DataError(
-                f"{path} names {outside[0]!r}, which lies outside {self.config.root / PICTURES}; give names "
+                f"{path} names {outside[0]!r}, which is outside {self.config.root / PICTURES}; give names "
                 "relative to that folder"
             )
         broken = broken_pictures([self._path(file) for file in pictures], self.config.root)
@@ -126,7 +121,7 @@ class Images(PairsData):
                 f"({named}{'; ...' if len(reasons) > NAMED else ''})"
             )
             if self.config.broken == "error":
-                raise DataError(f"{found}; repair them, or leave them out by --set data.broken=skip")
+                raise DataError(f"{found}; repair them, or leave them out with --set data.broken=skip")
             logger.warning("%s; they are left out with their captions", found)
         kept = [row for row, file in enumerate(files) if file not in reasons]
         if not kept:
@@ -153,36 +148,32 @@ def _load(paths: Sequence[Path], image: int) -> Image.Image:
 
 
 def broken_pictures(paths: Sequence[Path], root: Path) -> dict[int, str]:
-    """Decode every picture and say which cannot be, and why; what was found is kept in the user's cache.
+    """Decode every picture and return why some cannot be; outcomes are kept in the user's cache.
 
     Args:
         paths: the files.
-        root: the data folder, which the memory is kept for.
+        root: the data folder that the cached outcomes belong to.
 
     Returns:
         Reason by position in ``paths``, in order.
     """
-    memory = cache_root() / "images" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+    cached = cache_root() / "images" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
     try:
-        known: dict[str, list[object]] = json.loads(memory.read_text(encoding="utf-8"))
+        known: dict[str, list[object]] = json.loads(cached.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    stamps = [_stamp(path) for path in paths]
-    fresh = [
-        row
-        for row, (path, stamp) in enumerate(zip(paths, stamps, strict=True))
-        if known.get(str(path), [None])[0] != stamp
-    ]
+    stamps = {path: _stamp(path) for path in paths}
+    fresh = [path for path in paths if known.get(str(path), [None])[0] != stamps[path]]
     if fresh:
         if len(fresh) > 1000:
-            logger.info("looking at %d pictures", len(fresh))
+            logger.info("decoding %d pictures once", len(fresh))
         with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-            for row, reason in zip(fresh, pool.map(_reason, [paths[row] for row in fresh]), strict=True):
-                known[str(paths[row])] = [stamps[row], reason]
+            for path, reason in zip(fresh, pool.map(_reason, fresh), strict=True):
+                known[str(path)] = [stamps[path], reason]
         try:
-            write_json(memory, known)
+            write_json(cached, known)
         except UserError as error:
-            logger.warning("what was found cannot be remembered: %s", error)
+            logger.warning("cannot cache which pictures are broken: %s", error)
     reasons = ((row, known[str(path)][1]) for row, path in enumerate(paths))
     return {row: str(reason) for row, reason in reasons if reason is not None}
 
@@ -196,15 +187,15 @@ def _stamp(path: Path) -> str:
 
 
 def _reason(path: Path) -> str | None:
-    """Why a picture cannot be decoded; None if it can."""
+    """Return why a picture cannot be decoded; None if it can."""
     if not path.is_file():
         return "there is no such file"
     try:
         with Image.open(path) as picture:
-            picture.draft("RGB", (64, 64))  # a JPEG is decoded much faster at a fraction of its size
+            picture.draft("RGB", (64, 64))  # JPEGs are decoded much faster at a fraction of their size
             picture.load()
     except Image.DecompressionBombError as error:
         return str(error)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+    except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for damaged files
         return str(error).replace(str(path), path.name)
     return None

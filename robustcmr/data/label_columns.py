@@ -1,44 +1,114 @@
-"""Classes of pairs out of number columns, one-hot matrices and text lists, counted from 0 or from 1."""
+"""Image vectors, text vectors and class labels, read from files of any layout.
+
+Labels are numbers that count from 0 or from 1, a one-hot matrix, or a column of a text file.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from robustcmr.data.array_files import read_array
+from robustcmr.data.captions import read_lines
+from robustcmr.data.labelled_layout import Place, Table
+from robustcmr.data.labelled_options import Base
+from robustcmr.data.scan import named
 from robustcmr.errors import DataError
 from robustcmr.types import IntArray
 
-NAMED = 10
-Base = Literal["auto", 0, 1]
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """The classes of a file's rows as they are written.
+    """The classes of n rows as the file writes them.
 
     Attributes:
-        numbers: (n,) int64; for a one-hot matrix the column of the one, from 0.
-        width: columns of a one-hot matrix, or None where plain numbers are written.
+        numbers: (n,) int64; for a one-hot matrix the column of the 1, from 0.
+        width: columns of a one-hot matrix; None for plain numbers.
     """
 
     numbers: IntArray
     width: int | None = None
 
 
-def column_of(array: npt.NDArray[Any], where: str, transposed: bool | None) -> LabelColumn:
-    """Understand an array of labels.
+@dataclass(frozen=True)
+class Columns:
+    """The columns of n pairs: images (n, F) and texts (n, V), in memory or mapped, and n labels."""
+
+    images: Array
+    texts: Array
+    labels: LabelColumn
+
+
+def read_table(table: Table, transposed: bool | None) -> Columns:
+    """Read the three columns of a table, one pair a row.
+
+    Args:
+        table: where they are.
+        transposed: whether the pairs are columns of the arrays; None infers it from the number of labels.
+
+    Raises:
+        DataError: a file is missing or damaged, or the columns do not fit each other.
+    """
+    if isinstance(table.label.key, int):
+        labels = _label_list(table.label.file, table.label.key)
+    else:
+        labels = column_of(_read(table.label), str(table.label), transposed)
+    n, arrays, flips = len(labels.numbers), [], []
+    for place in (table.image, table.text):
+        array = _read(place)
+        if array.ndim != 2 or 0 in array.shape:
+            raise DataError(f"{place} has shape {array.shape}; expected (pairs, numbers a vector)")
+        fits = {flip for flip in (False, True) if array.shape[int(flip)] == n and transposed in (None, flip)}
+        if not fits:
+            stated = "" if transposed is None else f", with transposed: {str(transposed).lower()},"
+            raise DataError(
+                f"{place} has shape {array.shape[0]}x{array.shape[1]}{stated} but {table.label} has {n} "
+                "labels; expected one vector a label"
+            )
+        arrays.append(array)
+        flips.append(fits)
+    # a square array fits both ways, so the other one decides
+    common = flips[0] & flips[1]
+    if len(flips[0]) == len(flips[1]) == 2:
+        raise DataError(
+            f"{table.image} and {table.text} are both {n}x{n}; say whether their pairs are columns with "
+            "transposed: true or false"
+        )
+    turned = []
+    for name, place, array, fits in zip(
+        ("image", "text"), (table.image, table.text), arrays, flips, strict=True
+    ):
+        if True in (fits if len(fits) == 1 else common):
+            array = np.ascontiguousarray(np.asarray(array).T)
+        how = "mapped" if isinstance(array, np.memmap) else f"loaded {array.nbytes / 2**20:.1f} MiB of"
+        logger.info("%s %s vectors from %s, %d x %d %s", how, name, place.file, *array.shape, array.dtype)
+        turned.append(array)
+    return Columns(turned[0], turned[1], labels)
+
+
+def _read(place: Place) -> Array:
+    return read_array(place.file, str(place.key))
+
+
+def column_of(array: Array, where: str, transposed: bool | None) -> LabelColumn:
+    """Interpret an array of labels.
 
     Args:
         array: (n,), (n, 1) or (1, n) numbers; or a one-hot matrix, (n, K) or (K, n).
-        where: what the array is, for messages.
-        transposed: whether a one-hot matrix has its pairs in columns; None finds out.
+        where: names the array in messages.
+        transposed: whether the pairs are columns of a one-hot matrix; None infers it.
 
     Raises:
-        DataError: it is none of these, holds no label, or numbers that are not whole.
+        DataError: it is none of these, is empty, or has numbers that are not whole.
     """
     if array.size == 0:
         raise DataError(f"{where} is empty, of shape {array.shape}; expected one label a pair")
@@ -46,119 +116,142 @@ def column_of(array: npt.NDArray[Any], where: str, transposed: bool | None) -> L
         raise DataError(f"{where} has shape {array.shape}; expected one number a pair, or a one-hot matrix")
     if array.ndim == 1 or 1 in array.shape:
         return LabelColumn(_whole(array.reshape(-1), where))
-    if transposed is None:
-        fits = [_is_one_hot(array), _is_one_hot(array.T)]
-        if all(fits):
-            raise DataError(
-                f"{where} is one-hot by rows and by columns alike; say which of them are the pairs by "
-                "transposed: false or true"
-            )
-        transposed = fits[1]
-    matrix = array.T if transposed else array  # (n, K)
-    if not _is_one_hot(matrix):
-        ones = ((matrix == 0) | (matrix == 1)).all(axis=1) & (matrix.sum(axis=1) == 1)
+    rows_fit, columns_fit = (_is_one_hot(matrix) for matrix in (array, array.T))
+    if transposed is None and rows_fit.all() and columns_fit.all():
         raise DataError(
-            f"{where} has shape {array.shape} but is not one-hot: row {int(np.argmin(ones))} has not a "
+            f"{where} is one-hot by rows and by columns; say which are the pairs with transposed: "
+            "false or true"
+        )
+    flip = bool(columns_fit.all()) if transposed is None else transposed
+    matrix, fits = (array.T, columns_fit) if flip else (array, rows_fit)  # (n, K)
+    if not fits.all():
+        raise DataError(
+            f"{where} has shape {array.shape} but is not one-hot: row {int(np.argmin(fits))} has not a "
             "single 1 among zeros; expected one class a pair"
         )
     return LabelColumn(matrix.argmax(axis=1).astype(np.int64), matrix.shape[1])
 
 
-def _is_one_hot(matrix: npt.NDArray[Any]) -> bool:
-    return bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(axis=1) == 1).all())
+def _is_one_hot(matrix: Array) -> npt.NDArray[np.bool_]:
+    """Return for each row whether it is a single 1 among zeros."""
+    one_hot: npt.NDArray[np.bool_] = ((matrix == 0) | (matrix == 1)).all(axis=1) & (matrix.sum(axis=1) == 1)
+    return one_hot
 
 
-def _whole(values: npt.NDArray[Any], where: str) -> IntArray:
+def _whole(values: Array, where: str) -> IntArray:
     if values.dtype.kind == "f":
         bad = np.flatnonzero(~np.isfinite(values) | (values != np.floor(values)) | (np.abs(values) > 2**53))
         if bad.size:
+            more = f" and {bad.size - 1} more" if bad.size > 1 else ""
             raise DataError(
-                f"{where} has labels that are no whole numbers: {values[bad[0]]} at row {bad[0]}"
-                f"{f' and {bad.size - 1} more' if bad.size > 1 else ''}; expected classes such as 0, 1, 2"
+                f"{where} has labels that are not whole numbers: {values[bad[0]]} at row {bad[0]}{more}; "
+                "expected classes such as 0, 1, 2"
             )
     return values.astype(np.int64)
 
 
-def read_label_list(path: Path, column: int = -1) -> LabelColumn:
-    """Read labels out of a text file, one pair a line, in the order of the features.
-
-    Args:
-        path: UTF-8 text; columns are separated by tabs, or by blanks where there is no tab.
-        column: which column has the class: 0 the first, -1 the last.
-
-    Raises:
-        DataError: the file cannot be read, is empty, or a line has no whole number there.
-    """
+def _label_list(path: Path, column: int) -> LabelColumn:
+    """Read labels from a text file, one pair a line; columns are separated by tabs, else by blanks."""
     numbers = []
-    for line_number, line in enumerate(read_lines(path), start=1):
+    for line_number, line in enumerate(read_lines(path, strip_end=True), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         try:
             numbers.append(int(fields[column]))
         except (ValueError, IndexError) as error:
             raise DataError(
                 f"{path} has no class in column {column} of line {line_number}, {line[:60]!r}; expected a "
-                "whole number there, or name another column by label_column"
+                "whole number there, or another column by label_column"
             ) from error
     return LabelColumn(np.array(numbers, dtype=np.int64))
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, blank ones at the end left out.
+@dataclass(frozen=True)
+class Classes:
+    """The classes as the training labels define them.
 
-    Raises:
-        DataError: the file is missing, no text, or empty.
+    Attributes:
+        first: number of the first class in the file, 0 or 1.
+        one_hot: whether the training labels are a one-hot matrix.
+        names: of all classes.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}; expected a text file with one entry a line") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text; expected one entry a line") from error
-    if not lines:
-        raise DataError(f"{path} is empty; expected one entry a line")
-    return lines
+
+    first: int
+    one_hot: bool
+    names: tuple[str, ...]
+
+    @classmethod
+    def of_training(
+        cls, train: LabelColumn, base: Base, names: tuple[str, ...] | None, n_classes: int | None, where: str
+    ) -> Self:
+        """Infer the classes from the training labels.
+
+        Args:
+            train: labels of the training pairs.
+            base: number of the first class; ``auto`` infers it: every class has a training pair, so a label
+                of 0, or of the number of classes, decides.
+            names: of the classes, if known.
+            n_classes: how many there are, if known.
+            where: names the labels in messages.
+
+        Raises:
+            DataError: the first class cannot be inferred, there are other classes than expected, or one of
+                them has no training pair.
+        """
+        first = _first_class(train, n_classes, base, where)
+        count = n_classes or train.width or int(train.numbers.max()) + 1 - first
+        if train.width not in (None, count):
+            raise DataError(
+                f"{where} is one-hot with {train.width} columns; expected one for each of {count} classes"
+            )
+        found = cls(
+            first, train.width is not None, names or tuple(f"class {k + first}" for k in range(count))
+        )
+        labels = found._in_range(train.numbers - first, first, where)
+        missing = np.flatnonzero(np.bincount(labels, minlength=count) == 0)
+        if missing.size:
+            raise DataError(
+                f"{missing.size} of {count} classes have no training pair: "
+                f"{named([f'{k} ({found.names[k]})' for k in missing])}; give each class at least one, or "
+                "number the classes without gaps"
+            )
+        return found
+
+    def labels_of(self, written: LabelColumn, split: str, base: Base, where: str) -> IntArray:
+        """Return the labels of a split, counted from 0.
+
+        Raises:
+            DataError: a label is not among the classes, or it is unclear where plain numbers start.
+        """
+        first = 0 if written.width is not None else self.first
+        if self.one_hot and written.width is None:
+            if base == "auto":
+                raise DataError(
+                    f"the train split has one-hot labels and the {split} split plain numbers, so it is "
+                    "unclear whether these count from 0 or from 1; set label_base, such as label_base=1"
+                )
+            first = base
+        return self._in_range(written.numbers - first, first, where)
+
+    def _in_range(self, labels: IntArray, first: int, where: str) -> IntArray:
+        count = len(self.names)
+        bad = np.flatnonzero((labels < 0) | (labels >= count))
+        if bad.size:
+            raise DataError(
+                f"{where} has {bad.size} labels outside {first}..{count - 1 + first}: "
+                f"{named([f'{labels[row] + first} at row {row}' for row in bad])}; expected one of {count} "
+                "classes"
+            )
+        return labels
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Names of the classes, one a line, the first class first.
-
-    Raises:
-        DataError: the file cannot be read, a line is blank or a name comes twice.
-    """
-    names = tuple(line.strip() for line in read_lines(path))
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise DataError(f"line {number} of {path} is blank; expected the name of a class on each line")
-        if name in names[: number - 1]:
-            raise DataError(f"{path} names the class {name!r} twice; expected each class once")
-    return names
-
-
-def first_class(train: LabelColumn, n_classes: int | None, base: Base, where: str) -> int:
-    """The number the first class is written as.
-
-    Args:
-        train: labels of the training pairs.
-        n_classes: how many classes there are; None where only the labels can tell.
-        base: 0 or 1 where it is known; ``auto`` finds out: every class has a training pair, so a 0, or the
-            number of classes itself, tells.
-        where: what the labels are, for messages.
-
-    Returns:
-        0 or 1.
-
-    Raises:
-        DataError: it cannot be told, or all labels are the same.
-    """
+def _first_class(train: LabelColumn, n_classes: int | None, base: Base, where: str) -> int:
     low, high = int(train.numbers.min()), int(train.numbers.max())
     if low == high:
         raise DataError(
             f"all {len(train.numbers)} labels of {where} are of one class; expected at least two classes"
         )
     if train.width is not None:
-        return 0  # columns are counted from 0 by ourselves, whatever the file's own numbers are
+        return 0  # columns count from 0, whatever label_base says of plain numbers
     if base != "auto":
         return base
     if low == 0:
@@ -167,48 +260,21 @@ def first_class(train: LabelColumn, n_classes: int | None, base: Base, where: st
         return 1
     known = "" if n_classes is None else f" for {n_classes} classes"
     raise DataError(
-        f"{where} has labels {low}..{high}{known}, so it cannot be told whether classes are counted from 0 "
-        "or from 1; check them, or state label_base"
+        f"{where} has labels {low}..{high}{known}, so it is unclear whether classes count from 0 or from 1; "
+        "check them, or set label_base, such as label_base=1"
     )
 
 
-def check_training_classes(labels: IntArray, names: tuple[str, ...]) -> None:
-    """Make sure that every class has a training pair.
-
-    Args:
-        labels: (n,) classes of the training pairs, counted from 0.
-        names: of all classes.
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Read the names of the classes, one a line, the first class first.
 
     Raises:
-        DataError: one has none.
+        DataError: the file cannot be read, a line is blank or a name comes twice.
     """
-    n_classes = len(names)
-    missing = np.flatnonzero(np.bincount(labels, minlength=n_classes) == 0)
-    if missing.size:
-        shown = ", ".join(f"{k} ({names[k]})" for k in missing[:NAMED])
-        raise DataError(
-            f"{missing.size} of {n_classes} classes have no training pair: {shown}"
-            f"{', ...' if missing.size > NAMED else ''}; give each class at least one, or number the classes "
-            "without gaps"
-        )
-
-
-def check_range(labels: IntArray, n_classes: int, first: int, where: str) -> None:
-    """Make sure that each label is one of the classes.
-
-    Args:
-        labels: (n,) classes, counted from 0.
-        n_classes: how many classes there are.
-        first: the number the first class is written as, for messages.
-        where: what the labels are, for messages.
-
-    Raises:
-        DataError: some are not; their rows are named.
-    """
-    bad = np.flatnonzero((labels < 0) | (labels >= n_classes))
-    if bad.size:
-        shown = ", ".join(f"{labels[row] + first} at row {row}" for row in bad[:NAMED])
-        raise DataError(
-            f"{where} has {bad.size} labels outside {first}..{n_classes - 1 + first}: {shown}"
-            f"{', ...' if bad.size > NAMED else ''}; expected one of {n_classes} classes"
-        )
+    names = tuple(line.strip() for line in read_lines(path, strip_end=True))
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise DataError(f"line {number} of {path} is blank; expected the name of a class on each line")
+        if name in names[: number - 1]:
+            raise DataError(f"{path} names the class {name!r} twice; expected each class once")
+    return names

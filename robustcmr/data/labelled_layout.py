@@ -1,114 +1,235 @@
-"""From options and file names to where the arrays of each split are."""
+"""From options and file names to the arrays and rows of each split of labelled data."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from robustcmr.data.folder import listing
-from robustcmr.data.labelled_files import SUFFIXES, array_names
+import numpy as np
+
+from robustcmr.data.array_files import SUFFIXES, array_names, read_array
+from robustcmr.data.captions import read_lines
+from robustcmr.data.folder import in_order, listing
 from robustcmr.data.labelled_options import LabelledOptions, SplitPlaces
-from robustcmr.data.labelled_rows import in_order
-from robustcmr.data.labelled_table import Place, Table, TextList
 from robustcmr.errors import DataError
+from robustcmr.types import IntArray
 
 
-class Layout:
-    """Where the columns of each split are.
+@dataclass(frozen=True)
+class Place:
+    """An array, by its file and its name there; or a column of a text file, by its number."""
+
+    file: Path
+    key: str | int
+
+    def __str__(self) -> str:
+        return f"{self.key!r} of {self.file}" if isinstance(self.key, str) else str(self.file)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where the columns of a split, or of all splits together, are; labels may be in a text file."""
+
+    image: Place
+    text: Place
+    label: Place
+
+
+def find_tables(config: LabelledOptions, shared: Collection[str]) -> dict[str, Table]:
+    """Find the columns of each split, ``train`` first.
 
     Args:
-        config: what was said about it.
-        dealt: splits that one block of rows is divided into; empty where each split has arrays of its own.
+        config: the options.
+        shared: splits that share the rows of one file; empty if each split has its own arrays.
 
     Raises:
-        DataError: there is no such file or folder, or it has not what is expected.
+        DataError: a file is missing, or there is no training split.
     """
+    root, folder = config.root, folder_of(config.root)
+    names = in_order(config.splits or shared or _splits_with_files(root))
+    if "train" not in names:
+        raise DataError(f"{root} has no train split, which defines the classes; it has {', '.join(names)}")
+    tables = {}
+    for name in names:
+        given = config.splits.get(name, SplitPlaces())
 
-    def __init__(self, config: LabelledOptions, dealt: Collection[str]) -> None:
-        self._config = config
-        self._root = config.root
-        self._divided = bool(dealt)
-        self.folder = folder_of(config.root)
-        names = self._names(dealt)
-        self.tables = {name: self._table(name, config.splits.get(name, SplitPlaces())) for name in names}
-        if "train" not in self.tables:
-            raise DataError(
-                f"{self._root} has no train split, which tells the classes; it has {', '.join(self.tables)}"
-            )
-        for table in self.tables.values():
-            for place in (table.image, table.text, table.label):
-                if not place.file.is_file():
-                    raise DataError(
-                        f"there is no file {place.file}; {self.folder} has {listing(self.folder)}"
-                    )
+        def place(key: str, name: str = name, file: str | None = given.file) -> Place:
+            own, _, key = key.replace("{split}", name).rpartition(":")
+            own = own or (file or "").replace("{split}", name)
+            return Place(folder / own if own else _file_of(root, name, bool(shared)), key)
 
-    def _names(self, dealt: Collection[str]) -> tuple[str, ...]:
-        root = self._root
-        if self._config.splits or dealt:
-            return in_order(self._config.splits or dealt)
-        if not root.is_dir():
-            there = ", ".join(f"{name} {shape}" for name, shape in array_names(root).items())
-            raise DataError(
-                f"{root} is one file, with {there or 'nothing in it'}; say by splits, split_file or "
-                "split_sizes which pairs are train, dev and test"
-            )
-        found = {path.stem for path in root.iterdir() if path.suffix.lower() in SUFFIXES}
-        if not found & {"train", "dev", "test"}:
-            raise DataError(
-                f"the data folder {root} has {listing(root)}; expected train, dev and test as .npz, .mat or "
-                ".h5 files, or other files named under splits; name the folder with --data-root"
-            )
-        return in_order(found & {"train", "dev", "test"})
-
-    def _table(self, name: str, given: SplitPlaces) -> Table:
-        config = self._config
-        label_file = given.label_file
-        if label_file is None and given.label is None:
-            label_file = config.label_file
-        label: Place | TextList
-        if label_file is not None:
-            label = TextList(self.folder / label_file.replace("{split}", name), config.label_column)
+        label_file = given.label_file or (config.label_file if given.label is None else None)
+        if label_file is None:
+            label = place(given.label or config.label)
         else:
-            label = self._place(name, given.label or config.label, given.file)
-        return Table(
-            self._place(name, given.image or config.image, given.file),
-            self._place(name, given.text or config.text, given.file),
-            label,
+            label = Place(folder / label_file.replace("{split}", name), config.label_column)
+        tables[name] = Table(place(given.image or config.image), place(given.text or config.text), label)
+        for column in (tables[name].image, tables[name].text, label):
+            if not column.file.is_file():
+                raise DataError(f"there is no file {column.file}; {folder} has {listing(folder)}")
+    return tables
+
+
+def _splits_with_files(root: Path) -> set[str]:
+    if not root.is_dir():
+        there = ", ".join(f"{name} {shape}" for name, shape in array_names(root).items())
+        raise DataError(
+            f"{root} is one file, with {there or 'no array'}; define train, dev and test by splits, "
+            "split_file or split_sizes"
         )
+    found = {path.stem for path in root.iterdir() if path.suffix.lower() in SUFFIXES}
+    found &= {"train", "dev", "test"}
+    if not found:
+        raise DataError(
+            f"the data folder {root} has {listing(root)}; expected train, dev and test as .npz, .mat or .h5 "
+            "files, or other files named under splits; name the folder with --data-root"
+        )
+    return found
 
-    def _place(self, name: str, given: str, file: str | None) -> Place:
-        own, _, key = given.replace("{split}", name).rpartition(":")
-        if own:
-            return Place(self.folder / own, key)
-        return Place(self._file(name) if file is None else self.folder / file.replace("{split}", name), key)
 
-    def _file(self, name: str) -> Path:
-        """The file a split's arrays are in where nothing else is said."""
-        root = self._root
-        if not root.is_dir():
-            return root
-        if self._divided:
-            raise DataError(
-                f"{root} is a folder, but split_file and split_sizes divide one file; name that file by "
-                "root, or write image, text and label as FILE:NAME"
-            )
-        found = sorted(path for path in root.glob(f"{name}.*") if path.suffix.lower() in SUFFIXES)
-        if len(found) > 1:
-            raise DataError(f"{root} has {' and '.join(p.name for p in found)}; keep one file of a split")
-        if not found:
-            raise DataError(
-                f"{root} has no file for the {name} split, it has {listing(root)}; expected {name}.npz, "
-                f"{name}.mat or {name}.h5, or another under splits.{name}.file"
-            )
-        return found[0]
+def _file_of(root: Path, split: str, shared: bool) -> Path:
+    """Return the file of a split that no option names."""
+    if not root.is_dir():
+        return root
+    if shared:
+        raise DataError(
+            f"{root} is a folder, but split_file and split_sizes divide one file; name that file as root, or "
+            "write image, text and label as FILE:NAME"
+        )
+    found = sorted(path for path in root.glob(f"{split}.*") if path.suffix.lower() in SUFFIXES)
+    if len(found) > 1:
+        raise DataError(f"{root} has {' and '.join(p.name for p in found)}; keep one file of a split")
+    if not found:
+        raise DataError(
+            f"{root} has no file for the {split} split, it has {listing(root)}; expected {split}.npz, "
+            f"{split}.mat or {split}.h5, or another under splits.{split}.file"
+        )
+    return found[0]
 
 
 def folder_of(root: Path) -> Path:
-    """The folder other files are named in: ``root`` itself, or the one its file lies in.
+    """Return the folder that other files are named in: ``root``, or the parent of the file ``root``.
 
     Raises:
-        DataError: there is no such file or folder.
+        DataError: ``root`` does not exist.
     """
     if not root.exists():
-        raise DataError(f"{root} does not exist; name a folder or file of labelled features by --data-root")
+        raise DataError(f"{root} does not exist; name a folder or file of labelled features with --data-root")
     return root if root.is_dir() else root.parent
+
+
+def rows_of_split(
+    config: LabelledOptions, name: str, n: int, listed: Mapping[str, IntArray]
+) -> IntArray | None:
+    """Return the rows of a split among the ``n`` rows of its arrays; None for all of them.
+
+    Args:
+        config: the options.
+        name: of the split.
+        n: number of rows.
+        listed: rows of each split by the split file; empty without one.
+
+    Raises:
+        DataError: there are no such rows.
+    """
+    if config.split_sizes:
+        return rows_by_sizes(n, config.split_sizes, config.split_seed, str(config.root))[name]
+    if listed:
+        rows, path = listed[name], folder_of(config.root) / str(config.split_file)
+        if not rows.size:
+            raise DataError(f"{path} gives the {name} split no row; expected at least one")
+        if rows.min() < 0 or rows.max() >= n:
+            raise DataError(
+                f"{path} gives the {name} split rows {rows.min()}..{rows.max()}, but the data has {n} pairs, "
+                f"rows 0..{n - 1}"
+            )
+        return rows
+    limits = config.splits.get(name, SplitPlaces()).rows
+    if limits is None:
+        return None
+    first, end = limits[0], n if limits[1] is None else limits[1]
+    if not 0 <= first < end <= n:
+        raise DataError(
+            f"the {name} split takes rows {first} to {end}, but its arrays have {n} pairs; expected the "
+            "first row and the row after the last, counted from 0"
+        )
+    return np.arange(first, end, dtype=np.int64)
+
+
+def rows_by_sizes(n: int, sizes: Mapping[str, int | None], seed: int, where: str) -> dict[str, IntArray]:
+    """Assign rows to splits at random.
+
+    Args:
+        n: number of rows.
+        sizes: rows of each split; None, for at most one split, takes the rest.
+        seed: of the random draw.
+        where: the file, for messages.
+
+    Returns:
+        For each split its rows, ascending int64; no row is in two splits.
+
+    Raises:
+        DataError: there are too few rows.
+    """
+    requested = sum(size for size in sizes.values() if size is not None)
+    rest = n - requested
+    if rest < 0 or (rest == 0 and None in sizes.values()):
+        raise DataError(
+            f"{where} has {n} pairs, but split_sizes asks for {requested}"
+            f"{' and some more' if rest == 0 else ''}; ask for fewer"
+        )
+    order = np.argsort(np.random.Generator(np.random.PCG64(seed)).random(n), kind="stable")
+    rows, first = {}, 0
+    for name in in_order(sizes):
+        size = sizes[name]
+        last = first + (rest if size is None else size)
+        rows[name] = np.sort(order[first:last]).astype(np.int64)
+        first = last
+    return rows
+
+
+def read_split_file(path: Path) -> dict[str, IntArray]:
+    """Read which rows belong to which split.
+
+    Args:
+        path: a text file with the name of a split for each row of the data, one a line, ``-`` for rows in no
+            split; or a ``.npz`` file with an array of rows, counted from 0, under each split's name.
+
+    Returns:
+        For each split its rows, in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read, or names a row twice.
+    """
+    try:
+        with path.open("rb") as file:
+            is_npz = file.read(2) == b"PK"
+    except OSError as error:
+        raise DataError(f"cannot read the split file {path}: {error.strerror or error}") from error
+    rows: dict[str, IntArray] = {}
+    if not is_npz:
+        names = np.array([line.strip() for line in read_lines(path, strip_end=True)])
+        if "" in names:
+            line = int(np.argmax(names == "")) + 1
+            raise DataError(f"line {line} of {path} is blank; expected the name of a split, or -")
+        rows = {str(name): np.flatnonzero(names == name) for name in np.unique(names) if name != "-"}
+        if not rows:
+            raise DataError(f"{path} puts no row into a split; expected the name of a split on some lines")
+        return rows
+    for name in array_names(path):
+        array = read_array(path, name)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise DataError(
+                f"{path} has {name!r} of shape {array.shape} and type {array.dtype}; expected a vector of "
+                "row numbers, counted from 0"
+            )
+        rows[name] = array.astype(np.int64)
+    if not rows:
+        raise DataError(f"{path} has no array; expected the rows of each split under its name")
+    distinct, times = np.unique(np.concatenate(list(rows.values())), return_counts=True)
+    if (times > 1).any():
+        raise DataError(
+            f"{path} names row {distinct[times > 1][0]} twice; expected each row once, in one split"
+        )
+    return rows

@@ -1,7 +1,9 @@
-"""Pixels of the pictures of a split, made ready for a pretrained image encoder as they are asked for."""
+"""Pixels of the pictures of a split, prepared for a pretrained image encoder when they are read."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
 from robustcmr.data.base import PairsSplit
 from robustcmr.errors import DataError
+from robustcmr.pretrained import PROCESSOR, read
 from robustcmr.types import FloatArray, IntArray
 
 
@@ -25,16 +29,16 @@ class Processor(Protocol):
         ...
 
     def __call__(self, picture: Any) -> npt.NDArray[np.float32]:
-        """(3, H, W) of a ``PIL.Image.Image``."""
+        """Return (3, H, W) pixels of a ``PIL.Image.Image``."""
         ...
 
 
 class PicturePixels:
-    """Pixels of all pictures of a split; each is loaded, resized and normalised whenever it is asked for.
+    """Pixels of all pictures of a split; each is loaded, resized and normalised when it is read.
 
     Args:
         picture: loads or draws picture ``i``.
-        n_images: how many there are.
+        n_images: number of pictures.
         processor: resizes and normalises.
         names: of the pictures, for messages.
     """
@@ -49,7 +53,7 @@ class PicturePixels:
 
     @classmethod
     def of_split(cls, split: PairsSplit, processor: Processor) -> PicturePixels:
-        """The pixels of a split.
+        """Return the pixels of a split.
 
         Raises:
             DataError: it has no pictures.
@@ -67,14 +71,14 @@ class PicturePixels:
         return self._n_images, 3, *self._processor.size
 
     def take(self, images: IntArray) -> FloatArray:
-        """Some pictures, (k, 3, H, W) float32, in the order asked for; repeats are loaded once.
+        """Return some pictures, (k, 3, H, W) float32, in the requested order; repeats are loaded once.
 
         Raises:
-            DataError: a picture cannot be read; it is named.
+            DataError: a picture cannot be read.
         """
         distinct, places = np.unique(images, return_inverse=True)
         rows = distinct.tolist()
-        # a worker of a loader is one of several already; elsewhere threads decode at the same time
+        # a worker of a data loader is one of several processes already; otherwise threads decode in parallel
         threads = 1 if get_worker_info() is not None else min(os.cpu_count() or 1, len(rows))
         if threads <= 1:
             pixels = [self._read(image) for image in rows]
@@ -88,9 +92,86 @@ class PicturePixels:
     def _read(self, image: int) -> FloatArray:
         try:
             return self._processor(self._picture(image))
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for damaged files
             name = f"image {image}" if self._names is None else self._names[image]
             raise DataError(
-                f"cannot read the picture {name}: {error}; repair it, or leave it out by "
+                f"cannot read the picture {name}: {error}; repair it, or leave it out with "
                 "--set data.broken=skip"
             ) from error
+
+
+class PictureProcessor:
+    """Turns pictures of any size and mode into pixels of one size by an image processor of transformers.
+
+    Args:
+        processor: image processor of transformers.
+        name: for messages.
+
+    Raises:
+        DataError: the size of its pixels depends on the picture.
+    """
+
+    def __init__(self, processor: Any, name: str) -> None:
+        self._processor = processor
+        probes = (Image.new("RGB", size) for size in ((64, 64), (96, 48), (48, 96)))
+        shapes = [self._pixels(probe).shape for probe in probes]
+        if len(set(shapes)) > 1 or len(shapes[0]) != 3 or shapes[0][0] != 3:
+            square, wide, tall = ("x".join(map(str, shape)) for shape in shapes)
+            raise DataError(
+                f"the image processor of {name!r} makes {square}, {wide} and {tall} of a square, a wide and "
+                "a tall picture; expected one size for all, as do_center_crop gives"
+            )
+        self.size = shapes[0][1], shapes[0][2]  # (H, W)
+
+    def __call__(self, picture: Image.Image) -> FloatArray:
+        """Return the pixels of a picture.
+
+        Args:
+            picture: of any size and mode; rotated upright as its EXIF data say.
+
+        Returns:
+            (3, H, W) float32.
+
+        Raises:
+            OSError: the file behind the picture is damaged.
+        """
+        return self._pixels(to_rgb(ImageOps.exif_transpose(picture)))
+
+    def _pixels(self, image: Image.Image) -> FloatArray:
+        made = self._processor(images=image, return_tensors="np")["pixel_values"][0]
+        return np.ascontiguousarray(made, dtype=np.float32)
+
+
+def open_processor(name: str) -> PictureProcessor:
+    """Open the image processor of a model; it needs only PIL and NumPy.
+
+    Args:
+        name: local folder or hub name.
+
+    Raises:
+        DataError: the files are missing or damaged, or the size of the pixels depends on the picture.
+    """
+    transformers: Any = importlib.import_module("transformers")  # takes seconds; its types are incomplete
+    # releases differ in how to ask for processors without torchvision
+    new = importlib.util.find_spec("transformers.image_processing_backends") is not None
+    without_torchvision: dict[str, Any] = {"backend": "pil"} if new else {"use_fast": False}
+
+    def opening(*arguments: Any, **keywords: Any) -> PictureProcessor:
+        load = transformers.AutoImageProcessor.from_pretrained
+        processor = load(*arguments, **keywords, **without_torchvision)
+        return PictureProcessor(processor, name)  # some damage appears only in use
+
+    opened: PictureProcessor = read(PROCESSOR, name, opening)
+    return opened
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a picture of any mode to RGB; transparent pixels become white, 16-bit grey becomes 8-bit."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Folders of precomputed features and captions: Flickr8K, Flickr30K, MS-COCO and others laid out alike."""
+"""Folders of precomputed features and captions: Flickr8K, Flickr30K, MS-COCO and others of this layout."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ COMPARED_IMAGES = 5
 
 
 class Precomputed(FeatureFolder):
-    """A folder with ``{split}_ims.npy``, ``{split}_caps.txt`` and perhaps ``{split}_ids.txt`` for each split.
+    """A folder of precomputed region features with several captions an image.
 
-    The captions of an image follow each other, one a line. Each image is stored once, or once for each of its
-    captions; the number of rows tells. The identifiers may be one an image or one a caption. A file
-    ``{split}_txts.npy`` holds a precomputed vector of every caption, for matchers that read those.
+    Expected files, with n images of C captions each, all captions of an image one after another::
+
+        ROOT/
+          train_ims.npy      (n, R, F) or (n * C, R, F) float16 or float32; (n, F) for one vector an image
+          train_caps.txt     n * C lines, a caption each
+          train_ids.txt      optional, n or n * C lines, an identifier each
+          train_txts.npy     optional, (n * C, V), a vector a caption
+          dev_ims.npy ...    the same for dev, test and any other split
 
     Args:
         config: where the folder is, how many captions each image has and whether the pairs are trusted.
@@ -41,68 +46,62 @@ class Precomputed(FeatureFolder):
         captions_per_image: int = Field(5, ge=1, description="captions of each image, one after another")
         trusted: bool = Field(
             True,
-            description="whether the training pairs are known to be right as written; set false for pairs "
-            "harvested from the web, so that nothing is judged against them",
+            description="whether the training pairs are known to be right; set false for pairs from the web, "
+            "so that nothing is scored against them",
         )
 
     captions_suffix = CAPTIONS_SUFFIX
 
     def __init__(self, config: Config) -> None:
-        self._captions_per_image = config.captions_per_image
+        self.captions_per_image = config.captions_per_image
         self._trusted = config.trusted
         super().__init__(config.root)
 
-    @property
-    def captions_per_image(self) -> int:
-        """Captions of each image."""
-        return self._captions_per_image
-
     def _open(self, name: str) -> PairsSplit:
+        each = self.captions_per_image
         problems: list[str] = []
         features = attempt(problems, lambda: NpyFeatures(self.features_path(name)))
         captions = attempt(problems, lambda: read_captions(self.captions_path(name)))
         ids_path = self._root / (name + IDS_SUFFIX)
         ids = attempt(problems, lambda: read_ids(ids_path)) if ids_path.exists() else None
-        each = self._captions_per_image
-        if captions is not None and features is not None:
-            stored, n_captions = features, len(captions)
-            features = attempt(problems, lambda: once_an_image(stored, n_captions, each))
-        if captions is not None and ids is not None:
-            given, n_captions = ids, len(captions)
-            ids = attempt(problems, lambda: names_of_images(ids_path, given, n_captions, each))
         vectors = None
         if captions is not None:
-            n_texts = len(captions)
-            vectors = attempt(problems, lambda: self.text_vectors(name, n_texts))
+            n = len(captions)
+            if (stored := features) is not None:
+                features = attempt(problems, lambda: once_an_image(stored, n, each))
+            if (given := ids) is not None:
+                ids = attempt(problems, lambda: names_of_images(ids_path, given, n, each))
+            vectors = attempt(problems, lambda: self.text_vectors(name, n))
         if problems or features is None or captions is None:
             raise DamagedSplitError(problems)
-        image_of_caption = np.arange(len(captions), dtype=np.int64) // each
-        trusted = self._trusted or name != "train"
         return PairsSplit(
             name,
             features,
             captions,
-            image_of_caption,
+            np.arange(len(captions), dtype=np.int64) // each,
             image_names=ids,
-            trusted=trusted,
+            trusted=self._trusted or name != "train",
             text_vectors=vectors,
         )
 
 
 class Flickr8K(Precomputed):
-    """Flickr8K as precomputed features: 6,000, 1,000 and 1,000 images."""
+    """Flickr8K as precomputed features: 6,000, 1,000 and 1,000 images; files as for ``precomp``."""
 
     published_images = MappingProxyType({"train": (6000,), "dev": (1000,), "test": (1000,)})
 
 
 class Flickr30K(Precomputed):
-    """Flickr30K as precomputed features: 29,000, 1,014 (or 1,000) and 1,000 images."""
+    """Flickr30K as precomputed features: 29,000, 1,014 or 1,000, and 1,000 images; files as ``precomp``."""
 
     published_images = MappingProxyType({"train": (29000,), "dev": (1014, 1000), "test": (1000,)})
 
 
 class Coco(Precomputed):
-    """MS-COCO as precomputed features; ``testall`` holds the 5,000 test images, ``test`` often a fifth."""
+    """MS-COCO as precomputed features; files as for ``precomp``.
+
+    ``testall`` holds the 5,000 test images, ``test`` often a fifth of them.
+    """
 
     published_images = MappingProxyType(
         {"train": (113287,), "dev": (5000, 1000), "test": (1000, 5000), "testall": (5000,)}
@@ -110,18 +109,15 @@ class Coco(Precomputed):
 
 
 def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: int) -> NpyFeatures:
-    """Tell from the number of rows whether each image is stored once or once a caption.
+    """Return a store with one entry an image; the number of rows says whether copies must be skipped.
 
     Args:
-        features: the file's rows as they are.
+        features: the rows of the file, one an image or one a caption.
         n_captions: captions of the split.
         captions_per_image: captions of each image.
 
-    Returns:
-        A store with one entry an image.
-
     Raises:
-        DataError: rows and captions do not fit, or the copies of an image differ.
+        DataError: there are neither as many rows as images nor as captions, or the copies of an image differ.
     """
     rows = features.shape[0]
     if rows * captions_per_image == n_captions:
@@ -129,8 +125,8 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
     n_images, left_over = divmod(n_captions, captions_per_image)
     if left_over:
         raise DataError(
-            f"{features.path} has {rows} rows for {n_captions} captions, which is no multiple of "
-            f"{captions_per_image}, the captions of an image; set captions_per_image to what the data has"
+            f"{features.path} has {rows} rows for {n_captions} captions, which is not a multiple of "
+            f"{captions_per_image}, the captions of an image; set captions_per_image to that of the data"
         )
     if rows != n_captions:
         raise DataError(
@@ -138,32 +134,28 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
             f"an image, {n_images} or {n_captions} rows were expected"
         )
     images = np.unique(np.linspace(0, n_images - 1, min(COMPARED_IMAGES, n_images)).round().astype(np.int64))
-    for image in images:
-        first = int(image) * captions_per_image
+    for first in (images * captions_per_image).tolist():
         copies = features.take(np.arange(first, first + captions_per_image, dtype=np.int64))
         if not np.array_equal(copies, np.broadcast_to(copies[:1], copies.shape), equal_nan=True):
             raise DataError(
                 f"{features.path} has one row a caption, but rows {first} to "
                 f"{first + captions_per_image - 1}, which should be the same image, differ; set "
-                f"captions_per_image, now {captions_per_image}, to what the data has"
+                f"captions_per_image, now {captions_per_image}, to that of the data"
             )
     return NpyFeatures(features.path, repeats=captions_per_image)
 
 
 def names_of_images(path: Path, ids: list[str], n_captions: int, captions_per_image: int) -> list[str] | None:
-    """One name an image from identifiers of images or of captions.
+    """Return one name an image; None if each caption has an identifier of its own.
 
     Args:
-        path: the file they come from, for the message.
+        path: the file of the identifiers, for the message.
         ids: identifiers, one an image or one a caption.
         n_captions: captions of the split.
         captions_per_image: captions of each image.
 
-    Returns:
-        The names; None where each caption has an identifier of its own, which names no image.
-
     Raises:
-        DataError: there are neither as many identifiers as images nor as many as captions.
+        DataError: there are neither as many identifiers as images nor as captions.
     """
     if len(ids) * captions_per_image == n_captions:
         return ids

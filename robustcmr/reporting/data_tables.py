@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from robustcmr.data.check import DataReport, FeatureReport
-from robustcmr.data.check_labels import LabelledReport
+from robustcmr.data.check import DataReport, LabelledReport
+from robustcmr.data.scan import FeatureReport
 
 _COLUMNS = ("split", "images", "captions", "regions", "width", "type", "file", "range", "mean", "words")
 

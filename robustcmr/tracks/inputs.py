@@ -50,7 +50,7 @@ def picture_processor(inputs: MatcherInputs) -> Processor | None:
     """Return the pretrained image processor the matcher names; None if it reads region features."""
     if inputs.image_processor is None:
         return None
-    from robustcmr.data.picture_processor import open_processor  # transformers takes seconds
+    from robustcmr.data.pictures import open_processor  # transformers takes seconds
 
     return open_processor(inputs.image_processor)
 

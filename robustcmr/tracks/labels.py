@@ -21,6 +21,7 @@ from robustcmr.data.base import LabelledData, LabelledSplit, TextReader
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.labelled_pairs import NO_WORD, TrainingLabels, text_vector_batches
 from robustcmr.data.pairs import image_batches
+from robustcmr.data.scan import refuse_non_finite
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
 from robustcmr.evaluation.mean_average_precision import (
@@ -35,7 +36,7 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.inputs import check_width, save_reader, text_reader
-from robustcmr.tracks.noise import given_labels, refuse_non_finite
+from robustcmr.tracks.noise import given_labels
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors
 from robustcmr.types import DataSpec, IntArray, LabelEstimate, MatcherInputs
 

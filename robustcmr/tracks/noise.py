@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from noise_injection import (
 )
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import FeatureStore, LabelledSplit, PairsSplit
-from robustcmr.data.store import non_finite_images
 from robustcmr.errors import DataError
 from robustcmr.runs.folder import RunFolder
 from robustcmr.types import FloatArray, IntArray
@@ -110,33 +108,6 @@ def noise_file(settings: Settings, saved: RunFolder | None) -> Path | None:
 def noise_seed(settings: Settings) -> int:
     """Return the seed of the noise, by default the run's."""
     return settings.seed if settings.noise.seed is None else settings.noise.seed
-
-
-def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> None:
-    """Refuse features that are not finite.
-
-    Args:
-        split: name of the split, for the error message.
-        stores: features by the plural of the things they describe, such as ``images``.
-
-    Raises:
-        DataError: a number is NaN or infinite.
-    """
-    for whose, store in stores.items():
-        if store is None:
-            continue
-        found = non_finite_images(store)
-        if found:
-            several = store.shape[1] > 1
-            places = ", ".join(
-                f"{whose[:-1]} {row}" + (f" ({regions} regions)" if several else "")
-                for row, regions in found[:3]
-            )
-            raise DataError(
-                f"the {split} features hold NaN or infinite numbers in {len(found)} of "
-                f"{store.shape[0]} {whose}, first {places}; repair the file, "
-                "'robustcmr data check' lists more"
-            )
 
 
 def _all_vectors(store: FeatureStore) -> FloatArray:

@@ -20,6 +20,7 @@ from robustcmr.data.augmentation import Augmentation
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
+from robustcmr.data.scan import refuse_non_finite
 from robustcmr.evaluation.candidate_search import Collection
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.protocols import Measured, Member, evaluate_split
@@ -32,7 +33,7 @@ from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_reader, text_reader
-from robustcmr.tracks.noise import given_pairs, refuse_non_finite
+from robustcmr.tracks.noise import given_pairs
 from robustcmr.tracks.pairs_findings import chance_of_fit, pairs_table, suspected_captions, whole_set_quality
 from robustcmr.types import (
     Correspondence,

@@ -231,7 +231,7 @@ def test_a_downloaded_model_is_found_offline(tmp_path: Path) -> None:
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit)
     code = (
-        "from robustcmr.data.picture_processor import open_processor\n"
+        "from robustcmr.data.pictures import open_processor\n"
         "from robustcmr.data.pretrained_tokenizer import open_tokenizer\n"
         "from robustcmr.matchers.clip import Clip\n"
         "from robustcmr.types import DataSpec\n"

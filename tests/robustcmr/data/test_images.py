@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustcmr.data.check import check_folder, open_folder
+from robustcmr.data.check import check_data, open_folder
 from robustcmr.data.images import Images, broken_pictures
 from robustcmr.data.pictures import PicturePixels
 from robustcmr.errors import DataError
@@ -105,7 +105,7 @@ def test_what_was_found_is_remembered_until_a_file_changes(folder, monkeypatch):
     [
         (lambda root: (root / "images").rename(root / "pictures"), "expected images/ and"),
         (lambda root: [path.unlink() for path in root.glob("*.tsv")], "expected images/ and"),
-        (lambda root: (root / "train_caps.tsv").write_text("../x.png\ta\n"), "lies outside"),
+        (lambda root: (root / "train_caps.tsv").write_text("../x.png\ta\n"), "is outside"),
         (lambda root: (root / "train_caps.tsv").write_text("x.png\n"), "without a tab"),
     ],
 )
@@ -128,9 +128,9 @@ def test_missing_folder_split_or_every_picture(folder):
 
 def test_the_check_command_knows_the_layout(folder):
     assert isinstance(open_folder(folder), Images)
-    assert check_folder(folder).ok
+    assert check_data(open_folder(folder)).ok
     (folder / "images/train/0.png").unlink()
-    report = check_folder(folder)
+    report = check_data(open_folder(folder))
     assert not report.ok
     assert "train/0.png: there is no such file" in report.problems[0]
 

@@ -14,7 +14,7 @@ import scipy.sparse
 from pydantic import ValidationError
 
 from robustcmr.config.resolve import resolve
-from robustcmr.data import labelled_files
+from robustcmr.data import array_files
 from robustcmr.data.base import LabelledData
 from robustcmr.data.labelled import InriaWebsearch, Labelled, NusWide, Wikipedia, XMediaNet
 from robustcmr.errors import ConfigError, DataError
@@ -109,7 +109,7 @@ def test_matlab_73(tmp_path):
 
 
 def test_matlab_73_is_loaded_however_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelled_files, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(array_files, "MAPPED_BYTES", 1)
     for name, arrays in TRUTH.items():
         save_matlab73(tmp_path / f"{name}.mat", arrays)
     data = opened(tmp_path, transposed=False)
@@ -282,7 +282,7 @@ def test_square_arrays(tmp_path):
         taken = opened(tmp_path).split("train").images.take(np.arange(5))[:, 0]
         np.testing.assert_array_equal(taken, image.astype(np.float32))
     save(tmp_path / "train.npz", {"image": image, "text": image, "label": label})
-    with pytest.raises(DataError, match="are both 5x5; say whether their pairs are columns"):
+    with pytest.raises(DataError, match="are both 5x5; say whether their pairs are columns with transposed"):
         opened(tmp_path).split("train")
     taken = opened(tmp_path, transposed=True).split("train").images.take(np.arange(5))[:, 0]
     np.testing.assert_array_equal(taken, image.T.astype(np.float32))
@@ -323,7 +323,7 @@ def test_whole_numbers_and_sparse_counts(tmp_path):
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_large_hdf5_arrays_stay_on_disk(tmp_path, monkeypatch, caplog, compression):
-    monkeypatch.setattr(labelled_files, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(array_files, "MAPPED_BYTES", 1)
     for name, arrays in TRUTH.items():
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             for key, array in arrays.items():
@@ -469,6 +469,6 @@ def test_options_that_are_refused(tmp_path, options):
 def test_places_that_are_refused(tmp_path, places, where):
     tree = {"data": {"name": "robustcmr.data.labelled:Labelled", "root": str(tmp_path)}}
     tree["data"]["splits"] = {"train": places}
-    expected = where + ", expected for each split some of file, image, text, label, label_file, rows"
+    expected = where + "; expected for each split some of file, image, text, label, label_file, rows"
     with pytest.raises(ConfigError, match=rf"^data.*: {expected}"):
         resolve(tree)

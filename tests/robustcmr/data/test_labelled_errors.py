@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from robustcmr.data.array_files import array_names, kind_of, read_array
 from robustcmr.data.labelled import Labelled, Wikipedia
-from robustcmr.data.labelled_files import array_names, kind_of, read_array
 from robustcmr.errors import DataError
 
 N, K = 9, 3
@@ -55,15 +55,15 @@ def with_value(name, value, *places):
 
 def test_no_such_folder(tmp_path):
     assert complaint(tmp_path / "none").endswith(
-        "none does not exist; name a folder or file of labelled features by --data-root"
+        "none does not exist; name a folder or file of labelled features with --data-root"
     )
-    assert complaint(tmp_path / "none", split_file="x").endswith("by --data-root")
+    assert complaint(tmp_path / "none", split_file="x").endswith("with --data-root")
 
 
 def test_a_folder_without_splits(tmp_path):
     assert "has no file in it; expected train, dev and test as .npz, .mat or .h5" in complaint(tmp_path)
     save(tmp_path / "dev.npz")
-    assert "has no train split, which tells the classes; it has dev" in complaint(tmp_path)
+    assert "has no train split, which defines the classes; it has dev" in complaint(tmp_path)
 
 
 def test_unknown_split(tmp_path):
@@ -79,7 +79,10 @@ def test_two_files_of_a_split(tmp_path):
 
 def test_one_file_without_a_word_on_splits(tmp_path):
     text = complaint(save(tmp_path / "all.npz"))
-    assert "is one file, with image 9x5, text 9x4, label 9; say by splits, split_file or split_sizes" in text
+    assert (
+        "is one file, with image 9x5, text 9x4, label 9; define train, dev and test by splits, split_file "
+        "or split_sizes" in text
+    )
 
 
 def test_a_folder_cannot_be_divided(tmp_path):
@@ -118,7 +121,7 @@ def test_truncated_files(tmp_path, suffix, kept):
 
 
 @pytest.mark.parametrize(
-    ("content", "state"), [(b"", "is empty"), (b"class,feature\n1,0.5\n", "is of no known kind")]
+    ("content", "state"), [(b"", "is empty"), (b"class,feature\n1,0.5\n", "is of an unknown kind")]
 )
 def test_files_of_no_kind(tmp_path, content, state):
     (tmp_path / "train.h5").write_bytes(content)
@@ -139,7 +142,7 @@ class Bomb:
 
 def test_objects_are_never_unpickled(tmp_path):
     save(tmp_path / "train.npz", label=np.array([Bomb()] * N, dtype=object))
-    assert "holds Python objects under 'label', which are not unpickled for safety" in complaint(tmp_path)
+    assert "holds Python objects, which are never unpickled, under 'label'" in complaint(tmp_path)
 
 
 def test_arrays_of_something_else(tmp_path):
@@ -155,7 +158,7 @@ def test_arrays_of_something_else(tmp_path):
     (tmp_path / "train.mat").unlink()
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["label"], file["text"], file["image/red"] = pairs()["label"], pairs()["text"], np.zeros(3)
-    assert "holds a group under 'image', with red in it; name an array" in complaint(tmp_path)
+    assert "has no array 'image'; it has image/red 3, label 9, text 9x4" in complaint(tmp_path)
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["label"] = ["cat"] * N
     assert "holds objects under 'label'; expected an array of plain numbers" in complaint(tmp_path)
@@ -172,7 +175,7 @@ def test_h5py_is_asked_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", without)
     assert complaint(tmp_path).endswith(
-        "train.h5 is an HDF5 file, which needs the package h5py; it comes with "
+        "train.h5 is an HDF5 file, which needs the package h5py; install it with "
         "pip install 'robustcmr[labels]'"
     )
     with pytest.raises(DataError, match="needs the package h5py"):
@@ -240,13 +243,11 @@ def test_one_class_only(tmp_path):
 
 def test_a_base_that_cannot_be_told(tmp_path):
     save(tmp_path / "train.npz", label=np.array([2, 3, 4] * 3))
-    assert "has labels 2..4, so it cannot be told whether classes are counted from 0 or from 1" in complaint(
-        tmp_path
-    )
+    assert "has labels 2..4, so it is unclear whether classes count from 0 or from 1" in complaint(tmp_path)
     # with four names, 1..3 may be the last three counted from 0 or the first three counted from 1
     (tmp_path / "names").write_text("a\nb\nc\nd\n")
     save(tmp_path / "train.npz", label=np.array([1, 2, 3] * 3))
-    assert "has labels 1..3 for 4 classes, so it cannot be told" in complaint(tmp_path, class_names="names")
+    assert "has labels 1..3 for 4 classes, so it is unclear" in complaint(tmp_path, class_names="names")
     assert "have no training pair: 3 (d)" in complaint(tmp_path, class_names="names", label_base=1)
     save(tmp_path / "train.npz", label=np.array([1, 2, 4] * 3))
     assert "have no training pair: 2 (c)" in complaint(tmp_path, class_names="names")
@@ -263,8 +264,8 @@ def test_one_hot_here_and_numbers_there(tmp_path):
     save(tmp_path / "train.npz", label=np.eye(K)[pairs()["label"]])
     save(tmp_path / "dev.npz", label=pairs()["label"] + 1)
     assert complaint(tmp_path, "dev") == (
-        "the train split has one-hot labels and the dev split plain numbers, so it cannot be told whether "
-        "these are counted from 0 or from 1; state label_base"
+        "the train split has one-hot labels and the dev split plain numbers, so it is "
+        "unclear whether these count from 0 or from 1; set label_base, such as label_base=1"
     )
     data = Labelled(Labelled.Config(root=tmp_path, label_base=1))
     assert data.split("dev").labels.tolist() == data.split("train").labels.tolist()
@@ -276,7 +277,7 @@ def test_one_hot_that_is_not(tmp_path):
     save(tmp_path / "train.npz", label=several)
     assert "has shape (9, 3) but is not one-hot: row 4 has not a single 1 among zeros" in complaint(tmp_path)
     save(tmp_path / "train.npz", label=np.eye(N))
-    assert "is one-hot by rows and by columns alike" in complaint(tmp_path)
+    assert "is one-hot by rows and by columns; say which are the pairs" in complaint(tmp_path)
 
 
 def test_one_hot_with_other_classes_than_named(tmp_path):
@@ -292,8 +293,8 @@ def test_one_hot_with_other_classes_than_named(tmp_path):
 @pytest.mark.parametrize(
     ("label", "text"),
     [
-        (np.array([0.5, 1, 2] * 3), "labels that are no whole numbers: 0.5 at row 0 and 2 more"),
-        (np.array([0.0, 1, 2, 0, 1, np.nan, 0, 1, 2]), "labels that are no whole numbers: nan at row 5"),
+        (np.array([0.5, 1, 2] * 3), "labels that are not whole numbers: 0.5 at row 0 and 2 more"),
+        (np.array([0.0, 1, 2, 0, 1, np.nan, 0, 1, 2]), "labels that are not whole numbers: nan at row 5"),
         (np.zeros((0,)), "is empty, of shape (0,); expected one label a pair"),
         (np.zeros((N, 2, 2)), "has shape (9, 2, 2); expected one number a pair, or a one-hot matrix"),
     ],
@@ -316,7 +317,7 @@ def test_label_lists(tmp_path):
     (tmp_path / "list.txt").write_text("\n\n")
     assert "list.txt is empty; expected one entry a line" in complaint(tmp_path, **given)
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00\n")
-    assert "list.txt is no UTF-8 text" in complaint(tmp_path, **given)
+    assert "list.txt is not UTF-8 text, see line 1" in complaint(tmp_path, **given)
 
 
 def test_class_name_lists(tmp_path):
@@ -357,7 +358,7 @@ def test_split_files(tmp_path):
     assert "cannot read the split file" in complaint(root, split_file="none")
     assert "line 2 of" in answer(b"train\n\ndev\n")
     assert "puts no row into a split" in answer(b"-\n-\n")
-    assert "has no train split, which tells the classes; it has dev, val" in answer(b"val\ndev\n")
+    assert "has no train split, which defines the classes; it has dev, val" in answer(b"val\ndev\n")
     assert "gives the train split rows 0..9, but the data has 9 pairs, rows 0..8" in answer(b"train\n" * 10)
     assert "names row 3 twice" in answer(rows(train=np.arange(4), dev=np.array([3, 5])))
     assert "gives the train split rows -1..3" in answer(rows(train=np.arange(-1, 4)))

@@ -11,8 +11,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from robustcmr.data import store as store_module
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.bag_of_words import BagOfWords, words_of
+from robustcmr.data.folder import in_order
 from robustcmr.data.label_columns import column_of
-from robustcmr.data.labelled_rows import in_order, rows_by_sizes
+from robustcmr.data.labelled_layout import rows_by_sizes
 from robustcmr.data.store import non_finite_images
 
 TABLE = np.arange(21.0).reshape(7, 3)

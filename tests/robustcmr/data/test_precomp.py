@@ -120,7 +120,7 @@ def test_the_folder_must_exist_and_be_of_this_layout(tmp_path):
     ):
         opened(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="file is no folder"):
+    with pytest.raises(DataError, match="file is not a folder"):
         opened(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no file in it"):
@@ -141,7 +141,7 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     ("rows", "captions", "message"),
     [
         (7, 40, "7 rows for 40 captions; with 5 captions an image, 8 or 40 rows"),
-        (8, 38, "8 rows for 38 captions, which is no multiple of 5"),
+        (8, 38, "8 rows for 38 captions, which is not a multiple of 5"),
     ],
 )
 def test_counts_that_do_not_fit(tmp_path, rows, captions, message):

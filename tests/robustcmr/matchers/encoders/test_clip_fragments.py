@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CLIPVisionModel
 
-from robustcmr.data.picture_processor import open_processor
+from robustcmr.data.pictures import open_processor
 from robustcmr.data.pretrained_tokenizer import open_tokenizer
 from robustcmr.data.scenes import Scenes
 from robustcmr.errors import DataError

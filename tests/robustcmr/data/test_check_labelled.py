@@ -9,7 +9,7 @@ import pytest
 
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.base import LabelledData, LabelledSplit
-from robustcmr.data.check_labels import check_labelled, is_labelled
+from robustcmr.data.check import check_labelled, is_labelled
 from robustcmr.data.labelled import Labelled, Wikipedia
 from robustcmr.errors import DataError
 from robustcmr.options import Options

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from robustcmr.data.picture_processor import open_processor, to_rgb
-from robustcmr.data.pictures import PicturePixels
+from robustcmr.data.pictures import PicturePixels, open_processor, to_rgb
 from robustcmr.data.scenes import Scenes
 from robustcmr.errors import DataError
 

@@ -1,0 +1,188 @@
+"""Arrays of numbers in ``.npz``, MATLAB and HDF5 files; nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+import scipy.sparse
+
+from robustcmr.errors import DataError
+
+SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
+"""Endings of the files that are looked up by the name of a split."""
+
+MAPPED_BYTES = 64 * 2**20
+"""Uncompressed HDF5 arrays of at least this size stay on disk; smaller ones are loaded."""
+
+NUMERIC = "biuf"
+LISTED = 20
+HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+USER_BLOCK = 512  # MATLAB puts its own header in front of an HDF5 file
+
+Kind = Literal["npz", "mat", "hdf5", "mat73"]
+Array = npt.NDArray[Any]
+
+
+def kind_of(path: Path) -> Kind:
+    """Return ``npz``, ``mat`` (MATLAB 4 to 7), ``mat73`` (MATLAB 7.3, an HDF5 file) or ``hdf5``.
+
+    The first bytes of the file decide.
+
+    Raises:
+        DataError: the file is missing, empty or of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(USER_BLOCK + len(HDF5_MARK))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; expected a .npz, .mat or HDF5 file") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if start.startswith(b"PK"):
+        return "npz"
+    if start.startswith(HDF5_MARK):
+        return "hdf5"
+    if start[USER_BLOCK:] == HDF5_MARK:
+        return "mat73" if start.startswith(b"MATLAB") else "hdf5"
+    # version 4 has no mark of its own: the file's name decides
+    if start.startswith(b"MATLAB 5.0") or (path.suffix.lower() == ".mat" and start):
+        return "mat"
+    state = "is of an unknown kind" if start else "is empty"
+    raise DataError(f"{path} {state}; expected a .npz, .mat or HDF5 file")
+
+
+def read_array(path: Path, key: str) -> Array:
+    """Read one array.
+
+    Arrays of ``.npz`` and MATLAB files are loaded. A large HDF5 array is memory-mapped if it is neither
+    compressed nor chunked. An array of a MATLAB 7.3 file has the shape that MATLAB shows.
+
+    Args:
+        path: a ``.npz``, ``.mat`` or HDF5 file.
+        key: name of the array; with slashes for HDF5 groups.
+
+    Returns:
+        The array, of integer, boolean or floating-point type.
+
+    Raises:
+        DataError: the file is missing, of an unknown kind or damaged, has no such array, or the array holds
+            something else than numbers; or the file is HDF5 and h5py is not installed.
+    """
+    kind, names = kind_of(path), array_names(path)
+    if key not in names:
+        shown = [f"{name} {shape}" for name, shape in list(names.items())[:LISTED]]
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        raise DataError(f"{path} has no array {key!r}; it has {', '.join(shown) or 'none'}{more}")
+    with _damage_reported(path):
+        if kind == "npz":
+            array, content = _from_npz(path, key)
+        elif kind == "mat":
+            array, content = _from_mat(path, key)
+        else:
+            array, content = _from_hdf5(path, key, kind == "mat73"), ""
+    if array is None or array.dtype.kind not in NUMERIC:
+        if array is not None:
+            kinds = {"O": "objects", "U": "text", "S": "text", "c": "complex numbers", "V": "records"}
+            content = kinds.get(array.dtype.kind, str(array.dtype))
+        raise DataError(f"{path} holds {content} under {key!r}; expected an array of plain numbers")
+    return array
+
+
+def array_names(path: Path) -> dict[str, str]:
+    """Return the name of each array of a file and its shape as text, such as ``{"image": "9x5"}``.
+
+    Raises:
+        DataError: the file is missing, of an unknown kind or damaged, or h5py is needed and not installed.
+    """
+    kind = kind_of(path)
+    with _damage_reported(path):
+        if kind == "npz":
+            shapes = {name: shape for name, (shape, _) in _npz_headers(path).items()}
+        elif kind == "mat":
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
+        else:
+            shapes = _hdf5_shapes(path, kind == "mat73")
+    return {name: "x".join(map(str, shape)) or "a single value" for name, shape in shapes.items()}
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # these libraries raise nearly any exception for a damaged file
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise DataError(f"{path} is truncated or damaged ({reason}); copy it again") from error
+
+
+def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and type of each array; the headers say them without unpickling objects."""
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                old = np.lib.format.read_magic(member) == (1, 0)
+                read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+            headers[name.removesuffix(".npy")] = shape, dtype
+    return headers
+
+
+def _from_npz(path: Path, key: str) -> tuple[Array | None, str]:
+    if _npz_headers(path)[key][1].hasobject:
+        return None, "Python objects, which are never unpickled,"
+    with np.load(path, allow_pickle=False) as archive:
+        return archive[key], ""
+
+
+def _from_mat(path: Path, key: str) -> tuple[Array | None, str]:
+    (kind,) = (kind for name, _, kind in scipy.io.whosmat(str(path)) if name == key)
+    if kind in ("cell", "struct", "object", "function", "opaque", "char", "unknown"):
+        return None, f"a MATLAB {kind}"
+    value = scipy.io.loadmat(str(path), variable_names=[key])[key]
+    return np.asarray(value.toarray() if scipy.sparse.issparse(value) else value), ""
+
+
+def _from_hdf5(path: Path, key: str, matlab: bool) -> Array:
+    with _h5py(path).File(path, "r") as file:
+        found = file[key]
+        numeric = found.dtype.kind in NUMERIC
+        offset = found.id.get_offset()  # None unless all of it lies in one uncompressed piece
+        contiguous = offset is not None and found.external is None
+        if numeric and contiguous and found.nbytes >= MAPPED_BYTES and not matlab:
+            return np.memmap(path, found.dtype, "r", offset, found.shape)
+        array: Array = np.asarray(found[()])
+    return array.T if matlab else array
+
+
+def _hdf5_shapes(path: Path, matlab: bool) -> dict[str, tuple[int, ...]]:
+    h5py = _h5py(path)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and not name.startswith("#"):  # MATLAB's own bookkeeping
+            shapes[name] = found.shape[::-1] if matlab else found.shape
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return shapes
+
+
+def _h5py(path: Path) -> ModuleType:
+    try:
+        return importlib.import_module("h5py")
+    except ImportError as error:
+        raise DataError(
+            f"{path} is an HDF5 file, which needs the package h5py; install it with "
+            "pip install 'robustcmr[labels]'"
+        ) from error

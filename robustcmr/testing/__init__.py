@@ -1,4 +1,4 @@
-"""Does a third party's matcher, method and data set keep their contracts? One line of a test tells.
+"""Check that a third party's matcher, method or data set keeps its contract, in one line of a test.
 
 Example::
 
@@ -8,11 +8,18 @@ Example::
         check_matcher(MyMatcher, {"dim": 32})
 """
 
-from robustcmr.testing.datasets import DATASET_CHECKS, LABELLED_CHECKS, check_dataset
-from robustcmr.testing.matchers import MATCHER_CHECKS, check_matcher
-from robustcmr.testing.methods import LABEL_METHOD_CHECKS, METHOD_CHECKS, check_method
-from robustcmr.testing.report import ConformanceError, Report
-from robustcmr.testing.samples import sample_spec
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustcmr.lazy import attach
+
+if TYPE_CHECKING:
+    from robustcmr.testing.datasets import DATASET_CHECKS, LABELLED_CHECKS, check_dataset
+    from robustcmr.testing.matchers import MATCHER_CHECKS, check_matcher
+    from robustcmr.testing.methods import LABEL_METHOD_CHECKS, METHOD_CHECKS, check_method
+    from robustcmr.testing.report import ConformanceError, Report
+    from robustcmr.testing.samples import sample_spec
 
 __all__ = [
     "DATASET_CHECKS",
@@ -27,3 +34,14 @@ __all__ = [
     "check_method",
     "sample_spec",
 ]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        **dict.fromkeys(("DATASET_CHECKS", "LABELLED_CHECKS", "check_dataset"), "datasets"),
+        **dict.fromkeys(("MATCHER_CHECKS", "check_matcher"), "matchers"),
+        **dict.fromkeys(("LABEL_METHOD_CHECKS", "METHOD_CHECKS", "check_method"), "methods"),
+        **dict.fromkeys(("ConformanceError", "Report"), "report"),
+        "sample_spec": "samples",
+    },
+)

@@ -1,148 +1,105 @@
-"""What every check of a data set is handed, whichever track the data is for."""
+"""A data set to check, and questions about its splits that depend on the track."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from robustcmr.data.base import DataSet, FeatureStore, LabelledData, LabelledSplit, PairsData, PairsSplit
+from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit, PairsData, PairsSplit
+from robustcmr.testing.report import array_of
 from robustcmr.types import FloatArray, IntArray
-
-D = TypeVar("D", bound=DataSet)
-S = TypeVar("S", bound=PairsSplit | LabelledSplit)
 
 UNKNOWN_SPLIT = "no-such-split"
 
+Split = PairsSplit | LabelledSplit
 
-class DataCase(ABC, Generic[D, S]):
-    """A data set to look through.
 
-    Args:
-        data: open.
-        again: the same, opened once more; None where it cannot be.
-        sample: entries of a split to look at closely.
+@dataclass(frozen=True)
+class DataCase:
+    """A data set to check.
+
+    Attributes:
+        data: the data set, opened.
+        again: the same, opened once more; or None.
+        sample: entries of a split to examine closely.
     """
 
-    split_type: type[S]
+    data: PairsData | LabelledData
+    again: PairsData | LabelledData | None
+    sample: int
 
-    def __init__(self, data: D, again: D | None, sample: int) -> None:
-        self.data = data
-        self.again = again
-        self.sample = sample
+    @property
+    def splits(self) -> list[Any]:
+        """Every split, opened."""
+        return [self.data.split(name) for name in self.data.splits()]
 
-    def opened(self, data: D | None = None) -> Iterator[S]:
-        """Every split, of the data set or of another."""
-        data = self.data if data is None else data
-        for name in data.splits():
-            yield self.open(data, name)
+    @property
+    def stores(self) -> Iterator[tuple[str, FeatureStore]]:
+        """All features and vectors, each with a name such as ``features of train``."""
+        for split in self.splits:
+            for what, store in stores_of(split).items():
+                yield f"{what} of {split.name}", store
 
     def some(self, n: int) -> IntArray:
-        """A few evenly spaced indices of 0..n-1."""
+        """Return a few evenly spaced indices of 0..n-1."""
         chosen = np.unique(np.linspace(0, n - 1, min(self.sample, n)).round())
         return np.asarray(chosen, dtype=np.int64)
 
-    def looked_at(self, store: FeatureStore) -> FloatArray:
-        """What a store gives for some evenly spaced entries."""
+    def sampled(self, store: FeatureStore) -> FloatArray:
+        """Read some evenly spaced entries."""
         return store.take(self.some(store.shape[0]))
 
-    def stores(self) -> Iterator[tuple[str, FeatureStore]]:
-        """All that features and vectors are taken from, with what to call it."""
-        for split in self.opened():
-            for what, store in self.stores_of(split).items():
-                yield f"{what} of {split.name}", store
-
-    def content(self, split: S) -> dict[str, Any]:
-        """Arrays and sequences that tell one split from another, by what to call them."""
-        taken = {what: self.looked_at(store) for what, store in self.stores_of(split).items()}
-        return {**self.written(split), **taken}
-
-    @abstractmethod
-    def open(self, data: D, name: str) -> S:
-        """A split, of the data set or of the same opened again."""
-
-    @abstractmethod
-    def unknown_split(self) -> Mapping[str, Callable[[], object]]:
-        """Calls that ask for a split that does not exist, by name."""
-
-    @abstractmethod
-    def n_images(self, split: S) -> int:
-        """Number of images."""
-
-    @abstractmethod
-    def n_texts(self, split: S) -> int:
-        """Number of texts."""
-
-    @abstractmethod
-    def stores_of(self, split: S) -> Mapping[str, FeatureStore]:
-        """Features and vectors of a split, by what to call them."""
-
-    @abstractmethod
-    def written(self, split: S) -> Mapping[str, Sequence[object] | IntArray | None]:
-        """What is written in a split, by what to call it."""
+    def content(self, split: Split) -> dict[str, Any]:
+        """Return the arrays and sequences that distinguish a split from others, by name."""
+        written: dict[str, Any]
+        if isinstance(split, PairsSplit):
+            written = {"captions": split.captions, "pairing": split.image_of_caption}
+        else:
+            written = {
+                "labels": split.labels,
+                "class_names": split.class_names,
+                "captions": split.captions,
+            }
+        return {**written, **{what: self.sampled(store) for what, store in stores_of(split).items()}}
 
 
-class PairsCase(DataCase[PairsData, PairsSplit]):
-    """A data set of image-text pairs."""
-
-    split_type = PairsSplit
-
-    def open(self, data: PairsData, name: str) -> PairsSplit:
-        """A split."""
-        return data.split(name)
-
-    def unknown_split(self) -> dict[str, Callable[[], object]]:
-        """Opening one, and asking what fits in one."""
-        return {
-            "split": lambda: self.data.split(UNKNOWN_SPLIT),
-            "fits": lambda: self.data.fits(UNKNOWN_SPLIT, 0, np.zeros(1, dtype=np.int64)),
-        }
-
-    def n_images(self, split: PairsSplit) -> int:
-        """Number of images."""
-        return split.n_images
-
-    def n_texts(self, split: PairsSplit) -> int:
-        """Number of captions."""
-        return len(split.captions)
-
-    def stores_of(self, split: PairsSplit) -> dict[str, FeatureStore]:
-        """Features of images and vectors of captions, as far as there are any."""
-        found = {"features": split.features, "text_vectors": split.text_vectors}
-        return {what: store for what, store in found.items() if store is not None}
-
-    def written(self, split: PairsSplit) -> dict[str, Sequence[object] | IntArray | None]:
-        """Captions and pairing."""
-        return {"captions": split.captions, "pairing": split.image_of_caption}
-
-
-class LabelledCase(DataCase[LabelledData, LabelledSplit]):
-    """A data set whose pairs carry a class each."""
-
-    split_type = LabelledSplit
-
-    def open(self, data: LabelledData, name: str) -> LabelledSplit:
-        """A split."""
-        return data.split(name)
-
-    def unknown_split(self) -> dict[str, Callable[[], object]]:
-        """Opening one."""
-        return {"split": lambda: self.data.split(UNKNOWN_SPLIT)}
-
-    def n_images(self, split: LabelledSplit) -> int:
-        """Number of pairs."""
-        return len(split)
-
-    def n_texts(self, split: LabelledSplit) -> int:
-        """Number of pairs."""
-        return len(split)
-
-    def stores_of(self, split: LabelledSplit) -> dict[str, FeatureStore]:
-        """Vectors of images and of texts."""
+def stores_of(split: Split) -> dict[str, FeatureStore]:
+    """Return the features and vectors of a split by name."""
+    if isinstance(split, LabelledSplit):
         return {"images": split.images, "texts": split.texts}
+    found = {"features": split.features, "text_vectors": split.text_vectors}
+    return {what: store for what, store in found.items() if store is not None}
 
-    def written(self, split: LabelledSplit) -> dict[str, Sequence[object] | IntArray | None]:
-        """Labels, names of the classes, and captions where there are any."""
-        return {"labels": split.labels, "class_names": split.class_names, "captions": split.captions}
+
+def n_images(split: Split) -> int:
+    """Return the number of images of a split."""
+    return split.n_images if isinstance(split, PairsSplit) else len(split)
+
+
+def n_texts(split: Split) -> int:
+    """Return the number of texts of a split."""
+    return len(split.captions) if isinstance(split, PairsSplit) else len(split)
+
+
+def misshapen(what: str, store: FeatureStore, chosen: IntArray) -> Iterator[str]:
+    """Yield problems with the shape, type and numbers of some entries."""
+    shape = store.shape
+    if len(shape) != 3 or min(shape) < 1:
+        yield f"{what} announce the shape {shape}"
+        return
+    found = store.take(chosen)
+    expected = (len(chosen), *shape[1:])
+    if not isinstance(found, np.ndarray) or found.shape != expected or found.dtype != np.float32:
+        yield f"{what}: take of {len(chosen)} entries gave {array_of(found)}, not float32 of {expected}"
+    elif not np.isfinite(found).all():
+        bad = int((~np.isfinite(found).all(axis=(1, 2))).sum())
+        yield f"{what}: {bad} of the {len(chosen)} sampled entries hold NaN or infinite numbers"
+
+
+def unequal(what: str, widths: Mapping[str, int | None]) -> Iterator[str]:
+    """Yield a problem if the widths by split are not all the same."""
+    if len(set(widths.values())) > 1:
+        yield f"the splits have {what} of different widths, {dict(widths)}"

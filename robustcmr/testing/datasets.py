@@ -1,9 +1,8 @@
-"""Whether a data set keeps the contract of its track: ``PairsData`` or ``LabelledData``."""
+"""Check that a data set keeps the contract of its track: ``PairsData`` or ``LabelledData``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from robustcmr import plugins
@@ -11,53 +10,22 @@ from robustcmr.data.base import DataSet, LabelledData, PairsData
 from robustcmr.errors import ConfigError
 from robustcmr.options import Options
 from robustcmr.testing import dataset_rules, labelled_rules, pairs_rules
-from robustcmr.testing.dataset_case import LabelledCase, PairsCase
+from robustcmr.testing.dataset_case import DataCase
 from robustcmr.testing.report import (
     Check,
     ConformanceError,
     Report,
+    checks_of,
     class_of,
     described,
     options_of,
     run_checks,
 )
 
-DATASET_CHECKS: Mapping[str, Check[PairsCase]] = MappingProxyType(
-    {
-        "splits": dataset_rules.splits,
-        "unknown_split": dataset_rules.unknown_split,
-        "captions": dataset_rules.captions,
-        "pairing": pairs_rules.pairing,
-        "features": pairs_rules.features,
-        "take": dataset_rules.take,
-        "fresh_arrays": dataset_rules.fresh_arrays,
-        "pickling": dataset_rules.pickling,
-        "text_vectors": pairs_rules.text_vectors,
-        "pictures": dataset_rules.pictures,
-        "image_names": pairs_rules.image_names,
-        "fits": pairs_rules.fits,
-        "fingerprint": dataset_rules.fingerprint,
-        "reopening": dataset_rules.reopening,
-    }
-)
-"""The checks of a data set of pairs by name; the docstring of each is the rule it keeps."""
+DATASET_CHECKS: Mapping[str, Check[DataCase]] = checks_of(dataset_rules, pairs_rules)
+"""The checks of a data set of pairs by name; the docstring of each states its rule."""
 
-LABELLED_CHECKS: Mapping[str, Check[LabelledCase]] = MappingProxyType(
-    {
-        "splits": dataset_rules.splits,
-        "unknown_split": dataset_rules.unknown_split,
-        "classes": labelled_rules.classes,
-        "labels": labelled_rules.labels,
-        "vectors": labelled_rules.vectors,
-        "take": dataset_rules.take,
-        "fresh_arrays": dataset_rules.fresh_arrays,
-        "pickling": dataset_rules.pickling,
-        "captions": dataset_rules.captions,
-        "pictures": dataset_rules.pictures,
-        "fingerprint": dataset_rules.fingerprint,
-        "reopening": dataset_rules.reopening,
-    }
-)
+LABELLED_CHECKS: Mapping[str, Check[DataCase]] = checks_of(dataset_rules, labelled_rules)
 """The checks of a data set of labelled pairs by name."""
 
 
@@ -68,23 +36,23 @@ def check_dataset(
     sample: int = 16,
     skip: Collection[str] = (),
 ) -> Report:
-    """Look through a data set and say every rule of the contract that it breaks.
+    """Check a data set and report every rule of the contract that it breaks.
 
-    Of features and pictures some are looked at, evenly spaced; ``robustcmr data check`` reads them all. One
-    line of a test does it::
+    Some evenly spaced features and pictures are examined; ``robustcmr data check`` reads them all. Use it in
+    a test::
 
         def test_my_data(tmp_path):
-            check_dataset(MyData, {"root": written(tmp_path)})
+            check_dataset(MyData, {"root": make_files(tmp_path)})
 
     Args:
-        data: a data set of pairs or of labelled pairs that is open; or its class, or a name that is
-            registered, so that it can be opened twice and compared.
-        config: its options where a class or name is given, as its ``Config`` or as a mapping.
-        sample: entries of a split to look at closely, at least 2.
+        data: an open data set of pairs or of labelled pairs; or its class or registered name, so that it can
+            be opened twice and compared.
+        config: options for a class or name, as its ``Config`` or as a mapping.
+        sample: entries of a split to examine closely, at least 2.
         skip: names of checks to leave out, of :data:`DATASET_CHECKS` or :data:`LABELLED_CHECKS`.
 
     Returns:
-        What was checked.
+        The checks that passed, were skipped or had nothing to examine.
 
     Raises:
         ConformanceError: rules are broken; the message has a sentence for each.
@@ -93,7 +61,7 @@ def check_dataset(
         PluginError: the name is unknown or its module cannot be imported.
     """
     if sample < 2:
-        raise ConfigError(f"sample is {sample}; expected at least 2 images of a split")
+        raise ConfigError(f"sample is {sample}; expected at least 2 images of a split, such as sample=16")
     again: DataSet | None = None
     if isinstance(data, DataSet):
         if config is not None:
@@ -103,10 +71,8 @@ def check_dataset(
         options = options_of(found, config)
         data, again = found(options), found(options)
     subject = f"data set {described(type(data))}"
-    if isinstance(data, PairsData):
-        pairs = PairsCase(data, again if isinstance(again, PairsData) else None, sample)
-        return run_checks(subject, DATASET_CHECKS, pairs, skip, ("splits",))
-    if isinstance(data, LabelledData):
-        labelled = LabelledCase(data, again if isinstance(again, LabelledData) else None, sample)
-        return run_checks(subject, LABELLED_CHECKS, labelled, skip, ("splits",))
-    raise ConformanceError(subject, {"builds": ("it derives from neither PairsData nor LabelledData",)})
+    if not isinstance(data, PairsData | LabelledData):
+        raise ConformanceError(subject, {"builds": ("it derives from neither PairsData nor LabelledData",)})
+    checks = DATASET_CHECKS if isinstance(data, PairsData) else LABELLED_CHECKS
+    case = DataCase(data, again if isinstance(again, PairsData | LabelledData) else None, sample)
+    return run_checks(subject, checks, case, skip, ("splits",))

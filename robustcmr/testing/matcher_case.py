@@ -1,4 +1,4 @@
-"""What every check of a matcher is handed, and how scores are compared."""
+"""A matcher to check, the data to try it on, and the comparison of scores."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ N_IMAGES, N_TEXTS = 5, 6
 
 @dataclass(frozen=True)
 class MatcherCase:
-    """A matcher to be built as often as wanted, and the data to try it on.
+    """A matcher to build repeatedly, and the data to try it on.
 
     Attributes:
         cls: the matcher's class.
         config: its options.
-        spec: what it is told of the data.
-        tolerance: largest difference of scores that count as equal, relative to scores above 1.
-        bf16_tolerance: the same where bfloat16 is compared with float32.
-        largest_score: scores of ordinary data stay below it.
+        spec: description of the data that it is built with.
+        tolerance: largest difference of equal scores, relative to scores above 1.
+        bf16_tolerance: the same between bfloat16 and float32.
+        largest_score: bound on the scores of ordinary data.
     """
 
     cls: type[Matcher]
@@ -39,32 +39,32 @@ class MatcherCase:
     largest_score: float
 
     def build(self, seed: int = 0) -> Matcher:
-        """A fresh matcher in evaluation mode; another seed, other weights."""
+        """Return a fresh matcher in evaluation mode; the seed decides its weights."""
         seed_everything(seed)
         make: Any = self.cls
         matcher: Matcher = make(self.config, self.spec)
         return matcher.eval()
 
     def images(self, n: int = N_IMAGES, seed: int = 0) -> ImageBatch:
-        """N made-up images."""
+        """Return n synthetic images."""
         return sample_images(self.spec, n, seed)
 
     def texts(self, n: int = N_TEXTS, seed: int = 0) -> TextBatch:
-        """N made-up captions."""
+        """Return n synthetic captions."""
         return sample_texts(self.spec, n, seed)
 
     def moved(self, found: Tensor, expected: Tensor) -> float | None:
-        """By how much scores differ, or None where that is within the tolerance."""
+        """Return the largest difference of scores; None if it is within the tolerance."""
         return beyond(found, expected, self.tolerance)
 
 
 def beyond(found: Tensor, expected: Tensor, tolerance: float) -> float | None:
-    """Largest difference, infinite where a number is not; None where it is within the tolerance.
+    """Return the largest difference, infinite if a score is not finite; None if within the tolerance.
 
     Args:
         found: scores of any shape.
         expected: scores of the same shape.
-        tolerance: absolute where no expected score is above 1, relative to the largest otherwise.
+        tolerance: absolute if no expected score exceeds 1, else relative to the largest.
     """
     if found.shape != expected.shape:
         return float("inf")
@@ -76,29 +76,29 @@ def beyond(found: Tensor, expected: Tensor, tolerance: float) -> float | None:
 
 @torch.no_grad()
 def scored(matcher: Matcher, images: ImageBatch, texts: TextBatch) -> Tensor:
-    """(N_images, N_texts) scores by way of the encoders."""
+    """Encode both sides and return their scores, (N_images, N_texts)."""
     return matcher.score(matcher.encode_images(images), matcher.encode_texts(texts))
 
 
 @torch.no_grad()
 def encoded(matcher: Matcher, images: ImageBatch, texts: TextBatch) -> tuple[Fragments, Fragments]:
-    """Fragments of both sides."""
+    """Return the fragments of both sides."""
     return matcher.encode_images(images), matcher.encode_texts(texts)
 
 
 def longer_images(images: ImageBatch) -> ImageBatch:
-    """The same regions with more padded places behind them."""
+    """Append padded regions."""
     return ImageBatch(F.pad(images.features, (0, 0, 0, SPARE - 1)), F.pad(images.mask, (0, SPARE - 1)))
 
 
 def longer_texts(texts: TextBatch, padding_index: int) -> TextBatch:
-    """The same captions with more padded places behind them."""
+    """Append padded words."""
     tokens = F.pad(texts.tokens, (0, SPARE - 1), value=padding_index)
     return replace(texts, tokens=tokens, mask=F.pad(texts.mask, (0, SPARE - 1)))
 
 
 def trainable(matcher: Matcher) -> dict[str, torch.nn.Parameter]:
-    """Parameters that training is to move, by name; those of a frozen backbone are not."""
+    """Return the parameters that are trained, by name; those of a frozen backbone are not."""
     frozen = {
         parameter
         for module in matcher.modules()
@@ -109,10 +109,17 @@ def trainable(matcher: Matcher) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in named if p.requires_grad and p not in frozen}
 
 
-def no_regions(case: MatcherCase) -> str | None:
-    """Why images cannot be padded; None if they can."""
-    if case.spec.picture_size is not None:
-        return "the matcher reads pictures, which have no regions to pad"
-    if case.spec.n_regions <= SPARE:
-        return f"the spec has at most {case.spec.n_regions} regions, which leaves no room to pad"
-    return None
+def can_pad_regions(spec: DataSpec) -> bool:
+    """Return whether images have regions, and fewer than the spec allows."""
+    return spec.picture_size is None and spec.n_regions > SPARE
+
+
+def rows_of_images(images: ImageBatch, rows: Tensor) -> ImageBatch:
+    """Return some images of a batch, (k,) rows."""
+    return replace(images, features=images.features[rows], mask=images.mask[rows])
+
+
+def rows_of_texts(texts: TextBatch, rows: Tensor) -> TextBatch:
+    """Return some captions of a batch, (k,) rows."""
+    vectors = None if texts.vectors is None else texts.vectors[rows]
+    return replace(texts, tokens=texts.tokens[rows], mask=texts.mask[rows], vectors=vectors)

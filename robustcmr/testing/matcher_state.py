@@ -1,4 +1,4 @@
-"""Rules about what a matcher learns, keeps, copies and leaves alone."""
+"""Rules for gradients, saved and copied state, and side effects of a matcher."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ import torch
 from torch import Tensor
 
 from robustcmr.matchers.base import Matcher
-from robustcmr.testing.matcher_case import (
-    MatcherCase,
-    encoded,
-    scored,
-    trainable,
-)
+from robustcmr.testing.matcher_case import MatcherCase, encoded, scored, trainable
 from robustcmr.testing.report import NotApplicable, some_of
 from robustcmr.training.checkpoint import load_modules, save_checkpoint
 from robustcmr.training.seeds import capture_generators
 
 _ATTEMPTS = 5
-_STIR = 0.05  # standard deviation of what is added to weights between attempts
+_NOISE = 0.05  # standard deviation of the noise added to weights between attempts
 
 
 def gradients(case: MatcherCase) -> Iterator[str]:
-    """In training mode a finite gradient reaches every parameter that is to be trained."""
+    """In training mode a finite gradient reaches every trainable parameter."""
     missing: set[str] = set()
     idle: set[str] = set()
     for attempt in range(_ATTEMPTS):
@@ -38,8 +33,8 @@ def gradients(case: MatcherCase) -> Iterator[str]:
         if attempt == 0:
             missing, idle = set(parameters), set(parameters)
         else:
-            stir(parameters.values(), attempt)  # a weight that starts at zero hides those behind it
-        learn(matcher, case, attempt)
+            _perturb(parameters.values(), attempt)  # a weight that starts at zero hides those behind it
+        _backward(matcher, case, attempt)
         given = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         broken = sorted(name for name, gradient in given.items() if not gradient.isfinite().all())
         if broken:
@@ -56,8 +51,8 @@ def gradients(case: MatcherCase) -> Iterator[str]:
         yield f"over {_ATTEMPTS} random batches the gradient of {zero} was all zero"
 
 
-def learn(matcher: Matcher, case: MatcherCase, seed: int) -> None:
-    """Gradients of a sum that every score of a batch moves; none where nothing is trained."""
+def _backward(matcher: Matcher, case: MatcherCase, seed: int) -> None:
+    """Compute gradients of a random combination of all scores of a batch, if anything is trained."""
     scores = matcher(case.images(seed=seed), case.texts(seed=seed))
     generator = torch.Generator().manual_seed(seed)
     loss = (scores * torch.randn(scores.shape, generator=generator)).sum()
@@ -65,12 +60,11 @@ def learn(matcher: Matcher, case: MatcherCase, seed: int) -> None:
         torch.autograd.backward(loss)
 
 
-def stir(parameters: Iterable[Tensor], seed: int) -> None:
-    """Add a little noise to some parameters."""
+def _perturb(parameters: Iterable[Tensor], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in parameters:
-            parameter.add_(_STIR * torch.randn(parameter.shape, generator=generator).to(parameter))
+            parameter.add_(_NOISE * torch.randn(parameter.shape, generator=generator).to(parameter))
 
 
 def parameter_groups(case: MatcherCase) -> Iterator[str]:
@@ -91,11 +85,11 @@ def parameter_groups(case: MatcherCase) -> Iterator[str]:
     if twice:
         yield f"the groups hold {some_of(twice)} more than once"
     if foreign:
-        yield f"the groups hold {foreign} tensors that are no trainable parameters of the matcher"
+        yield f"the groups hold {foreign} tensors that are not trainable parameters of the matcher"
 
 
 def saving(case: MatcherCase) -> Iterator[str]:
-    """Weights that were saved as a checkpoint give the same scores in a fresh matcher of another seed."""
+    """Weights saved as a checkpoint give the same scores in a fresh matcher of another seed."""
     matcher, images, texts = case.build(), case.images(), case.texts()
     fresh = case.build(seed=1)
     with TemporaryDirectory() as folder:
@@ -105,27 +99,27 @@ def saving(case: MatcherCase) -> Iterator[str]:
     gap = case.moved(scored(fresh, images, texts), scored(matcher, images, texts))
     if gap is not None:
         yield (
-            f"after saving and loading, scores moved by up to {gap:.3g}, so something that was drawn is in "
-            "no parameter and no persistent buffer"
+            f"after saving and loading, scores moved by up to {gap:.3g}, so something random is in no "
+            "parameter and no persistent buffer"
         )
 
 
 def copying(case: MatcherCase) -> Iterator[str]:
-    """copy.deepcopy gives a matcher of the same scores that shares no weight, as running means need."""
+    """A deep copy gives the same scores and shares no weight, as running means need."""
     matcher, images, texts = case.build(), case.images(), case.texts()
     expected = scored(matcher, images, texts)
     twin = copy.deepcopy(matcher)
     gap = case.moved(scored(twin, images, texts), expected)
     if gap is not None:
         yield f"scores of a deep copy differed by up to {gap:.3g}"
-    stir(twin.parameters(), 1)
+    _perturb(twin.parameters(), 1)
     gap = case.moved(scored(matcher, images, texts), expected)
     if gap is not None:
         yield f"after the weights of a deep copy were changed, the original's scores moved by up to {gap:.3g}"
 
 
 def repeatability(case: MatcherCase) -> Iterator[str]:
-    """In evaluation mode the same input gives exactly the same scores."""
+    """In evaluation mode, the same input gives exactly the same scores."""
     matcher, images, texts = case.build(), case.images(), case.texts()
     first = scored(matcher, images, texts)
     if not torch.equal(scored(matcher, images, texts), first):
@@ -133,16 +127,16 @@ def repeatability(case: MatcherCase) -> Iterator[str]:
 
 
 def hidden_state(case: MatcherCase) -> Iterator[str]:
-    """Everything a matcher remembers of training is in its state_dict."""
+    """All that training changes is in the state_dict."""
     matcher, images, texts = case.build(), case.images(), case.texts()
     before, state = scored(matcher, images, texts), copy.deepcopy(matcher.state_dict())
     matcher.train()
     for seed in (1, 2):
-        learn(matcher, case, seed)
+        _backward(matcher, case, seed)
     matcher.load_state_dict(state)
     gap = case.moved(scored(matcher.eval(), images, texts), before)
     if gap is not None:
-        yield f"after training calls and the old state_dict loaded again, scores moved by up to {gap:.3g}"
+        yield f"after training calls and loading the old state_dict, scores moved by up to {gap:.3g}"
 
 
 def evaluation_state(case: MatcherCase) -> Iterator[str]:
@@ -170,7 +164,7 @@ def generators(case: MatcherCase) -> Iterator[str]:
 
 
 def inputs_untouched(case: MatcherCase) -> Iterator[str]:
-    """Encoders and score leave what they are given as it was."""
+    """Encoders and score do not change their inputs."""
     for mode in ("evaluation", "training"):
         matcher, images, texts = case.build().train(mode == "training"), case.images(), case.texts()
         before = copy.deepcopy((images, texts))
@@ -194,7 +188,7 @@ def inference_mode(case: MatcherCase) -> Iterator[str]:
     gap = case.moved(scored(matcher, images, texts), inside.clone())
     if gap is not None:
         yield f"scores in torch.inference_mode differed by up to {gap:.3g}"
-    learn(matcher.train(), case, 0)
+    _backward(matcher.train(), case, 0)
 
 
 def _changed(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[str]:
@@ -205,7 +199,7 @@ def _changed(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[
 
 
 def _same(one: object, other: object) -> bool:
-    """Equality to the bit; NaN equals itself."""
+    """Return whether values are equal to the bit; NaN equals itself."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
     return one == other

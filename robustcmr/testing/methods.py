@@ -1,72 +1,38 @@
-"""Whether a method keeps the contract of its track: ``Method`` or ``LabelMethod``."""
+"""Check that a method keeps the contract of its track: ``Method`` or ``LabelMethod``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from robustcmr import plugins
 from robustcmr.errors import ConfigError
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
-from robustcmr.testing import label_method_rules, method_memory, method_rules
-from robustcmr.testing.label_samples import SampleLabels
+from robustcmr.testing import label_method_rules, method_rules, pair_method_rules
 from robustcmr.testing.report import (
     Check,
     ConformanceError,
     Report,
+    checks_of,
     class_of,
     described,
     options_of,
     run_checks,
 )
-from robustcmr.testing.samples import Sample, SamplePairs
+from robustcmr.testing.samples import Sample, SampleLabels, SamplePairs
 from robustcmr.testing.trial import MethodCase
 
-METHOD_CHECKS: Mapping[str, Check[MethodCase]] = MappingProxyType(
-    {
-        "builds": method_rules.builds,
-        "auxiliary": method_rules.auxiliary,
-        "parameter_groups": method_rules.parameter_groups,
-        "plans": method_rules.plans,
-        "steps": method_rules.steps,
-        "metrics": method_rules.metrics,
-        "learning": method_rules.learning,
-        "small_batches": method_rules.small_batches,
-        "same_image": method_rules.same_image,
-        "modes": method_memory.modes,
-        "beliefs": method_memory.beliefs,
-        "rematches": method_memory.rematches,
-        "repeatability": method_memory.repeatability,
-        "resuming": method_memory.resuming,
-    }
-)
-"""The checks of a method for wrong pairs by name; the docstring of each is the rule it keeps."""
+METHOD_CHECKS: Mapping[str, Check[MethodCase]] = checks_of(method_rules, pair_method_rules)
+"""The checks of a method for noisy correspondence by name; the docstring of each states its rule."""
 
-LABEL_METHOD_CHECKS: Mapping[str, Check[MethodCase]] = MappingProxyType(
-    {
-        "builds": method_rules.builds,
-        "auxiliary": method_rules.auxiliary,
-        "parameter_groups": method_rules.parameter_groups,
-        "plans": method_rules.plans,
-        "steps": method_rules.steps,
-        "metrics": method_rules.metrics,
-        "learning": label_method_rules.learning,
-        "small_batches": method_rules.small_batches,
-        "one_class": label_method_rules.one_class,
-        "two_labels": label_method_rules.two_labels,
-        "modes": method_memory.modes,
-        "beliefs": label_method_rules.beliefs,
-        "repeatability": method_memory.repeatability,
-        "resuming": method_memory.resuming,
-    }
-)
-"""The checks of a method for wrong labels by name."""
+LABEL_METHOD_CHECKS: Mapping[str, Check[MethodCase]] = checks_of(method_rules, label_method_rules)
+"""The checks of a method for noisy labels by name."""
 
-_TRACKS: Mapping[str, tuple[Mapping[str, Check[MethodCase]], Callable[[], Sample]]] = MappingProxyType(
-    {"pairs": (METHOD_CHECKS, SamplePairs), "labels": (LABEL_METHOD_CHECKS, SampleLabels)}
-)
+_TRACKS: Mapping[str, tuple[Mapping[str, Check[MethodCase]], Callable[[], Sample]]] = {
+    "pairs": (METHOD_CHECKS, SamplePairs),
+    "labels": (LABEL_METHOD_CHECKS, SampleLabels),
+}
 
 
 def check_method(
@@ -77,24 +43,24 @@ def check_method(
     batch_size: int = 16,
     skip: Collection[str] = (),
 ) -> Report:
-    """Train a method on a hundred easy pairs, a quarter of them wrong, and say every rule it breaks.
+    """Train a method on a hundred easy pairs and report every rule of the contract that it breaks.
 
-    Wrong are images or class labels, as the method's track says. It is trained as ``robustcmr train`` does,
-    on the CPU, with the smallest matcher there is. That a method sees no truth needs no check: it is handed
-    none. One line of a test does it::
+    A quarter of the pairs have wrong images, or wrong labels on the labels track. Training is that of
+    ``robustcmr train``, on the CPU, with a minimal matcher. A method cannot use the truth, as it never
+    receives it. Use it in a test::
 
         def test_my_method():
             check_method(MyMethod, {"warmup_epochs": 1})
 
     Args:
-        cls: a method's class, or a name it is registered under.
-        config: its options, as its ``Config`` or as a mapping; None takes the defaults.
-        epochs: epochs of a trial, at least 1; enough to go past a warm-up, or give one that is short.
+        cls: a method's class or registered name.
+        config: its options, as its ``Config`` or as a mapping; None for the defaults.
+        epochs: epochs of a trial, at least 1; enough to pass the warm-up, or configure a short one.
         batch_size: pairs a batch, 2 to 50.
         skip: names of checks to leave out, of :data:`METHOD_CHECKS` or :data:`LABEL_METHOD_CHECKS`.
 
     Returns:
-        What was checked.
+        The checks that passed, were skipped or had nothing to examine.
 
     Raises:
         ConformanceError: rules are broken; the message has a sentence for each.

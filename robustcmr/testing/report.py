@@ -1,11 +1,11 @@
-"""Running named checks on something and saying everything that is wrong with it at once."""
+"""Run named checks and report everything that is wrong at once."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from robustcmr.errors import ConfigError
@@ -16,11 +16,23 @@ from robustcmr.training.seeds import capture_generators, restore_generators, see
 C = TypeVar("C")
 
 Check = Callable[[C], Iterable[str]]
-"""Yields what was done and what came out, for each way its rule is broken; its own docstring is the rule."""
+"""Yields a sentence for each way in which its rule is broken; its docstring states the rule."""
+
+
+def checks_of(*modules: ModuleType) -> Mapping[str, Check[Any]]:
+    """Return the checks of some modules, which are their public functions, in the order of definition."""
+    return MappingProxyType(
+        {
+            name: value
+            for module in modules
+            for name, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+        }
+    )
 
 
 class ConformanceError(AssertionError):
-    """A contract is broken; the message has a line for each broken rule, opened by the name of its check.
+    """A contract is broken; the message has a line for each broken rule, starting with the name of its check.
 
     Attributes:
         broken: the sentences by name of check.
@@ -34,19 +46,19 @@ class ConformanceError(AssertionError):
         super().__init__("\n".join([f"{subject} breaks {rules}:", *lines, *([left_out] if left_out else [])]))
 
 
-class NotApplicable(Exception):  # noqa: N818  # no error: the check has nothing to look at
-    """Raised by a check that has nothing to look at; its message is the reason."""
+class NotApplicable(Exception):  # noqa: N818  # not an error: the check has nothing to examine
+    """Raised by a check that has nothing to examine; its message is the reason."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked where no rule was found broken.
+    """Outcome of checks that found no broken rule.
 
     Attributes:
-        subject: what was checked.
+        subject: the class or data set that was checked.
         passed: names of the checks that passed.
-        not_applicable: why a check had nothing to look at, by its name.
-        skipped: names of the checks that were left out as asked.
+        not_applicable: by name, the reason why a check had nothing to examine.
+        skipped: names of the checks left out on request.
     """
 
     subject: str
@@ -62,16 +74,16 @@ def run_checks(
     skip: Collection[str] = (),
     foundations: Collection[str] = (),
 ) -> Report:
-    """Run all checks, each with freshly seeded generators, and raise once with everything found.
+    """Run all checks, each with freshly seeded generators, and raise once with all findings.
 
-    The global generators are afterwards as they were before.
+    The global generators are restored afterwards.
 
     Args:
         subject: what is checked, for the message.
         checks: checks by name, in the order to run them.
-        case: what each check is handed.
+        case: the argument of each check.
         skip: names of checks to leave out.
-        foundations: names of checks without which the others mean nothing; they end the run when broken.
+        foundations: names of checks that the later ones rely on; the run ends when one of them fails.
 
     Raises:
         ConformanceError: a rule is broken.
@@ -93,22 +105,24 @@ def run_checks(
             seed_everything(0)
             found: list[str] = []
             try:
-                for what in check(case):
-                    found.append(what)  # one by one, to keep what was found before an error
+                for sentence in check(case):
+                    found.append(sentence)  # one by one, to keep those before an error
             except NotApplicable as reason:
                 if not found:
                     idle[name] = str(reason)
                     continue
-            except Exception as error:  # whatever foreign code raises is what is to be reported
-                found.append(f"{_told(error)} was raised")
+            except Exception as error:  # whatever third-party code raises is to be reported
+                found.append(f"{_where(error)} was raised")
                 cause = cause or error
-            if found:
-                broken[name] = tuple(f"{what}; {_rule(check)}" for what in found)
-                if name in foundations:
-                    left_out = f"(the checks after '{name}' were not run, as they rest on it)"
-                    break
-            else:
+            if not found:
                 passed.append(name)
+                continue
+            rule = (check.__doc__ or "").strip().splitlines()[0].rstrip(".")
+            contract = f"the contract says: {rule[0].lower()}{rule[1:]}"
+            broken[name] = tuple(f"{sentence}; {contract}" for sentence in found)
+            if name in foundations:
+                left_out = f"(the checks after '{name}' were not run, as they rely on it)"
+                break
     finally:
         restore_generators(generators)
     if broken:
@@ -116,62 +130,46 @@ def run_checks(
     return Report(subject, tuple(passed), MappingProxyType(idle), tuple(skip))
 
 
-def _told(error: Exception) -> str:
-    """What was raised and where, such as ``ValueError: too long (matcher.py, line 7)``."""
+def _where(error: Exception) -> str:
+    """Return the error and its place, such as ``ValueError: too long (matcher.py, line 7)``."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().splitlines()
-    said = f": {text[0]}" if text else ""
-    return f"{type(error).__name__}{said} ({last.filename.rpartition('/')[2]}, line {last.lineno})"
-
-
-def _rule(check: Check[Any]) -> str:
-    """The first line of a check's docstring, as the contract to be named."""
-    rule = (check.__doc__ or "").strip().splitlines()[0].rstrip(".")
-    return f"the contract says: {rule[0].lower()}{rule[1:]}"
+    reason = f": {text[0]}" if text else ""
+    return f"{type(error).__name__}{reason} ({last.filename.rpartition('/')[2]}, line {last.lineno})"
 
 
 def class_of(given: type | str, registry: Registry, base: type) -> type[Any]:
-    """The class to check, found by name where it is given by name.
+    """Return the class to check, looked up by name if a name is given.
 
     Raises:
-        PluginError: there is no such name, or what it stands for cannot be imported.
-        ConformanceError: it is no complete class of this kind, or has no ``Config`` derived from ``Options``.
+        PluginError: the name is unknown, or its module cannot be imported.
+        ConformanceError: it is not a complete subclass of ``base`` with a ``Config`` class of options.
     """
     cls: type[Any] = registry.load(given) if isinstance(given, str) else given
-    subject = f"{registry.kind} {described(cls)}"
+    problem, config = None, getattr(cls, "Config", None)
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise ConformanceError(
-            subject, {"builds": (f"it does not derive from {base.__module__}.{base.__name__}",)}
-        )
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
-    if missing:
-        raise ConformanceError(
-            subject, {"builds": (f"it leaves out {', '.join(missing)}, which the base class asks for",)}
-        )
-    config = getattr(cls, "Config", None)
-    if not (isinstance(config, type) and issubclass(config, Options)):
-        raise ConformanceError(
-            subject, {"builds": ("it has no Config class derived from robustcmr.options.Options",)}
-        )
+        problem = f"it does not derive from {base.__module__}.{base.__name__}"
+    elif missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        problem = f"it leaves out {', '.join(missing)}, which the base class requires"
+    elif not (isinstance(config, type) and issubclass(config, Options)):
+        problem = "it has no Config class derived from robustcmr.options.Options"
+    if problem is not None:
+        raise ConformanceError(f"{registry.kind} {described(cls)}", {"builds": (problem,)})
     return cls
 
 
 def options_of(cls: type[Any], config: Options | Mapping[str, Any] | None) -> Options:
-    """The options to check a class with.
-
-    Args:
-        cls: the class; its ``Config`` reads them.
-        config: its ``Config``, a mapping of options, or None for the defaults.
+    """Return the options to check a class with: a ``Config``, a mapping of options, or None for the defaults.
 
     Raises:
-        ConfigError: the options do not fit, or some without a default are missing.
+        ConfigError: the options do not fit, or required ones are missing.
     """
     if isinstance(config, Options):
         return config
     given = {} if config is None else dict(config)
     try:
         options: Options = cls.Config(**given)
-    except ValueError as error:  # pydantic's own is one
+    except ValueError as error:  # pydantic's error is one
         raise ConfigError(
             f"{described(cls)} cannot be checked with the options {given}: {error}; give config="
         ) from error
@@ -179,10 +177,15 @@ def options_of(cls: type[Any], config: Options | Mapping[str, Any] | None) -> Op
 
 
 def some_of(names: list[str], most: int = 5) -> str:
-    """The first few names, and that there are more."""
+    """Return the first few names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def described(cls: object) -> str:
-    """Module and name of a class."""
+    """Return the module and name of a class."""
     return f"{getattr(cls, '__module__', '?')}.{getattr(cls, '__qualname__', repr(cls))}"
+
+
+def array_of(value: object) -> str:
+    """Return the type and shape of an array, such as ``int32 of shape (100,)``."""
+    return f"{getattr(value, 'dtype', type(value).__name__)} of shape {getattr(value, 'shape', '?')}"

@@ -1,4 +1,4 @@
-"""Small made-up data: what a matcher is told of it, images, captions and training pairs."""
+"""Small synthetic data: its description for a matcher, images, captions, and training pairs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustcmr.matchers.base import Matcher
+from robustcmr.data.array_features import ArrayFeatures
+from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.errors import DataError
+from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, IntArray, PairBatch, TextBatch
 
 SPARE = 3
-"""Places by which samples stay below the longest sizes of a spec, so that they can be padded further."""
+"""Places that samples leave unused below the largest sizes of a spec, so that they can be padded."""
+
+N_CLASSES, TEXT_WIDTH = 5, 10
+_SPREAD = 0.5  # of vectors around the centre of their class, in units of their numbers
+_NOISE = 0.1  # added in training
 
 
 def sample_spec(picture_size: tuple[int, int] | None = None, text_width: int | None = None) -> DataSpec:
-    """What a matcher is told of the made-up data.
+    """Return the description of the synthetic data that a matcher is built with.
 
     Args:
-        picture_size: (H, W) for a matcher that reads pictures; None for one that reads region features.
-        text_width: numbers of a precomputed caption vector, or None for data without them.
+        picture_size: (H, W) for a matcher that reads pictures; None for region features.
+        text_width: width of precomputed caption vectors; None for none.
     """
     words = ("<pad>", "<start>", "<end>", "<unk>", *(f"word{i}" for i in range(36)))
     pixels = picture_size is not None
@@ -41,12 +48,12 @@ def sample_spec(picture_size: tuple[int, int] | None = None, text_width: int | N
 
 
 def sample_images(spec: DataSpec, n: int, seed: int = 0) -> ImageBatch:
-    """N images: pixels, or sets of regions with gaps between them, as training leaves when it drops some.
+    """Return n images: pixels, or regions with gaps in their mask, as augmentation leaves them.
 
     Args:
-        spec: what the matcher is told.
+        spec: description of the data.
         n: number of images; the first has all its regions.
-        seed: another seed, other images.
+        seed: of the random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     if spec.picture_size is not None:
@@ -61,12 +68,12 @@ def sample_images(spec: DataSpec, n: int, seed: int = 0) -> ImageBatch:
 
 
 def sample_texts(spec: DataSpec, n: int, seed: int = 0) -> TextBatch:
-    """N captions of different lengths, the first the longest and the last of one word.
+    """Return n captions of different lengths, the first the longest and the last of one word.
 
     Args:
-        spec: what the matcher is told.
+        spec: description of the data.
         n: number of captions.
-        seed: another seed, other captions.
+        seed: of the random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     longest = max(1, spec.longest_caption - SPARE)
@@ -81,10 +88,10 @@ def sample_texts(spec: DataSpec, n: int, seed: int = 0) -> TextBatch:
 
 
 class Sample(ABC):
-    """Training pairs made up for a method, and what it is built with.
+    """Training pairs for a method.
 
     Attributes:
-        spec: what a matcher is told of them.
+        spec: description of the data for a matcher.
     """
 
     spec: DataSpec
@@ -94,30 +101,30 @@ class Sample(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pairs."""
+        """Return the number of pairs."""
 
     @abstractmethod
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Some pairs; with a generator they are augmented."""
+        """Return some pairs, augmented if there is a generator."""
 
     @abstractmethod
     def matcher(self) -> Matcher:
-        """A fresh matcher that learns from them."""
+        """Return a fresh matcher that learns from them."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """What a method is built with behind the number of pairs and the batch size, by name."""
+        """Further arguments of a method after the number of pairs and the batch size, by name."""
         return {}
 
 
 class SamplePairs(Sample):
-    """Training pairs that are easily learnt: captions name the kinds of region their image shows.
+    """Pairs that are easy to learn: captions name the kinds of region that their image shows.
 
-    A quarter of the captions is given a wrong image. Nothing says which.
+    A quarter of the captions is given a wrong image; nothing says which.
 
     Args:
         n_images: number of images, four captions each.
-        seed: another seed, other pairs.
+        seed: of the random numbers.
     """
 
     spec = sample_spec()
@@ -139,7 +146,7 @@ class SamplePairs(Sample):
         return len(self._given)
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Some pairs; with a generator a tenth of the regions is left out."""
+        """Return some pairs; with a generator a tenth of the regions is dropped."""
         given = self._given[pair_ids]
         features = torch.from_numpy(self._features[given])  # (B, 4, F), a copy
         mask = torch.ones(features.shape[:2], dtype=torch.bool)
@@ -155,22 +162,66 @@ class SamplePairs(Sample):
         )
 
     def matcher(self) -> Matcher:
-        """The smallest one that reads regions and words."""
+        """Return a minimal matcher of regions and words."""
         return SampleMatcher(SampleOptions(), self.spec)
 
 
+class SampleLabels(Sample):
+    """Labelled pairs that are easy to learn: the vectors of a class lie around a centre on each side.
+
+    A quarter of the labels is wrong, in each column another quarter; nothing says which.
+
+    Args:
+        n_pairs: number of pairs, equally many of each class.
+        columns: 1, or 2 for a label each of image and text.
+        seed: of the random numbers.
+    """
+
+    spec = sample_spec(text_width=TEXT_WIDTH)
+
+    def __init__(self, n_pairs: int = 100, columns: int = 1, seed: int = 0) -> None:
+        generator = np.random.default_rng(seed)
+        classes = generator.permutation(n_pairs) % N_CLASSES  # (N,)
+        given = np.repeat(classes[:, None], columns, axis=1).astype(np.int64)  # (N, M)
+        for column in given.T:
+            wrong = generator.choice(n_pairs, n_pairs // 4, replace=False)
+            column[wrong] = (column[wrong] + generator.integers(1, N_CLASSES, len(wrong))) % N_CLASSES
+        sides = []
+        for width in (self.spec.feature_width, TEXT_WIDTH):
+            centres = generator.normal(size=(N_CLASSES, width))
+            vectors = centres[classes] + _SPREAD * generator.normal(size=(n_pairs, width))
+            sides.append(ArrayFeatures(vectors.astype(np.float32)))
+        self._pairs = TrainingLabels(sides[0], sides[1], given, _NOISE)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Return some pairs; with a generator, noise is added to their vectors."""
+        return self._pairs.batch(pair_ids, generator)
+
+    def matcher(self) -> Matcher:
+        """Return a minimal matcher of vectors."""
+        return SampleVectorMatcher(SampleOptions(), self.spec)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of classes, and width of a pooled vector."""
+        return {"n_classes": N_CLASSES, "width": SampleOptions().dim}
+
+
 class SampleOptions(Options):
-    """Options of the sample matcher."""
+    """Options of the sample matchers."""
 
     dim: int = Field(16, ge=1, description="width of a fragment")
 
 
 class SampleMatcher(Matcher):
-    """The smallest matcher that learns: means of projected regions and of word vectors, by cosine.
+    """A minimal matcher that learns: means of projected regions and of word vectors, compared by cosine.
 
     Args:
-        config: how wide it is.
-        spec: what must be known of the data.
+        config: the width.
+        spec: description of the data.
     """
 
     Config: ClassVar[type[Options]] = SampleOptions
@@ -182,23 +233,62 @@ class SampleMatcher(Matcher):
         self.dropout = nn.Dropout(0.1)
 
     def encode_images(self, images: ImageBatch) -> Fragments:
-        """Fragments (N, R, D) and their mean."""
+        """Return fragments (N, R, D) and their mean."""
         return _fragments(self.dropout(self.image(images.features)), images.mask)
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Fragments (N, W, D) and their mean."""
+        """Return fragments (N, W, D) and their mean."""
         return _fragments(self.dropout(self.word(texts.tokens)), texts.mask)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Cosines (N_images, N_texts)."""
-        return F.normalize(_pooled(images), dim=-1) @ F.normalize(_pooled(texts), dim=-1).T
+        """Return cosines (N_images, N_texts)."""
+        return _cosines(images, texts)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Two groups, so that a method that leaves out factors is found out."""
-        return [
-            {"params": list(self.image.parameters()), "lr_factor": 1.0},
-            {"params": list(self.word.parameters()), "lr_factor": 0.5},
-        ]
+        """Return two groups, which reveal a method that ignores their factors."""
+        return _groups(self.image, self.word)
+
+
+class SampleVectorMatcher(Matcher):
+    """A minimal matcher of vectors: a linear map a side, compared by cosine.
+
+    Args:
+        config: the width.
+        spec: description of the data.
+
+    Raises:
+        DataError: the texts have no vectors.
+    """
+
+    Config: ClassVar[type[Options]] = SampleOptions
+
+    def __init__(self, config: SampleOptions, spec: DataSpec) -> None:
+        super().__init__()
+        if spec.text_width is None:
+            raise DataError("the sample matcher of vectors needs a vector of each text; give text_width")
+        self.image = nn.Linear(spec.feature_width, config.dim)
+        self.text = nn.Linear(spec.text_width, config.dim)
+        self.dropout = nn.Dropout(0.1)
+
+    def encode_images(self, images: ImageBatch) -> Fragments:
+        """Return one vector an image, (N, 1, D) and pooled (N, D)."""
+        real = images.mask.unsqueeze(-1)
+        mean = (images.features * real).sum(1) / real.sum(1)
+        return _single(self.image(self.dropout(mean)))
+
+    def encode_texts(self, texts: TextBatch) -> Fragments:
+        """Return one vector a text, (N, 1, D) and pooled (N, D)."""
+        if texts.vectors is None:
+            raise DataError("the sample matcher of vectors needs a vector of each text; this batch has none")
+        return _single(self.text(self.dropout(texts.vectors)))
+
+    def score(self, images: Fragments, texts: Fragments) -> Tensor:
+        """Return cosines (N_images, N_texts)."""
+        return _cosines(images, texts)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return two groups, which reveal a method that ignores their factors."""
+        return _groups(self.image, self.text)
 
 
 def _fragments(features: Tensor, mask: Tensor) -> Fragments:
@@ -207,7 +297,17 @@ def _fragments(features: Tensor, mask: Tensor) -> Fragments:
     return Fragments(features, mask, features.sum(1) / real.sum(1))
 
 
-def _pooled(side: Fragments) -> Tensor:
-    if side.pooled is None:
-        raise ValueError("these fragments come from another matcher: they have no pooled vector")
-    return side.pooled
+def _single(vectors: Tensor) -> Fragments:
+    return Fragments(vectors.unsqueeze(1), vectors.new_ones(len(vectors), 1).bool(), vectors)
+
+
+def _cosines(images: Fragments, texts: Fragments) -> Tensor:
+    of_images, of_texts = (F.normalize(pooled_vectors(side), dim=-1) for side in (images, texts))
+    return of_images @ of_texts.T
+
+
+def _groups(image: nn.Module, text: nn.Module) -> list[dict[str, Any]]:
+    return [
+        {"params": list(image.parameters()), "lr_factor": 1.0},
+        {"params": list(text.parameters()), "lr_factor": 0.5},
+    ]

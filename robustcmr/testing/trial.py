@@ -1,4 +1,4 @@
-"""The trainer's part in checking a method: plan, step, stop and go on as ``training/loop.py`` does."""
+"""Train a method as ``training/loop.py`` does: plan, step, stop and resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustcmr.config.schema import OptimOptions
 from robustcmr.matchers.base import Matcher
@@ -21,10 +21,9 @@ from robustcmr.training.checkpoint import load_modules, load_state, save_checkpo
 from robustcmr.training.optimiser import build_optimiser
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.training.seeds import capture_generators, restore_generators, seed_everything
-from robustcmr.types import EpochPlan, PairBatch, StepResult
+from robustcmr.types import EpochPlan, IntArray, PairBatch, StepResult
 
 _CLIP = 2.0
-
 
 OPTIM = OptimOptions(name="adam", lr=5e-3, weight_decay=0.0, milestones=())
 """The ``optim`` section of a trial."""
@@ -32,14 +31,14 @@ OPTIM = OptimOptions(name="adam", lr=5e-3, weight_decay=0.0, milestones=())
 
 @dataclass(frozen=True)
 class MethodCase:
-    """A method to be tried as often as wanted.
+    """A method to try repeatedly.
 
     Attributes:
         cls: the method's class.
         config: its options.
-        epochs: epochs a trial goes through.
+        epochs: epochs of a trial.
         batch_size: pairs a batch.
-        pairs: what it is trained on.
+        pairs: the training data.
     """
 
     cls: type[Method]
@@ -49,7 +48,7 @@ class MethodCase:
     pairs: Sample
 
     def start(self, seed: int = 0) -> Trial:
-        """A fresh trial; another seed, other weights."""
+        """Return a fresh trial; the seed decides the weights."""
         return Trial(self, seed)
 
 
@@ -57,7 +56,7 @@ class Trial:
     """One training on the CPU, with matchers of its own.
 
     Args:
-        case: what to train on what.
+        case: the method, its options and data.
         seed: of the weights, and of the global generators from here on.
     """
 
@@ -74,45 +73,61 @@ class Trial:
 
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
-        """Moves what the method's parameter groups hold."""
+        """The optimiser of the method's parameter groups."""
         return build_optimiser(self.method.parameter_groups(), OPTIM)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Everything with weights, by name."""
+        """All networks by name."""
         matchers = {f"matcher_{i}": matcher for i, matcher in enumerate(self.matchers)}
         return {**matchers, **self.method.auxiliary}
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the state of all networks."""
+        return {
+            f"{name}.{key}": value.detach().clone()
+            for name, network in self.modules.items()
+            for key, value in network.state_dict().items()
+        }
+
+    def modes(self) -> list[bool]:
+        """Return whether each submodule is in training mode."""
+        return [module.training for network in self.modules.values() for module in network.modules()]
+
+    def train(self) -> None:
+        """Switch all networks to training mode."""
+        for module in self.modules.values():
+            module.train()
+
     def scorer(self) -> TrainingSetScorer:
-        """What gives the method evidence at this epoch."""
+        """Return the scorer of the current epoch."""
         return TrainingSetScorer(
             self.case.pairs, self.case.batch_size, torch.device("cpu"), seed=0, epoch=self.epoch
         )
 
     def begin_epoch(self) -> EpochPlan:
-        """Ask for the plan of the epoch, and switch to training mode."""
+        """Ask the method for the plan of the epoch."""
         self.plan = self.method.plan_epoch(self.epoch, self.scorer())
         return self.plan
 
     def batches(self) -> Iterator[dict[str, PairBatch]]:
-        """Batches of the epoch from the step it has come to; then the epoch is over. Plans it if need be."""
+        """Yield the remaining batches of the epoch, planned if necessary; then start the next epoch."""
         plan = self.begin_epoch() if self.plan is None else self.plan
         steps = step_ids(plan, self.case.batch_size, 0, self.epoch)
         data = EpochBatches(self.case.pairs, steps, 0, self.epoch)
-        for module in self.modules.values():
-            module.train()
+        self.train()
         for step in range(self.step, len(steps)):
             yield data[step]
         self.epoch, self.step, self.plan = self.epoch + 1, 0, None
 
     def take_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """One step: loss, gradients, clipped, and the optimiser's move."""
+        """Take one step: loss, clipped gradients, and update."""
         result = self.method.training_step(batches)
         self.learn(result)
         return result
 
     def learn(self, result: StepResult) -> None:
-        """Move the weights by what a step found; gradients stay to be looked at."""
+        """Update the weights by the loss of a step; the gradients are kept for inspection."""
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(result.loss)
         for module in self.modules.values():
@@ -121,13 +136,27 @@ class Trial:
         self.step += 1
 
     def run(self, epochs: int) -> Iterator[StepResult]:
-        """Train to the end of an epoch, step by step."""
+        """Train up to an epoch, step by step."""
         while self.epoch < epochs:
             for batches in self.batches():
                 yield self.take_step(batches)
 
+    def planned_epochs(self) -> Iterator[EpochPlan]:
+        """Yield each epoch's plan at its beginning, in training mode; train between the epochs."""
+        while self.epoch < self.case.epochs:
+            plan = self.begin_epoch()
+            self.train()
+            yield plan
+            self.step = 0
+            for batches in self.batches():
+                self.take_step(batches)
+
+    def batches_of(self, chosen: Mapping[str, IntArray]) -> dict[str, PairBatch]:
+        """Return the batches of some pairs, by group."""
+        return {name: self.case.pairs.batch(ids) for name, ids in chosen.items()}
+
     def save(self, folder: Path) -> None:
-        """Write all that a stop must not lose."""
+        """Write everything that a resumed training needs."""
         plan = self.plan
         state = {
             "position": [self.epoch, self.step],
@@ -139,7 +168,7 @@ class Trial:
         save_checkpoint(folder, self.modules, state)
 
     def restore(self, folder: Path) -> None:
-        """Go on from what :meth:`save` wrote."""
+        """Resume from the files of :meth:`save`."""
         state = load_state(folder)
         load_modules(folder, self.modules)
         self.optimiser.load_state_dict(state["optimiser"])
@@ -148,3 +177,8 @@ class Trial:
         plan = state["plan"]
         self.plan = None if plan is None else EpochPlan({k: ids.numpy() for k, ids in plan.items()})
         restore_generators(state["generators"])
+
+
+def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Return whether two copies of :meth:`Trial.weights` are equal to the bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)

@@ -23,7 +23,7 @@ from robustcmr.testing import (
 
 
 def spec_for(cls, config):
-    """What a built-in must be told: pictures and a tokenizer's indices, or text vectors, where it asks."""
+    """The spec of a built-in: with pictures and a tokenizer's indices, or text vectors, if it needs them."""
     if cls.inputs(config).image_processor is not None:
         pictures = sample_spec(picture_size=(32, 32))
         return replace(pictures, vocabulary_size=390, words=(), padding_index=389, unknown_index=389)
@@ -88,7 +88,7 @@ def test_robust_with_a_division_and_two_groups(monkeypatch):
 
 def test_l2rm_with_a_division():
     report = check_method("l2rm", {"warmup_epochs": 1, "mixture": "gaussian"}, epochs=2)
-    assert {"learning", "beliefs", "resuming"} <= set(report.passed)
+    assert {"learning", "estimates", "resuming"} <= set(report.passed)
 
 
 @pytest.mark.parametrize("name", ["label_ce", "mrl"])
@@ -115,12 +115,12 @@ def test_precomputed_folders_pass(data_folder):
     assert set(report.not_applicable) == {"text_vectors", "pictures", "image_names"}
 
 
-def test_a_damaged_folder_is_told(make_folder, tmp_path):
+def test_a_damaged_folder_is_reported(make_folder, tmp_path):
     root = make_folder(tmp_path / "damaged")
     numbers = np.load(root / "dev_ims.npy")
     numbers[0] = np.inf
     np.save(root / "dev_ims.npy", numbers)
-    with pytest.raises(ConformanceError, match="features of dev: 1 of the 12 entries"):
+    with pytest.raises(ConformanceError, match="features of dev: 1 of the 12 sampled entries"):
         check_dataset("precomp", {"root": str(root)})
 
 

@@ -308,13 +308,13 @@ BROKEN = [
     (BlankCaption, {"captions"}, "caption 1 of train is ' '"),
     (NoCaption, {"captions", "pairing"}, "train has no caption"),
     (ShortIndex, {"pairing"}, "image_of_caption of train is int32 of shape (12,)"),
-    (FarImages, {"pairing"}, "runs over 5..5 for 4 images"),
+    (FarImages, {"pairing"}, "contains 5..5 for 4 images"),
     (BareImages, {"pairing"}, "5 of 6 images of train have no caption"),
-    (NotFinite, {"features"}, "1 of the 6 entries looked at hold NaN"),
+    (NotFinite, {"features"}, "1 of the 6 sampled entries hold NaN"),
     (Doubles, {"features"}, "gave float64 of shape (6, 3, 5)"),
     (OtherWidth, {"features"}, "different widths, {'train': 5, 'dev': 4}"),
     (Flat, {"features"}, "announce the shape (6, 5)"),
-    (Sorts, {"take"}, "gave other entries than one after another"),
+    (Sorts, {"take"}, "gave other entries than in ascending order"),
     (Remembers, {"fresh_arrays"}, "take gave other numbers"),
     (Locked, {"fresh_arrays"}, "cannot be written to"),
     (CannotPickle, {"pickling"}, "cannot pickle"),
@@ -323,8 +323,8 @@ BROKEN = [
     (TrainVectors, {"text_vectors"}, "{'train': 5, 'dev': None}"),
     (ArrayPictures, {"pictures"}, "picture(0) of train gave a ndarray"),
     (FewNames, {"image_names"}, "1 image_names for 6 images"),
-    (NumberNames, {"image_names"}, "no text or empty"),
-    (FitsNothing, {"fits"}, "fits('train', 0) says no to image 0"),
+    (NumberNames, {"image_names"}, "empty or not text"),
+    (FitsNothing, {"fits"}, "fits('train', 0) is False for image 0"),
     (FitsOne, {"fits"}, "fits('train', 0) gave bool of shape ?"),
     (
         OneFingerprint,
@@ -332,7 +332,7 @@ BROKEN = [
         "train and dev have the same fingerprint all the same but other captions, pairing, features",
     ),
     (NumberFingerprint, {"fingerprint"}, "fingerprint('train') gave 7"),
-    (Counting, {"fingerprint"}, "another text when it was asked for again"),
+    (Counting, {"fingerprint"}, "another text at the second call"),
     (Unstable, {"reopening"}, "train has another fingerprint"),
     (OtherCaptions, {"reopening"}, "train has other captions"),
     (OtherPairing, {"reopening"}, "train has other pairing the second time"),
@@ -383,7 +383,7 @@ class OtherFeatures(Unstable):
         return split
 
 
-def test_other_features_the_second_time_are_told():
+def test_other_features_the_second_time_are_reported():
     with pytest.raises(ConformanceError, match="train has other features the second time"):
         check_dataset(OtherFeatures)
 

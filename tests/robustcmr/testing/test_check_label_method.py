@@ -10,8 +10,7 @@ from torch import nn
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.methods.label_baselines import LabelCrossEntropy
 from robustcmr.testing import LABEL_METHOD_CHECKS, ConformanceError, check_matcher, check_method, sample_spec
-from robustcmr.testing.label_samples import N_CLASSES, SampleLabels, SampleVectorMatcher
-from robustcmr.testing.samples import SampleOptions
+from robustcmr.testing.samples import N_CLASSES, SampleLabels, SampleOptions, SampleVectorMatcher
 from robustcmr.types import EpochPlan, LabelEstimate, StepResult
 
 IDS = np.arange(100, dtype=np.int64)
@@ -108,7 +107,7 @@ class PushesApart(LabelCrossEntropy):
         return {**found, "texts": (texts @ images.detach().T * (of_texts @ of_images.T)).mean()}
 
 
-class BelievesTheOpposite(LabelCrossEntropy):
+class EstimatesTheOpposite(LabelCrossEntropy):
     def estimate(self, scorer):
         found = super().estimate(scorer)
         return replace(found, corrected=(found.corrected + 1) % N_CLASSES)
@@ -146,7 +145,7 @@ class DividesByColumns(Changed):
         return replace(result, loss=result.loss / (2 - batch.labels.shape[1]))
 
 
-class BelievesTwice(LabelCrossEntropy):
+class EstimatesTwice(LabelCrossEntropy):
     """One entry a label, which is one a pair as long as pairs have one."""
 
     def estimate(self, scorer):
@@ -160,57 +159,57 @@ class FallsAsleep(LabelCrossEntropy):
         return super().estimate(scorer)
 
 
-class Believes(LabelCrossEntropy):
+class Estimates(LabelCrossEntropy):
     def estimate(self, scorer):
-        return self.told(super().estimate(scorer))
+        return self.changed(super().estimate(scorer))
 
 
-class Floats(Believes):
-    def told(self, found):
+class Floats(Estimates):
+    def changed(self, found):
         return replace(found, corrected=found.corrected.astype(np.float64))
 
 
-class NoSuchClass(Believes):
-    def told(self, found):
+class NoSuchClass(Estimates):
+    def changed(self, found):
         return replace(found, corrected=np.where(IDS == 7, N_CLASSES, found.corrected))
 
 
-class Removed(Believes):
+class Removed(Estimates):
     """Marks with -1 what it would rather leave out."""
 
-    def told(self, found):
+    def changed(self, found):
         return replace(found, corrected=np.where(IDS == 7, -1, found.corrected))
 
 
-class TooSure(Believes):
-    def told(self, found):
+class TooSure(Estimates):
+    def changed(self, found):
         return replace(found, confidence=found.confidence + 1)
 
 
-class Unsure(Believes):
-    def told(self, found):
+class Unsure(Estimates):
+    def changed(self, found):
         return replace(found, confidence=np.where(IDS == 7, np.nan, found.confidence))
 
 
-class NoEvidence(Believes):
-    def told(self, found):
+class NoEvidence(Estimates):
+    def changed(self, found):
         return replace(found, evidence=np.where(IDS == 7, np.inf, found.evidence))
 
 
-class TooFew(Believes):
-    def told(self, found):
+class TooFew(Estimates):
+    def changed(self, found):
         return replace(found, evidence=found.evidence[1:])
 
 
-class OfAnotherTrack(Believes):
-    def told(self, found):
+class OfAnotherTrack(Estimates):
+    def changed(self, found):
         return found.confidence
 
 
-class PlansWithBelief(LabelCrossEntropy):
+class PlansWithEstimate(LabelCrossEntropy):
     def plan_epoch(self, epoch, scorer):
-        belief = replace(self.estimate(scorer), confidence=np.full(100, 2.0))
-        return replace(super().plan_epoch(epoch, scorer), belief=belief)
+        estimate = replace(self.estimate(scorer), confidence=np.full(100, 2.0))
+        return replace(super().plan_epoch(epoch, scorer), estimate=estimate)
 
 
 class LearnsFromAsking(LabelCrossEntropy):
@@ -239,8 +238,8 @@ class DrawsApart(LabelCrossEntropy):
         self.weight = state["weight"]
 
 
-class ForgetsBelief(LabelCrossEntropy):
-    """Trains on what it believed at the beginning of the epoch, and does not keep that."""
+class ForgetsEstimate(LabelCrossEntropy):
+    """Trains on its estimate from the beginning of the epoch, and does not save that."""
 
     def __init__(self, *given):
         super().__init__(*given)
@@ -258,43 +257,43 @@ class ForgetsBelief(LabelCrossEntropy):
 
 BROKEN = [
     (TakesFourThings, {"builds"}, "takes 5 positional arguments but 7 were given"),
-    (ForgetsClasses, {"builds"}, "it was built with n_classes=5 but says n_classes=6"),
+    (ForgetsClasses, {"builds"}, "it was built with n_classes=5 but has n_classes=6"),
     (TakesMatcherName, {"auxiliary"}, "auxiliary has the name 'matcher_7', which is that of a matcher"),
     (HidesAnchors, {"parameter_groups"}, "the groups hold anchors.weight 0 times"),
     (OwnPace, {"parameter_groups"}, "another lr_factor"),
     (FarIds, {"plans"}, "with ids 1..100 for 100 pairs"),
     (NoGraph, {"steps"}, "gave a loss without a graph"),
     (NotFinite, {"steps"}, "gave the loss inf"),
-    (Named, {"metrics"}, "a metric called 'correction', under which the trainer writes its own"),
+    (Named, {"metrics"}, "a metric called 'correction', a name of the trainer's own"),
     (NamedConfusion, {"metrics"}, "a metric called 'confusion'"),
     (NamedLabels, {"metrics"}, "a metric called 'labels'"),
     (NamedPairs, {"metrics"}, "a metric called 'pairs'"),
     (Grows, {"learning"}, "the loss went from"),
-    (WrongWay, {"learning"}, "believed to be of the given class was"),
+    (WrongWay, {"learning"}, "estimated to be of the given class was"),
     (PushesApart, {"learning"}, "images and texts of one given class were closer than others by"),
-    (BelievesTheOpposite, {"learning"}, "believed to be of the given class was"),
-    (NeedsThree, {"small_batches"}, "with one pair a stream in epoch 0, training_step raised IndexError"),
-    (Spread, {"small_batches"}, "with one pair a stream in epoch 0, training_step gave the loss inf"),
+    (EstimatesTheOpposite, {"learning"}, "estimated to be of the given class was"),
+    (NeedsThree, {"small_batches"}, "with one pair a group in epoch 0, training_step raised IndexError"),
+    (Spread, {"small_batches"}, "with one pair a group in epoch 0, training_step gave the loss inf"),
     (NeedsClasses, {"one_class"}, "pairs of one class in epoch 0, training_step gave the loss inf"),
     (OneColumn, {"two_labels"}, "RuntimeError"),
     (
-        BelievesTwice,
+        EstimatesTwice,
         {"two_labels"},
-        "believe gave a belief whose corrected has shape (200,) of int64 for 100",
+        "estimate gave an estimate whose corrected has shape (200,) of int64 for 100",
     ),
-    (FallsAsleep, {"modes"}, "believe switched a network to another mode"),
-    (Floats, {"beliefs", "two_labels"}, "whose corrected has shape (100,) of float64 for 100 pairs"),
-    (NoSuchClass, {"beliefs", "two_labels"}, "whose corrected classes run over 0..5 for 5 classes"),
-    (Removed, {"beliefs", "two_labels"}, "whose corrected classes run over -1..4 for 5 classes"),
-    (TooSure, {"beliefs", "two_labels"}, "whose confidence leaves 0..1 or is NaN"),
-    (Unsure, {"beliefs", "two_labels"}, "whose confidence leaves 0..1 or is NaN"),
-    (NoEvidence, {"beliefs", "two_labels"}, "whose evidence is not finite"),
-    (TooFew, {"beliefs", "two_labels"}, "whose evidence has shape (99,)"),
-    (OfAnotherTrack, {"beliefs", "two_labels"}, "that is a ndarray"),
-    (PlansWithBelief, {"beliefs"}, "plan_epoch(0) gave a belief whose confidence"),
-    (LearnsFromAsking, {"beliefs"}, "believe after epoch 0 changed weights"),
+    (FallsAsleep, {"modes"}, "estimate switched a network to another mode"),
+    (Floats, {"estimates", "two_labels"}, "whose corrected has shape (100,) of float64 for 100 pairs"),
+    (NoSuchClass, {"estimates", "two_labels"}, "whose corrected classes are 0..5 for 5 classes"),
+    (Removed, {"estimates", "two_labels"}, "whose corrected classes are -1..4 for 5 classes"),
+    (TooSure, {"estimates", "two_labels"}, "whose confidence leaves 0..1 or is NaN"),
+    (Unsure, {"estimates", "two_labels"}, "whose confidence leaves 0..1 or is NaN"),
+    (NoEvidence, {"estimates", "two_labels"}, "whose evidence is not finite"),
+    (TooFew, {"estimates", "two_labels"}, "whose evidence has shape (99,)"),
+    (OfAnotherTrack, {"estimates", "two_labels"}, "that is a ndarray"),
+    (PlansWithEstimate, {"estimates"}, "plan_epoch(0) gave an estimate whose confidence"),
+    (LearnsFromAsking, {"estimates"}, "estimate after epoch 0 changed weights"),
     (DrawsApart, {"repeatability"}, "two trainings of 2 epochs from the same seed"),
-    (ForgetsBelief, {"resuming"}, "stopped after step 1 of epoch 1 and resumed"),
+    (ForgetsEstimate, {"resuming"}, "stopped after step 1 of epoch 1 and resumed"),
 ]
 
 
@@ -311,13 +310,13 @@ def test_every_check_is_shown_to_catch_something():
     assert set(LABEL_METHOD_CHECKS) == {name for _, names, _ in BROKEN for name in names}
 
 
-def test_a_method_without_a_belief():
+def test_a_method_without_an_estimate():
     class Silent(LabelCrossEntropy):
         def estimate(self, scorer):
             return None
 
     report = check_method(Silent, epochs=1)
-    assert report.not_applicable == {"beliefs": "the method holds no belief"}
+    assert report.not_applicable == {"estimates": "the method gives no estimate"}
     assert {"learning", "two_labels"} <= set(report.passed)
     with pytest.raises(ConfigError, match="there is no check 'same_image'"):
         check_method(Silent, skip=("same_image",))

@@ -323,9 +323,9 @@ BROKEN = [
     (FlatForward, {"forward"}, "differed from score(encode_images, encode_texts) by up to inf"),
     (Logits, {"scale"}, "a score of ordinary data was"),
     (MeanOfPadding, {"input_padding"}, "with 2 more padded words a caption"),
-    (ReadsPadding, {"padded_garbage"}, "other numbers in regions that are masked"),
-    (ReadsPaddedWords, {"padded_garbage"}, "other words in places that are masked"),
-    (IgnoresMask, {"fragment_padding"}, "more masked fragments of other numbers behind the captions"),
+    (ReadsPadding, {"padded_garbage"}, "other numbers in masked regions"),
+    (ReadsPaddedWords, {"padded_garbage"}, "other words in masked places"),
+    (IgnoresMask, {"fragment_padding"}, "masked fragments of other numbers appended to the captions"),
     (Positions, {"order", "blocks"}, "with the images in another order"),
     (BatchMean, {"independence"}, "with every caption encoded alone"),
     (RowMean, {"blocks"}, "scored as every caption alone"),
@@ -337,12 +337,12 @@ BROKEN = [
     (LeavesOut, {"parameter_groups"}, "the groups leave out word.weight"),
     (Twice, {"parameter_groups"}, "more than once"),
     (WholeFactor, {"parameter_groups"}, "group 0 has lr_factor 1, expected a float"),
-    (Foreign, {"parameter_groups"}, "the groups hold 1 tensors that are no trainable parameters"),
+    (Foreign, {"parameter_groups"}, "the groups hold 1 tensors that are not trainable parameters"),
     (NotSaved, {"saving"}, "after saving and loading, scores moved"),
     (SharesCopy, {"copying"}, "the original's scores moved"),
     (OtherCopy, {"copying"}, "scores of a deep copy differed"),
     (Restless, {"repeatability"}, "a second call with the same input gave other scores"),
-    (Counts, {"hidden_state"}, "after training calls and the old state_dict"),
+    (Counts, {"hidden_state"}, "after training calls and loading the old state_dict"),
     (CountsCalls, {"evaluation_state"}, "scoring in evaluation mode changed calls"),
     (WakesUp, {"evaluation_state"}, "switched a submodule to training mode"),
     (DrawsTorch, {"generators"}, "the global generator of torch"),
@@ -471,7 +471,7 @@ def test_tolerances_are_settable():
     check_matcher(NotSaved, tolerance=3.0)
 
 
-def test_all_broken_rules_are_told_at_once():
+def test_all_broken_rules_are_reported_at_once():
     class Hopeless(DrawsTorch, Counts):
         pass
 

@@ -231,36 +231,36 @@ def division(n=100, **changed):
     )
 
 
-class Believes(InfoNCE):
-    belief = division()
+class Estimates(InfoNCE):
+    given = division()
 
     def estimate(self, scorer):
-        return self.belief
+        return self.given
 
 
-class TooFew(Believes):
-    belief = division(99)
+class TooFew(Estimates):
+    given = division(99)
 
 
-class Unsure(Believes):
-    belief = division(clean_probability=np.full(100, np.nan), is_clean=np.zeros(100, dtype=bool))
+class Unsure(Estimates):
+    given = division(clean_probability=np.full(100, np.nan), is_clean=np.zeros(100, dtype=bool))
 
 
-class Contradicts(Believes):
-    belief = division(is_clean=np.ones(100, dtype=bool))
+class Contradicts(Estimates):
+    given = division(is_clean=np.ones(100, dtype=bool))
 
 
-class NoEvidence(Believes):
-    belief = division(evidence=np.full(100, np.inf))
+class NoEvidence(Estimates):
+    given = division(evidence=np.full(100, np.inf))
 
 
-class NoDivision(Believes):
-    belief = np.ones(100)
+class NoDivision(Estimates):
+    given = np.ones(100)
 
 
-class PlansWithBelief(InfoNCE):
+class PlansWithEstimate(InfoNCE):
     def plan_epoch(self, epoch, scorer):
-        return replace(super().plan_epoch(epoch, scorer), estimate=TooFew.belief)
+        return replace(super().plan_epoch(epoch, scorer), estimate=TooFew.given)
 
 
 class ForgetsItself(InfoNCE):
@@ -344,21 +344,21 @@ class Forgets(InfoNCE):
 
 class KeepsCode(InfoNCE):
     def state_dict(self):
-        return {**super().state_dict(), "belief": Believes.belief}
+        return {**super().state_dict(), "estimate": Estimates.given}
 
 
 BROKEN = [
     (NoMatchers, {"builds"}, "n_matchers is 0"),
     (NotBuilt, {"builds"}, "out of clay"),
-    (ForgetsSizes, {"builds"}, "it was built with n_pairs=100 but says n_pairs=16"),
+    (ForgetsSizes, {"builds"}, "it was built with n_pairs=100 but has n_pairs=16"),
     (SlashInName, {"auxiliary"}, "auxiliary has the name 'a/b'"),
     (TakesMatcherName, {"auxiliary"}, "which is that of a matcher"),
     (LeavesOut, {"parameter_groups"}, "the groups hold helper.weight 0 times"),
     (Foreign, {"parameter_groups"}, "the groups hold 1 tensors"),
     (OwnPace, {"parameter_groups"}, "another lr_factor"),
-    (ShortIds, {"plans"}, "gave stream 'all' as int32 of shape (100,)"),
+    (ShortIds, {"plans"}, "gave group 'all' as int32 of shape (100,)"),
     (FarIds, {"plans"}, "with ids 1..100 for 100 pairs"),
-    (NoIds, {"plans"}, "gave no pair in any stream"),
+    (NoIds, {"plans"}, "gave no pair in any group"),
     (NoPlan, {"plans"}, "plan_epoch(0) returned a dict"),
     (NoLoss, {"steps"}, "gave the loss nan"),
     (NoGraph, {"steps"}, "gave a loss without a graph"),
@@ -374,23 +374,23 @@ BROKEN = [
     (
         NeedsThree,
         {"small_batches"},
-        "with one pair a stream in epoch 0, training_step raised IndexError: where",
+        "with one pair a group in epoch 0, training_step raised IndexError: where",
     ),
-    (NeedsBoth, {"small_batches"}, "with stream 'clean' missing in epoch 0"),
+    (NeedsBoth, {"small_batches"}, "with group 'clean' missing in epoch 0"),
     (NeedsNegatives, {"same_image"}, "pairs of one image in epoch 0"),
     (BreaksWeights, {"same_image"}, "made a weight of a matcher NaN or infinite"),
     (FallsAsleep, {"modes"}, "training_step in epoch 0 switched"),
-    (SleepsWhilePlanning, {"modes"}, "plan_epoch(1) or believe switched"),
-    (TooFew, {"beliefs"}, "clean_probability has shape (99,) of float64 for 100 pairs"),
-    (Unsure, {"beliefs"}, "leaves 0..1 or is NaN"),
-    (Contradicts, {"beliefs"}, "is_clean is not clean_probability > threshold"),
-    (NoEvidence, {"beliefs"}, "whose evidence is not finite"),
-    (NoDivision, {"beliefs"}, "that is a ndarray"),
-    (PlansWithBelief, {"beliefs"}, "plan_epoch(0) gave a belief whose"),
-    (ForgetsItself, {"beliefs"}, "believe after epoch 0 changed weights"),
-    (NegativeMass, {"rematches"}, "negative or non-finite mass"),
+    (SleepsWhilePlanning, {"modes"}, "plan_epoch(1) or estimate switched"),
+    (TooFew, {"estimates"}, "clean_probability has shape (99,) of float64 for 100 pairs"),
+    (Unsure, {"estimates"}, "leaves 0..1 or is NaN"),
+    (Contradicts, {"estimates"}, "is_clean is not clean_probability > threshold"),
+    (NoEvidence, {"estimates"}, "whose evidence is not finite"),
+    (NoDivision, {"estimates"}, "that is a ndarray"),
+    (PlansWithEstimate, {"estimates"}, "plan_epoch(0) gave an estimate whose"),
+    (ForgetsItself, {"estimates"}, "estimate after epoch 0 changed weights"),
+    (NegativeMass, {"rematches"}, "has a negative or non-finite mass"),
     (OtherShape, {"rematches"}, "has shape (16, 16) for 2 images and 16 captions"),
-    (Forbidden, {"rematches"}, "moves mass where allowed"),
+    (Forbidden, {"rematches"}, "has mass on cells that allowed"),
     (PlanWithGraph, {"rematches"}, "whose plan keeps its graph"),
     (UnknownPairs, {"rematches"}, "whose image_pairs come with ids"),
     (NoRematch, {"rematches"}, "that is a dict"),
@@ -429,8 +429,8 @@ def test_doubled_parameters_are_named_before_torch_refuses_them():
         check_method(Twice, epochs=1)
 
 
-def test_a_sound_belief_and_rematch_pass():
-    class Sound(Rematches, Believes):
+def test_a_sound_estimate_and_rematch_pass():
+    class Sound(Rematches, Estimates):
         pass
 
     report = check_method(Sound, epochs=1)
@@ -442,8 +442,8 @@ def test_what_does_not_apply_is_said():
     report = check_method("hinge", epochs=1, skip=("learning",))
     assert report.not_applicable == {
         "auxiliary": "the method has no auxiliary networks",
-        "beliefs": "the method holds no belief",
-        "rematches": "the method rematched nothing in the epochs tried",
+        "estimates": "the method gives no estimate",
+        "rematches": "the method rematched nothing in these epochs",
     }
     assert report.skipped == ("learning",)
 

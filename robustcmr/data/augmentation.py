@@ -1,7 +1,7 @@
-"""Hiding parts of the input during training, so that no single region or word decides.
+"""Hide parts of the input during training, so that no single region or word decides.
 
-Rates and proportions follow the released OMIT script; the mask word is ``<unk>`` here, because the published
-vocabularies hold no other.
+Rates and proportions follow the released OMIT script; the mask word is ``<unk>``, as the published
+vocabularies have no other.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ REPLACED_SHARE = 0.1  # of the corrupted words; the rest are deleted
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much is hidden.
+    """Options of augmentation.
 
     Attributes:
-        drop_regions: chance that a region is left out, in [0, 1).
-        corrupt_words: chance that a word is corrupted, in [0, 1).
-        padding_index: word that fills the places that deletion frees at the end.
-        unknown_index: word that stands for a masked one.
-        is_word: (V,) bool, which indices stand for words; all others are marks and never changed.
+        drop_regions: probability of dropping a region, in [0, 1).
+        corrupt_words: probability of corrupting a word, in [0, 1).
+        padding_index: index of padding.
+        unknown_index: index of a masked word.
+        is_word: (V,) bool, which indices are words; all others are marks and never changed.
     """
 
     drop_regions: float
@@ -40,19 +40,19 @@ class Augmentation:
 
     @cached_property
     def replacements(self) -> IntArray:
-        """(k,) words that a corrupted one may be replaced by; the unknown word where there is no other."""
+        """(k,) words that may replace a corrupted one; the unknown word if there is no other."""
         words = np.flatnonzero(self.is_word)
         known = words[words != self.unknown_index]
         return known if len(known) else np.array([self.unknown_index])
 
 
 def drop_regions(mask: BoolArray, rate: float, generator: np.random.Generator) -> BoolArray:
-    """Leave out regions at random; every image keeps at least one.
+    """Drop regions at random; every image keeps at least one.
 
     Args:
-        mask: (N, R) bool, True where a region is real.
-        rate: chance that a region is left out.
-        generator: source of chance.
+        mask: (N, R) bool, True for real regions.
+        rate: probability of dropping a region.
+        generator: random source.
 
     Returns:
         (N, R) bool, a subset of ``mask``.
@@ -75,12 +75,12 @@ def corrupt_words(
 
     Args:
         tokens: (N, W) int64.
-        mask: (N, W) bool, True where a word is real.
-        options: the rate and the indices needed.
-        generator: source of chance.
+        mask: (N, W) bool, True for real words.
+        options: the rate and the indices.
+        generator: random source.
 
     Returns:
-        New tokens and mask, (N, W) each, words moved together to the front.
+        New tokens and mask, (N, W) each, the kept words moved to the front.
     """
     is_word = mask & options.is_word[tokens]
     corrupted = is_word & (generator.random(tokens.shape) < options.corrupt_words)

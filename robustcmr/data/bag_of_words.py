@@ -1,4 +1,4 @@
-"""Text vectors without a pretrained model: weighted words, projected to fewer numbers by fixed signs."""
+"""Text vectors without a pretrained model: TF-IDF weights, projected to fewer numbers by random signs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from robustcmr.types import FloatArray
 
 
 class BagOfWords:
-    """Turns texts into vectors by the words of the training texts alone.
+    """Turns texts into vectors by the words of the training texts.
 
-    A word counts 1 + log(its count in the text), times log((1 + n) / (1 + texts with it)) + 1; the weights
-    of a text are scaled to length 1 and projected by random signs, which keeps distances approximately
-    (Achlioptas, 2003). Words that no training text has are left out.
+    The weight of a word w in a text is (1 + log tf) (1 + log((1 + n) / (1 + df))), where tf is its count in
+    the text and df the number of the n training texts with it. Weights are scaled to length 1 and projected
+    by random signs, which approximately keeps distances (Achlioptas, 2003). Unknown words are ignored.
 
     Args:
-        training_texts: at least one text; words are what blanks separate, marks without a letter or digit
-            left out.
+        training_texts: at least one text.
         width: V, numbers of a vector.
         seed: of the signs.
     """
@@ -37,7 +36,7 @@ class BagOfWords:
         self._projection = signs / np.sqrt(width)  # (n_words, V)
 
     def weights(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Weighted words, (n, n_words), of length 1 each; zeros for a text without a known word."""
+        """Return weights (n, n_words), of length 1 each; zeros for a text without a known word."""
         counts = np.zeros((len(texts), len(self.words)))
         for row, text in enumerate(texts):
             for word in words_of(text):
@@ -49,11 +48,11 @@ class BagOfWords:
         return scaled
 
     def vectors(self, texts: Sequence[str]) -> FloatArray:
-        """Projected weights, (n, V) float32."""
+        """Return projected weights, (n, V) float32."""
         projected: FloatArray = (self.weights(texts) @ self._projection).astype(np.float32)
         return projected
 
 
 def words_of(text: str) -> Iterable[str]:
-    """The words of a text, lower case; punctuation that stands alone is left out."""
+    """Return the blank-separated words of a text in lower case, without separate punctuation."""
     return (word for word in text.lower().split() if any(mark.isalnum() for mark in word))

@@ -1,4 +1,4 @@
-"""What a data set of image-text pairs offers: splits of features and captions, and a fingerprint."""
+"""Interfaces of data sets: splits of features and captions, and a fingerprint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustcmr.types import FloatArray, IntArray, PairBatch
 
 
 class FeatureStore(Protocol):
-    """Region features of all images of a split, or vectors of its captions as (n, 1, V), read on demand."""
+    """Region features of the images of a split, or vectors of its captions as (n, 1, V), read on demand."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -23,12 +23,12 @@ class FeatureStore(Protocol):
         ...
 
     def take(self, images: IntArray) -> FloatArray:
-        """Features of some images, (k, R, F) float32, in the order asked for; repeats allowed."""
+        """Return features of some images, (k, R, F) float32, in the requested order; repeats allowed."""
         ...
 
 
 class ImageStore(Protocol):
-    """What a matcher reads of the images of a split: region features, or pixels."""
+    """Images of a split as a matcher reads them: region features, or pixels."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -36,39 +36,39 @@ class ImageStore(Protocol):
         ...
 
     def take(self, images: IntArray) -> FloatArray:
-        """Some images, (k, ...) float32, in the order asked for; repeats allowed."""
+        """Return some images, (k, ...) float32, in the requested order; repeats allowed."""
         ...
 
 
 class TextReader(Protocol):
-    """Turns captions into indices: the run's vocabulary of words, or a pretrained tokenizer."""
+    """Turns captions into indices: a vocabulary of words, or a pretrained tokenizer."""
 
     @property
     def padding_index(self) -> int:
-        """Index written where a caption is padded."""
+        """Index of padding."""
         ...
 
     @property
     def unknown_index(self) -> int:
-        """Index that stands for an unknown or a hidden word."""
+        """Index of an unknown or masked word."""
         ...
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words by index; empty where captions are cut into pieces of words."""
+        """The words by index; empty if captions are cut into word pieces."""
         ...
 
     @property
     def is_word(self) -> npt.NDArray[np.bool_]:
-        """(V,) whether an index stands for what was written; marks of start, end and padding do not."""
+        """(V,) whether an index is a word or word piece; marks of start, end and padding are not."""
         ...
 
     def __len__(self) -> int:
-        """V, number of indices."""
+        """Return the number of indices V."""
         ...
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[Sequence[int]]:
-        """Indices of each caption, marks included; at least one each."""
+        """Yield the indices of each caption, marks included; at least one each."""
         ...
 
 
@@ -78,17 +78,16 @@ class PairsSplit:
 
     Attributes:
         name: such as ``train``, ``dev``, ``test`` or ``testall``.
-        features: region features, one entry an image; None where there are only pictures.
+        features: region features, one entry an image; None if there are only pictures.
         captions: raw caption text, one a row.
-        image_of_caption: (n_captions,) int64, the image each caption was written for.
-        picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None where only features exist.
-        image_names: file name or key of each image; None where unknown.
-        trusted: whether the pairing as written is known to be right; where it is not, nothing is diagnosed
-            against it.
-        text_vectors: (n_captions, 1, V), a precomputed vector a caption; None where there are none.
+        image_of_caption: (n_captions,) int64, the image that each caption belongs to.
+        picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None if there are only features.
+        image_names: file name or key of each image; None if unknown.
+        trusted: whether the pairing is known to be right; otherwise nothing is diagnosed against it.
+        text_vectors: (n_captions, 1, V), a precomputed vector per caption; or None.
 
     Raises:
-        ValueError: there are no features, and no pictures with names either.
+        ValueError: there are neither features nor pictures with names.
     """
 
     name: str
@@ -103,7 +102,7 @@ class PairsSplit:
     def __post_init__(self) -> None:
         if self.features is None and (self.picture is None or self.image_names is None):
             raise ValueError(
-                f"split {self.name} has no features; it needs pictures then, and their names as well"
+                f"split {self.name} has no features; expected pictures and their names instead"
             )
 
     @property
@@ -116,21 +115,20 @@ class PairsSplit:
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """One split of a data set whose pairs carry a class each.
+    """One split of a data set whose pairs have a class each.
 
     Attributes:
         name: such as ``train``, ``dev`` or ``test``.
-        images: (n, 1, F), one vector an image.
-        texts: (n, 1, V), one vector a text; text i belongs to image i.
+        images: (n, 1, F), a vector per image.
+        texts: (n, 1, V), a vector per text; text i belongs to image i.
         labels: (n,) int64, the class of each pair, 0..n_classes-1.
         class_names: n_classes names.
-        captions: what was written, where it is known; None where only vectors exist.
-        picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None where only vectors exist.
-        trusted: whether the labels are known to be right; where they are not, nothing is diagnosed against
-            them.
+        captions: the texts; None if there are only vectors.
+        picture: draws or loads image ``i`` as a ``PIL.Image.Image``; None if there are only vectors.
+        trusted: whether the labels are known to be right; otherwise nothing is diagnosed against them.
 
     Raises:
-        ValueError: images, texts and labels are not equally many, or a label has no class.
+        ValueError: the numbers of images, texts and labels differ, or a label has no class.
     """
 
     name: str
@@ -147,7 +145,7 @@ class LabelledSplit:
         if len(counts) > 1:
             raise ValueError(
                 f"split {self.name} has {self.images.shape[0]} images, {self.texts.shape[0]} texts and "
-                f"{len(self.labels)} labels; give as many of each"
+                f"{len(self.labels)} labels; expected equally many of each"
             )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise ValueError(
@@ -164,19 +162,19 @@ class DataSet(ABC):
 
     Config: ClassVar[type[Options]]
     track: ClassVar[str]
-    """``pairs`` or ``labels``: what may be wrong in it, and how it is measured."""
+    """``pairs`` or ``labels``: the kind of noise and metric."""
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that are there, ``train`` first."""
+        """Return the names of the splits, ``train`` first."""
 
     @abstractmethod
     def fingerprint(self, split: str) -> str:
-        """A short hash of a split's content, the same on every machine."""
+        """Return a short hash of a split's content, the same on every machine."""
 
 
 class LabelledData(DataSet):
-    """A data set whose image-text pairs carry a class each; third parties subclass it."""
+    """A data set whose image-text pairs have a class each; third parties subclass it."""
 
     track = "labels"
 
@@ -203,15 +201,15 @@ class PairsData(DataSet):
         """
 
     def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
-        """Which images a caption is true of; only its own, unless a data set knows more.
+        """Return which images a caption is true of: only its own, unless a data set knows more.
 
         Args:
             split: name of the split.
             caption_row: row of the caption, 0..n_captions-1.
-            images: (k,) images to ask about.
+            images: (k,) candidate images.
 
         Returns:
-            (k,) bool; True at the image the caption was written for.
+            (k,) bool; True for the caption's own image.
 
         Raises:
             DataError: there is no such split.

@@ -1,4 +1,4 @@
-"""Captions into word pieces by a tokenizer of transformers."""
+"""Captions as word pieces, by a tokenizer of transformers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from robustcmr.errors import DataError
 from robustcmr.pretrained import TOKENIZER, longest_text, read, read_config, text_part
 
 AT_ONCE = 4096
-"""Captions handed to the tokenizer together; it works on them with several threads."""
+"""Captions per call of the tokenizer, which uses several threads."""
 
-_RESERVED = re.compile(r"\[unused\d+\]")  # BERT's vocabularies keep places that no text ever has
+_RESERVED = re.compile(r"\[unused\d+\]")  # places in BERT's vocabularies that no text uses
 
 
 class PretrainedTokenizer:
-    """Turn captions into the indices a pretrained text encoder reads.
+    """Turns captions into the indices that a pretrained text encoder reads.
 
     Args:
         tokenizer: of transformers.
-        longest: most indices a caption may have, marks included; None for no limit but the tokenizer's own.
+        longest: most indices of a caption, marks included; None for only the tokenizer's own limit.
 
     Raises:
-        DataError: the tokenizer has no mask, unknown or end mark that could stand for a hidden word.
+        DataError: the tokenizer has no mask, unknown or end mark to use for masked words.
     """
 
     words: tuple[str, ...] = ()
-    """Empty: pieces are no words, so that nothing can be looked up by them."""
+    """Empty, as word pieces cannot be looked up as words."""
 
     def __init__(self, tokenizer: Any, longest: int | None = None) -> None:
         self._tokenizer = tokenizer
@@ -42,11 +42,11 @@ class PretrainedTokenizer:
         self.padding_index: int = next(i for i in (padding, end, self.unknown_index) if i is not None)
 
     def __len__(self) -> int:
-        """Number of indices."""
+        """Return the number of indices."""
         return len(self.is_word)
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
-        """Indices of captions, one list each: with the marks of the model, cut to its length, never empty."""
+        """Yield the indices of each caption, with the marks of the model, cut to its length, never empty."""
         rest = iter(captions)
         while batch := list(islice(rest, AT_ONCE)):
             yield from (indices or [self.unknown_index] for indices in self._encode(batch))
@@ -65,13 +65,13 @@ class PretrainedTokenizer:
 
 
 _NO_LIMIT = 1_000_000
-"""Tokenizers without a limit of their own name an astronomical one."""
+"""Tokenizers without a limit have an astronomical ``model_max_length``."""
 
 
 def open_tokenizer(name: str) -> PretrainedTokenizer:
     """Open the tokenizer of a model.
 
-    Captions are cut to what both the tokenizer and the text encoder allow.
+    Captions are cut to the shorter limit of the tokenizer and the text encoder.
 
     Args:
         name: local folder or hub name.
@@ -86,21 +86,21 @@ def open_tokenizer(name: str) -> PretrainedTokenizer:
         opened = PretrainedTokenizer(
             AutoTokenizer.from_pretrained(*arguments, **keywords), longest_text(config)
         )
-        next(opened.encode_many(["a"]))  # some damage shows only in use
+        next(opened.encode_many(["a"]))  # some damage appears only in use
         return opened
 
     opened: PretrainedTokenizer = read(TOKENIZER, name, opening)
     known = text_part(config).vocab_size
     if len(opened) > known:
         raise DataError(
-            f"the tokenizer of {name!r} has {len(opened)} indices but its model knows {known}; put the "
-            "tokenizer the model was trained with beside its config.json"
+            f"the tokenizer of {name!r} has {len(opened)} indices but its model has {known}; put the "
+            "tokenizer that the model was trained with beside its config.json"
         )
     return opened
 
 
 def _ordinary(tokenizer: Any) -> npt.NDArray[np.bool_]:
-    """(V,) bool, True for the pieces that text is made of."""
+    """Return which indices are pieces of text and not marks, (V,) bool."""
     vocabulary = tokenizer.get_vocab()
     is_word = np.zeros(max(len(tokenizer), max(vocabulary.values()) + 1), dtype=np.bool_)
     is_word[[index for piece, index in vocabulary.items() if _RESERVED.fullmatch(piece) is None]] = True
@@ -110,7 +110,7 @@ def _ordinary(tokenizer: Any) -> npt.NDArray[np.bool_]:
 
 
 def _hidden_word(tokenizer: Any) -> int:
-    """Index that stands for a hidden word."""
+    """Return the index of a masked word."""
     for index in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
         if index is not None:
             return int(index)

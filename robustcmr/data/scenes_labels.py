@@ -1,4 +1,4 @@
-"""The embedded labelled data set: drawn scenes of nine kinds, an image vector and a text vector each."""
+"""The embedded labelled data set: drawn scenes of nine classes, each an image vector and a text vector."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field
 
 from robustcmr.data.bag_of_words import BagOfWords
 from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit
-from robustcmr.data.cache import cache_root, cached_folder
 from robustcmr.data.prepared_features import PreparedFeatures, Scale, measured_scale
-from robustcmr.data.scenes.build import BOXES, CAPTIONS, LAYOUT, Recipe
+from robustcmr.data.scenes.build import (
+    BOXES,
+    CAPTIONS,
+    LAYOUT,
+    SPLITS,
+    Recipe,
+    drawn_folder,
+    drawn_picture,
+    require_split,
+)
 from robustcmr.data.scenes.grammar import GrammarOptions, write_captions
 from robustcmr.data.scenes.layout import LayoutOptions, Scene, sample_scene
-from robustcmr.data.scenes.records import scene_from_json, scene_to_json
 from robustcmr.data.scenes.regions import region_boxes, region_features
+from robustcmr.data.scenes.truth import scene_from_json, scene_to_json
 from robustcmr.data.store import NpyFeatures
-from robustcmr.errors import DataError
 from robustcmr.options import Options
 from robustcmr.types import FloatArray
 
 VERSION = 1
-"""Raised whenever the same options would give other bytes."""
+"""Increased whenever the same options would give other bytes."""
 
-SPLITS = ("train", "dev", "test")
 FIRST_STREAM = 100
-"""Keeps the pictures apart from those of ``scenes`` with the same seed."""
+"""Makes the pictures different from those of ``scenes`` with the same seed."""
 
 SHAPE_FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -56,10 +61,10 @@ KINDS = tuple(f"{colour} and {shape}" for shape in SHAPE_FAMILIES for colour in 
 """Names of the nine classes, such as ``warm and round``."""
 
 ORDER = 4
-"""The source of chance of a split's order, beside those of a picture."""
+"""The random source of a split's order, beside those of a picture."""
 
 PIXELS = 432
-"""Numbers of a region that are pixels; the four corners behind them say nothing of the kind."""
+"""Numbers of a region that are pixels; the four corners after them do not depend on the class."""
 
 LAYOUT_OPTIONS = LayoutOptions(min_objects=3, max_objects=7, repeats=0.85, rotation=8.0, occlusion=0.3)
 GRAMMAR = GrammarOptions(attribute_dropout=0.2, background_mentions=0.2, synonyms=True)
@@ -71,14 +76,14 @@ _COLOUR_FAMILY = {colour: i for i, family in enumerate(COLOUR_FAMILIES.values())
 
 
 def kind_of_scene(scene: Scene, purity: float) -> int | None:
-    """The class of a scene: the family of shape and colour that most of its objects belong to.
+    """Return the class of a scene: the family of shapes and colours that most of its objects belong to.
 
     Args:
-        scene: what the picture shows.
+        scene: the scene.
         purity: least share of the objects that must belong to it, 0 to 1.
 
     Returns:
-        Index into ``KINDS``; None where two families are equally frequent or none is frequent enough.
+        Index into ``KINDS``; None if two families are equally frequent or none is frequent enough.
     """
     families = Counter(3 * _SHAPE_FAMILY[t.shape] + _COLOUR_FAMILY[t.colour] for t in scene.things)
     (kind, most), *others = families.most_common(2)
@@ -89,19 +94,19 @@ def kind_of_scene(scene: Scene, purity: float) -> int | None:
 
 @dataclass(frozen=True)
 class _Content:
-    """A split as it lies in the cache."""
+    """A split as read from the cache."""
 
     split: LabelledSplit
     scenes: Sequence[Scene]
 
 
 class ScenesLabels(LabelledData):
-    """Drawn scenes of nine kinds, a vector a picture and a vector a text; no download, built in seconds.
+    """Drawn scenes of nine classes, a vector per picture and per text; no download, built in seconds.
 
-    A kind is a family of shapes in a family of colours, and most objects of the scene belong to it. The image
-    vector is the mean and the largest of each pixel over 12 regions, 864 numbers; the text is some captions
-    of the picture, each naming a part of it, as weighted words of the training texts projected to fewer
-    numbers. All kinds are equally frequent, up to one pair.
+    A class is a family of shapes in a family of colours that most objects of the scene belong to. The image
+    vector is the mean and maximum of each pixel over 12 regions, 864 numbers. The text is some captions of
+    the picture, each about a part of it, as TF-IDF weights of the training words, projected to
+    ``text_width`` numbers. All classes are equally frequent, up to one pair.
 
     Args:
         config: sizes, seed and difficulty.
@@ -111,7 +116,7 @@ class ScenesLabels(LabelledData):
         """Sizes, seed and difficulty of the labelled scenes."""
 
         seed: int = Field(
-            0, ge=0, le=2**63 - 1, description="seed of everything: another seed, other pictures"
+            0, ge=0, le=2**63 - 1, description="seed of everything; another seed gives other pictures"
         )
         n_train: int = Field(2000, ge=9, le=1_000_000, description="pairs to train on, of nine classes")
         n_dev: int = Field(400, ge=9, le=1_000_000, description="pairs to choose the best epoch on")
@@ -120,9 +125,9 @@ class ScenesLabels(LabelledData):
             0.6,
             ge=0.0,
             le=0.8,
-            description="least share of the objects that are of the scene's kind; less is harder",
+            description="least share of the objects that belong to the scene's class; less is harder",
         )
-        captions: int = Field(3, ge=1, le=5, description="captions a text is made of; fewer is harder")
+        captions: int = Field(3, ge=1, le=5, description="captions in a text; fewer is harder")
         text_width: int = Field(128, ge=8, le=4096, description="numbers of a text vector")
         standardise: Literal["none", "train"] = Field(
             "train", description="train: shift and scale each number to mean 0 and variance 1 over train"
@@ -134,11 +139,11 @@ class ScenesLabels(LabelledData):
         self._scales: dict[str, Scale] = {}
 
     def splits(self) -> tuple[str, ...]:
-        """``train``, ``dev`` and ``test``."""
+        """Return ``train``, ``dev`` and ``test``."""
         return SPLITS
 
     def split(self, name: str) -> LabelledSplit:
-        """Open a split, building the data set first where the cache does not have it.
+        """Open a split; build the data set first if it is not in the cache.
 
         Raises:
             DataError: there is no such split.
@@ -147,27 +152,26 @@ class ScenesLabels(LabelledData):
         return self._open(name).split
 
     def fingerprint(self, split: str) -> str:
-        """16 hexadecimal digits that stand for what the split shows, its texts and labels."""
+        """Return a hash of a split's scenes, texts and labels, 16 hexadecimal digits."""
         content = self._open(split)
         opened = content.split
         prepared = f"{opened.images.shape} {opened.texts.shape} {self.config.standardise}"
         digest = hashlib.sha256(f"{VERSION} {prepared}\n".encode())
         digest.update(opened.labels.astype("<i8").tobytes())
-        # pooled pixels may differ in their last bit between machines, what is drawn and said may not
+        # the last bit of pooled pixels may differ between machines; scenes and texts may not
         shown = [scene_to_json(scene) for scene in content.scenes]
         digest.update(json.dumps([shown, list(opened.captions or ())]).encode("utf-8"))
         return digest.hexdigest()[:16]
 
     def scenes(self, split: str) -> Sequence[Scene]:
-        """What each picture of a split shows."""
+        """Return the scene of each picture of a split."""
         return self._open(split).scenes
 
     def folder(self) -> Path:
-        """The folder in the cache, built where it is missing or damaged."""
-        # how vectors are prepared when read does not change the files
-        text = json.dumps(self.config.model_dump(mode="json", exclude={"standardise"}), sort_keys=True)
-        key = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
-        return cached_folder(cache_root() / "scenes-labels" / f"v{VERSION}-{key}", self._build)
+        """Return the folder in the cache, built if it is missing or damaged."""
+        # vectors are standardised when they are read, so the files do not depend on it
+        options = self.config.model_dump(mode="json", exclude={"standardise"})
+        return drawn_folder("scenes-labels", VERSION, options, self._build)
 
     def _build(self, folder: Path) -> None:
         config = self.config
@@ -189,8 +193,7 @@ class ScenesLabels(LabelledData):
         return Recipe(self.config.seed, stream, LAYOUT_OPTIONS, GRAMMAR, pixel_noise=0.02, box_jitter=0.08)
 
     def _open(self, name: str) -> _Content:
-        if name not in SPLITS:
-            raise DataError(f"scenes-labels has no split {name!r}; expected one of {', '.join(SPLITS)}")
+        require_split("scenes-labels", name)
         if name not in self._opened:
             self._opened[name] = self._read(self.folder(), name)
         return self._opened[name]
@@ -205,12 +208,12 @@ class ScenesLabels(LabelledData):
             labels=np.array(value["labels"], dtype=np.int64),
             class_names=KINDS,
             captions=tuple(value["captions"]),
-            picture=partial(_picture, self._recipe(name), scenes, tuple(value["candidates"])),
+            picture=partial(drawn_picture, self._recipe(name), scenes, tuple(value["candidates"])),
         )
         return _Content(split, scenes)
 
     def _prepared(self, folder: Path, name: str, side: str) -> FeatureStore:
-        """The vectors of a split's ``ims`` or ``txts``, standardised by the training pairs if asked for."""
+        """Return the vectors of a split's ``ims`` or ``txts``, standardised if configured."""
         store = NpyFeatures(folder / f"{name}_{side}.npy")
         if self.config.standardise == "none":
             return store
@@ -222,20 +225,20 @@ class ScenesLabels(LabelledData):
 def draw_split(
     recipe: Recipe, n_pairs: int, purity: float, n_captions: int
 ) -> tuple[FloatArray, dict[str, list[Any]]]:
-    """Draw scenes until every kind has its share.
+    """Draw scenes until every class has its share.
 
     Args:
-        recipe: everything the pictures depend on.
-        n_pairs: how many.
-        purity: least share of the objects that belong to the kind.
-        n_captions: captions a text is made of, 1 to 5.
+        recipe: everything that the pictures depend on.
+        n_pairs: number of pairs.
+        purity: least share of the objects that belong to the class.
+        n_captions: captions in a text, 1 to 5.
 
     Returns:
         The image vectors, (n_pairs, 864) float32; and lists of ``n_pairs``: ``labels``, ``captions`` (one
         text each), ``scenes`` and ``candidates``, the numbers of the pictures in the recipe.
     """
     chosen = list(_balanced(recipe, n_pairs, purity))
-    # rare kinds fill up last; their pictures shall not stand together at the end
+    # rare classes fill up last, so the order is shuffled
     order = np.argsort(recipe.chance(0, ORDER).random(n_pairs), kind="stable")
     images = np.empty((n_pairs, 2 * PIXELS), dtype=np.float32)
     content: dict[str, list[Any]] = {"labels": [], "captions": [], "scenes": [], "candidates": []}
@@ -252,13 +255,13 @@ def draw_split(
 
 
 def pooled(regions: FloatArray) -> FloatArray:
-    """Mean and maximum of each pixel over the regions, (R, 436) to (864,)."""
+    """Return the mean and maximum of each pixel over the regions, (R, 436) to (864,)."""
     pixels = regions[:, :PIXELS]
     return np.concatenate([pixels.mean(axis=0), pixels.max(axis=0)])
 
 
 def _balanced(recipe: Recipe, n_pairs: int, purity: float) -> Iterator[tuple[int, int, Scene]]:
-    """(candidate, kind, scene) of the first scenes of each kind, as many of one kind as of another."""
+    """Yield (candidate, class, scene) of the first scenes of each class, equally many of each."""
     places = [n_pairs // len(KINDS) + (kind < n_pairs % len(KINDS)) for kind in range(len(KINDS))]
     candidate = 0
     while any(places):
@@ -268,9 +271,3 @@ def _balanced(recipe: Recipe, n_pairs: int, purity: float) -> Iterator[tuple[int
             places[kind] -= 1
             yield candidate, kind, scene
         candidate += 1
-
-
-def _picture(recipe: Recipe, scenes: Sequence[Scene], candidates: Sequence[int], image: int) -> Image.Image:
-    if not 0 <= image < len(scenes):
-        raise IndexError(f"image must lie in 0..{len(scenes) - 1}, got {image}")
-    return recipe.picture(scenes[image], candidates[image])

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import cast
 
-# Words, numbers, hyphens, commas before a space and one full stop at the end: on such text the tokeniser only
-# sets commas and the full stop apart, which plain string methods do five times as fast.
+# Words, numbers, hyphens, commas before a space and one full stop at the end: of such text the tokeniser only
+# separates commas and the full stop, which string methods do five times as fast.
 _PLAIN = re.compile(r"(?:[a-z0-9 ]|-(?!-)|,(?= ))*\.? *")
-# The words it takes apart although they hold no punctuation.
+# Words that it splits although they contain no punctuation.
 _CONTRACTED = re.compile(r"cannot|gimme|gonna|gotta|lemme|wanna")
 
 
@@ -18,11 +18,11 @@ def tokenize(caption: str) -> list[str]:
     """Split a caption into lower-case words and punctuation marks.
 
     Equal to NLTK's ``word_tokenize(caption.lower(), preserve_line=True)``: the caption is one sentence, so
-    that only a full stop at its end stands apart. The published vocabularies were made by splitting into
-    sentences first, which needs a downloaded model; it differs only at a full stop within a caption.
+    only a full stop at its end is separated. The published vocabularies were made by splitting into
+    sentences first, which needs a downloaded model and differs only at a full stop within a caption.
 
     Args:
-        caption: text of any length; empty text gives no words.
+        caption: text of any length.
 
     Returns:
         The words in order.

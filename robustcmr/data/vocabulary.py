@@ -1,4 +1,4 @@
-"""Words and their indices, in the JSON form the published vocabularies have."""
+"""Words and their indices, in the JSON form of the published vocabularies."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPECIAL_WORDS = (PADDING, START, END, UNKNOWN)
 
 
 class Vocabulary:
-    """A fixed list of words; the first four are padding, start, end and unknown.
+    """A fixed list of different words; the first four are padding, start, end and unknown.
 
     Args:
-        words: all words by index, the four special ones first, each once.
+        words: all words by index.
     """
 
     padding_index = 0
@@ -43,11 +43,11 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
-        """Collect the words of some captions, the most frequent first and ties in alphabetical order.
+        """Collect the words of captions, most frequent first, ties in alphabetical order.
 
         Args:
-            captions: raw caption text, of the training split alone.
-            min_count: occurrences a word needs to be kept, at least 1.
+            captions: raw captions of the training split.
+            min_count: least occurrences of a word, at least 1.
         """
         if min_count < 1:
             raise ValueError(f"min_count must be at least 1, got {min_count}")
@@ -60,7 +60,7 @@ class Vocabulary:
         """Read a vocabulary in the published form ``{"word2idx": ..., "idx2word": ..., "idx": ...}``.
 
         Raises:
-            DataError: the file is missing, no JSON, lacks a part or a special word, or its parts disagree.
+            DataError: the file is missing or not JSON, lacks a part or a special word, or its parts disagree.
         """
         word2idx, idx2word, count = _read_parts(path)
         _check_special_words(path, word2idx)
@@ -101,7 +101,7 @@ class Vocabulary:
 
     @property
     def is_word(self) -> npt.NDArray[np.bool_]:
-        """(V,) False for padding, start and end; the unknown word stands for a word that was written."""
+        """(V,) False for padding, start and end; the unknown word counts as a word."""
         mask = np.ones(len(self), dtype=np.bool_)
         mask[: self.unknown_index] = False
         return mask
@@ -119,32 +119,25 @@ class Vocabulary:
         return hash(self._words)
 
     def index(self, word: str) -> int:
-        """Index of a word, that of the unknown word where it is not known."""
+        """Return the index of a word, or that of the unknown word."""
         return self._index.get(word, self.unknown_index)
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
-        """Indices of words already split, between the start and the end mark."""
+        """Return the indices of words, between the start and the end mark."""
         known, unknown = self._index, self.unknown_index
         return [self.start_index, *(known.get(word, unknown) for word in words), self.end_index]
 
     def encode(self, caption: str) -> IntArray:
-        """Indices of a caption's words.
-
-        Args:
-            caption: raw text.
-
-        Returns:
-            (words + 2,) int64: start mark, one index a word, end mark.
-        """
+        """Return the indices of a caption, (words + 2,) int64: start mark, one index a word, end mark."""
         return np.array(self.encode_words(tokenize(caption)), dtype=np.int64)
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
-        """Indices of each caption's words, start and end marks included."""
+        """Yield the indices of each caption, start and end marks included."""
         for caption in captions:
             yield self.encode_words(tokenize(caption))
 
     def coverage(self, captions: Iterable[str]) -> float:
-        """Share of the words of some captions that are known, 0..1; 1 where there is no word."""
+        """Return the share of the words of captions that are known, 0..1; 1 if there is no word."""
         known = total = 0
         for caption in captions:
             words = tokenize(caption)
@@ -154,7 +147,7 @@ class Vocabulary:
 
 
 def _read_parts(path: Path) -> tuple[dict[str, int], Mapping[str, Any], Any]:
-    """The three parts of a vocabulary file, their types checked."""
+    """Return the three parts of a vocabulary file, with checked types."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -162,7 +155,7 @@ def _read_parts(path: Path) -> tuple[dict[str, int], Mapping[str, Any], Any]:
     except OSError as error:
         raise DataError(f"cannot read the vocabulary {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON file: {error}") from error
+        raise DataError(f"{path} is not a JSON file: {error}") from error
     expected = 'expected {"word2idx": {...}, "idx2word": {...}, "idx": n}'
     if not isinstance(document, dict):
         raise DataError(f"{path} holds a JSON {type(document).__name__}; {expected}")

@@ -1,8 +1,7 @@
-"""The embedded data set: small drawn scenes with captions, built on the spot and kept in the user's cache."""
+"""The embedded data set: small drawn scenes with captions, built once and kept in the user's cache."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -13,34 +12,34 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pydantic import Field, model_validator
 
 from robustcmr.data.base import PairsData, PairsSplit
-from robustcmr.data.cache import cache_root, cached_folder
 from robustcmr.data.fingerprint import fingerprint
-from robustcmr.data.scenes.build import Recipe, build_split
+from robustcmr.data.scenes.build import (
+    SPLITS,
+    Recipe,
+    build_split,
+    drawn_folder,
+    drawn_picture,
+    require_split,
+)
 from robustcmr.data.scenes.grammar import CAPTIONS_PER_PICTURE, GrammarOptions
 from robustcmr.data.scenes.layout import LayoutOptions, Scene
-from robustcmr.data.scenes.records import meaning_from_json, scene_from_json
-from robustcmr.data.scenes.table import SceneTable
-from robustcmr.data.scenes.truth import Meaning
+from robustcmr.data.scenes.truth import Meaning, SceneTable, meaning_from_json, scene_from_json
 from robustcmr.data.store import NpyFeatures
-from robustcmr.errors import DataError
 from robustcmr.options import Options
 from robustcmr.types import IntArray
 
 VERSION = 1
-"""Raised whenever the same options would give other bytes."""
-
-SPLITS = ("train", "dev", "test")
+"""Increased whenever the same options would give other bytes."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Content:
-    """A split as it lies in the cache."""
+    """A split as read from the cache."""
 
     split: PairsSplit
     features: NpyFeatures
@@ -52,8 +51,8 @@ class _Content:
 class Scenes(PairsData):
     """Drawn scenes of a few coloured shapes, five captions each; no download, built in seconds.
 
-    Each picture has 12 regions of 436 numbers straight from its pixels, so a model has to learn to see.
-    Each caption names a part of the scene and keeps what it claims, so that one can ask what else it fits.
+    Each picture has 12 regions of 436 numbers, its pixels, so a model must learn to see. Each caption names a
+    part of the scene, and its claims are kept, so that one can ask which other pictures it is true of.
 
     Args:
         config: sizes, seed and difficulty.
@@ -63,7 +62,7 @@ class Scenes(PairsData):
         """Sizes, seed and difficulty of the scenes."""
 
         seed: int = Field(
-            0, ge=0, le=2**63 - 1, description="seed of everything: another seed, other pictures"
+            0, ge=0, le=2**63 - 1, description="seed of everything; another seed gives other pictures"
         )
         n_train: int = Field(1500, ge=1, le=1_000_000, description="pictures to train on, five captions each")
         n_dev: int = Field(300, ge=1, le=1_000_000, description="pictures to choose the best epoch on")
@@ -74,13 +73,13 @@ class Scenes(PairsData):
             0.45,
             ge=0,
             le=1,
-            description="probability that an object takes over the shape or colour of an earlier one",
+            description="probability that an object copies the shape or colour of an earlier one",
         )
         occlusion: float = Field(
             0.3, ge=0.05, le=0.5, description="largest share of an object that others may hide"
         )
         rotation: float = Field(
-            8.0, ge=0, le=20, description="largest turn of an object, in degrees either way"
+            8.0, ge=0, le=20, description="largest rotation of an object, in degrees either way"
         )
         pixel_noise: float = Field(
             0.02,
@@ -95,14 +94,12 @@ class Scenes(PairsData):
             description="largest shift of each side of an object's box, as a share of the box",
         )
         attribute_dropout: float = Field(
-            0.2, ge=0, le=1, description="probability of leaving out an attribute of a named object"
+            0.2, ge=0, le=1, description="probability of omitting an attribute of a named object"
         )
         background_mentions: float = Field(
             0.2, ge=0, le=1, description="probability of naming the background"
         )
-        synonyms: bool = Field(
-            True, description="vary the words; false says the same thing always the same way"
-        )
+        synonyms: bool = Field(True, description="vary the words; false always uses the same word")
 
         @model_validator(mode="after")
         def _ordered(self) -> Self:
@@ -118,11 +115,11 @@ class Scenes(PairsData):
         self._opened: dict[str, _Content] = {}
 
     def splits(self) -> tuple[str, ...]:
-        """``train``, ``dev`` and ``test``."""
+        """Return ``train``, ``dev`` and ``test``."""
         return SPLITS
 
     def split(self, name: str) -> PairsSplit:
-        """Open a split, building the data set first where the cache does not have it.
+        """Open a split; build the data set first if it is not in the cache.
 
         Raises:
             DataError: there is no such split.
@@ -131,41 +128,26 @@ class Scenes(PairsData):
         return self._open(name).split
 
     def fingerprint(self, split: str) -> str:
-        """16 hexadecimal digits that stand for a split's captions and features."""
+        """Return a hash of a split's captions and features, 16 hexadecimal digits."""
         content = self._open(split)
         return fingerprint(content.split.captions, content.features)
 
     def scenes(self, split: str) -> Sequence[Scene]:
-        """What each picture of a split shows."""
+        """Return the scene of each picture of a split."""
         return self._open(split).scenes
 
     def meanings(self, split: str) -> Sequence[Meaning]:
-        """What each caption of a split claims."""
+        """Return the claims of each caption of a split."""
         return self._open(split).meanings
 
     def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
-        """Which pictures a caption is true of, by the scenes themselves.
-
-        Args:
-            split: name of the split.
-            caption_row: row of the caption, 0..n_captions-1.
-            images: (k,) pictures to ask about.
-
-        Returns:
-            (k,) bool; True at the caption's own picture.
-
-        Raises:
-            DataError: there is no such split.
-        """
+        """Return which pictures (k,) a caption is true of, (k,) bool; see :meth:`PairsData.fits`."""
         content = self._open(split)
         return content.table.satisfies(content.meanings[caption_row], images)
 
     def folder(self) -> Path:
-        """The folder in the cache, built where it is missing or damaged."""
-        options = self.config.model_dump(mode="json")
-        text = json.dumps(options, sort_keys=True)
-        key = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
-        return cached_folder(cache_root() / "scenes" / f"v{VERSION}-{key}", self._build)
+        """Return the folder in the cache, built if it is missing or damaged."""
+        return drawn_folder("scenes", VERSION, self.config.model_dump(mode="json"), self._build)
 
     def _build(self, folder: Path) -> None:
         sizes = (self.config.n_train, self.config.n_dev, self.config.n_test)
@@ -186,8 +168,7 @@ class Scenes(PairsData):
         )
 
     def _open(self, name: str) -> _Content:
-        if name not in SPLITS:
-            raise DataError(f"scenes has no split {name!r}; expected one of {', '.join(SPLITS)}")
+        require_split("scenes", name)
         if name not in self._opened:
             self._opened[name] = self._read(self.folder(), name)
         return self._opened[name]
@@ -201,14 +182,8 @@ class Scenes(PairsData):
             features=features,
             captions=tuple(value["captions"]),
             image_of_caption=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_PICTURE),
-            picture=partial(_picture, self._recipe(name), scenes),
+            picture=partial(drawn_picture, self._recipe(name), scenes, range(len(scenes))),
             image_names=tuple(f"{name}-{index:04d}" for index in range(len(scenes))),
         )
         meanings = tuple(meaning_from_json(meaning) for meaning in value["meanings"])
         return _Content(split, features, scenes, meanings, SceneTable(scenes))
-
-
-def _picture(recipe: Recipe, scenes: Sequence[Scene], image: int) -> Image.Image:
-    if not 0 <= image < len(scenes):
-        raise IndexError(f"image must lie in 0..{len(scenes) - 1}, got {image}")
-    return recipe.picture(scenes[image], image)

@@ -1,4 +1,4 @@
-"""From a scene to pixels, with Pillow: drawn larger, shrunk for smooth edges, then a little noise."""
+"""From a scene to pixels with Pillow: drawn large, shrunk for smooth edges, with a little noise."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from robustcmr.data.scenes.shapes import OUTLINES, placed
 from robustcmr.data.scenes.vocabulary import BACKGROUNDS, COLOURS, Rgb
 
 FACTOR = 3
-"""How many times larger than the picture the drawing board is."""
+"""Size of the drawing board relative to the picture."""
 
 TONE_JITTER = 10
-"""Largest shift of an object's or a background's tone, of 255."""
+"""Largest shift of a tone, of 255."""
 
 
 def mix(first: Rgb, second: Rgb, share: float) -> Rgb:
-    """A tone between two, ``share`` of the way to the second."""
+    """Return the tone at ``share`` of the way from the first to the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def pattern_tone(tone: Rgb) -> Rgb:
-    """The second tone of a patterned object: much darker where it is light, much lighter where it is dark."""
+    """Return the second tone of a patterned object: much darker if that is light, else lighter."""
     luma = 0.299 * tone[0] + 0.587 * tone[1] + 0.114 * tone[2]
     return mix(tone, (0, 0, 0), 0.62) if luma > 135 else mix(tone, (255, 255, 255), 0.72)
 
 
 @lru_cache(maxsize=1024)
 def pattern(texture: str, width: int) -> Image.Image:
-    """Where the second tone goes in a box of ``width`` pixels: an image of 0 and 255.
+    """Return the places of the second tone in a box of ``width`` pixels, an image of 0 and 255.
 
-    The pattern grows with the object, so that a small one shows as many stripes as a big one.
+    The pattern scales with the object: a small one shows as many stripes as a big one.
     """
     steps = (np.arange(width) + 0.5) / width
     if texture == "striped":
@@ -59,7 +59,7 @@ def _shifted(rng: np.random.Generator, tone: Rgb) -> Rgb:
 def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
     scale = board.width
     half = thing.half * scale
-    # A turned outline can reach beyond its upright box by a quarter at most.
+    # a rotated outline exceeds its upright box by at most a quarter
     reach = int(half * 1.25) + 2
     left, top = int(thing.x * scale) - reach, int(thing.y * scale) - reach
     outline = OUTLINES[thing.shape]
@@ -85,16 +85,13 @@ def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
 
 
 def draw_scene(scene: Scene, rng: np.random.Generator, noise: float, side: int = SIDE) -> Image.Image:
-    """Draw a scene.
+    """Draw a scene as an RGB image of (side, side) pixels.
 
     Args:
-        scene: what to draw.
-        rng: source of the shifts of tone and of the noise; the same one gives the same picture.
-        noise: standard deviation of the pixel noise, 1 being the whole range from black to white.
+        scene: the scene.
+        rng: random source of the shifts of tone and of the noise.
+        noise: standard deviation of the pixel noise; 1 is the range from black to white.
         side: width and height of the picture in pixels.
-
-    Returns:
-        An RGB image of (side, side) pixels.
     """
     ground = _shifted(rng, BACKGROUNDS[scene.background])
     board = Image.new("RGB", (side * FACTOR, side * FACTOR), ground)

@@ -1,4 +1,4 @@
-"""Captions: what to say about a scene; each names only a part and keeps its meaning in a checkable form."""
+"""Captions of scenes: each names a part of the scene, and its claims are kept in a checkable form."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from robustcmr.data.scenes.layout import Scene, Thing
 from robustcmr.data.scenes.phrases import Speaker
 from robustcmr.data.scenes.truth import (
+    CLEAR,
+    KEYS,
     RELATIONS,
-    SPEAKER,
     Entity,
     Meaning,
     Relation,
@@ -24,7 +25,7 @@ from robustcmr.data.scenes.vocabulary import PLACE_WORDS
 
 CAPTIONS_PER_PICTURE = 5
 SHORTEST, LONGEST = 6, 22
-"""Fewest and most words of a caption, commas counted."""
+"""Fewest and most words of a caption, counting commas."""
 
 MOST_TRIES = 200
 
@@ -34,15 +35,21 @@ BETWEEN_ODDS = 0.5
 PLACE_ODDS = 0.35
 SINGLED_OUT_ODDS = 0.5
 
+GROUPED_BY: tuple[tuple[str, ...], ...] = (
+    *(("shape",), ("colour",), ("shape", "colour"), ("shape", "texture")),
+    *(("colour", "size"), ("shape", "size"), ("colour", "texture")),
+)
+"""Attributes that the members of a group share."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class GrammarOptions:
-    """How captions are made.
+    """Options of captions.
 
     Attributes:
-        attribute_dropout: probability of leaving out an attribute of a named object.
+        attribute_dropout: probability of omitting an attribute of a named object.
         background_mentions: probability of naming the background.
         synonyms: whether to vary words; otherwise the first word of each list is used.
     """
@@ -54,7 +61,7 @@ class GrammarOptions:
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence and what it claims."""
+    """A sentence and its claims."""
 
     text: str
     meaning: Meaning
@@ -62,7 +69,7 @@ class Caption:
 
 @dataclass
 class _Unit:
-    """A named thing or group, while the caption is being planned."""
+    """A named thing or group in a caption that is being planned."""
 
     members: tuple[int, ...]
     looks: dict[str, str]
@@ -76,16 +83,9 @@ class _Unit:
 
 
 def write_captions(scene: Scene, rng: np.random.Generator, options: GrammarOptions) -> list[Caption]:
-    """Write the captions of a picture.
+    """Write ``CAPTIONS_PER_PICTURE`` captions of a scene of at least two things.
 
-    Args:
-        scene: what the picture shows, at least two things.
-        rng: source of chance; the captions depend on nothing else.
-        options: how captions are made.
-
-    Returns:
-        ``CAPTIONS_PER_PICTURE`` captions, each true of the scene and silent on at least one thing. No two are
-        alike, unless the scene has too little to tell.
+    Each is true and omits at least one thing. They differ, unless the scene has too little to describe.
     """
     kept: list[Caption] = []
     tries = 0
@@ -112,7 +112,7 @@ def _write(scene: Scene, rng: np.random.Generator, options: GrammarOptions) -> C
 
 
 def _choose_units(scene: Scene, rng: np.random.Generator, options: GrammarOptions) -> list[_Unit]:
-    """Pick what to name: perhaps one group, and single things, at least one thing of the scene left out."""
+    """Choose a group, at times, and single things, omitting at least one thing of the scene."""
     budget = len(scene.things) - 1
     units: list[_Unit] = []
     if float(rng.random()) < GROUP_ODDS:
@@ -129,18 +129,9 @@ def _choose_units(scene: Scene, rng: np.random.Generator, options: GrammarOption
 
 
 def _group(scene: Scene, rng: np.random.Generator, most: int) -> _Unit | None:
-    """A set of two or more things that share looks nothing else in the scene has, or None."""
-    kinds: tuple[tuple[str, ...], ...] = (
-        ("shape",),
-        ("colour",),
-        ("shape", "colour"),
-        ("shape", "texture"),
-        ("colour", "size"),
-        ("shape", "size"),
-        ("colour", "texture"),
-    )
+    """Return two or more things that share looks which no other thing has, or None."""
     found: list[_Unit] = []
-    for keys in kinds:
+    for keys in GROUPED_BY:
         seen: set[tuple[str, ...]] = set()
         for thing in scene.things:
             values = tuple(getattr(thing, key) for key in keys)
@@ -158,9 +149,9 @@ def _group(scene: Scene, rng: np.random.Generator, most: int) -> _Unit | None:
 
 
 def _single_out(scene: Scene, rng: np.random.Generator, unit: _Unit) -> None:
-    """Say of one member of a group how it differs from all the others."""
+    """Describe how one member of a group differs from all others."""
     ways: list[dict[str, str]] = []
-    for key in ("shape", "colour", "size", "texture"):
+    for key in KEYS:
         values = [getattr(scene.things[index], key) for index in unit.members]
         ways.extend({key: value} for value in values if values.count(value) == 1 and key not in unit.looks)
     if ways:
@@ -168,7 +159,7 @@ def _single_out(scene: Scene, rng: np.random.Generator, unit: _Unit) -> None:
 
 
 def _looks(thing: Thing, rng: np.random.Generator, options: GrammarOptions) -> dict[str, str]:
-    """Which attributes of a thing to say: its shape nearly always, and never too little to tell it by."""
+    """Choose the attributes of a thing to mention: nearly always its shape, and at least two."""
     left_out = options.attribute_dropout
     points = rng.random(4)
     looks = {}
@@ -187,12 +178,12 @@ def _looks(thing: Thing, rng: np.random.Generator, options: GrammarOptions) -> d
 
 
 def _relate(scene: Scene, rng: np.random.Generator, units: list[_Unit]) -> tuple[list[Relation], list[int]]:
-    """Find a relation that clearly holds; its parties come first in the order returned."""
+    """Return relations that clearly hold, and the order of the units, parties first."""
     order = list(range(len(units)))
     if len(units) == 3 and float(rng.random()) < BETWEEN_ODDS:
         for middle in order:
             a, b = (index for index in order if index != middle)
-            if holds(scene, "between", [units[k].members for k in (middle, a, b)], SPEAKER):
+            if holds(scene, "between", [units[k].members for k in (middle, a, b)], CLEAR):
                 return [Relation("between", (0, 1, 2))], [middle, a, b]
     pairs = [
         (name, a, b)
@@ -200,7 +191,7 @@ def _relate(scene: Scene, rng: np.random.Generator, units: list[_Unit]) -> tuple
         for b in order
         if a != b
         for name in RELATIONS
-        if holds(scene, name, [units[a].members, units[b].members], SPEAKER)
+        if holds(scene, name, [units[a].members, units[b].members], CLEAR)
     ]
     if not pairs or any(unit.some is not None for unit in units):
         return [], order
@@ -209,7 +200,7 @@ def _relate(scene: Scene, rng: np.random.Generator, units: list[_Unit]) -> tuple
 
 
 def _place(thing: Thing, rng: np.random.Generator) -> str | None:
-    fitting = [place for place in PLACE_WORDS if at_place(thing, place, SPEAKER)]
+    fitting = [place for place in PLACE_WORDS if at_place(thing, place, CLEAR)]
     corners = [place for place in fitting if " " in place]
     return _pick(rng, corners or fitting) if fitting else None
 

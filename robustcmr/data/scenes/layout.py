@@ -1,4 +1,4 @@
-"""What stands where in a picture: sampling a scene, with some occlusion but never too much."""
+"""Sample scenes: objects with places, sizes and bounded occlusion."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Thing:
-    """One object.
+    """One object, by the keys of its looks.
 
     Attributes:
-        shape: key of ``SHAPES``.
-        colour: key of ``COLOURS``.
-        size: key of ``SIZES``.
-        texture: one of ``TEXTURES``.
+        shape: of ``SHAPES``.
+        colour: of ``COLOURS``.
+        size: of ``SIZES``.
+        texture: of ``TEXTURES``.
         x: centre, 0 (left) to 1 (right).
         y: centre, 0 (top) to 1 (bottom).
         half: half the width, as a share of the picture's width.
@@ -51,13 +51,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's content.
+    """The content of a picture.
 
     Attributes:
         background: key of ``BACKGROUNDS``.
         things: from the back to the front.
-        covers: (front, behind, share) for each pair that overlaps: indices into ``things``, and the share
-            of the smaller one's area that lies in the overlap.
+        covers: (front, behind, share) for each overlapping pair: indices into ``things``, and the overlap as
+            a share of the smaller area.
     """
 
     background: str
@@ -67,13 +67,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """How scenes are sampled.
+    """Options of sampling.
 
     Attributes:
         min_objects: fewest objects.
         max_objects: most objects.
-        repeats: probability that an object takes over the shape, the colour or both from an earlier one.
-        rotation: largest turn in degrees, either way.
+        repeats: probability that an object copies the shape, the colour or both of an earlier one.
+        rotation: largest rotation in degrees, either way.
         occlusion: largest hidden share of an object.
     """
 
@@ -85,7 +85,7 @@ class LayoutOptions:
 
 
 def thing_mask(thing: Thing, side: int = SIDE) -> Mask:
-    """Pixels a thing covers when nothing stands before it, (side, side) bool."""
+    """Return the pixels of an unoccluded thing, (side, side) bool."""
     image = Image.new("L", (side, side))
     pen = ImageDraw.Draw(image)
     outline = OUTLINES[thing.shape]
@@ -97,19 +97,19 @@ def thing_mask(thing: Thing, side: int = SIDE) -> Mask:
 
 
 def thing_box(thing: Thing) -> tuple[float, float, float, float]:
-    """Tight box (x0, y0, x1, y1) around a thing, as shares of the picture's width."""
+    """Return the tight box (x0, y0, x1, y1) of a thing, as shares of the picture's width."""
     rim = placed(OUTLINES[thing.shape].rim, thing.x, thing.y, thing.half, thing.angle)
     (x0, y0), (x1, y1) = rim.min(axis=0), rim.max(axis=0)
     return float(x0), float(y0), float(x1), float(y1)
 
 
 def contrast(colour: str, background: str) -> float:
-    """Distance of an object colour from a background in red, green and blue, 0 to about 441."""
+    """Return the Euclidean RGB distance of an object colour from a background, 0 to about 441."""
     return math.dist(COLOURS[colour], BACKGROUNDS[background])
 
 
 def draw_index(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
-    """One index, drawn with the given odds (summing to 1)."""
+    """Draw an index with the given probabilities, which sum to 1."""
     point, total = float(rng.random()), 0.0
     for index, share in enumerate(odds):
         total += share
@@ -119,14 +119,9 @@ def draw_index(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
 
 
 def sample_scene(rng: np.random.Generator, options: LayoutOptions) -> Scene:
-    """Draw one scene.
+    """Sample a scene of ``min_objects`` to ``max_objects`` things, each at least ``1 - occlusion`` visible.
 
-    Args:
-        rng: source of chance; the scene depends on nothing else.
-        options: how scenes are sampled.
-
-    Returns:
-        A scene with ``min_objects`` to ``max_objects`` things, each at least ``1 - occlusion`` visible.
+    It depends only on the random source and the options.
     """
     while True:
         background = list(BACKGROUNDS)[int(rng.integers(len(BACKGROUNDS)))]

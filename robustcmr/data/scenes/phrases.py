@@ -1,4 +1,4 @@
-"""From a meaning to a sentence: noun phrases, verbs and word choice."""
+"""From the claims of a caption to a sentence: noun phrases, verbs and word choice."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Speaker:
-    """Says meanings aloud.
+    """Writes sentences.
 
     Args:
-        rng: source of chance.
+        rng: random source.
         synonyms: whether to vary words; otherwise the first of each list is used.
     """
 
@@ -30,7 +30,7 @@ class Speaker:
         self._synonyms = synonyms
 
     def sentence(self, meaning: Meaning) -> str:
-        """One caption, lower case, its words and commas separated by single spaces."""
+        """Return a caption in lower case, its words and commas separated by single spaces."""
         nouns = [self.noun_phrase(entity) for entity in meaning.entities]
         plural = [entity.count > 1 for entity in meaning.entities]
         relation = meaning.relations[0] if meaning.relations else None
@@ -53,7 +53,7 @@ class Speaker:
         return text
 
     def noun_phrase(self, entity: Entity) -> str:
-        """Such as "a big red striped circle at the top" or "three triangles , one of them yellow"."""
+        """Return such as "a big red striped circle at the top" or "three triangles , one of them yellow"."""
         looks = entity.looks
         plural = entity.count > 1
         front: list[str] = []
@@ -113,5 +113,5 @@ class Speaker:
 
 
 def article(word: str) -> str:
-    """The indefinite article that goes before a word."""
+    """Return the indefinite article of a word."""
     return "an" if word[0] in "aeiou" else "a"

@@ -1,4 +1,4 @@
-"""Region features straight from pixels: boxes around objects and distractors, cropped and shrunk."""
+"""Region features from pixels: boxes around objects and distractors, cropped and shrunk."""
 
 from __future__ import annotations
 
@@ -18,40 +18,32 @@ Boxes = npt.NDArray[np.int64]
 
 
 def region_boxes(scene: Scene, rng: np.random.Generator, jitter: float) -> Boxes:
-    """Boxes of a picture: one around each object, the whole picture, and distractors, in random order.
+    """Return the boxes of a picture: each object, the whole picture, and distractors, in random order.
 
     Args:
-        scene: what the picture shows, with fewer than ``N_REGIONS`` objects.
-        rng: source of chance.
+        scene: the scene, with fewer than ``N_REGIONS`` objects.
+        rng: random source.
         jitter: largest shift of each side of an object's box, as a share of the box.
 
     Returns:
-        (N_REGIONS, 4) x0, y0, x1, y1 in pixels, at least 4 pixels wide and high, inside the picture.
+        (N_REGIONS, 4) x0, y0, x1, y1 in pixels, inside the picture, at least 4 pixels wide and high.
     """
     boxes: list[Box] = []
     for thing in scene.things:
         x0, y0, x1, y1 = (SIDE * share for share in thing_box(thing))
-        move = (2.0 * rng.random(4) - 1.0) * jitter
+        a, b, c, d = (2.0 * rng.random(4) - 1.0) * jitter
         wide, high = x1 - x0, y1 - y0
-        boxes.append(
-            _inside(x0 + move[0] * wide, y0 + move[1] * high, x1 + move[2] * wide, y1 + move[3] * high)
-        )
+        boxes.append(_inside(x0 + a * wide, y0 + b * high, x1 + c * wide, y1 + d * high))
     boxes.append((0, 0, SIDE, SIDE))
     while len(boxes) < N_REGIONS:
         if float(rng.random()) < 0.4:
-            first, second = (boxes[int(rng.integers(len(scene.things)))] for _ in range(2))
-            boxes.append(
-                (
-                    min(first[0], second[0]),
-                    min(first[1], second[1]),
-                    max(first[2], second[2]),
-                    max(first[3], second[3]),
-                )
-            )
+            two = np.array([boxes[int(rng.integers(len(scene.things)))] for _ in range(2)])
+            left, top, right, bottom = (*two[:, :2].min(axis=0).tolist(), *two[:, 2:].max(axis=0).tolist())
+            boxes.append((left, top, right, bottom))
         else:
             wide, high = (SIDE * (0.15 + 0.35 * float(rng.random())) for _ in range(2))
-            left, top = float(rng.random()) * (SIDE - wide), float(rng.random()) * (SIDE - high)
-            boxes.append(_inside(left, top, left + wide, top + high))
+            x, y = float(rng.random()) * (SIDE - wide), float(rng.random()) * (SIDE - high)
+            boxes.append(_inside(x, y, x + wide, y + high))
     order = np.argsort(rng.random(N_REGIONS), kind="stable")
     return np.array(boxes, dtype=np.int64)[order]
 
@@ -62,15 +54,15 @@ def _inside(x0: float, y0: float, x1: float, y1: float) -> Box:
 
 
 def region_features(picture: Image.Image, boxes: Boxes) -> FloatArray:
-    """Crop and shrink regions.
+    """Crop and shrink regions of an RGB picture of (SIDE, SIDE) pixels.
 
     Args:
-        picture: RGB, (SIDE, SIDE) pixels.
+        picture: the picture.
         boxes: (R, 4) x0, y0, x1, y1 in pixels.
 
     Returns:
-        (R, 436) float32: the crop as 12 x 12 x 3 numbers in [-1, 1], then x0, y0, x1, y1 with -1 the left or
-        top edge of the picture and 1 the right or bottom edge.
+        (R, 436) float32: the crop as 12 x 12 x 3 numbers in [-1, 1], then x0, y0, x1, y1 from -1, the left or
+        top edge of the picture, to 1, the right or bottom edge.
     """
     crops = [
         np.asarray(picture.resize((CROP, CROP), Image.Resampling.BILINEAR, box=tuple(box)))

@@ -14,12 +14,7 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed outline and the hole in it.
-
-    Attributes:
-        rim: (P, 2) corners of the outer edge.
-        hole: (Q, 2) corners of the inner edge, or None where there is no hole.
-    """
+    """A closed outline: (P, 2) corners of the outer edge, and (Q, 2) corners of the hole, if any."""
 
     rim: Points
     hole: Points | None = None
@@ -34,7 +29,7 @@ def _arc(
 
 
 def _fit(points: Points) -> Points:
-    """Stretch a point set evenly until its longer side fills the unit box, centred."""
+    """Scale a point set uniformly so that its longer side fills the unit box, centred."""
     low, high = points.min(axis=0), points.max(axis=0)
     fitted: Points = (points - (low + high) / 2) / (float((high - low).max()) / 2)
     return fitted
@@ -54,7 +49,7 @@ def _heart() -> Points:
 
 
 def _moon() -> Points:
-    # The inner edge is a circle of radius 0.85 about (0.5, 0) that meets the outer one at its two tips.
+    # the inner edge is a circle of radius 0.85 about (0.5, 0) that meets the outer one at two tips
     tip = math.degrees(math.acos((1 + 0.25 - 0.85**2) / (2 * 0.5)))
     outer = _arc(1.0, tip, 360 - tip, 32)
     x, y = outer[-1]
@@ -72,6 +67,14 @@ def _corners(*pairs: tuple[float, float]) -> Points:
     return np.array(pairs, dtype=np.float64)
 
 
+def _cross() -> Points:
+    arm = np.array([(-0.34, -1), (0.34, -1), (0.34, -0.34)])
+    turns = [arm]
+    for _ in range(3):
+        turns.append(np.stack([-turns[-1][:, 1], turns[-1][:, 0]], axis=1))
+    return np.concatenate(turns)
+
+
 OUTLINES: Mapping[str, Outline] = {
     "circle": Outline(_arc(1.0, 0, 351, 40)),
     "square": Outline(_corners((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9))),
@@ -79,22 +82,7 @@ OUTLINES: Mapping[str, Outline] = {
     "star": Outline(_star()),
     "heart": Outline(_heart()),
     "moon": Outline(_moon()),
-    "cross": Outline(
-        _corners(
-            (-0.34, -1),
-            (0.34, -1),
-            (0.34, -0.34),
-            (1, -0.34),
-            (1, 0.34),
-            (0.34, 0.34),
-            (0.34, 1),
-            (-0.34, 1),
-            (-0.34, 0.34),
-            (-1, 0.34),
-            (-1, -0.34),
-            (-0.34, -0.34),
-        )
-    ),
+    "cross": Outline(_cross()),
     "diamond": Outline(_corners((0, -1), (0.72, 0), (0, 1), (-0.72, 0))),
     "ring": Outline(_arc(1.0, 0, 351, 40), _arc(0.5, 0, 350, 36)),
     "arrow": Outline(
@@ -109,17 +97,9 @@ OUTLINES: Mapping[str, Outline] = {
 
 
 def placed(points: Points, x: float, y: float, half: float, angle: float) -> Points:
-    """Turn, scale and move an outline.
+    """Rotate an outline (P, 2) by ``angle`` degrees clockwise, scale it by ``half`` and move it to (x, y).
 
-    Args:
-        points: (P, 2) in the unit box.
-        x: centre, in the target's unit.
-        y: centre, in the target's unit.
-        half: half the width of the box, in the target's unit.
-        angle: degrees, clockwise on screen.
-
-    Returns:
-        (P, 2) in the target's unit.
+    The centre and half width may be in any unit; the result (P, 2) is in that unit.
     """
     turn = math.radians(angle)
     matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])

@@ -1,26 +1,33 @@
-"""What a caption claims, and whether a scene fulfils it: the data's own truth."""
+"""The claims of captions, and whether scenes satisfy them: the truth of the data."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from robustcmr.data.scenes.layout import Scene, Thing
+from robustcmr.types import IntArray
+
+KEYS = ("shape", "colour", "size", "texture")
 
 Looks = Mapping[str, str]
-"""Wanted attributes of a thing: some of ``shape``, ``colour``, ``size``, ``texture`` and ``place``."""
+"""Required attributes of a thing: some of ``KEYS`` and ``place``."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One thing, or a counted group of things, that a caption names.
+    """A thing, or a counted group of things, that a caption names.
 
     Attributes:
         looks: attributes every member has.
-        count: number of members; 1 says "at least one such thing", more says "exactly so many".
-        some: for a group, attributes exactly ``some_count`` of its members have; None where nothing is said.
+        count: number of members; 1 claims at least one such thing, more claims exactly so many.
+        some: attributes that exactly ``some_count`` members of a group have; None for no claim.
         some_count: see ``some``.
     """
 
@@ -32,11 +39,11 @@ class Entity:
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation between entities, by their positions in the caption's list.
+    """A relation between entities, given by their positions in the caption.
 
     Attributes:
         name: a key of ``RELATIONS``, or ``between``.
-        parties: two positions, or three for ``between``: the one in between first.
+        parties: two positions; three for ``between``, the middle first.
     """
 
     name: str
@@ -45,13 +52,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Meaning:
-    """Everything a caption claims.
-
-    Attributes:
-        entities: what is named.
-        relations: how it stands; a group stands so with all its members.
-        background: the background named, or None.
-    """
+    """All claims of a caption: entities, relations that all members of a group fulfil, and a background."""
 
     entities: tuple[Entity, ...]
     relations: tuple[Relation, ...] = ()
@@ -60,7 +61,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Margins:
-    """From where on a spatial word is true; lengths are shares of the picture's width.
+    """Thresholds at which a spatial word becomes true; lengths are shares of the picture's width.
 
     Attributes:
         step: least offset along the axis of a direction word.
@@ -87,7 +88,7 @@ class Margins:
     centre: float
 
 
-JUDGE = Margins(
+TRUTH = Margins(
     step=0.10,
     slant=1.2,
     gap=0.10,
@@ -99,9 +100,9 @@ JUDGE = Margins(
     edge=0.40,
     centre=0.18,
 )
-"""What counts as true."""
+"""Thresholds of the truth."""
 
-SPEAKER = Margins(
+CLEAR = Margins(
     step=0.16,
     slant=0.8,
     gap=0.05,
@@ -113,11 +114,11 @@ SPEAKER = Margins(
     edge=0.30,
     centre=0.10,
 )
-"""What is true clearly enough to be said: within ``JUDGE`` by a margin."""
+"""Stricter thresholds: captions only claim what is clearly true."""
 
 
 def at_place(thing: Thing, place: str, margins: Margins) -> bool:
-    """Whether a thing stands at a place, such as ``top left`` or ``middle``."""
+    """Return whether a thing is at a place, such as ``top left`` or ``middle``."""
     near = {
         "top": thing.y <= margins.edge,
         "bottom": thing.y >= 1 - margins.edge,
@@ -168,7 +169,7 @@ RELATIONS: Mapping[str, Callable[[Scene, int, int, Margins], bool]] = {
 
 
 def is_between(scene: Scene, middle: int, a: int, b: int, margins: Margins) -> bool:
-    """Whether a thing stands between two others: near the line that joins them, in its middle half."""
+    """Return whether a thing is near the middle of the line that joins two others."""
     mid, first, second = (scene.things[index] for index in (middle, a, b))
     dx, dy = second.x - first.x, second.y - first.y
     length = math.hypot(dx, dy)
@@ -179,22 +180,22 @@ def is_between(scene: Scene, middle: int, a: int, b: int, margins: Margins) -> b
     return margins.end <= along <= 1 - margins.end and across <= margins.off_line
 
 
-def has_looks(thing: Thing, looks: Looks, margins: Margins = JUDGE) -> bool:
-    """Whether a thing has all wanted attributes."""
+def has_looks(thing: Thing, looks: Looks, margins: Margins = TRUTH) -> bool:
+    """Return whether a thing has all required attributes."""
     return all(
         at_place(thing, value, margins) if key == "place" else getattr(thing, key) == value
         for key, value in looks.items()
     )
 
 
-def holds(scene: Scene, name: str, parties: Sequence[Sequence[int]], margins: Margins = JUDGE) -> bool:
-    """Whether a relation holds between all members of the parties.
+def holds(scene: Scene, name: str, parties: Sequence[Sequence[int]], margins: Margins = TRUTH) -> bool:
+    """Return whether a relation holds between all members of the parties.
 
     Args:
         scene: the scene.
         name: a key of ``RELATIONS``, or ``between``.
         parties: indices of the things of each party: two parties, or three for ``between``.
-        margins: from where on it counts as true.
+        margins: thresholds.
     """
     if name == "between":
         return all(
@@ -218,15 +219,7 @@ def _candidates(scene: Scene, entity: Entity) -> Iterator[tuple[int, ...]]:
 
 
 def satisfies(scene: Scene, meaning: Meaning) -> bool:
-    """Whether a scene fulfils all a caption claims.
-
-    Args:
-        scene: the scene.
-        meaning: the claims.
-
-    Returns:
-        True where each entity can be given things of its own such that all of it fits.
-    """
+    """Return whether a scene satisfies all claims of a caption, with different things for each entity."""
     if meaning.background is not None and meaning.background != scene.background:
         return False
     options = [list(_candidates(scene, entity)) for entity in meaning.entities]
@@ -249,3 +242,75 @@ def _assign(
             ):
                 return True
     return False
+
+
+class SceneTable:
+    """Attributes of all things of N scenes, to find quickly which scenes satisfy a caption."""
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self._scenes = scenes
+        most = max(len(scene.things) for scene in scenes)
+        # (N, most) text each, empty beyond a scene's things
+        self._looks = {
+            key: np.array(
+                [[getattr(t, key) for t in s.things] + [""] * (most - len(s.things)) for s in scenes]
+            )
+            for key in KEYS
+        }
+        self._backgrounds = np.array([scene.background for scene in scenes])
+
+    def satisfies(self, meaning: Meaning, images: IntArray) -> npt.NDArray[np.bool_]:
+        """Return whether some scenes (k,) satisfy the claims of a caption, (k,) bool.
+
+        The result is that of :func:`satisfies`; most scenes are excluded all at once.
+        """
+        wanted = np.asarray(images, dtype=np.int64)
+        possible = np.ones(len(wanted), dtype=np.bool_)
+        if meaning.background is not None:
+            possible &= self._backgrounds[wanted] == meaning.background
+        for entity in meaning.entities:
+            fits = self._looks["shape"][wanted] != ""  # (k, most)
+            for key in KEYS:
+                if key in entity.looks:
+                    fits &= self._looks[key][wanted] == entity.looks[key]
+            possible &= fits.sum(axis=1) >= entity.count
+        for position in np.flatnonzero(possible):
+            possible[position] = satisfies(self._scenes[int(wanted[position])], meaning)
+        return possible
+
+
+def scene_to_json(scene: Scene) -> list[Any]:
+    """Return a scene as nested lists."""
+    return [
+        scene.background,
+        [list(astuple(thing)) for thing in scene.things],
+        [list(c) for c in scene.covers],
+    ]
+
+
+def scene_from_json(value: list[Any]) -> Scene:
+    """Undo ``scene_to_json``."""
+    background, things, covers = value
+    return Scene(background, tuple(Thing(*thing) for thing in things), tuple((f, b, s) for f, b, s in covers))
+
+
+def meaning_to_json(meaning: Meaning) -> dict[str, Any]:
+    """Return the claims of a caption as a JSON object."""
+    entities = []
+    for entity in meaning.entities:
+        value: dict[str, Any] = {"looks": dict(entity.looks), "count": entity.count}
+        if entity.some is not None:
+            value["some"] = dict(entity.some)
+            value["some_count"] = entity.some_count
+        entities.append(value)
+    relations = [[relation.name, list(relation.parties)] for relation in meaning.relations]
+    return {"entities": entities, "relations": relations, "background": meaning.background}
+
+
+def meaning_from_json(value: dict[str, Any]) -> Meaning:
+    """Undo ``meaning_to_json``."""
+    return Meaning(
+        tuple(Entity(**entity) for entity in value["entities"]),
+        tuple(Relation(name, tuple(parties)) for name, parties in value["relations"]),
+        value["background"],
+    )

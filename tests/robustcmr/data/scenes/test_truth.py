@@ -5,19 +5,22 @@ import numpy as np
 import pytest
 
 from robustcmr.data.scenes.layout import Scene, Thing
-from robustcmr.data.scenes.records import meaning_from_json, meaning_to_json, scene_from_json, scene_to_json
-from robustcmr.data.scenes.table import SceneTable
 from robustcmr.data.scenes.truth import (
-    JUDGE,
+    CLEAR,
     RELATIONS,
-    SPEAKER,
+    TRUTH,
     Entity,
     Meaning,
     Relation,
+    SceneTable,
     at_place,
     holds,
     is_between,
+    meaning_from_json,
+    meaning_to_json,
     satisfies,
+    scene_from_json,
+    scene_to_json,
 )
 
 
@@ -76,11 +79,11 @@ def test_between_needs_the_middle_of_the_line():
         thing(x=0.25, y=0.5),
         thing(x=0.5, y=0.8),
     )
-    assert is_between(line, 0, 1, 2, JUDGE)
-    assert is_between(line, 0, 2, 1, JUDGE)
-    assert not is_between(line, 3, 1, 2, JUDGE)  # too near one end
-    assert not is_between(line, 4, 1, 2, JUDGE)  # off the line
-    assert not is_between(line, 3, 3, 1, JUDGE)  # no line to speak of
+    assert is_between(line, 0, 1, 2, TRUTH)
+    assert is_between(line, 0, 2, 1, TRUTH)
+    assert not is_between(line, 3, 1, 2, TRUTH)  # too near one end
+    assert not is_between(line, 4, 1, 2, TRUTH)  # off the line
+    assert not is_between(line, 3, 3, 1, TRUTH)  # no line to speak of
     assert holds(line, "between", [[0], [1], [2]])
 
 
@@ -105,7 +108,7 @@ def test_places(x, y, places):
         "bottom left",
         "bottom right",
     )
-    assert {place for place in every if at_place(thing(x=x, y=y), place, SPEAKER)} == places
+    assert {place for place in every if at_place(thing(x=x, y=y), place, CLEAR)} == places
 
 
 def test_one_thing_cannot_be_two():
@@ -161,13 +164,13 @@ def test_what_a_speaker_says_a_judge_believes(many):
         n = len(scene_.things)
         for a, b in permutations(range(n), 2):
             for name in RELATIONS:
-                if holds(scene_, name, [[a], [b]], SPEAKER):
+                if holds(scene_, name, [[a], [b]], CLEAR):
                     said += 1
-                    assert holds(scene_, name, [[a], [b]], JUDGE)
+                    assert holds(scene_, name, [[a], [b]], TRUTH)
         for a, b, c in permutations(range(n), 3):
-            if is_between(scene_, a, b, c, SPEAKER):
+            if is_between(scene_, a, b, c, CLEAR):
                 said += 1
-                assert is_between(scene_, a, b, c, JUDGE)
+                assert is_between(scene_, a, b, c, TRUTH)
     assert said > 2000
 
 
@@ -226,7 +229,7 @@ def slow_satisfies(scene_, meaning):
             parties = [groups[p] for p in relation.parties]
             if relation.name == "between":
                 good = good and all(
-                    is_between(scene_, m, a, b, JUDGE)
+                    is_between(scene_, m, a, b, TRUTH)
                     for m in parties[0]
                     for a in parties[1]
                     for b in parties[2]

@@ -10,7 +10,7 @@ import typer
 from robustcmr.cli.options import AsJson, Overwrite, output, overrides
 
 if TYPE_CHECKING:
-    from robustcmr.conversion.convert import ConversionReport
+    from robustcmr.conversion.released import ConversionReport
 
 
 def convert(
@@ -65,7 +65,7 @@ def convert(
         --data-root f30k_precomp --vocabulary vocab.json -o runs/ncr-a
     """
     from robustcmr.cli.output import print_json
-    from robustcmr.conversion.convert import convert as convert_file
+    from robustcmr.conversion.released import convert as convert_file
 
     report = convert_file(
         file,
@@ -87,7 +87,7 @@ def convert(
 def _print_report(report: ConversionReport) -> None:
     from rich.console import Console
 
-    from robustcmr.conversion.convert import n_keys
+    from robustcmr.conversion.released import n_keys
 
     sizes = ", ".join(f"{name} {value}" for name, value in report.sizes.items())
     network = "" if report.network is None else f", network {report.network}"

@@ -1,4 +1,4 @@
-"""Which tensor of a released network becomes which of ours, as data, and the move itself."""
+"""Map the tensors of a released network to those of our matchers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINEAR = ("weight", "bias")
 GRU = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
-_COUNTER = ".num_batches_tracked"  # read in training alone; files of old versions lack it
+_COUNTER = ".num_batches_tracked"  # used only in training; files of old versions lack it
 _BACKBONES = {
     "txt_enc.bert.": "reads captions by BERT; only networks whose captions are read by a bi-GRU (embed and "
     "rnn) can be converted",
@@ -26,12 +26,12 @@ _BACKBONES = {
 
 @dataclass(frozen=True)
 class KeyMap:
-    """What becomes of every key of a released network.
+    """The destination of every key of a released network.
 
     Attributes:
         renamed: their key -> ours.
-        folded: their bias before a normalisation -> our running mean, from which it is taken: with
-            ``norm(y) = (y - mean) / spread`` the two agree as ``(Wx + b) - mean = Wx - (mean - b)``.
+        folded: their bias before a normalisation -> our running mean, from which it is subtracted: with
+            ``norm(y) = (y - mean) / deviation``, ``(Wx + b) - mean = Wx - (mean - b)``.
         without_effect: their key -> why no score depends on it.
     """
 
@@ -42,15 +42,15 @@ class KeyMap:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a released network is built as a matcher of ours.
+    """A released network as a matcher of ours.
 
     Attributes:
         matcher: its name.
-        options: its options, as far as the shapes decide them.
+        options: its options that the shapes decide.
         feature_width: F, numbers a region.
         vocabulary_size: rows of the word embedding.
-        n_regions: regions an image must have, or None where any number will do.
-        keys: what becomes of the file's keys.
+        n_regions: regions that an image must have; None for any number.
+        keys: destinations of the file's keys.
     """
 
     matcher: str
@@ -63,50 +63,46 @@ class Plan:
 
 @dataclass(frozen=True)
 class Moved:
-    """A released state in our names.
+    """A released state under our names.
 
     Attributes:
-        state: by our keys.
-        renamed: (their key, our key) of all that was taken as it is.
-        folded: (their key, our key) of the biases taken from running means.
-        without_effect: (their key, why).
-        without_place: their keys that nothing of ours stands for.
+        state: tensors by our keys.
+        renamed: their key -> our key, copied unchanged.
+        folded: their key -> our key, for biases subtracted from running means.
+        without_effect: their key -> reason.
+        without_place: their keys without a counterpart.
     """
 
     state: dict[str, Tensor]
-    renamed: list[tuple[str, str]]
-    folded: list[tuple[str, str]]
-    without_effect: list[tuple[str, str]]
+    renamed: dict[str, str]
+    folded: dict[str, str]
+    without_effect: dict[str, str]
     without_place: list[str]
 
 
 def same_names(theirs: str, ours: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of keys of a module whose tensors are called alike on both sides."""
+    """Return pairs of keys of a module whose tensors have the same names on both sides."""
     return ((f"{theirs}.{name}", f"{ours}.{name}") for name in names)
 
 
 def both_ways(theirs: str, forward: str, backward: str) -> Iterator[tuple[str, str]]:
-    """Pairs of keys of a bidirectional GRU that became two readers."""
+    """Yield pairs of keys of a bidirectional GRU, which is two readers here."""
     yield from same_names(theirs, forward, GRU)
     yield from ((f"{theirs}.{name}_reverse", f"{backward}.{name}") for name in GRU)
 
 
 def refuse_backbones(weights: Mapping[str, Tensor]) -> None:
-    """Refuse a network that reads pictures, or captions by BERT.
-
-    Raises:
-        CheckpointError: it does.
-    """
+    """Raise a :class:`CheckpointError` for a network that reads pictures, or captions by BERT."""
     for prefix, reason in _BACKBONES.items():
         if any(key.startswith(prefix) for key in weights):
             raise CheckpointError(f"this network has {prefix}* and {reason}")
 
 
 def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
-    """The shape of a tensor that sizes are read from.
+    """Return the shape of a tensor that sizes are read from.
 
     Raises:
-        CheckpointError: there is no such tensor, or it has another number of dimensions.
+        CheckpointError: there is no such tensor, or has another number of dimensions.
     """
     if key not in weights:
         raise CheckpointError(f"the network has no {key}; check --from, or choose another file")
@@ -121,11 +117,11 @@ def move(weights: Mapping[str, Tensor], keys: KeyMap, target: Mapping[str, Tenso
 
     Args:
         weights: theirs.
-        keys: what becomes of each.
-        target: the matcher's own state; gives shapes and types.
+        keys: destinations.
+        target: the matcher's own state, for shapes and types.
 
     Raises:
-        CheckpointError: something of ours is left without a value, shapes differ, or a value is not finite.
+        CheckpointError: one of our keys gets no value, shapes differ, or a value is not finite.
     """
     ours = {mine: theirs for theirs, mine in keys.renamed.items()}
     lacking = [
@@ -137,17 +133,18 @@ def move(weights: Mapping[str, Tensor], keys: KeyMap, target: Mapping[str, Tenso
             f"{', '.join(lacking[:4])}{' and so on' if len(lacking) > 4 else ''}; check --from, or choose "
             "another file"
         )
-    renamed = [(theirs, mine) for theirs, mine in keys.renamed.items() if theirs in weights]
-    folded = [(theirs, mine) for theirs, mine in keys.folded.items() if theirs in weights]
-    _check(weights, target, [*renamed, *folded])
+    renamed, folded, without_effect = (
+        {theirs: value for theirs, value in found.items() if theirs in weights}
+        for found in (keys.renamed, keys.folded, keys.without_effect)
+    )
+    _check(weights, target, [*renamed.items(), *folded.items()])
     state = dict(target)  # counters the file lacks keep theirs
-    for theirs, mine in renamed:
+    for theirs, mine in renamed.items():
         state[mine] = weights[theirs].to(target[mine].dtype).clone()
-    for theirs, mine in folded:  # in double precision: mean and bias may be close
+    for theirs, mine in folded.items():  # in double precision: mean and bias may be close
         mean = weights[ours[mine]].double() - weights[theirs].double()
         state[mine] = mean.to(target[mine].dtype)
-    without_effect = [(theirs, why) for theirs, why in keys.without_effect.items() if theirs in weights]
-    placed = {key for key, _ in (*renamed, *folded, *without_effect)}
+    placed = {*renamed, *folded, *without_effect}
     return Moved(state, renamed, folded, without_effect, [key for key in weights if key not in placed])
 
 
@@ -162,7 +159,7 @@ def _check(
     ]
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise CheckpointError(f"{'; '.join(wrong[:3])}{more}; the network is of another make")
+        raise CheckpointError(f"{'; '.join(wrong[:3])}{more}; this is another kind of network")
     broken = [theirs for theirs, _ in pairs if not bool(torch.isfinite(weights[theirs]).all())]
     if broken:
         raise CheckpointError(f"{broken[0]} holds NaN or infinite numbers; choose another checkpoint")

@@ -1,4 +1,4 @@
-"""Where a released file keeps its networks, and what it says of them."""
+"""Find the networks of a released file, and its claims about their training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from robustcmr.errors import CheckpointError
 
 CONTAINERS = ("model", "net", "state_dict")
-"""Keys that hold a network, or several."""
+"""Keys of one or more networks."""
 
 _ONE_OF_TWO = re.compile(r"(?:model|net|state_dict)_?([AB])", re.IGNORECASE)
 _CLAIMED = ("epoch", "best_rsum", "Eiters")
@@ -28,7 +28,7 @@ class ReleasedNetwork:
     Attributes:
         weights: tensors by part and key, such as ``img_enc.fc.weight``.
         name: ``A`` or ``B`` of two, or None where the file holds one.
-        claims: what the file says of its training, plain values by name.
+        claims: values in the file about its training, by name.
     """
 
     weights: dict[str, Tensor]
@@ -37,7 +37,7 @@ class ReleasedNetwork:
 
 
 def find_network(document: Any, parts: Sequence[str], chosen: str | None = None) -> ReleasedNetwork:
-    """The network in what was read from a file.
+    """Return a network from the content of a file.
 
     Args:
         document: a dict with ``model``, ``net`` or ``state_dict``, or with ``model_A`` and ``model_B`` for
@@ -47,8 +47,8 @@ def find_network(document: Any, parts: Sequence[str], chosen: str | None = None)
         chosen: which of two networks, ``A`` or ``B``.
 
     Raises:
-        CheckpointError: there is no network of these parts, it is not said which of two is meant, or one of
-            several is asked for where there is one; or its options are of a kind that scores otherwise.
+        CheckpointError: there is no network of these parts; there are two and none is chosen, or one and one
+            of two is chosen; or its options say that it scores differently.
     """
     networks = _networks(document)
     if chosen is not None:
@@ -58,18 +58,18 @@ def find_network(document: Any, parts: Sequence[str], chosen: str | None = None)
     there = "one network" if None in networks else f"the networks {' and '.join(map(str, networks))}"
     if chosen is None and None not in networks:
         raise CheckpointError(
-            f"the file holds {there}; choose one by --network, and measure the run folders of both together "
-            "for their ensemble"
+            f"the file holds {there}; choose one with --network, such as --network A, and evaluate both run "
+            "folders together for their ensemble"
         )
     if chosen not in networks:
         raise CheckpointError(
-            f"the file holds {there}, but --network is {chosen}; leave it out, or name one that is there"
+            f"the file holds {there}, but --network is {chosen}; omit it, or choose one of these"
         )
     return ReleasedNetwork(_flat(networks[chosen], parts), chosen, _claims(document))
 
 
 def _networks(document: Any) -> dict[str | None, Any]:
-    """Networks by name; None is the name of a lone one."""
+    """Return networks by name; None is the name of a single one."""
     held = document
     if isinstance(document, Mapping) and not _pair(document):
         held = next((document[key] for key in CONTAINERS if key in document), document)
@@ -81,7 +81,7 @@ def _networks(document: Any) -> dict[str | None, Any]:
 
 
 def _pair(document: Mapping[Any, Any]) -> dict[str | None, Any]:
-    """Two networks by name, from keys such as ``model_A`` and ``model_B``; empty where there are none."""
+    """Return two networks by name, from keys such as ``model_A`` and ``model_B``; empty if there are none."""
     found: dict[str | None, Any] = {}
     for key in sorted(map(str, document)):
         match = _ONE_OF_TWO.fullmatch(key)
@@ -130,7 +130,7 @@ def _flat(network: Any, parts: Sequence[str]) -> dict[str, Tensor]:
 
 
 def _unwrapped(key: object) -> str:
-    """A key without the ``module`` that DataParallel puts before a module's own keys."""
+    """Return a key without the ``module`` that DataParallel inserts."""
     return ".".join(name for name in str(key).split(".") if name != "module")
 
 
@@ -153,7 +153,7 @@ def _claims(document: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A number or text as Python's own; None for anything else."""
+    """Return a number or text as a Python value; None for anything else."""
     if hasattr(value, "item") and (not isinstance(value, Tensor) or value.numel() == 1):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

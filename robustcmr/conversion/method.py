@@ -1,4 +1,4 @@
-"""What stands in a configuration for the training of a network that was trained elsewhere."""
+"""The method in the configuration of a network that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robustcmr.types import PairBatch, StepResult
 
 
 class TrainedElsewhere(Method):
-    """A converted network's method: one matcher that is measured as it is, and never trained.
+    """The method of a converted network, which is evaluated and never trained.
 
     Raises:
-        ConfigError: always when it is built, which happens only where training would begin.
+        ConfigError: always when it is built, which only training does.
     """
 
     Config: ClassVar[type[Options]] = Options
@@ -33,10 +33,10 @@ class TrainedElsewhere(Method):
     @staticmethod
     def _refuse() -> NoReturn:
         raise ConfigError(
-            "this network was trained elsewhere and converted, so there is no training to go on with; "
-            "measure it by 'robustcmr eval', or train a new one by 'robustcmr train'"
+            "this network was trained elsewhere and converted, so there is no training to resume; "
+            "evaluate it with 'robustcmr eval', or train a new one with 'robustcmr train'"
         )
 
 
 NAME = f"{TrainedElsewhere.__module__}:{TrainedElsewhere.__qualname__}"
-"""How a configuration names it."""
+"""Its name in a configuration."""

@@ -1,4 +1,4 @@
-"""Reading a file of ``torch.save`` without running anything in it."""
+"""Read a file of ``torch.save`` without executing anything in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from robustcmr.errors import CheckpointError
 
-_SCALAR = np.float64(0).__reduce__()[0]  # rebuilds a NumPy number; where it lives depends on NumPy's version
+_SCALAR = np.float64(0).__reduce__()[0]  # rebuilds a NumPy number; its module depends on NumPy's version
 _ALLOWED: list[Any] = [
     argparse.Namespace,
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -21,23 +21,23 @@ _ALLOWED: list[Any] = [
     (np.dtype, "numpy.dtype"),
     *(type(np.dtype(kind)) for kind in ("?", "i4", "i8", "f4", "f8")),
 ]
-"""What released files hold beside tensors and plain values: options, and measures of a past evaluation."""
+"""Contents of released files beside tensors and plain values: options, and metrics of a past evaluation."""
 
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Read tensors, plain values, ``argparse.Namespace`` and NumPy numbers; nothing else is ever built.
+    """Read tensors, plain values, ``argparse.Namespace`` and NumPy numbers; nothing else is constructed.
 
-    Both formats of ``torch.save`` are read, the zip archive and the older plain stream, whatever the file is
-    called. Tensors come to the CPU.
+    Both formats of ``torch.save`` are read, the zip archive and the older plain stream. Tensors are loaded
+    to the CPU.
 
     Args:
         path: the file, often called ``.pth.tar``.
 
     Raises:
-        CheckpointError: there is no such file, it asks for anything else while being read (what is named), it
-            is cut short, or it is no file of ``torch.save``.
+        CheckpointError: the file is missing, asks for anything else (which is named), is truncated, or was
+            not written by ``torch.save``.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -58,10 +58,9 @@ def read_checkpoint(path: Path) -> Any:
         refused = _REFUSED.search(str(error))
         if refused is not None:
             raise CheckpointError(
-                f"{path} asks for {refused.group(1)} while it is read, and what is neither a tensor nor a "
-                "plain value may run code; where you trust the file, load it with the code that wrote it "
-                "and save the state dicts alone"
+                f"{path} asks for {refused.group(1)} while it is read, which may execute code; if you trust "
+                "the file, load it with the code that wrote it and save only the state dicts"
             ) from error
         raise CheckpointError(
-            f"{path} is cut short or was not written by torch.save; fetch it again, or give another file"
+            f"{path} is truncated or was not written by torch.save; download it again, or give another file"
         ) from error

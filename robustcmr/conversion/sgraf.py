@@ -1,4 +1,4 @@
-"""The layout of SGRAF, which NCR, DECL, L2RM and others kept: image, text and similarity encoder.
+"""The layout of SGRAF, also of NCR, DECL, L2RM and others: image, text and similarity encoder.
 
 References:
     Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021.
@@ -30,13 +30,13 @@ _STEP = re.compile(r"sim_enc\.SGR_module\.(\d+)\.")
 
 
 def plan(weights: Mapping[str, Tensor]) -> Plan:
-    """Sizes and key map of a released SGR or SAF network; the modules it holds tell which it is.
+    """Return sizes and key map of a released SGR or SAF network; its modules decide which it is.
 
     Args:
         weights: tensors by part and key.
 
     Raises:
-        CheckpointError: it is neither or both, or sizes cannot be read off.
+        CheckpointError: it is neither or both, or tensors that give sizes are missing.
     """
     refuse_backbones(weights)
     steps = {int(match.group(1)) for key in weights if (match := _STEP.match(key)) is not None}
@@ -47,7 +47,7 @@ def plan(weights: Mapping[str, Tensor]) -> Plan:
     if steps != set(range(len(steps))):
         raise CheckpointError(
             f"the similarity encoder has SGR_module {', '.join(map(str, sorted(steps)[:5]))}, expected them "
-            "counted from 0 without a gap"
+            "numbered from 0 without gaps"
         )
     dim, width = shape_of(weights, "img_enc.fc.weight", 2)
     words, word_dim = shape_of(weights, "txt_enc.embed.weight", 2)

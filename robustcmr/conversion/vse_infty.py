@@ -24,18 +24,18 @@ from robustcmr.conversion.keys import (
 
 PARTS = ("img_enc", "txt_enc")
 
-_POOLING_READERS = ("gru", "rnn")  # what the pooling calls its GRU, release and re-implementations
+_POOLING_READERS = ("gru", "rnn")  # names of the pooling's GRU in the release and in re-implementations
 _UNUSED = "the last layer of the released network is not normalised"
 
 
 def plan(weights: Mapping[str, Tensor]) -> Plan:
-    """Sizes and key map of a released VSE infinity network.
+    """Return sizes and key map of a released VSE infinity network.
 
     Args:
         weights: tensors by part and key.
 
     Raises:
-        CheckpointError: it reads pictures or reads captions by BERT, or sizes cannot be read off.
+        CheckpointError: it reads pictures, or captions by BERT, or tensors that give sizes are missing.
     """
     refuse_backbones(weights)
     dim, width = shape_of(weights, "img_enc.fc.weight", 2)

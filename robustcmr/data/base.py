@@ -101,9 +101,7 @@ class PairsSplit:
 
     def __post_init__(self) -> None:
         if self.features is None and (self.picture is None or self.image_names is None):
-            raise ValueError(
-                f"split {self.name} has no features; expected pictures and their names instead"
-            )
+            raise ValueError(f"split {self.name} has no features; expected pictures and their names instead")
 
     @property
     def n_images(self) -> int:

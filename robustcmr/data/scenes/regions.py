@@ -38,7 +38,7 @@ def region_boxes(scene: Scene, rng: np.random.Generator, jitter: float) -> Boxes
     while len(boxes) < N_REGIONS:
         if float(rng.random()) < 0.4:
             two = np.array([boxes[int(rng.integers(len(scene.things)))] for _ in range(2)])
-            left, top, right, bottom = (*two[:, :2].min(axis=0).tolist(), *two[:, 2:].max(axis=0).tolist())
+            (left, top), (right, bottom) = two[:, :2].min(axis=0).tolist(), two[:, 2:].max(axis=0).tolist()
             boxes.append((left, top, right, bottom))
         else:
             wide, high = (SIDE * (0.15 + 0.35 * float(rng.random())) for _ in range(2))

@@ -78,7 +78,7 @@ def test_keys_are_named(robustcmr, words, tmp_path):
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
         f"robustcmr: {tmp_path / 'm.pth.tar'} has 1 key without a place in the matcher vse_infty, "
-        "img_enc.odd; if the network's scores do not depend on them, leave them out by --partial\n"
+        "img_enc.odd; if the network's scores do not depend on them, ignore them with --partial\n"
     )
     out = robustcmr(*words, "--network", "A", "--partial").out.splitlines()
     assert out[0].startswith("vse_infty, network A: dim 8, image_encoder regions")

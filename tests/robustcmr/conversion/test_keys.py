@@ -36,9 +36,9 @@ def test_what_becomes_of_each():
         "a.running_mean": [4, 4],
         "a.num_batches_tracked": 4,
     }
-    assert dict(moved.renamed) == KEYS.renamed
-    assert moved.folded == [("b", "a.running_mean")]
-    assert moved.without_effect == [("idle", "nothing reads it")]
+    assert moved.renamed == KEYS.renamed
+    assert moved.folded == {"b": "a.running_mean"}
+    assert moved.without_effect == {"idle": "nothing reads it"}
     assert moved.without_place == ["odd"]
 
 
@@ -46,7 +46,7 @@ def test_a_counter_may_be_missing_and_so_may_biases():
     moved = move(given(), KEYS, target())
     assert moved.state["a.num_batches_tracked"].item() == 0
     assert moved.state["a.running_mean"].tolist() == [5, 7]
-    assert (moved.folded, moved.without_effect, moved.without_place) == ([], [], [])
+    assert (moved.folded, moved.without_effect, moved.without_place) == ({}, {}, [])
 
 
 def test_other_types_become_ours():
@@ -65,7 +65,7 @@ def test_the_file_is_not_shared():
     ("weights", "reason"),
     [
         ({"m": torch.ones(2)}, "lacks 1 of the 3 tensors its matcher needs, w; check --from"),
-        (given(w=torch.ones(3)), r"w has the shape \(3,\) where \(2,\) was expected; the network"),
+        (given(w=torch.ones(3)), r"w has the shape \(3,\) where \(2,\) was expected; this is another"),
         (given(b=torch.ones(1)), r"b has the shape \(1,\) where \(2,\) was expected"),
         (given(w=torch.tensor([1.0, torch.nan])), "w holds NaN or infinite"),
         (given(b=torch.tensor([1.0, torch.inf])), "b holds NaN or infinite"),
@@ -81,7 +81,7 @@ def test_many_faults_are_counted():
     ours = {f"o{i}": torch.zeros(1) for i in range(9)}
     with pytest.raises(CheckpointError, match=r"lacks 9 of the 9 .* t0, t1, t2, t3 and so on"):
         move({}, keys, ours)
-    with pytest.raises(CheckpointError, match=r"t2 has .*; and 6 more; the network"):
+    with pytest.raises(CheckpointError, match=r"t2 has .*; and 6 more; this is another"):
         move({f"t{i}": torch.zeros(2) for i in range(9)}, keys, ours)
 
 
@@ -112,7 +112,7 @@ def test_graph_and_filter_are_told_apart(released):
 def test_steps_are_counted_from_0(released):
     image, text, sim = released.sgraf("SGR")
     odd = {key.replace("SGR_module.2", "SGR_module.999999999"): value for key, value in sim.items()}
-    with pytest.raises(CheckpointError, match="SGR_module 0, 1, 999999999, expected them counted"):
+    with pytest.raises(CheckpointError, match="SGR_module 0, 1, 999999999, expected them numbered"):
         plan_of(sgraf, [image, text, odd])
 
 

@@ -74,7 +74,7 @@ def test_two_networks(document):
         network = find_network(document, PARTS, chosen)
         assert network.name == chosen.upper()
         assert network.weights["img_enc.fc.weight"].tolist() == [value, value]
-    with pytest.raises(CheckpointError, match="holds the networks A and B; choose one by --network"):
+    with pytest.raises(CheckpointError, match="holds the networks A and B; choose one with --network"):
         find_network(document, PARTS)
     with pytest.raises(CheckpointError, match="networks A and B, but --network is C"):
         find_network(document, PARTS, "c")

@@ -114,7 +114,7 @@ def test_a_file_cut_short(tmp_path, zipped, share):
     torch.save({"model": [{"w": torch.ones(500)}]}, whole, _use_new_zipfile_serialization=zipped)
     path = tmp_path / "model.pth"
     path.write_bytes(whole.getvalue()[: int(share * len(whole.getvalue()))])
-    with pytest.raises(CheckpointError, match="is cut short or was not written by") as caught:
+    with pytest.raises(CheckpointError, match="is truncated or was not written by") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
 

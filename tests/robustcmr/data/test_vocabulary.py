@@ -128,10 +128,10 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         Vocabulary.load(tmp_path)
     (tmp_path / "v.json").write_text("{'word2idx'", encoding="utf-8")
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not a JSON file"):
         Vocabulary.load(tmp_path / "v.json")
     (tmp_path / "v.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not a JSON file"):
         Vocabulary.load(tmp_path / "v.json")
 
 

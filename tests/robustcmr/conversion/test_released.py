@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from robustcmr.config.resolve import read_config, resolve
-from robustcmr.conversion.convert import convert
 from robustcmr.conversion.method import TrainedElsewhere
+from robustcmr.conversion.released import convert
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import CheckpointError, ConfigError, DataError, RunFolderError, UserError
 from robustcmr.jobs.evaluate import evaluate

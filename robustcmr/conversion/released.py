@@ -1,4 +1,4 @@
-"""From a released file to a run folder that can be measured."""
+"""From a released file to a run folder that can be evaluated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustcmr.config.resolve import RunConfig, compose
 from robustcmr.conversion import method, sgraf, vse_infty
-from robustcmr.conversion.keys import Moved, Plan, move
+from robustcmr.conversion.keys import Plan, move
 from robustcmr.conversion.layouts import ReleasedNetwork, find_network
 from robustcmr.conversion.reading import read_checkpoint
 from robustcmr.data.base import PairsData
@@ -49,17 +49,17 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of a released file.
+    """Outcome of a conversion.
 
     Attributes:
         run: the run folder.
         matcher: name of the matcher.
         network: ``A`` or ``B`` of two, or None.
-        sizes: width of everything the shapes decided, and of what the data must have.
-        claims: what the file says of its training; not checked.
-        known_words: share of the words of the training captions that the vocabulary has, 0..1.
+        sizes: matcher options and sizes of the data, as read from the shapes.
+        claims: values in the file about its training; not checked.
+        known_words: share of the words of the training captions in the vocabulary, 0..1.
         renamed: their key -> ours.
-        folded: their bias -> our running mean it was taken from.
+        folded: their bias -> our running mean, from which it was subtracted.
         without_effect: their key -> why no score depends on it.
         without_place: their keys that were left out.
     """
@@ -76,7 +76,7 @@ class ConversionReport:
     without_place: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values."""
+        """Return plain nested values."""
         return asdict(self)
 
 
@@ -91,24 +91,21 @@ def convert(
     overwrite: bool = False,
     overrides: Sequence[str] = (),
 ) -> ConversionReport:
-    """Make a run folder of a released network; nothing in the file is executed.
+    """Convert a released network to a run folder; nothing in the file is executed.
 
     Args:
         file: written by ``torch.save``.
         layout: a key of ``LAYOUTS``.
         data: name and options of the data set.
-        vocabulary: the JSON the network was trained with; its words number the rows of the embedding.
+        vocabulary: the JSON that the network was trained with, a word for each row of the embedding.
         output: the run folder.
         network: which of two networks, ``A`` or ``B``.
-        partial: leave out keys of the file that have no place in the matcher, in place of refusing the file.
+        partial: ignore keys of the file without a place in the matcher, instead of refusing the file.
         overwrite: replace a run that is already there.
         overrides: ``key.key=value`` each, for the sections ``data``, ``evaluation`` and ``training``.
 
-    Returns:
-        What became of the file.
-
     Raises:
-        UserError: file, data and vocabulary do not fit each other; nothing is written then.
+        UserError: file, data and vocabulary do not fit each other; nothing is written.
     """
     if layout not in LAYOUTS:
         raise ConfigError(
@@ -135,7 +132,7 @@ def convert(
     if moved.without_place and not partial:
         raise CheckpointError(
             f"{file} has {n_keys(len(moved.without_place))} without a place in the matcher {plan.matcher}, "
-            f"{_some(moved.without_place)}; if the network's scores do not depend on them, leave them out by "
+            f"{_some(moved.without_place)}; if the network's scores do not depend on them, ignore them with "
             "--partial"
         )
     matcher.load_state_dict(moved.state)
@@ -143,12 +140,26 @@ def convert(
     run.start(_header(source) + config.to_yaml(), {**describe_environment(), "converted_from": source})
     words.save(run.vocabulary)
     save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, {"best": None, "converted_from": source})
-    return _report(run, plan, released, moved, spec, known)
+    sizes = {**plan.options, "feature_width": spec.feature_width, "vocabulary_size": spec.vocabulary_size}
+    if plan.n_regions is not None:
+        sizes["n_regions"] = plan.n_regions
+    return ConversionReport(
+        run=str(run.path),
+        matcher=plan.matcher,
+        network=released.name,
+        sizes=sizes,
+        claims=released.claims,
+        known_words=known,
+        renamed=moved.renamed,
+        folded=moved.folded,
+        without_effect=moved.without_effect,
+        without_place=moved.without_place,
+    )
 
 
 @contextmanager
 def _about(file: Path) -> Iterator[None]:
-    """Name the file in front of what is wrong with its content."""
+    """Put the name of the file before messages about its content."""
     try:
         yield
     except CheckpointError as error:
@@ -160,7 +171,7 @@ def _configure(plan: Plan, data: Mapping[str, Any], overrides: Sequence[str]) ->
         section = text.partition("=")[0].strip().partition(".")[0]
         if section not in ("data", "evaluation", "training"):
             raise ConfigError(
-                f"--set {text}: the file decides the rest, only data, evaluation and training can be set"
+                f"--set {text}: the file decides the rest; only data, evaluation and training can be set"
             )
     flags = {f"data.{key}": value for key, value in data.items()}
     flags |= {"matcher.name": plan.matcher, "method.name": method.NAME}
@@ -169,7 +180,7 @@ def _configure(plan: Plan, data: Mapping[str, Any], overrides: Sequence[str]) ->
 
 
 def _open_data(config: RunConfig, plan: Plan, words: Vocabulary) -> tuple[DataSpec, float]:
-    """What the matcher must know of the data, and the share of known words; the data must fit the network."""
+    """Return the description of the data and the share of known words; the data must fit the network."""
     data: PairsData = config.data.cls(config.data.options)
     split = data.split("train")
     if split.features is None:
@@ -217,32 +228,12 @@ def _header(source: Mapping[str, Any]) -> str:
     return (
         f"# Converted from {Path(source['file']).name!r} ({source['layout']} layout{which}),\n"
         f"# SHA-256 {source['sha256']}.\n"
-        "# It was trained elsewhere: noise, augmentation and optim below say nothing of how.\n"
-    )
-
-
-def _report(
-    run: RunFolder, plan: Plan, released: ReleasedNetwork, moved: Moved, spec: DataSpec, known: float
-) -> ConversionReport:
-    sizes = {**plan.options, "feature_width": spec.feature_width, "vocabulary_size": spec.vocabulary_size}
-    if plan.n_regions is not None:
-        sizes["n_regions"] = plan.n_regions
-    return ConversionReport(
-        str(run.path),
-        plan.matcher,
-        released.name,
-        sizes,
-        released.claims,
-        known,
-        dict(moved.renamed),
-        dict(moved.folded),
-        dict(moved.without_effect),
-        moved.without_place,
+        "# It was trained elsewhere: noise, augmentation and optim below do not describe its training.\n"
     )
 
 
 def n_keys(count: int) -> str:
-    """Such as ``1 key`` or ``29 keys``."""
+    """Return such as ``1 key`` or ``29 keys``."""
     return f"{count} key{'' if count == 1 else 's'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,25 +54,23 @@ class MatcherCase:
         """Return n synthetic captions."""
         return sample_texts(self.spec, n, seed)
 
-    def moved(self, found: Tensor, expected: Tensor) -> float | None:
-        """Return the largest difference of scores; None if it is within the tolerance."""
-        return beyond(found, expected, self.tolerance)
+    def moved(
+        self, what: str, found: Tensor, expected: Tensor, tolerance: float | None = None
+    ) -> Iterator[str]:
+        """Yield ``what`` with the largest difference if scores differ beyond the tolerance.
 
-
-def beyond(found: Tensor, expected: Tensor, tolerance: float) -> float | None:
-    """Return the largest difference, infinite if a score is not finite; None if within the tolerance.
-
-    Args:
-        found: scores of any shape.
-        expected: scores of the same shape.
-        tolerance: absolute if no expected score exceeds 1, else relative to the largest.
-    """
-    if found.shape != expected.shape:
-        return float("inf")
-    gap = (found.float() - expected.float()).abs().nan_to_num(float("inf"), float("inf"))
-    limit = tolerance * max(1.0, float(expected.float().abs().nan_to_num(0.0, 0.0, 0.0).max()))
-    largest = float(gap.max())
-    return largest if largest > limit else None
+        Args:
+            what: says which scores moved or differed.
+            found: scores of any shape.
+            expected: scores of the same shape.
+            tolerance: absolute if no expected score exceeds 1, else relative to the largest.
+        """
+        gap, limit = float("inf"), self.tolerance if tolerance is None else tolerance
+        if found.shape == expected.shape:
+            gap = float((found.float() - expected.float()).abs().nan_to_num(float("inf"), float("inf")).max())
+            limit *= max(1.0, float(expected.float().abs().nan_to_num(0.0, 0.0, 0.0).max()))
+        if gap > limit:
+            yield f"{what} by up to {gap:.3g}"
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from robustcmr.testing.matcher_case import (
     N_IMAGES,
     N_TEXTS,
     MatcherCase,
-    beyond,
     can_pad_regions,
     encoded,
     longer_images,
@@ -101,9 +100,9 @@ def forward(case: MatcherCase) -> Iterator[str]:
     """Calling the matcher gives the score of both encodings."""
     matcher, images, texts = case.build(), case.images(), case.texts()
     with torch.no_grad():
-        gap = case.moved(matcher(images, texts), scored(matcher, images, texts))
-    if gap is not None:
-        yield f"matcher(images, texts) differed from score(encode_images, encode_texts) by up to {gap:.3g}"
+        called = matcher(images, texts)
+    what = "matcher(images, texts) differed from score(encode_images, encode_texts)"
+    yield from case.moved(what, called, scored(matcher, images, texts))
 
 
 def scale(case: MatcherCase) -> Iterator[str]:
@@ -125,9 +124,8 @@ def input_padding(case: MatcherCase) -> Iterator[str]:
     if not tried:
         raise NotApplicable("the spec leaves no room to pad")
     for what, more_images, more_texts in tried:
-        gap = case.moved(scored(matcher, more_images, more_texts), expected)
-        if gap is not None:
-            yield f"with {SPARE - 1} more padded {what}, scores moved by up to {gap:.3g}"
+        found = scored(matcher, more_images, more_texts)
+        yield from case.moved(f"with {SPARE - 1} more padded {what}, scores moved", found, expected)
 
 
 def padded_garbage(case: MatcherCase) -> Iterator[str]:
@@ -144,9 +142,8 @@ def padded_garbage(case: MatcherCase) -> Iterator[str]:
     tokens = torch.where(texts.mask, texts.tokens, words)
     tried.append(("words in masked places", images, replace(texts, tokens=tokens)))
     for what, other_images, other_texts in tried:
-        gap = case.moved(scored(matcher, other_images, other_texts), expected)
-        if gap is not None:
-            yield f"with other {what}, scores moved by up to {gap:.3g}"
+        found = scored(matcher, other_images, other_texts)
+        yield from case.moved(f"with other {what}, scores moved", found, expected)
 
 
 def fragment_padding(case: MatcherCase) -> Iterator[str]:
@@ -160,9 +157,8 @@ def fragment_padding(case: MatcherCase) -> Iterator[str]:
                 ("images", (_longer(images, size), texts)),
                 ("captions", (images, _longer(texts, size))),
             ):
-                gap = case.moved(matcher.score(*pair), expected)
-                if gap is not None:
-                    yield f"with masked fragments of {what} appended to the {side}, scores moved by {gap:.3g}"
+                sentence = f"with masked fragments of {what} appended to the {side}, scores moved"
+                yield from case.moved(sentence, matcher.score(*pair), expected)
 
 
 def _longer(side: Fragments, size: float) -> Fragments:
@@ -181,9 +177,7 @@ def order(case: MatcherCase) -> Iterator[str]:
         ("images", scored(matcher, rows_of_images(images, rows), texts), expected[rows]),
         ("captions", scored(matcher, images, rows_of_texts(texts, columns)), expected[:, columns]),
     ):
-        gap = case.moved(found, wanted)
-        if gap is not None:
-            yield f"with the {what} in another order, their scores moved by up to {gap:.3g}"
+        yield from case.moved(f"with the {what} in another order, their scores moved", found, wanted)
 
 
 def independence(case: MatcherCase) -> Iterator[str]:
@@ -198,9 +192,7 @@ def independence(case: MatcherCase) -> Iterator[str]:
             ("image", matcher.score(Fragments.concatenate(ones), encoded_texts)),
             ("caption", matcher.score(encoded_images, Fragments.concatenate(others))),
         ):
-            gap = case.moved(found, expected)
-            if gap is not None:
-                yield f"with every {what} encoded alone, scores moved by up to {gap:.3g}"
+            yield from case.moved(f"with every {what} encoded alone, scores moved", found, expected)
 
 
 def blocks(case: MatcherCase) -> Iterator[str]:
@@ -216,9 +208,7 @@ def blocks(case: MatcherCase) -> Iterator[str]:
         ("every caption alone", torch.cat(columns, 1)),
         ("score_matrix in blocks of a pair", score_matrix(matcher, images, texts, block_bytes=1)),
     ):
-        gap = case.moved(found, expected)
-        if gap is not None:
-            yield f"scored as {what}, scores of the same fragments moved by up to {gap:.3g}"
+        yield from case.moved(f"scored as {what}, scores of the same fragments moved", found, expected)
 
 
 def extremes(case: MatcherCase) -> Iterator[str]:
@@ -241,6 +231,5 @@ def bf16(case: MatcherCase) -> Iterator[str]:
     expected = scored(matcher, images, texts)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = scored(matcher, images, texts)
-    gap = beyond(found, expected, case.bf16_tolerance)
-    if gap is not None:
-        yield f"under bfloat16 autocast scores moved by up to {gap:.3g} ({case.bf16_tolerance:g} is allowed)"
+    what = f"under bfloat16 autocast scores moved (tolerance {case.bf16_tolerance:g})"
+    yield from case.moved(what, found, expected, case.bf16_tolerance)

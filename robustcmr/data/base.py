@@ -14,19 +14,6 @@ from robustcmr.options import Options
 from robustcmr.types import FloatArray, IntArray, PairBatch
 
 
-class FeatureStore(Protocol):
-    """Region features of the images of a split, or vectors of its captions as (n, 1, V), read on demand."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n_images, R, F)."""
-        ...
-
-    def take(self, images: IntArray) -> FloatArray:
-        """Return features of some images, (k, R, F) float32, in the requested order; repeats allowed."""
-        ...
-
-
 class ImageStore(Protocol):
     """Images of a split as a matcher reads them: region features, or pixels."""
 
@@ -37,6 +24,15 @@ class ImageStore(Protocol):
 
     def take(self, images: IntArray) -> FloatArray:
         """Return some images, (k, ...) float32, in the requested order; repeats allowed."""
+        ...
+
+
+class FeatureStore(ImageStore, Protocol):
+    """Region features of the images of a split, or vectors of its captions as (n, 1, V), read on demand."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_images, R, F)."""
         ...
 
 

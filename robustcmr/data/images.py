@@ -122,7 +122,7 @@ class Images(PairsData):
             )
             if self.config.broken == "error":
                 raise DataError(f"{found}; repair them, or leave them out with --set data.broken=skip")
-            logger.warning("%s; they are left out with their captions", found)
+            logger.warning("%s; they are skipped with their captions", found)
         kept = [row for row, file in enumerate(files) if file not in reasons]
         if not kept:
             raise DataError(

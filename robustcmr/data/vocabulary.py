@@ -15,7 +15,6 @@ import numpy.typing as npt
 from robustcmr.data.tokens import tokenize
 from robustcmr.errors import DataError
 from robustcmr.files import write_text
-from robustcmr.types import IntArray
 
 PADDING, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 SPECIAL_WORDS = (PADDING, START, END, UNKNOWN)
@@ -118,23 +117,15 @@ class Vocabulary:
     def __hash__(self) -> int:
         return hash(self._words)
 
-    def index(self, word: str) -> int:
-        """Return the index of a word, or that of the unknown word."""
-        return self._index.get(word, self.unknown_index)
-
-    def encode_words(self, words: Iterable[str]) -> list[int]:
-        """Return the indices of words, between the start and the end mark."""
-        known, unknown = self._index, self.unknown_index
-        return [self.start_index, *(known.get(word, unknown) for word in words), self.end_index]
-
-    def encode(self, caption: str) -> IntArray:
-        """Return the indices of a caption, (words + 2,) int64: start mark, one index a word, end mark."""
-        return np.array(self.encode_words(tokenize(caption)), dtype=np.int64)
-
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
-        """Yield the indices of each caption, start and end marks included."""
+        """Yield the indices of each caption's words, between the start and the end mark."""
+        known, unknown = self._index, self.unknown_index
         for caption in captions:
-            yield self.encode_words(tokenize(caption))
+            yield [
+                self.start_index,
+                *(known.get(word, unknown) for word in tokenize(caption)),
+                self.end_index,
+            ]
 
     def coverage(self, captions: Iterable[str]) -> float:
         """Return the share of the words of captions that are known, 0..1; 1 if there is no word."""

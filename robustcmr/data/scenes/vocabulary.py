@@ -1,4 +1,4 @@
-"""What the pictures are made of, and the words for it."""
+"""Shapes, colours, sizes and textures of the drawn objects, and the words for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SHAPE_WORDS: Mapping[str, tuple[tuple[str, str], ...]] = {
 SHAPES: tuple[str, ...] = tuple(SHAPE_WORDS)
 
 THING_WORDS: tuple[tuple[str, str], ...] = (("shape", "shapes"), ("thing", "things"), ("object", "objects"))
-"""Nouns for an object whose shape is left out."""
+"""Nouns for an object of unnamed shape."""
 
 COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet"),
@@ -88,7 +88,7 @@ TEXTURE_TAILS: Mapping[str, tuple[str, ...]] = {
     "dotted": ("with dots", "with spots"),
     "checked": ("with a checked pattern", "with checks"),
 }
-"""Textures said after the noun."""
+"""Words for textures after the noun."""
 
 BACKGROUND_WORDS: Mapping[str, tuple[str, ...]] = {
     "white": ("a white", "a bright"),

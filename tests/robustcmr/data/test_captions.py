@@ -115,12 +115,12 @@ def test_padded_equals_a_loop(captions, data):
     table = TokenTable.from_captions(captions, VOCABULARY)
     rows = data.draw(st.lists(st.integers(0, len(captions) - 1), min_size=1, max_size=10))
     tokens, mask = table.padded(np.array(rows))
-    width = max(len(VOCABULARY.encode(captions[row])) for row in rows)
+    rows_encoded = list(VOCABULARY.encode_many([captions[row] for row in rows]))
+    width = max(len(encoded) for encoded in rows_encoded)
     assert tokens.shape == mask.shape == (len(rows), width)
     assert tokens.dtype == np.int64
     assert mask.dtype == np.bool_
-    for line, row in enumerate(rows):
-        encoded = VOCABULARY.encode(captions[row]).tolist()
+    for line, encoded in enumerate(rows_encoded):
         assert tokens[line].tolist() == encoded + [0] * (width - len(encoded))
         assert mask[line].tolist() == [True] * len(encoded) + [False] * (width - len(encoded))
 

@@ -10,7 +10,6 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cc152k import CC152K
 from robustcmr.data.check import check_data, open_folder
 from robustcmr.data.precomp import Flickr8K, Precomputed
-from robustcmr.data.scan import scan_captions, scan_features
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError
 from robustcmr.options import Options
@@ -253,42 +252,6 @@ def test_data_sets_by_others():
         "broken: the disk is on fire",
     )
     assert report.splits[-1].features is None
-
-
-def test_statistics_leave_out_what_is_not_finite():
-    features = features_of(5)
-    features[2, 1] = np.inf
-    features[3, 0, 0] = np.nan
-    kept = features[np.isfinite(features)].astype("float64")
-    found = scan_features(Memory(features))
-    assert (found.minimum, found.maximum) == (pytest.approx(kept.min()), pytest.approx(kept.max()))
-    assert found.mean == pytest.approx(kept.mean())
-    assert found.non_finite_first == ((2, 1), (3, 1))
-    nothing = scan_features(Memory(np.full((2, 1, 3), np.nan, np.float32)))
-    assert (nothing.minimum, nothing.maximum, nothing.mean) == (None, None, None)
-    assert (nothing.non_finite_images, nothing.zero_images) == (2, 0)
-
-
-def test_blocks_do_not_change_the_outcome(monkeypatch):
-    features = features_of(23)
-    features[[4, 20], 0, 0] = np.nan
-    features[11] = 0
-    whole = scan_features(Memory(features))
-    monkeypatch.setattr("robustcmr.data.store.BLOCK_BYTES", 3 * features[0].nbytes)
-    parts = scan_features(Memory(features))
-    assert parts.mean == pytest.approx(whole.mean)
-    assert parts.non_finite_first == whole.non_finite_first == ((4, 1), (20, 1))
-    assert parts.zero_first == whole.zero_first == (11,)
-    assert (parts.minimum, parts.maximum) == (whole.minimum, whole.maximum)
-
-
-def test_captions_described():
-    found = scan_captions(["A dog.", "a dog.", "A dog.", "", "two men"])
-    assert (found.count, found.shortest, found.longest, found.empty, found.duplicates) == (5, 0, 3, 1, 1)
-    assert found.mean_length == pytest.approx(11 / 5)
-    assert found.known_share is None
-    none = scan_captions([], Vocabulary(SPECIAL_WORDS))
-    assert (none.count, none.mean_length, none.longest, none.known_share) == (0, 0.0, 0, 1.0)
 
 
 def test_real_flickr8k():

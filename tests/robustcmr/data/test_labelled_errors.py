@@ -249,6 +249,8 @@ def test_a_base_that_cannot_be_told(tmp_path):
     save(tmp_path / "train.npz", label=np.array([1, 2, 3] * 3))
     assert "has labels 1..3 for 4 classes, so it is unclear" in complaint(tmp_path, class_names="names")
     assert "have no training pair: 3 (d)" in complaint(tmp_path, class_names="names", label_base=1)
+    save(tmp_path / "train.npz", label=np.array([1, 2, 5] * 3))
+    assert "has labels 1..5 for 4 classes, so it is unclear" in complaint(tmp_path, class_names="names")
     save(tmp_path / "train.npz", label=np.array([1, 2, 4] * 3))
     assert "have no training pair: 2 (c)" in complaint(tmp_path, class_names="names")
 

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.transport.balanced import balanced_plan
     from robustcmr.transport.exact import exact_plan
     from robustcmr.transport.pairwise import pair_scores
-    from robustcmr.transport.partial import partial_plan
+    from robustcmr.transport.plans import balanced_plan, partial_plan, unbalanced_plan
     from robustcmr.transport.problems import feasible_mass
     from robustcmr.transport.sinkhorn import sinkhorn_plan
     from robustcmr.transport.sparse_graph import sparse_feasible_mass
     from robustcmr.transport.sparse_partial import sparse_partial_plan
     from robustcmr.transport.streamed_unbalanced import streamed_potentials, streamed_row_masses
-    from robustcmr.transport.unbalanced import unbalanced_plan
 
 __all__ = [
     "balanced_plan",
@@ -38,16 +36,16 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "balanced_plan": "balanced",
+        "balanced_plan": "plans",
         "exact_plan": "exact",
         "feasible_mass": "problems",
         "pair_scores": "pairwise",
-        "partial_plan": "partial",
+        "partial_plan": "plans",
         "sinkhorn_plan": "sinkhorn",
         "sparse_feasible_mass": "sparse_graph",
         "sparse_partial_plan": "sparse_partial",
         "streamed_potentials": "streamed_unbalanced",
         "streamed_row_masses": "streamed_unbalanced",
-        "unbalanced_plan": "unbalanced",
+        "unbalanced_plan": "plans",
     },
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,40 +27,10 @@ _EVERY = slice(None)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to solve an entropic problem.
-
-    Attributes:
-        epsilon: smoothing > 0, in units of cost.
-        tolerance: marginal error at which a problem counts as solved.
-        max_iterations: most scalings of rows and columns.
-        differentiable: whether the plan carries gradients.
-    """
-
-    epsilon: float
-    tolerance: float
-    max_iterations: int
-    differentiable: bool = False
-
-    def __post_init__(self) -> None:
-        if not (self.epsilon > 0 and self.tolerance > 0 and self.max_iterations >= 1):
-            raise ValueError(
-                "epsilon and tolerance must be positive and max_iterations at least 1, "
-                f"got {self.epsilon}, {self.tolerance} and {self.max_iterations}"
-            )
-
-
-class DenseKernel:
+class _Kernel:
     """The kernel of a batch of problems; see ``scaling.Kernel``.
 
-    Args:
-        rule: the kind of problem.
-        problem: the problem.
-        epsilon: smoothing.
-        logs: scalings that the kernel holds; ``start`` takes those of the rule.
-        graph: whether it carries gradients.
-        patience: iterations before the first Newton step.
+    It holds the scalings ``logs``, or with ``start`` those of the rule; with ``graph`` it carries gradients.
     """
 
     def __init__(
@@ -95,19 +64,14 @@ class DenseKernel:
         self.sides = side(problem.rows, 0), side(problem.columns, 1)
 
     def row_sums(self, b: Array | None) -> Array:
-        """Return K b; None is a vector of ones."""
-        if b is None:
-            return vector(self.values.sum(-1, keepdim=True).mT)
-        return _times(b, self.values.mT)
+        return vector(self.values.sum(-1, keepdim=True).mT) if b is None else _times(b, self.values.mT)
 
     def column_sums(self, a: Array) -> Array:
-        """Return K' a."""
         return _times(a, self.values)
 
     def newton(self, state: State, unsolved: Tensor, most: int) -> Step:  # noqa: ARG002
-        """Return a Newton step of unsolved problems, as many as memory allows."""
         n, m = self.values.shape[1:]
-        portion = max(1, _CELLS // (n * m))
+        portion = max(1, _CELLS // (n * m))  # of the problems, as memory allows
         every = len(unsolved) <= portion and bool(unsolved.all())
         which = _EVERY if every else unsolved.nonzero().flatten()[:portion]
         move = self.plan_and_move(state, which)[1]
@@ -141,32 +105,29 @@ class DenseKernel:
         return P, newton_move(P, rows, columns, mass)
 
     def wait(self, before: Array, after: Array, patience: float) -> float:
-        """Return the iterations before the next Newton step: more if the last one was of no use."""
         if (after < 0.5 * before).any():
             return 1
         return patience if (after < before).any() else 2 * patience
 
-    def renewed(self, logs: Logs) -> DenseKernel:
-        """Return the kernel that holds other scalings."""
-        return DenseKernel(self.rule, self.problem, self.epsilon, logs, patience=self.patience)
+    def renewed(self, logs: Logs) -> _Kernel:
+        return _Kernel(self.rule, self.problem, self.epsilon, logs, patience=self.patience)
 
 
-def solve(rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | None = None) -> TransportPlan:
-    """Scale a kernel until all problems of the batch are solved.
-
-    Args:
-        rule: the kind of problem.
-        problem: the problem.
-        settings: how to solve it.
-        sweeper: does many iterations in one launch; None for none.
-
-    Returns:
-        The plan.
+def solve(
+    rule: Rule,
+    problem: Problem,
+    epsilon: float,
+    tolerance: float,
+    most: int,
+    differentiable: bool,
+    sweeper: Sweeper | None = None,
+) -> TransportPlan:
+    """Return the plan after at most so many iterations, of which a sweeper does many in one launch.
 
     Raises:
-        InfeasibleTransportError: if it does not converge because the mass cannot be carried.
+        InfeasibleTransportError: it does not converge because the mass cannot be carried.
     """
-    most, untested = settings.max_iterations, problem.mass is not None
+    untested = problem.mass is not None
     patience: float = _PATIENCE if sweeper is None else min(max(_PATIENCE, most // 4), _SWEPT_PATIENCE)
     if min(problem.cost.shape[-2:]) > _LARGEST_SIDE:
         patience = math.inf
@@ -178,11 +139,9 @@ def solve(rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | N
             refuse_infeasible(problem, overloaded(problem).view(problem.batch))
 
     with torch.no_grad(), np.errstate(all="ignore"):
-        kernel: Any = DenseKernel(rule, problem, settings.epsilon, None, start=True, patience=patience)
-        kernel, state, iterations, error = iterate(
-            kernel, settings.tolerance, most, sweeper=sweeper, suspect=suspect
-        )
-    converged = error <= settings.tolerance
+        kernel: Any = _Kernel(rule, problem, epsilon, None, start=True, patience=patience)
+        kernel, state, iterations, error = iterate(kernel, tolerance, most, sweeper=sweeper, suspect=suspect)
+    converged = error <= tolerance
     if not converged.all():
         _log.warning(
             "%d of %d transport problems did not converge in %d iterations: error %.2g, tolerance %.2g",
@@ -190,13 +149,13 @@ def solve(rule: Rule, problem: Problem, settings: Settings, sweeper: Sweeper | N
             len(converged),
             iterations,
             float(error.max()),
-            settings.tolerance,
+            tolerance,
         )
         if problem.mass is not None:
             refuse_infeasible(problem, tensor(~converged).view(problem.batch))
-    if settings.differentiable and torch.is_grad_enabled():
+    if differentiable and torch.is_grad_enabled():
         # A Newton step from a solution has the gradient of the solution.
-        kernel = DenseKernel(rule, problem, settings.epsilon, kernel.logs, graph=True)
+        kernel = _Kernel(rule, problem, epsilon, kernel.logs, graph=True)
         P, move = kernel.plan_and_move(state, _EVERY)
         rows = (move.rows + move.level).exp().to(P)
         plan = P * rows.unsqueeze(-1) * move.columns.exp().to(P).unsqueeze(-2)

@@ -30,19 +30,12 @@ _NOTHING = 1e-9  # share of the mass below which no row counts as free to rise
 
 
 class Goal(NamedTuple):
-    """Targets of the rows, or the columns, of a plan.
+    """Targets of the rows, or the columns, of a plan."""
 
-    Attributes:
-        held: (B, n) bool, which are to meet their target; the scaling of others stays.
-        target: (B, n).
-        room: (B, n) most that the logarithm of the scaling may rise.
-        slack: s.
-    """
-
-    held: Tensor
-    target: Tensor
-    room: Tensor
-    slack: float
+    held: Tensor  # (B, n) bool, which are to meet their target; the scaling of others stays
+    target: Tensor  # (B, n)
+    room: Tensor  # (B, n) most that the logarithm of the scaling may rise
+    slack: float  # s
 
 
 class Move(NamedTuple):
@@ -56,14 +49,8 @@ class Move(NamedTuple):
 def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Move:
     """Return one Newton step; from a solution, its gradients are those of the solution.
 
-    Args:
-        P: (B, n, m) plan.
-        rows: targets of the rows.
-        columns: targets of the columns.
-        mass: (B, 1) sum of all cells; None for z = 0.
-
-    Returns:
-        The changes, in float64 where the device has it.
+    The plan P is (B, n, m), ``mass`` the sum of all cells (B, 1), or None for z = 0. Changes are float64
+    where the device has it.
 
     References:
         Brauer, Clason, Lorenz and Wirth, "A Sinkhorn-Newton method for entropic optimal transport", 2017, for

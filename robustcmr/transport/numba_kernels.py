@@ -17,8 +17,9 @@ h = G score / m. The reverse sweep is then
         p_t = u_bar u_t^2 / a,  a_bar += u_bar u_t / a,  v_bar = -K' p_t,  u_bar = 0
     Z_bar = K * ((g Z + g - h) * u v' - sum over t of (u_t q_t' + p_t v_{t-1}'))
 
-Shapes: V words of the tile, R left fragments, Z and K (V, R, L), a (R, L), b (V,), all float32. ``ends`` is
-(right sets + 1,), where the words of each right set begin.
+Shapes: V words of the tile, R left fragments, Z and K (V, R, L), a (R, L), b (V,) > 0 and v_0 = ``start``
+(V, L), all float32. ``ends`` (right sets + 1,) says where the words of each right set begin, ``corner``
+whether there are bins, and ``has_bin`` (right sets,) whether the last word of a right set is one.
 """
 
 from __future__ import annotations
@@ -110,23 +111,7 @@ def _longest(ends, first, last):
 
 @_compiled
 def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner, scores):
-    """Write the scores (right sets, L) of the right sets from ``first`` to before ``last``.
-
-    Args:
-        first: first right set.
-        last: the one after the last.
-        Z: similarity over smoothing.
-        K: kernel.
-        start: (V, L) v_0.
-        ends: as above.
-        has_bin: (right sets,) whether the last word of a right set is its bin; ignored without ``corner``.
-        a: left weights.
-        b: right weights, > 0.
-        T: iterations.
-        smoothing: lambda, float32.
-        corner: whether the last left fragment is a bin.
-        scores: written.
-    """
+    """Write the scores (right sets, L) of the right sets from ``first`` to before ``last``."""
     _, R, L = Z.shape
     longest = _longest(ends, first, last)
     us, vs = np.empty((T, R, L), np.float32), np.empty((T + 1, longest, L), np.float32)

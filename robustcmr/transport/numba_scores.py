@@ -9,22 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from robustcmr.transport.tiles import ScoreProblem, add_product
+from robustcmr.transport.tiles import Pairs, ScoreProblem, add_product
 
-_LEFT_SETS = (
-    64  # of a block: several SIMD registers, while the kernel of one right set still fits the L2 cache
-)
+_LEFT_SETS = 64  # of a block: several SIMD registers, and the kernel of one right set still fits the L2 cache
 _CELLS_OF_THREAD = 1 << 19  # 2 MiB of float32
 _log = logging.getLogger(__name__)
 
@@ -43,23 +39,14 @@ def tile_cells() -> int:
     return _CELLS_OF_THREAD * torch.get_num_threads()
 
 
-@dataclass(frozen=True)
-class Words:
-    """The V fragments of M right sets that have weight.
+class Words(NamedTuple):
+    """The V fragments of M right sets that have weight."""
 
-    Attributes:
-        fragments: (V, D).
-        weights: (V,) > 0.
-        places: (V,) int64, index of each among all M * W fragments.
-        ends: (M + 1,) index of each right set's first word, and V.
-        has_bin: (M,) bool, whether the last fragment of a right set has weight.
-    """
-
-    fragments: Tensor
-    weights: Tensor
-    places: Tensor
-    ends: npt.NDArray[np.int64]
-    has_bin: npt.NDArray[np.bool_]
+    fragments: Tensor  # (V, D)
+    weights: Tensor  # (V,) > 0
+    places: Tensor  # (V,) int64, index of each among all M * W fragments
+    ends: npt.NDArray[np.int64]  # (M + 1,) index of each right set's first word, and V
+    has_bin: npt.NDArray[np.bool_]  # (M,) whether the last fragment of a right set has weight
 
     @staticmethod
     def of(right: Tensor, b: Tensor) -> Words:
@@ -93,15 +80,8 @@ class Words:
             first = max(first + 1, end)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """L left sets, laid out with the sets as the last axis.
-
-    Attributes:
-        sets: which of the left sets.
-        fragments: (R * L, D).
-        weights: (R, L).
-    """
+class _Block(NamedTuple):
+    """L left sets, laid out with the sets as the last axis: fragments (R * L, D), weights (R, L)."""
 
     sets: slice
     fragments: Tensor
@@ -114,65 +94,34 @@ def _blocks(left: Tensor, a: Tensor) -> Iterator[_Block]:
         yield _Block(sets, left[sets].transpose(0, 1).flatten(0, 1), a[sets].T.contiguous())
 
 
-class NumbaScores(torch.autograd.Function):
-    """Scores (N, M), float32; a tile's similarities are kept for the backward pass within the budget."""
+def forward(pairs: Pairs, budget: int | None) -> tuple[Tensor, list[Tensor | None]]:
+    """Return scores (N, M), float32, and what ``backward`` needs, if the budget is not None."""
+    from robustcmr.transport.numba_kernels import forward
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        left: Tensor,
-        right: Tensor,
-        a: Tensor,
-        b: Tensor,
-        problem: ScoreProblem,
-        cells: int,
-        budget: int | None,
-    ) -> Tensor:
-        """See ``pair_scores``; the budget is None where no backward pass will follow."""
-        from robustcmr.transport.numba_kernels import forward
-
-        words, most = Words.of(right, b), cells // max(1, a[:_LEFT_SETS].numel())
-        scores = a.new_empty(len(left), len(right))
-        kept: list[Tensor | None] = []
-        run = _Runner(problem)
-        for block in _blocks(left, a):
-            for sets in words.runs(most):
-                part = words.part(sets)
-                Z = _similarities(problem, block, part)
-                found = Z.new_empty(len(part.has_bin), Z.shape[2])
-                run(forward, block, part, Z, found)
-                scores[block.sets, sets] = found.T
-                if budget is not None:
-                    keep = Z.nbytes <= budget
-                    budget -= Z.nbytes if keep else 0
-                    kept.append(Z if keep else None)
-        ctx.save_for_backward(left, right, a, b, *kept)
-        ctx.problem, ctx.most = problem, most
-        return scores
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients by both fragments and both weights."""
-        left, right, a, b, *kept = ctx.saved_tensors
-        with torch.autocast("cpu", enabled=False):
-            gradients = _gradients(left, right, a, b, ctx.problem, ctx.most, iter(kept), gradient.float())
-        return *gradients, None, None, None
+    left, right, a, b, problem, cells = pairs
+    words, run = Words.of(right, b), _Runner(problem)
+    scores = a.new_empty(len(left), len(right))
+    saved: list[Tensor | None] = []
+    for block in _blocks(left, a):
+        for sets in words.runs(_most(cells, a)):
+            part = words.part(sets)
+            Z = _similarities(problem, block, part)
+            found = Z.new_empty(len(part.has_bin), Z.shape[2])
+            run(forward, block, part, Z, found)
+            scores[block.sets, sets] = found.T
+            if budget is not None:
+                kept = Z.nbytes <= budget
+                budget -= Z.nbytes if kept else 0
+                saved.append(Z if kept else None)
+    return scores, saved
 
 
-def _gradients(
-    left: Tensor,
-    right: Tensor,
-    a: Tensor,
-    b: Tensor,
-    problem: ScoreProblem,
-    most: int,
-    kept: Iterator[Tensor | None],
-    gradient: Tensor,
-) -> tuple[Tensor, ...]:
-    """Return the gradients by left (N, R, D), right (M, W, D), a (N, R) and b (M, W), given (N, M)."""
+def backward(pairs: Pairs, gradient: Tensor, saved: list[Any]) -> tuple[Tensor, ...]:
+    """Return the gradients by left (N, R, D), right (M, W, D), a (N, R) and b (M, W)."""
     from robustcmr.transport.numba_kernels import backward
 
+    kept, gradient = iter(saved), gradient.float()
+    left, right, a, b, problem, cells = pairs
     words, run = Words.of(right, b), _Runner(problem)
     left_bar, a_bar = torch.empty_like(left), torch.empty_like(a)
     words_bar = torch.zeros_like(words.fragments, dtype=torch.float32)
@@ -180,7 +129,7 @@ def _gradients(
     for block in _blocks(left, a):
         fragments_bar = torch.zeros_like(block.fragments, dtype=torch.float32)
         weights_bar = torch.zeros_like(block.weights)
-        for sets in words.runs(most):
+        for sets in words.runs(_most(cells, a)):
             part, some = words.part(sets), words.where(sets)
             Z = next(kept)
             if Z is None:
@@ -198,6 +147,11 @@ def _gradients(
     right_bar = torch.zeros_like(right).flatten(0, 1).index_copy_(0, words.places, words_bar.to(right.dtype))
     every_b = torch.zeros_like(b).flatten().index_copy_(0, words.places, b_bar)
     return left_bar, right_bar.view_as(right), a_bar, every_b.view_as(b)
+
+
+def _most(cells: int, a: Tensor) -> int:
+    """Return the most words of a tile."""
+    return cells // max(1, a[:_LEFT_SETS].numel())
 
 
 def _similarities(problem: ScoreProblem, block: _Block, words: Words) -> Tensor:

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from robustcmr.transport import numba_scores, triton_support
-from robustcmr.transport.tensor_scores import TILE_CELLS, TensorScores
-from robustcmr.transport.tiles import ScoreProblem
+from robustcmr.transport import numba_scores, tensor_scores, triton_support
+from robustcmr.transport.tiles import Pairs, ScoreProblem
 
 _LONGEST_IN_TRITON = 128  # fragments of a set; a pair of such sets fills the registers of a program
 _KEPT_BYTES = 128 << 20  # similarities kept for the backward pass; the rest is computed again
@@ -103,20 +103,44 @@ def pair_scores(
     b, right_empty = _without_empty(right_weights.to(wide))
     problem = ScoreProblem(smoothing, iterations, corner, fused=backend == "torch_compile")
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
-    inputs = left.contiguous(), right.contiguous(), a, b, problem
-    budget = kept_bytes if trained else None
+    budget, inputs = kept_bytes if trained else None, (left.contiguous(), right.contiguous(), a, b)
+    apply: Callable[..., Tensor] = _Scores.apply
     scores = None
     with torch.autocast(left.device.type, enabled=False):
         if _takes_triton(backend, left, right):
             from robustcmr.transport import triton_scores
 
-            scores = triton_scores.scores(*inputs, tile_cells or triton_scores.TILE_CELLS, budget)
+            cells = tile_cells or triton_scores.TILE_CELLS
+            scores = triton_scores.attempt(apply, triton_scores, budget, problem, cells, *inputs)
         elif _takes_numba(backend, left):
-            cells = tile_cells or numba_scores.tile_cells()
-            scores = numba_scores.NumbaScores.apply(*inputs, cells, budget)  # type: ignore[no-untyped-call]
+            scores = apply(numba_scores, budget, problem, tile_cells or numba_scores.tile_cells(), *inputs)
         if scores is None:
-            scores = TensorScores.apply(*inputs, tile_cells or TILE_CELLS, budget)  # type: ignore[no-untyped-call]
-    return cast(Tensor, scores).masked_fill(left_empty | right_empty.T, 0.0)
+            scores = apply(tensor_scores, budget, problem, tile_cells or tensor_scores.TILE_CELLS, *inputs)
+    return scores.masked_fill(left_empty | right_empty.T, 0.0)
+
+
+class _Scores(torch.autograd.Function):
+    """Scores (N, M), at least float32, by the ``forward`` and ``backward`` of an engine's module.
+
+    The budget is of bytes for similarities kept; it is None where no backward pass will follow.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, engine: Any, budget: int | None, problem: ScoreProblem, cells: int, *inputs: Tensor
+    ) -> Any:
+        scores, saved = engine.forward(Pairs(*inputs, problem, cells), budget)
+        ctx.save_for_backward(*inputs, *saved)
+        ctx.engine, ctx.problem, ctx.cells = engine, problem, cells
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        left, right, a, b, *saved = ctx.saved_tensors
+        pairs = Pairs(left, right, a, b, ctx.problem, ctx.cells)
+        with torch.autocast(gradient.device.type, enabled=False):
+            return None, None, None, None, *ctx.engine.backward(pairs, gradient, saved)
 
 
 def _takes_numba(backend: Backend, left: Tensor) -> bool:

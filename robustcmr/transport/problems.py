@@ -48,6 +48,15 @@ class Problem:
         )
 
 
+def check_options(epsilon: float, tolerance: float, max_iterations: int) -> None:
+    """Raise a ValueError if an option of an iteration is out of range."""
+    if not (epsilon > 0 and tolerance > 0 and max_iterations >= 1):
+        raise ValueError(
+            "epsilon and tolerance must be positive and max_iterations at least 1, "
+            f"got {epsilon}, {tolerance} and {max_iterations}"
+        )
+
+
 def prepare(
     cost: Tensor,
     row_weights: Tensor,
@@ -59,16 +68,8 @@ def prepare(
 
     A valid problem costs one transfer of a few numbers from the device.
 
-    Args:
-        cost: (..., n, m); finite where mass is allowed.
-        row_weights: (..., n) >= 0, leading axes broadcast.
-        column_weights: (..., m) >= 0, leading axes broadcast.
-        allowed: (..., n, m) bool, leading axes broadcast; None allows all.
-        mass: mass to move, a number or (...); None if not given.
-
-    Returns:
-        The problem. Cells of rows and columns without weight are forbidden; a mass that rounding put above
-        that of a side is reduced to it.
+    Cells of rows and columns without weight are forbidden; a mass that rounding put above that of a side is
+    reduced to it. Arguments are those of ``partial_plan``; costs must be finite where mass is allowed.
 
     Raises:
         ValueError: shapes do not fit, a weight is negative, a number not finite or a mass not positive.

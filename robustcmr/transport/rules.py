@@ -7,7 +7,7 @@ torch takes, and tensors elsewhere and where gradients are needed. Rules use wha
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,81 +20,127 @@ Logs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 SMALLEST = 1e-38  # added to divisors, so that 0 / 0 is 0
 LARGEST = 2e17  # exp(40); a kernel entry times two such factors is in the range of float32
 _NEVER = 1e20  # logarithms above this belong to sides that are forbidden as a whole
+_FLAT = 1e-6  # share of the mass added to the slope of a Newton step on t, which vanishes if all is full
 
 
 class Side(NamedTuple):
-    """The rows, or the columns, of a problem.
+    """The rows, or the columns, of a problem."""
+
+    weights: Array  # (B, 1, n) >= 0
+    anchor: Array  # (B, 1, n) what the rule needs of the scaling that the kernel holds already; 1.0 if none
+    mass: Array  # (B, 1, 1) mass to move; None if not given
+
+
+class Rule:
+    """How one kind of problem scales a side; by itself that of balanced problems: each sum is its weight.
 
     Attributes:
-        weights: (B, 1, n) >= 0.
-        anchor: (B, 1, n) what the rule needs of the scaling that the kernel holds already; 1.0 if none.
-        mass: (B, 1, 1) mass to move; None if not given.
-    """
-
-    weights: Array
-    anchor: Array
-    mass: Array
-
-
-class Rule(Protocol):
-    """How one kind of problem scales a side.
-
-    Attributes:
-        keeps_mass: whether a factor of all cells gives the plan the required mass.
+        keeps_mass: whether a factor t of all cells gives the plan the required mass; else t is 1.
         slack: relative decrease of a target as the logarithm of the scaling rises by 1.
     """
 
-    keeps_mass: bool
-    slack: float
+    keeps_mass = False
+    slack = 0.0
 
     def start(self, Z: Tensor) -> Logs | None:
-        """Return scalings for the first kernel, given its logarithm (B, n, m); None for none."""
-        ...
-
-    def anchor(self, logs: Tensor) -> Tensor:
-        """Return ``Side.anchor`` for a kernel that holds a scaling with these logarithms."""
-        ...
-
-    def first_level(self, rows: Side, sums: Array) -> Array:
-        """Return the first factor of all cells, given the row sums of the kernel."""
-        ...
-
-    def most(self, side: Side) -> Array:
-        """Return the largest scaling that a side may have."""
-        ...
-
-    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
-        """Return the scaling of one side and a new factor of all cells.
-
-        ``sums`` are those of the kernel under the scaling of the other side, ``level`` is the old factor.
-        """
-        ...
-
-    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
-        """Return which rows or columns have a target (bool), and the targets.
-
-        ``sums`` are those of the plan, ``scaling`` is that of the side.
-        """
-        ...
-
-
-class SideBySide:
-    """Shared by rules that scale rows and columns without a factor of all cells."""
-
-    keeps_mass = False
-
-    def start(self, Z: Tensor) -> Logs:
-        """Bring the largest entry of each row and column of exp(Z) to 1."""
+        """Return scalings for the first kernel exp(Z), (B, n, m), that bring its largest entries to 1."""
         rows = -Z.amax(-1, keepdim=True).clamp(min=-_NEVER)
         return rows.mT, -(Z + rows).amax(-2, keepdim=True).clamp(min=-_NEVER), Z.new_zeros(1, 1, 1)
 
-    def first_level(self, rows: Side, sums: Array) -> Array:  # noqa: ARG002
-        """Return 1, which never changes."""
+    def anchor(self, logs: Tensor) -> Tensor:
+        """Return ``Side.anchor`` for a kernel that holds a scaling with these logarithms."""
+        return logs
+
+    def first_level(self, rows: Side, sums: Array) -> Array:
+        """Return the first t, given the row sums of the kernel."""
         return sums[..., :1] * 0 + 1
 
-    def most(self, side: Side) -> Array:  # noqa: ARG002
-        """Return the bound that the range of float32 sets."""
+    def most(self, side: Side) -> Array:
+        """Return the largest scaling that a side may have."""
         return LARGEST
+
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        """Return a side's scaling and a new t, given the kernel's sums under the other side's, and t."""
+        return quotient(side.weights, sums), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        """Return which rows or columns have a target, and the targets, given sums of the plan and scaling."""
+        return sums >= 0, side.weights
+
+
+class Unbalanced(Rule):
+    """Scale each row and column to (weight / sum) ** share, share = rho / (rho + epsilon).
+
+    The measures r and c of the entropy are part of the scalings, not of the kernel.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.slack = 1 / share - 1  # epsilon / rho
+
+    def anchor(self, logs: Tensor) -> Tensor:
+        """Return the factor of the weights that the scaling in the kernel leaves."""
+        return (logs * (self.share - 1)).exp().clamp(1 / LARGEST, LARGEST)
+
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        """Return the scaling; t stays."""
+        return quotient(side.weights * side.anchor, sums**self.share), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        """Return r exp(-f / rho); the whole scaling is r exp(f / epsilon)."""
+        pull = side.anchor * (scaling + SMALLEST) ** (self.share - 1)
+        return sums > 0, (side.weights * pull) ** (1 / self.share)
+
+
+class Partial(Rule):
+    """Scale rows and columns down to their weights, and all cells to the mass.
+
+    With K = exp(-cost / epsilon) the plan is P = t diag(a) K diag(b), a <= 1, b <= 1, and t such that sum(P)
+    is the mass. A row with a_i < 1 is full: its sum is its weight. The same for columns. Factors are at most
+    the anchor, 1 over the scaling that the kernel holds.
+
+    Args:
+        level_steps: Newton steps on t for each scaling of a side.
+    """
+
+    keeps_mass = True
+
+    def __init__(self, level_steps: int = 2) -> None:
+        self.level_steps = level_steps
+
+    def start(self, Z: Tensor) -> None:
+        """Return None: nothing is known yet."""
+        return
+
+    def anchor(self, logs: Tensor) -> Tensor:
+        """Return the largest factor that keeps the whole scaling at most 1."""
+        return logs.neg().exp().clamp(max=LARGEST)
+
+    def first_level(self, rows: Side, sums: Array) -> Array:
+        """Return the factor that gives the kernel the mass."""
+        return rows.mass / sums.sum(-1, keepdims=True)
+
+    def most(self, side: Side) -> Array:
+        """Return the anchor."""
+        return side.anchor
+
+    def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
+        """Return the scaling, and t nearer to the solution of sum over i of min(weight_i, t sum_i) = mass.
+
+        That sum is concave in t, so Newton steps approach from below; more of them follow in later calls.
+        """
+        at_most, floor = sums * side.anchor, _FLAT * side.mass
+        for _ in range(self.level_steps):
+            sent = level * at_most
+            short = side.mass - lesser(sent, side.weights).sum(-1, keepdims=True)
+            slope = (sent * (sent < side.weights)).sum(-1, keepdims=True) + floor
+            level = level * greater(short / slope + 1.0, 0.1)
+        level = lesser(level, LARGEST)
+        return lesser(side.weights / (level * sums + SMALLEST), side.anchor), level
+
+    def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
+        """Return that rows and columns that are scaled down, or too large, are to meet their weights."""
+        return (scaling < side.anchor) | (sums > side.weights), side.weights
 
 
 def lesser(x: Array, y: Array | float) -> Array:

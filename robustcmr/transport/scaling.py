@@ -39,21 +39,13 @@ _LEAP = 20.0  # most that a Newton step may change a logarithm
 
 
 class State(NamedTuple):
-    """Factors on top of a kernel, and its sums under them.
+    """Factors on top of a kernel, and its sums under them."""
 
-    Attributes:
-        rows: (B, 1, n) a.
-        columns: (B, 1, m) b.
-        level: (B, 1, 1) t.
-        row_sums: (B, 1, n) K b.
-        column_sums: (B, 1, m) K' a.
-    """
-
-    rows: Array
-    columns: Array
-    level: Array
-    row_sums: Array
-    column_sums: Array
+    rows: Array  # (B, 1, n) a
+    columns: Array  # (B, 1, m) b
+    level: Array  # (B, 1, 1) t
+    row_sums: Array  # (B, 1, n) K b
+    column_sums: Array  # (B, 1, m) K' a
 
     @property
     def sums(self) -> tuple[Array, Array]:
@@ -67,36 +59,27 @@ class State(NamedTuple):
 
 
 class Kernel(Protocol):
-    """A kernel, dense or sparse, with its sides."""
+    """A kernel, dense or sparse; vectors are (B, 1, n) and (B, 1, m)."""
 
     rule: Rule
-    logs: Logs | None
+    logs: Logs | None  # scalings that it holds
+    sides: tuple[Side, Side]  # rows and columns
     patience: float  # iterations before the first Newton step
 
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        """Return rows and columns."""
-        ...
-
     def row_sums(self, b: Array | None) -> Array:
-        """Return K b, (B, 1, m) -> (B, 1, n); None is a vector of ones."""
-        ...
+        """Return K b; None is a vector of ones."""
 
     def column_sums(self, a: Array) -> Array:
-        """Return K' a, (B, 1, n) -> (B, 1, m)."""
-        ...
+        """Return K' a."""
 
     def newton(self, state: State, unsolved: Tensor, most: int) -> Step:
         """Return a Newton step of unsolved problems, (B,) bool, with at most so many inner iterations."""
-        ...
 
     def wait(self, before: Array, after: Array, patience: float) -> float:
         """Return the iterations before the next Newton step, given errors before and after the last."""
-        ...
 
     def renewed(self, logs: Logs) -> Kernel:
         """Return the kernel that holds other scalings."""
-        ...
 
 
 # Which problems, changes of log b (k, m) and of log t (k, 1), and inner iterations done.
@@ -115,18 +98,12 @@ def iterate(
     sweeper: Sweeper | None = None,
     suspect: Callable[[int], None] | None = None,
 ) -> tuple[Kernel, State, int, Array]:
-    """Scale a kernel until all problems of the batch are solved.
+    """Scale a kernel until the error of all problems of the batch is within the tolerance.
 
-    Args:
-        kernel: where to start.
-        tolerance: error at which a problem counts as solved.
-        most: iterations at most, >= 1.
-        warm: whether the kernel is near a plan already.
-        sweeper: does many iterations at once.
-        suspect: called with the iterations done; may raise.
+    A ``warm`` kernel is near a plan already. ``suspect`` is called with the iterations done, and may raise.
 
     Returns:
-        Last kernel, state, iterations and error (B, 1).
+        Last kernel, state, iterations (at most ``most`` >= 1) and error (B, 1).
     """
     done, level = 0, None
     while True:

@@ -16,23 +16,14 @@ _UNITS = 2**30  # integer units of the lesser side's mass: SciPy's flows have 32
 
 @dataclass(frozen=True)
 class Graph:
-    """E' edges that can carry mass, sorted by row, then by column.
+    """E' edges that can carry mass, sorted by row, then by column; indices are int64."""
 
-    Attributes:
-        kept: (E',) int64, index of each among the edges given.
-        row_of: (E',) int64.
-        column_of: (E',) int64.
-        by_column: (E',) int64, the order by column, then by row.
-        row_starts: (n + 1,) int64, index of each row's first edge, and E'.
-        column_starts: (m + 1,) int64, likewise, in the order by column.
-    """
-
-    kept: Tensor
-    row_of: Tensor
-    column_of: Tensor
-    by_column: Tensor
-    row_starts: Tensor
-    column_starts: Tensor
+    kept: Tensor  # (E',) index of each among the edges given
+    row_of: Tensor  # (E',)
+    column_of: Tensor  # (E',)
+    by_column: Tensor  # (E',) the order by column, then by row
+    row_starts: Tensor  # (n + 1,) index of each row's first edge, and E'
+    column_starts: Tensor  # (m + 1,) likewise, in the order by column
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,12 +36,8 @@ class Graph:
     ) -> Graph:
         """Check and sort E edges between n rows and m columns.
 
-        Args:
-            rows: (E,) int, 0..n-1.
-            columns: (E,) int, 0..m-1.
-            n: number of rows.
-            m: number of columns.
-            open_sides: (n,) and (m,) bool, rows and columns that can carry mass; None for all.
+        Edges are ``rows`` (E,) within 0..n-1 and ``columns`` (E,) within 0..m-1. Those of rows or columns
+        that are not open, (n,) and (m,) bool, are left out.
 
         Raises:
             ValueError: shapes, types or numbers do not fit, or an edge is listed twice.
@@ -72,14 +59,8 @@ class Graph:
         if open_sides is not None:
             kept = kept[open_sides[0][rows[kept]] & open_sides[1][columns[kept]]]
         row_of, column_of = rows[kept], columns[kept]
-        return Graph(
-            kept,
-            row_of,
-            column_of,
-            column_of.argsort(stable=True),
-            _starts(row_of, n),
-            _starts(column_of, m),
-        )
+        by_column = column_of.argsort(stable=True)
+        return Graph(kept, row_of, column_of, by_column, _starts(row_of, n), _starts(column_of, m))
 
 
 def _starts(index: Tensor, size: int) -> Tensor:
@@ -88,12 +69,7 @@ def _starts(index: Tensor, size: int) -> Tensor:
 
 
 class Product:
-    """A matrix on the edges of a graph, for products from both sides: SciPy's on the CPU, torch's on CUDA.
-
-    Args:
-        graph: the edges.
-        values: (E',) in the graph's order.
-    """
+    """A matrix on the edges of a graph, for products from both sides: SciPy's on the CPU, torch's on CUDA."""
 
     def __init__(self, graph: Graph, values: Tensor) -> None:
         n, m = graph.shape
@@ -101,28 +77,27 @@ class Product:
         make = _torch_matrix if values.is_cuda else _scipy_matrix
         self._by_row = make(graph.row_starts, graph.column_of, values, (n, m))
         self._by_column = make(graph.column_starts, graph.row_of[by_column], values[by_column], (m, n))
-        self._is_scipy = not values.is_cuda
 
     def rows(self, x: Tensor) -> Tensor:
         """Return the row sums (n,) under factors (m,) of the columns."""
-        return self._times(self._by_row, x)
+        return _times(self._by_row, x)
 
     def columns(self, x: Tensor) -> Tensor:
         """Return the column sums (m,) under factors (n,) of the rows."""
-        return self._times(self._by_column, x)
+        return _times(self._by_column, x)
 
-    def _times(self, matrix: Any, x: Tensor) -> Tensor:
-        found: Tensor = torch.from_numpy(matrix @ x.numpy()) if self._is_scipy else matrix @ x
-        return found
+
+def _times(matrix: Any, x: Tensor) -> Tensor:
+    found: Tensor = matrix @ x if isinstance(matrix, Tensor) else torch.from_numpy(matrix @ x.numpy())
+    return found
 
 
 def _scipy_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Any:
     from scipy.sparse import csr_array
 
     kind = np.int32 if max(*shape, len(values)) < 2**31 else np.int64
-    return csr_array(
-        (values.numpy(), index.numpy().astype(kind), starts.numpy().astype(kind)), shape=shape, copy=False
-    )
+    columns, rows = (x.numpy().astype(kind) for x in (index, starts))
+    return csr_array((values.numpy(), columns, rows), shape=shape, copy=False)
 
 
 def _torch_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Any:

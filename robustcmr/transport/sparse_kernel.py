@@ -1,4 +1,7 @@
-"""The kernel of a partial problem on a graph, for the iteration of ``scaling``: one number an edge."""
+"""The kernel of a partial problem on a graph of E' edges, for the iteration of ``scaling``.
+
+Z (E',) is -cost / epsilon in float64, of which the largest is 0; weights are (n,) and (m,) >= 0.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,20 @@ import math
 import torch
 from torch import Tensor
 
-from robustcmr.transport.partial import Partial
-from robustcmr.transport.rules import Array, Logs, Rule, Side, tensor, vector
+from robustcmr.transport.rules import Array, Logs, Partial, Rule, Side, tensor, vector
 from robustcmr.transport.scaling import LOWEST, State, Step, held, iterate
 from robustcmr.transport.sparse_graph import Graph, Product
 from robustcmr.transport.sparse_newton import Held, newton_move
 
 _LEVEL_STEPS = 3  # Newton steps on the common factor for each scaling of a side
 _INNER = 100  # most inner iterations of a Newton step, each of which costs as much as a scaling of both sides
-_EASY, _COOLING = (
-    50.0,
-    4.0,
-)  # costs further apart than so many epsilons are solved in stages of falling epsilon
+_EASY = 50.0  # costs further apart than so many epsilons are solved in stages of falling epsilon
+_COOLING = 4.0  # epsilon of a stage over that of the next
 _ROUGH, _ROUGHLY = 1e-2, 200  # error and iterations of a stage
 
 
-class SparseKernel:
-    """See ``scaling.Kernel``; vectors are (1, 1, n).
-
-    Args:
-        graph: E' edges.
-        Z: (E',) float64, -cost / epsilon, of which the largest is 0.
-        weights: (n,) and (m,) >= 0.
-        mass: to be moved.
-        logs: scalings that the kernel holds, float64; None for none.
-    """
+class _Kernel:
+    """See ``scaling.Kernel``; there is one problem."""
 
     patience: float = 20.0
 
@@ -59,17 +51,13 @@ class SparseKernel:
         return self.Z + (f + h)[self.graph.row_of] + g[self.graph.column_of]
 
     def row_sums(self, b: Array | None) -> Array:
-        """Return K b; None is a vector of ones."""
-        ones = torch.ones_like(self.weights[1])
-        return vector(self._product.rows(ones if b is None else tensor(b).flatten()).view(1, 1, -1))
+        factors = torch.ones_like(self.weights[1]) if b is None else tensor(b).flatten()
+        return vector(self._product.rows(factors).view(1, 1, -1))
 
     def column_sums(self, a: Array) -> Array:
-        """Return K' a."""
         return vector(self._product.columns(tensor(a).flatten()).view(1, 1, -1))
 
     def newton(self, state: State, unsolved: Tensor, most: int) -> Step:  # noqa: ARG002
-        """Return a Newton step, solved roughly by conjugate gradients."""
-
         def of(axis: int) -> Held:
             side, sums, factors = self.sides[axis], state.sums[axis], state[axis]
             has_target, target = self.rule.goal(side, sums, factors)
@@ -82,12 +70,10 @@ class SparseKernel:
         return slice(None), move.view(1, -1), level_move.view(1, 1), inner
 
     def wait(self, before: Array, after: Array, patience: float) -> float:
-        """Return the iterations before the next Newton step: more unless the last one halved the error."""
         return 2 if (after < 0.5 * before).all() else 2 * patience
 
-    def renewed(self, logs: Logs) -> SparseKernel:
-        """Return the kernel that holds other scalings."""
-        return SparseKernel(self.graph, self.Z, self.weights, self.mass, logs)
+    def renewed(self, logs: Logs) -> _Kernel:
+        return _Kernel(self.graph, self.Z, self.weights, self.mass, logs)
 
 
 def solve_sparse(
@@ -98,14 +84,6 @@ def solve_sparse(
     Where costs are many epsilons apart, problems of larger epsilon are solved roughly before; the potentials
     epsilon f, epsilon g and epsilon h carry over.
 
-    Args:
-        graph: E' edges.
-        Z: (E',) float64, -cost / epsilon, of which the largest is 0.
-        weights: (n,) and (m,) >= 0.
-        mass: to be moved, > 0.
-        tolerance: error at which to stop.
-        most: iterations at most, >= 1.
-
     Returns:
         (E',) float64 logarithm of the plan, the last state, iterations and error.
     """
@@ -114,11 +92,11 @@ def solve_sparse(
     for stage in range(math.ceil(math.log(max(1.0, float(-Z.amin()) / _EASY), _COOLING)), 0, -1):
         if done >= most // 2:
             break
-        kernel = SparseKernel(graph, Z / _COOLING**stage, weights, mass, logs)
+        kernel = _Kernel(graph, Z / _COOLING**stage, weights, mass, logs)
         some = max(1, min(_ROUGHLY, most // 2 - done))
         last, state, count, _ = iterate(kernel, _ROUGH, some, warm=logs is not None)
         f, g, h = (x * _COOLING for x in held(last, state))
         logs, done = (f, g, h), done + count
-    kernel = SparseKernel(graph, Z, weights, mass, logs)
+    kernel = _Kernel(graph, Z, weights, mass, logs)
     last, state, count, error = iterate(kernel, tolerance, most - done, warm=logs is not None)
     return kernel.log_plan(held(last, state)), state, done + count, float(error.max())

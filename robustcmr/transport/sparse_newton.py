@@ -31,36 +31,20 @@ Times = Callable[[Tensor], Tensor]
 
 
 class Held(NamedTuple):
-    """The rows, or the columns, of a plan.
+    """The rows, or the columns, of a plan."""
 
-    Attributes:
-        factors: (n,) on top of the kernel.
-        sums: (n,) of the plan.
-        held: (n,) bool, which are to meet their weights.
-        weights: (n,).
-    """
-
-    factors: Tensor
-    sums: Tensor
-    held: Tensor
-    weights: Tensor
+    factors: Tensor  # (n,) on top of the kernel
+    sums: Tensor  # (n,) of the plan
+    held: Tensor  # (n,) bool, which are to meet their weights
+    weights: Tensor  # (n,)
 
 
 def newton_move(
     kernel: Product, level: Tensor, rows: Held, columns: Held, mass: float, most: int
 ) -> tuple[Tensor, Tensor, int]:
-    """Return one Newton step for log b and log t.
+    """Return a Newton step for log b and log t: y (m,), scalar z, and the inner iterations done.
 
-    Args:
-        kernel: K of the plan level * diag(rows.factors) K diag(columns.factors).
-        level: scalar t.
-        rows: rows of the plan.
-        columns: columns of the plan.
-        mass: mass to move.
-        most: inner iterations at most.
-
-    Returns:
-        y (m,), scalar z, and the inner iterations done.
+    The plan is level * diag(rows.factors) K diag(columns.factors), with a scalar level t.
     """
     R, C = rows.sums, columns.sums
     h, k = rows.held.to(R), (columns.held & (C > 0)).to(C)  # nothing moves what carries nothing
@@ -71,12 +55,8 @@ def newton_move(
     free = k * (C - to_columns(h))  # (m,) mass that held columns get from free rows
     rest = (R * (1 - h)).sum()
     total = R.sum()
-    right = torch.cat(
-        [
-            k * (columns.weights - C - to_columns(late)),
-            (mass - total - (R * late).sum()).reshape(1),
-        ]
-    )
+    last = mass - total - (R * late).sum()
+    right = torch.cat([k * (columns.weights - C - to_columns(late)), last.reshape(1)])
     diagonal = torch.cat([torch.where(k > 0, C, 1.0), (rest + _RIDGE * total).reshape(1)])
 
     def times(v: Tensor) -> Tensor:

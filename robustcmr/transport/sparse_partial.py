@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import InfeasibleTransportError
-from robustcmr.transport.dense import Settings
-from robustcmr.transport.problems import SLACK
+from robustcmr.transport.problems import SLACK, check_options
 from robustcmr.transport.rules import tensor
 from robustcmr.transport.sparse_graph import Graph, Product, sparse_feasible_mass
 from robustcmr.transport.sparse_kernel import solve_sparse
@@ -101,7 +100,7 @@ def sparse_partial_plan(
         >>> sparse_partial_plan(*edges, torch.tensor([0.0, 1.0, 0.0]), half, half, 0.4, epsilon=0.2).plan
         tensor([0.1993, 0.0013, 0.1993])
     """
-    settings = Settings(epsilon, tolerance, max_iterations)
+    check_options(epsilon, tolerance, max_iterations)
     home, dtype = cost.device, torch.promote_types(cost.dtype, torch.float32)
     device = home if home.type == "cuda" else torch.device("cpu")
     r, c, C = (x.detach().to(device, dtype) for x in (row_weights, column_weights, cost))
@@ -121,7 +120,7 @@ def sparse_partial_plan(
         Z = (Z.amin() - Z) / epsilon  # the largest is 0, which changes no plan
         with np.errstate(all="ignore"):
             log_kept, state, iterations, error = solve_sparse(
-                graph, Z, (r, c), moved, settings.tolerance, settings.max_iterations
+                graph, Z, (r, c), moved, tolerance, max_iterations
             )
         if error > tolerance:
             _log.warning(

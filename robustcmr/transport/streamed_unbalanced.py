@@ -123,9 +123,9 @@ def streamed_row_masses(
         y: (m, D) likewise.
         row_weights: r, (n,) > 0.
         column_weights: c, (m,) > 0.
-        potentials: f (n,) and g (m,).
-        epsilon: smoothing > 0.
-        penalty: rho > 0.
+        potentials: f (n,) and g (m,), such as those of :func:`streamed_potentials`.
+        epsilon: smoothing > 0, in units of the cost.
+        penalty: rho > 0, in units of the cost.
         block_bytes: memory for a block of costs.
 
     Returns:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,26 +27,28 @@ _LARGEST_PLAIN_EXPONENT = 20.0
 
 @dataclass(frozen=True)
 class ScoreProblem:
-    """The options of ``pair_scores`` that all tiles share.
+    """The options of ``pair_scores`` that all tiles share."""
 
-    Attributes:
-        smoothing: lambda, the entropic smoothing, > 0, in units of similarity.
-        iterations: T, at least 1.
-        corner: similarity of the last row with the last column, which are then bins that the score leaves
-            out; None without bins.
-        fused: whether products are written as multiply and sum, which a compiler can fuse, and not as batched
-            matrix products.
-    """
-
-    smoothing: float
-    iterations: int
-    corner: float | None = None
-    fused: bool = False
+    smoothing: float  # lambda > 0, in units of similarity
+    iterations: int  # T >= 1
+    corner: float | None = None  # similarity of the last row with the last column, which are then bins
+    fused: bool = False  # write products as multiply and sum, which a compiler fuses, not as bmm
 
     @property
     def shifted(self) -> bool:
         """Return whether kernels must be shifted to stay in range; the shift changes no result."""
         return 1.0 / self.smoothing > _LARGEST_PLAIN_EXPONENT * (1.0 + 1e-6)
+
+
+class Pairs(NamedTuple):
+    """All pairs of left and right sets, and how to score them, by at most so many cells at once."""
+
+    left: Tensor  # (N, R, D)
+    right: Tensor  # (M, W, D)
+    a: Tensor  # (N, R), at least float32
+    b: Tensor  # (M, W)
+    problem: ScoreProblem
+    cells: int
 
 
 def _row_sums(problem: ScoreProblem, K: Tensor, v: Tensor) -> Tensor:
@@ -95,18 +98,10 @@ def _kernel(problem: ScoreProblem, Z: Tensor, a: Tensor, b: Tensor) -> tuple[Ten
 def forward(
     problem: ScoreProblem, Z: Tensor, a: Tensor, b: Tensor, trace: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """Score one tile.
+    """Return the scores (B,) of one tile and, with ``trace``, 2 T + 2 tensors for ``backward``.
 
-    Args:
-        problem: options.
-        Z: (B, R, W) similarity over smoothing.
-        a: (B, R) row weights >= 0, some > 0.
-        b: (B, W) column weights >= 0, some > 0.
-        trace: whether ``backward`` will follow.
-
-    Returns:
-        Scores (B,), and 2 T + 2 tensors for ``backward`` (none without ``trace``): u_1..u_T (B, R), v_1..v_T
-        (B, W), and the sums of Z K v_T over columns (B, R) and of Z K u_T over rows (B, W).
+    These are u_1..u_T (B, R), v_1..v_T (B, W), the sums of Z K v_T over columns (B, R), and those of Z K u_T
+    over rows (B, W). Each pair has some weight > 0 in a (B, R) and in b (B, W).
     """
     K, v = _kernel(problem, Z, a, b)
     rows, columns = [], []
@@ -136,21 +131,10 @@ def backward(
     gradient: Tensor,
     n_left: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of one tile.
+    """Return the gradients of one tile by Z, a (B, R) and b (B, W), given those by the scores (B,).
 
-    Args:
-        problem: options.
-        Z: (B, R, W) similarity over smoothing.
-        a: (B, R) row weights.
-        b: (B, W) column weights.
-        saved: tensors from ``forward``.
-        scores: (B,) from ``forward``.
-        gradient: (B,) of the loss by the scores.
-        n_left: t; pair ``j * t + i`` is left set i with right set j of s = B / t.
-
-    Returns:
-        The gradients by Z as (t, R, s, W), so that each product with fragments is one matrix product, and by
-        a (B, R) and b (B, W); 0 where a weight is 0.
+    Pair ``j * t + i`` is left set i with right set j, with t = ``n_left`` and s = B / t. The gradient by Z is
+    (t, R, s, W), so that each product with fragments is one matrix product. It is 0 where a weight is 0.
     """
     K, v_start = _kernel(problem, Z, a, b)
     *scalings, row_pull, column_pull = saved
@@ -163,9 +147,7 @@ def backward(
     else:
         row_mass = _row_sums(problem, K, v)
         mass = (u * row_mass).sum(-1, keepdim=True)
-        lost = _share(
-            (gradient * scores).unsqueeze(-1), mass
-        )  # (B, 1), minus the gradient by the mass between fragments
+        lost = _share((gradient * scores).unsqueeze(-1), mass)  # (B, 1), minus the gradient by the mass
         g = _share(g, mass)
         u_bar = _without_bin(problem, g * row_pull - lost * row_mass)
         v_bar = _without_bin(problem, g * column_pull - lost * _column_sums(problem, K, u))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.transport.problems import Problem
-from robustcmr.transport.rules import Array, Side
+from robustcmr.transport.rules import Array
 from robustcmr.transport.scaling import STRAYED, State, Sweeper
 from robustcmr.transport.triton_support import Attempt, available, power_of_two
 
@@ -26,7 +26,7 @@ LARGEST_SIDE = 1024
 _CELLS = {torch.float32: 8192, torch.float64: 4096}  # of a block: 32 or 64 registers a thread
 _WARPS = 8
 
-_attempt = Attempt("the scaling of partial plans")
+_attempt = Attempt("Triton failed, so the scaling of partial plans takes tensor operations and longer")
 
 
 def sweeper(problem: Problem) -> Sweeper | None:
@@ -36,55 +36,37 @@ def sweeper(problem: Problem) -> Sweeper | None:
     return _sweeps if fits and not _attempt.broken and available(cost.device) else None
 
 
-def _sweeps(
-    kernel: Any, row_sums: Array, level: Array, most: int, tolerance: float
-) -> tuple[State, Array, int] | None:
-    K, (rows, columns) = kernel.values, kernel.sides
-    given = [K, *_spread(rows, K, 1), *_spread(columns, K, 2), _as(rows.mass, K), row_sums, level]
-    found: tuple[State, Array, int] | None = _attempt(_launch, *given, most, tolerance)
+def _sweeps(*given: Any) -> tuple[State, Array, int] | None:
+    found: tuple[State, Array, int] | None = _attempt(_launch, *given)
     return found
 
 
 def _launch(
-    K: Tensor,
-    row_weights: Tensor,
-    row_anchors: Tensor,
-    column_weights: Tensor,
-    column_anchors: Tensor,
-    masses: Tensor,
-    row_sums: Array,
-    level: Array,
-    most: int,
-    tolerance: float,
+    kernel: Any, row_sums: Array, level: Array, most: int, tolerance: float
 ) -> tuple[State, Array, int]:
     """One program a problem."""
     from robustcmr.transport.triton_partial_kernel import partial_sweeps
 
+    K, (rows, columns) = kernel.values, kernel.sides
     B, n, m = K.shape
-    sums, levels = _as(row_sums, K).clone(), _as(level, K).clone()
+
+    def alike(x: Array | float, *size: int) -> Tensor:
+        like_kernel = torch.as_tensor(x, dtype=K.dtype, device=K.device)
+        return like_kernel.expand(B, 1, *size).contiguous() if size else like_kernel.contiguous()
+
+    weights, anchors = ((alike(x, n), alike(y, m)) for x, y in zip(rows[:2], columns[:2], strict=True))
+    sums, levels = alike(row_sums).clone(), alike(level).clone()
     u, v, column_sums = (K.new_empty(B, 1, size) for size in (n, m, m))
     errors, counts = K.new_empty(B, 1), torch.empty(B, dtype=torch.int32, device=K.device)
     BM = power_of_two(m)
     BR = min(power_of_two(n), max(1, _CELLS[K.dtype] // BM))
     with torch.cuda.device(K.device.index if K.is_cuda else -1):
         partial_sweeps[(B,)](
-            K.contiguous(), row_weights, column_weights, row_anchors, column_anchors, masses, sums, levels,
-            u, v, column_sums, errors, counts, n, m, most, tolerance, STRAYED,
+            K.contiguous(), *weights, *anchors, alike(rows.mass), sums, levels, u, v, column_sums,
+            errors, counts, n, m, most, tolerance, STRAYED,
             NB=power_of_two(n) // BR, BR=BR, BM=BM, num_warps=_WARPS,
         )  # fmt: skip
     vectors: tuple[Array, ...] = u, v, levels, sums, column_sums, errors
     if isinstance(row_sums, np.ndarray):
         vectors = tuple(x.numpy() for x in vectors)
     return State(*vectors[:5]), vectors[5], int(counts.max())
-
-
-def _spread(side: Side, K: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Return weights and anchors of a side, each (B, 1, size), contiguous."""
-    shape = len(K), 1, K.shape[axis]
-    weights, anchors = (_as(x, K).expand(shape).contiguous() for x in (side.weights, side.anchor))
-    return weights, anchors
-
-
-def _as(x: Array | float, K: Tensor) -> Tensor:
-    """Return a vector as a contiguous tensor like the kernel."""
-    return torch.as_tensor(x, dtype=K.dtype, device=K.device).contiguous()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-_FLAT = tl.constexpr(1e-6)  # as in ``partial``
+_FLAT = tl.constexpr(1e-6)  # as in ``rules``
 _LARGEST = tl.constexpr(2e17)  # as in ``rules``
 _SMALLEST = tl.constexpr(1e-37)
 _UNSEEN = tl.constexpr(4)  # scalings between two looks at the error

@@ -18,15 +18,14 @@ cores and is several times slower.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from robustcmr.transport.tensor_scores import TensorScores, tiling
-from robustcmr.transport.tiles import ScoreProblem, add_product
+from robustcmr.transport import tensor_scores
+from robustcmr.transport.tiles import Pairs, ScoreProblem, add_product
 from robustcmr.transport.triton_support import Attempt, power_of_two
 
 TILE_CELLS = 1 << 23  # cells of a block of the backward pass
@@ -34,20 +33,11 @@ _SMALLEST = 16  # side of a matrix instruction
 _ROWS, _CELLS = 64, 8192  # of a program, where one pair does not need more
 _STAGES = 3
 
-_attempt = Attempt("the scoring of pairs")
+attempt = Attempt("Triton failed, so the scoring of pairs takes tensor operations and longer")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Sizes of one program.
-
-    Attributes:
-        L: left sets.
-        G: right sets.
-        BR: fragments of a left set, padded.
-        BW: fragments of a right set, padded.
-        BD: part of their width that is multiplied at once.
-    """
+class Layout(NamedTuple):
+    """Sizes of one program: L left sets of BR fragments, G right sets of BW, products of BD numbers."""
 
     L: int
     G: int
@@ -75,77 +65,43 @@ class Layout:
 
     def options(self) -> dict[str, int | str]:
         """Return the keyword arguments of the kernels."""
-        sizes = {"L": self.L, "G": self.G, "BR": self.BR, "BW": self.BW, "BD": self.BD}
-        return {**sizes, "PRECISION": "tf32x3", "num_warps": self.warps, "num_stages": _STAGES}
+        return {**self._asdict(), "PRECISION": "tf32x3", "num_warps": self.warps, "num_stages": _STAGES}
 
 
-def scores(left: Tensor, right: Tensor, a: Tensor, b: Tensor, *given: Any) -> Tensor | None:
-    """Return ``TritonScores``, or None, logged once, if its kernels cannot be built."""
-    return _attempt(TritonScores.apply, left, right, a, b, *given)
+def forward(pairs: Pairs, budget: int | None) -> tuple[Tensor, list[Tensor]]:
+    """Return scores (N, M), float32, and what ``backward`` needs, if the budget is not None."""
+    from robustcmr.transport.triton_kernels import scores_forward
+
+    left, right, a, b, problem, _ = pairs
+    (n, R, D), (m, W, _) = left.shape, right.shape
+    scores = a.new_empty(n, m)
+    trace = a.new_empty(0 if budget is None else problem.iterations, n, m, W)
+    layout = Layout.of(n, m, R, W, D, left.dtype)
+    with _on(left):
+        scores_forward[(math.prod(layout.parts(n, m)),)](
+            left, right, a.contiguous(), b.contiguous(), scores, trace, n, m, R, W, D,
+            *_numbers(problem), TRACE=budget is not None, **layout.options(),
+        )  # fmt: skip
+    return scores, [trace]
 
 
-class TritonScores(torch.autograd.Function):
-    """Scores (N, M), float32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        left: Tensor,
-        right: Tensor,
-        a: Tensor,
-        b: Tensor,
-        problem: ScoreProblem,
-        cells: int,
-        budget: int | None,
-    ) -> Tensor:
-        """See ``pair_scores``; float32 weights. The budget is None where no backward pass will follow."""
-        from robustcmr.transport.triton_kernels import scores_forward
-
-        (n, R, D), (m, W, _) = left.shape, right.shape
-        a, b = a.contiguous(), b.contiguous()
-        result = a.new_empty(n, m)
-        trace = a.new_empty(0 if budget is None else problem.iterations, n, m, W)
-        layout = Layout.of(n, m, R, W, D, left.dtype)
-        left_parts, right_parts = layout.parts(n, m)
-        with _on(left):
-            scores_forward[(left_parts * right_parts,)](
-                left, right, a, b, result, trace, n, m, R, W, D,
-                *_numbers(problem), TRACE=budget is not None, **layout.options(),
-            )  # fmt: skip
-        ctx.save_for_backward(left, right, a, b, trace)
-        ctx.problem, ctx.cells = problem, cells
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients by both fragments and both weights."""
-        left, right, a, b, trace = ctx.saved_tensors
-        with torch.autocast(left.device.type, enabled=False):
-            gradients = _attempt(_gradients, left, right, a, b, trace, ctx.problem, ctx.cells, gradient)
-            if gradients is None:
-                gradients = _by_tensors(left, right, a, b, ctx.problem, ctx.cells, gradient)
-        return *gradients, None, None, None
+def backward(pairs: Pairs, gradient: Tensor, saved: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradients by left (N, R, D), right (M, W, D), a (N, R) and b (M, W)."""
+    found: tuple[Tensor, ...] | None = attempt(_gradients, pairs, gradient, saved[0])
+    if found is None:
+        found = tensor_scores.backward(pairs, gradient, tensor_scores.forward(pairs, 0)[1])
+    return found
 
 
-def _gradients(
-    left: Tensor,
-    right: Tensor,
-    a: Tensor,
-    b: Tensor,
-    trace: Tensor,
-    problem: ScoreProblem,
-    cells: int,
-    gradient: Tensor,
-) -> tuple[Tensor, ...]:
-    """Return the gradients by left (N, R, D), right (M, W, D), a (N, R) and b (M, W), given (N, M)."""
+def _gradients(pairs: Pairs, gradient: Tensor, trace: Tensor) -> tuple[Tensor, ...]:
     from robustcmr.transport.triton_kernels import scores_backward
 
+    left, right, a, b, problem, cells = pairs
     (n, R, D), (m, W, _) = left.shape, right.shape
-    gradient = gradient.float().contiguous()
+    a, b, gradient = a.contiguous(), b.contiguous(), gradient.float().contiguous()
     left_bar, right_bar = torch.zeros_like(left, dtype=a.dtype), torch.zeros_like(right, dtype=a.dtype)
     a_bar, b_bar = torch.zeros_like(a), torch.zeros_like(b)
-    for i, j in tiling(n, m, R * W, cells):
+    for i, j in tensor_scores.tiling(n, m, R * W, cells):
         t, s = i.stop - i.start, j.stop - j.start
         layout = Layout.of(t, s, R, W, D, left.dtype)
         left_parts, right_parts = layout.parts(t, s)
@@ -163,26 +119,11 @@ def _gradients(
     return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar
 
 
-def _by_tensors(
-    left: Tensor, right: Tensor, a: Tensor, b: Tensor, problem: ScoreProblem, cells: int, gradient: Tensor
-) -> tuple[Tensor, ...]:
-    """Return the same by tensor operations."""
-    inputs = [x.detach().requires_grad_() for x in (left, right, a, b)]
-    with torch.enable_grad():
-        again = TensorScores.apply(*inputs, problem, cells, 0)  # type: ignore[no-untyped-call]
-    return torch.autograd.grad(again, inputs, gradient)
-
-
 def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
     """Return T, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
-    corner = 0.0 if problem.corner is None else problem.corner / problem.smoothing
-    return (
-        problem.iterations,
-        float(problem.smoothing),
-        float(corner),
-        problem.corner is not None,
-        problem.shifted,
-    )
+    smoothing, has_corner = float(problem.smoothing), problem.corner is not None
+    corner = 0.0 if problem.corner is None else float(problem.corner / problem.smoothing)
+    return problem.iterations, smoothing, corner, has_corner, problem.shifted
 
 
 def _on(tensor: Tensor) -> torch.cuda.device:

@@ -1,4 +1,4 @@
-"""Whether Triton's kernels can run on a device, and the fallback if not."""
+"""Whether Triton's kernels can run on a device, and the fallback where a compiler fails."""
 
 from __future__ import annotations
 
@@ -42,14 +42,13 @@ def available(device: torch.device) -> bool:
 
 
 class Attempt:
-    """Runs kernels until one of them cannot be built; from then on the caller must do without.
+    """Runs compiled functions until one of them cannot be built, which is logged as ``warning``.
 
-    Args:
-        what: task of the kernels, for the log.
+    From then on the caller must do without.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, warning: str) -> None:
+        self.warning = warning
         self.broken = False
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Any | None:
@@ -63,7 +62,7 @@ class Attempt:
         except Exception as error:  # no C compiler, no ptxas, too little shared memory: each has its own type
             self.broken = True
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            _log.warning("Triton failed, so %s takes tensor operations and longer: %s", self.what, reason)
+            _log.warning("%s: %s", self.warning, reason)
             return None
 
 

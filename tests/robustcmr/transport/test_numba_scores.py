@@ -178,8 +178,8 @@ def test_nothing_is_kept_without_gradients_and_no_more_than_allowed_with_them(se
 
 def test_auto_takes_the_loops_where_it_can(sets, monkeypatch):
     seen = []
-    inner = numba_scores.NumbaScores.apply
-    monkeypatch.setattr(numba_scores.NumbaScores, "apply", lambda *x: seen.append(x[0].dtype) or inner(*x))
+    inner = numba_scores.forward
+    monkeypatch.setattr(numba_scores, "forward", lambda *x: seen.append(x[0].left.dtype) or inner(*x))
     data = sets()
     pair_scores(*data, smoothing=0.05, iterations=3)
     assert seen == []  # double precision

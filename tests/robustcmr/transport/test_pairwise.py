@@ -5,9 +5,10 @@ import logging
 import pytest
 import torch
 
-from robustcmr.transport import pair_scores, tiles
-from robustcmr.transport.tensor_scores import _Compiler, tiling
+from robustcmr.transport import pair_scores, tensor_scores, tiles
+from robustcmr.transport.tensor_scores import tiling
 from robustcmr.transport.tiles import ScoreProblem
+from robustcmr.transport.triton_support import Attempt
 
 CORNERS = [None, -10.0, 0.3]
 
@@ -230,26 +231,37 @@ def test_nothing_is_kept_without_gradients(sets):
     assert tiles.forward(ScoreProblem(0.05, 3), Z, data[2][:2], data[3][:2], False)[1] == []
 
 
-def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(sets, monkeypatch, caplog):
+@pytest.fixture
+def fresh_compiler(monkeypatch):
+    """Nothing is compiled yet and no compiler has failed."""
+    monkeypatch.setattr(tensor_scores, "_attempt", Attempt(tensor_scores._attempt.warning))
+    tensor_scores._compiled.cache_clear()
+    yield
+    tensor_scores._compiled.cache_clear()
+
+
+def test_a_failing_compiler_is_reported_once_and_the_eager_code_runs(
+    sets, monkeypatch, caplog, fresh_compiler
+):
     from torch._dynamo.exc import BackendCompilerFailed
 
     def refuse(*inputs):
         raise BackendCompilerFailed(refuse, RuntimeError("no compiler here"), None)
 
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: refuse)
-    monkeypatch.setattr("robustcmr.transport.tensor_scores._run", _Compiler())
     data = [x.requires_grad_() for x in sets()]
     with caplog.at_level(logging.WARNING):
         scores = pair_scores(*data, smoothing=0.05, iterations=3, backend="torch_compile")
         scores.sum().backward()
     assert torch.equal(scores, pair_scores(*data, smoothing=0.05, iterations=3))
     assert len(caplog.records) == 1
+    assert "torch.compile failed, so scoring runs uncompiled and slower" in caplog.text
     assert "no compiler here" in caplog.text
 
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("smoothing", [0.05, 0.01])
-def test_the_form_for_the_compiler_is_equal(sets, monkeypatch, corner, smoothing):
+def test_the_form_for_the_compiler_is_equal(sets, monkeypatch, corner, smoothing, fresh_compiler):
     def run(backend):
         inputs = [x.requires_grad_() for x in sets(bins=corner is not None)]
         scores = pair_scores(*inputs, smoothing=smoothing, iterations=3, corner=corner, backend=backend)
@@ -259,7 +271,6 @@ def test_the_form_for_the_compiler_is_equal(sets, monkeypatch, corner, smoothing
     expected = run("tensors")
     calls = []
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: calls.append(function) or function)
-    monkeypatch.setattr("robustcmr.transport.tensor_scores._run", _Compiler())
     for one, other in zip(expected, run("torch_compile"), strict=True):
         assert (one - other).abs().max() < 1e-12
     assert calls == [tiles.forward, tiles.backward]

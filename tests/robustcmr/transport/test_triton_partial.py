@@ -28,9 +28,9 @@ def launches(monkeypatch):
     """How often the kernel ran; its failures are raised."""
     seen = []
 
-    def attempt(function, K, *inputs):
-        seen.append(tuple(K.shape))
-        return function(K, *inputs)
+    def attempt(function, kernel, *inputs):
+        seen.append(tuple(kernel.values.shape))
+        return function(kernel, *inputs)
 
     attempt.broken = False
     monkeypatch.setattr(triton_partial, "_attempt", attempt)

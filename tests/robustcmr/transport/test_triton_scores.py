@@ -27,7 +27,7 @@ if not INTERPRETED and not torch.cuda.is_available():
 @pytest.fixture(autouse=True)
 def no_way_out(monkeypatch):
     """Failures are raised: tensor operations must not stand in for the kernels."""
-    monkeypatch.setattr(triton_scores, "_attempt", lambda function, *inputs: function(*inputs))
+    monkeypatch.setattr(triton_scores, "attempt", lambda function, *inputs: function(*inputs))
 
 
 def run(sets, backend, dtype, shape, corner=None, smoothing=0.05, iterations=3, device=DEVICE, **options):
@@ -201,7 +201,8 @@ def test_no_tensor_of_all_similarities_is_kept_nor_any_scaling_without_gradients
 
 
 def test_where_only_the_way_back_fails_tensor_operations_do_it(sets, monkeypatch, caplog):
-    monkeypatch.setattr(triton_scores, "_attempt", Attempt("the scoring of pairs"))
+    warning = "Triton failed, so the scoring of pairs takes tensor operations and longer"
+    monkeypatch.setattr(triton_scores, "attempt", Attempt(warning))
     exact = run(sets, "tensors", torch.float64, (3, 2, 4, 5, 6), device="cpu")
     data = [x.float().to(DEVICE).requires_grad_() for x in sets(3, 2, 4, 5, 6)]
     scores = pair_scores(*data, smoothing=0.05, iterations=3, backend="triton")
@@ -216,8 +217,8 @@ def test_where_only_the_way_back_fails_tensor_operations_do_it(sets, monkeypatch
 
 def test_auto_takes_the_kernels_on_a_gpu_alone(sets, monkeypatch):
     seen = []
-    inner = triton_scores.scores
-    monkeypatch.setattr(triton_scores, "scores", lambda *x: seen.append(x[0].dtype) or inner(*x))
+    inner = triton_scores.forward
+    monkeypatch.setattr(triton_scores, "forward", lambda *x: seen.append(x[0].left.dtype) or inner(*x))
     data = [x.to(DEVICE) for x in sets()]
     pair_scores(*data, smoothing=0.05, iterations=3)
     assert seen == []  # double precision

@@ -25,8 +25,8 @@ def kernels_promised(monkeypatch):
     for module in (triton_support, triton_partial):
         monkeypatch.setattr(module, "available", lambda device: True)
     monkeypatch.setattr(triton_support, "interpreted", lambda: True)
-    monkeypatch.setattr(triton_scores, "_attempt", Attempt("the scoring of pairs"))
-    monkeypatch.setattr(triton_partial, "_attempt", Attempt("the scaling of partial plans"))
+    monkeypatch.setattr(triton_scores, "attempt", Attempt(triton_scores.attempt.warning))
+    monkeypatch.setattr(triton_partial, "_attempt", Attempt(triton_partial._attempt.warning))
     for name in ("triton_kernels", "triton_partial_kernel"):
         monkeypatch.setitem(sys.modules, f"robustcmr.transport.{name}", None)
 
@@ -53,7 +53,7 @@ def test_a_failure_is_said_once_and_ends_all_attempts(caplog):
         calls.append(x)
         raise RuntimeError("no\ncompiler here")
 
-    attempt = Attempt("this")
+    attempt = Attempt("Triton failed, so this takes longer")
     with caplog.at_level(logging.WARNING):
         assert attempt(lambda x: x + 1, 1) == 2
         assert attempt(fail, 2) is None
@@ -61,7 +61,7 @@ def test_a_failure_is_said_once_and_ends_all_attempts(caplog):
     assert calls == [2]
     assert attempt.broken
     assert [x.message for x in caplog.records] == [
-        "Triton failed, so this takes tensor operations and longer: RuntimeError: no compiler here"
+        "Triton failed, so this takes longer: RuntimeError: no compiler here"
     ]
 
 

@@ -1,0 +1,174 @@
+"""Entropic plans: balanced, of a fixed mass, and with sums that may miss their weights at a price.
+
+Leading axes of costs and weights broadcast. ``tolerance`` bounds the share of the mass that is out of place;
+float32 may not reach less than 1e-6.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from robustcmr.transport.dense import solve
+from robustcmr.transport.problems import balance, check_options, prepare
+from robustcmr.transport.rules import Partial, Rule, Unbalanced
+from robustcmr.transport.triton_partial import sweeper
+from robustcmr.types import TransportPlan
+
+
+def balanced_plan(
+    cost: Tensor,
+    row_weights: Tensor,
+    column_weights: Tensor,
+    *,
+    epsilon: float,
+    mask: Tensor | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 10_000,
+    differentiable: bool = False,
+) -> TransportPlan:
+    """Find plans P >= 0 of least <cost, P> + epsilon * sum P (log P - 1) with given sums of rows and columns.
+
+    Args:
+        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        row_weights: (..., n) >= 0, mass of each row; 0 for padding.
+        column_weights: (..., m) >= 0, of the same sum; a difference that rounding explains is scaled away.
+        epsilon: smoothing > 0, in units of cost.
+        mask: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
+        tolerance: share of the mass by which sums may miss the weights, in all.
+        max_iterations: most scalings of rows and columns; a warning is logged if they do not suffice.
+        differentiable: let gradients flow through the plan, to costs and weights.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: a side is empty, the two masses differ, or the mask lets less mass pass.
+
+    References:
+        Cuturi, "Sinkhorn Distances", 2013; Schmitzer, "Stabilized Sparse Scaling Algorithms", 2019.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import balanced_plan
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> balanced_plan(1 - torch.eye(2), half, half, epsilon=0.2).plan
+        tensor([[0.4967, 0.0033],
+                [0.0033, 0.4967]])
+    """
+    check_options(epsilon, tolerance, max_iterations)
+    problem = balance(prepare(cost, row_weights, column_weights, mask))
+    return solve(Rule(), problem, epsilon, tolerance, max_iterations, differentiable)
+
+
+def partial_plan(
+    cost: Tensor,
+    row_weights: Tensor,
+    column_weights: Tensor,
+    mass: float | Tensor,
+    *,
+    epsilon: float,
+    allowed: Tensor | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 10_000,
+    differentiable: bool = False,
+) -> TransportPlan:
+    """Find plans P >= 0 of least <cost, P> + epsilon * sum P (log P - 1) that move a fixed mass.
+
+    Sums of rows and columns are at most their weights, and cells that are not allowed carry exactly 0. The
+    entropy covers the transported mass alone. Departure: no dummy row and column take the rest of the mass,
+    as in the exact problem; with entropy they would blur the plan by how the rest is spread.
+
+    Args:
+        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        row_weights: (..., n) >= 0, most mass a row may send; 0 for padding.
+        column_weights: (..., m) >= 0, most mass a column may receive; 0 for padding.
+        mass: mass to move, > 0; a number, or (...) one for each problem. An excess over the sum of a side is
+            cut off if rounding explains it.
+        epsilon: smoothing > 0, in units of cost.
+        allowed: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
+        tolerance: share of the mass that may be out of place, in all: sums above their weights, sums below
+            the weights of rows and columns that are scaled down, and the error of the mass.
+        max_iterations: most scalings of rows and columns; a warning is logged if they do not suffice.
+        differentiable: let gradients flow through the plan, to costs, weights and mass.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: a side is empty, or weights and mask cannot carry the mass. The mask is
+            tested only if the iteration does not end soon.
+
+    References:
+        Benamou, Carlier, Cuturi, Nenna and Peyre, "Iterative Bregman Projections for Regularized
+        Transportation Problems", 2015, section 5. Departure: their three projections are two here, as each
+        side is scaled together with the mass.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import partial_plan
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> partial_plan(1 - torch.eye(2), half, half, 0.4, epsilon=0.2).plan
+        tensor([[0.1987, 0.0013],
+                [0.0013, 0.1987]])
+    """
+    check_options(epsilon, tolerance, max_iterations)
+    problem = prepare(cost, row_weights, column_weights, allowed, mass)
+    return solve(Partial(), problem, epsilon, tolerance, max_iterations, differentiable, sweeper(problem))
+
+
+def unbalanced_plan(
+    cost: Tensor,
+    row_weights: Tensor,
+    column_weights: Tensor,
+    *,
+    epsilon: float,
+    penalty: float,
+    mask: Tensor | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 10_000,
+    differentiable: bool = False,
+) -> TransportPlan:
+    """Find plans of least <cost, P> + epsilon KL(P | r c') + rho (KL(P 1 | r) + KL(P' 1 | c)).
+
+    KL(x | y) is the sum of x log(x / y) - x + y. Cells that cost far more than rho carry next to nothing.
+
+    Args:
+        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        row_weights: r, (..., n) >= 0; 0 for padding.
+        column_weights: c, (..., m) >= 0, of any sum; 0 for padding.
+        epsilon: smoothing > 0, in units of cost.
+        penalty: rho > 0, in units of cost, finite.
+        mask: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
+        tolerance: share of the mass by which the sums of rows may miss r exp(-f / rho), with f the row
+            potential, and those of columns likewise, in all.
+        max_iterations: most scalings of rows and columns; a warning is logged if they do not suffice.
+        differentiable: let gradients flow through the plan, to costs and weights.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: a side is empty.
+
+    References:
+        Chizat, Peyre, Schmitzer and Vialard, "Scaling Algorithms for Unbalanced Transport Problems", 2016.
+
+    Example:
+        >>> import torch
+        >>> from robustcmr.transport import unbalanced_plan
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> unbalanced_plan(3 - 3 * torch.eye(2), half, half, epsilon=0.2, penalty=1.0).plan
+        tensor([[4.6947e-01, 1.4361e-07],
+                [1.4361e-07, 4.6947e-01]])
+    """
+    if not (penalty > 0 and math.isfinite(penalty)):
+        raise ValueError(f"penalty is {penalty}; expected a positive finite number, such as penalty=1.0")
+    check_options(epsilon, tolerance, max_iterations)
+    rule = Unbalanced(penalty / (penalty + epsilon))
+    problem = prepare(cost, row_weights, column_weights, mask)
+    return solve(rule, problem, epsilon, tolerance, max_iterations, differentiable)

@@ -12,9 +12,8 @@ from robustcmr.lazy import attach
 if TYPE_CHECKING:
     from robustcmr.transport.exact import exact_plan
     from robustcmr.transport.pairwise import pair_scores
-    from robustcmr.transport.plans import balanced_plan, partial_plan, unbalanced_plan
+    from robustcmr.transport.plans import balanced_plan, partial_plan, sinkhorn_plan, unbalanced_plan
     from robustcmr.transport.problems import feasible_mass
-    from robustcmr.transport.sinkhorn import sinkhorn_plan
     from robustcmr.transport.sparse_graph import sparse_feasible_mass
     from robustcmr.transport.sparse_partial import sparse_partial_plan
     from robustcmr.transport.streamed_unbalanced import streamed_potentials, streamed_row_masses
@@ -41,7 +40,7 @@ __getattr__, __dir__ = attach(
         "feasible_mass": "problems",
         "pair_scores": "pairwise",
         "partial_plan": "plans",
-        "sinkhorn_plan": "sinkhorn",
+        "sinkhorn_plan": "plans",
         "sparse_feasible_mass": "sparse_graph",
         "sparse_partial_plan": "sparse_partial",
         "streamed_potentials": "streamed_unbalanced",

@@ -90,12 +90,8 @@ class _Kernel:
             part = Side(some(side.weights), some(side.anchor), None)
             has_target, target = self.rule.goal(part, sums.detach().unsqueeze(1), scaling)
             room = torch.as_tensor(self.rule.most(part)).to(scaling).log() - scaling.clamp(min=SMALLEST).log()
-            return Goal(
-                has_target.squeeze(1),
-                target.squeeze(1),
-                room.expand(scaling.shape).squeeze(1),
-                self.rule.slack,
-            )
+            held, target, room = (x.squeeze(1) for x in (has_target, target, room.expand(scaling.shape)))
+            return Goal(held, target, room, self.rule.slack)
 
         rows, columns = goal(self.sides[0], P.sum(-1), a), goal(self.sides[1], P.sum(-2), b)
         mass = some(self.sides[0].mass).squeeze(1) if self.rule.keeps_mass else None
@@ -143,14 +139,9 @@ def solve(
         kernel, state, iterations, error = iterate(kernel, tolerance, most, sweeper=sweeper, suspect=suspect)
     converged = error <= tolerance
     if not converged.all():
-        _log.warning(
-            "%d of %d transport problems did not converge in %d iterations: error %.2g, tolerance %.2g",
-            int((~converged).sum()),
-            len(converged),
-            iterations,
-            float(error.max()),
-            tolerance,
-        )
+        message = "%d of %d transport problems did not converge in %d iterations: error %.2g, tolerance %.2g"
+        unsolved, most_off = int((~converged).sum()), float(error.max())
+        _log.warning(message, unsolved, len(converged), iterations, most_off, tolerance)
         if problem.mass is not None:
             refuse_infeasible(problem, tensor(~converged).view(problem.batch))
     if differentiable and torch.is_grad_enabled():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustcmr.transport.problems import Problem, balance, feasible_mass, prepare, refuse_infeasible
+from robustcmr.transport.problems import balance, feasible_mass, prepare, refuse_infeasible
 from robustcmr.types import TransportPlan
 
 _PIVOTS = 10_000_000
@@ -62,7 +62,18 @@ def exact_plan(
     C = problem.cost.reshape(cells.shape).cpu().double()
     plans = [_solve(*parts) for parts in zip(C, r.double(), c.double(), cells, moved.tolist(), strict=True)]
     plan = torch.stack(plans).view(problem.cost.shape).to(problem.cost)
-    return _outcome(problem, plan, balanced=mass is None)
+    rows, columns, total = plan.sum(-1), plan.sum(-2), plan.sum((-2, -1))
+    over_r, over_c = rows - problem.rows, columns - problem.columns
+    goal = moved.to(plan).view(problem.batch)
+    if mass is None:
+        missed = over_r.abs().sum(-1) + over_c.abs().sum(-1)
+    else:
+        missed = over_r.clamp(min=0.0).sum(-1) + over_c.clamp(min=0.0).sum(-1) + (total - goal).abs()
+    error = missed / goal
+    converged = error <= _CLOSE
+    if not bool(converged.all()):
+        refuse_infeasible(problem, ~converged)
+    return TransportPlan(plan, rows, columns, total, 0, error, converged)
 
 
 def _solve(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
@@ -104,18 +115,3 @@ def _needed(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Te
             low = middle + 1
     needed: Tensor = allowed & (sum(C.shape) * costs[low] >= C)
     return needed
-
-
-def _outcome(problem: Problem, plan: Tensor, balanced: bool) -> TransportPlan:
-    rows, columns, mass = plan.sum(-1), plan.sum(-2), plan.sum((-2, -1))
-    moved = problem.one_by_one()[-1].view(problem.batch)
-    over_r, over_c = rows - problem.rows, columns - problem.columns
-    if balanced:
-        missed = over_r.abs().sum(-1) + over_c.abs().sum(-1)
-    else:
-        missed = over_r.clamp(min=0.0).sum(-1) + over_c.clamp(min=0.0).sum(-1) + (mass - moved).abs()
-    error = missed / moved
-    converged = error <= _CLOSE
-    if not bool(converged.all()):
-        refuse_infeasible(problem, ~converged)
-    return TransportPlan(plan, rows, columns, mass, 0, error, converged)

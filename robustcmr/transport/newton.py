@@ -76,9 +76,8 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
         with torch.no_grad():
             share = PJ[:, i] * (held_r / stiff_r)[:, i].unsqueeze(-1)  # (B, I, J)
             H = torch.diag_embed(stiff_c) - PJ[:, i].mT @ share  # (B, J, J), held rows eliminated
-        short_c = (
-            (columns.target - column_sums)[:, j] - _product(fixed_r, PJ) - _product(short_r[:, i], share)
-        )
+        short_c = (columns.target - column_sums)[:, j] - _product(fixed_r, PJ)
+        short_c = short_c - _product(short_r[:, i], share)
         if mass is not None:  # free rows and z eliminated
             short_idle = mass - (rows.target * held_r + row_sums * idle * (1 + fixed_r)).sum(-1, keepdim=True)
             with torch.no_grad():
@@ -94,18 +93,15 @@ def newton_move(P: Tensor, rows: Goal, columns: Goal, mass: Tensor | None) -> Mo
         by_row = held_r * (short_r - _product(by_column, PJ.mT)) / stiff_r
         level = torch.zeros_like(by_row[:, :1])
         if mass is not None:
-            level = (
-                torch.where(some_idle, short_idle - (q * by_column).sum(-1, keepdim=True), 0.0) / idle_mass
-            )
+            short_idle = short_idle - (q * by_column).sum(-1, keepdim=True)
+            level = torch.where(some_idle, short_idle, 0.0) / idle_mass
             by_row = by_row - held_r * level + idle * fixed_r
         free_r, free_c = held_r * (by_row > rows.room), held_c * (by_column > room_c)
         if not bool(free_r.any() | free_c.any()):
             break
         held_r, held_c = held_r - free_r, held_c - free_c
-        fixed_r, fixed_c = (
-            torch.where(free_r > 0, rows.room, fixed_r),
-            torch.where(free_c > 0, room_c, fixed_c),
-        )
+        fixed_r = torch.where(free_r > 0, rows.room, fixed_r)
+        fixed_c = torch.where(free_c > 0, room_c, fixed_c)
     return Move(by_row, torch.zeros_like(column_sums).index_add(1, j, by_column), level)
 
 

@@ -102,18 +102,10 @@ def _scale(K, start, a, b, us, vs):
 
 
 @_compiled
-def _longest(ends, first, last):
-    longest = 0
-    for j in range(first, last):
-        longest = max(longest, ends[j + 1] - ends[j])
-    return longest
-
-
-@_compiled
 def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner, scores):
     """Write the scores (right sets, L) of the right sets from ``first`` to before ``last``."""
     _, R, L = Z.shape
-    longest = _longest(ends, first, last)
+    longest = np.diff(ends[first : last + 1]).max()  # words of a right set
     us, vs = np.empty((T, R, L), np.float32), np.empty((T + 1, longest, L), np.float32)
     collected, weight, mass = np.empty(L, np.float32), np.empty(L, np.float32), np.empty(L, np.float32)
     for j in range(first, last):
@@ -149,7 +141,7 @@ def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner
     the gradient by a from these right sets, (R, L).
     """
     _, R, L = Z.shape
-    longest = _longest(ends, first, last)
+    longest = np.diff(ends[first : last + 1]).max()  # words of a right set
     us, vs = np.empty((T, R, L), np.float32), np.empty((T + 1, longest, L), np.float32)
     ps, qs = np.empty((T, R, L), np.float32), np.empty((T, longest, L), np.float32)
     u, v = np.empty((R, L), np.float32), np.empty((longest, L), np.float32)

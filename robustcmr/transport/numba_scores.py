@@ -21,7 +21,7 @@ from torch import Tensor
 from robustcmr.transport.tiles import Pairs, ScoreProblem, add_product
 
 _LEFT_SETS = 64  # of a block: several SIMD registers, and the kernel of one right set still fits the L2 cache
-_CELLS_OF_THREAD = 1 << 19  # 2 MiB of float32
+CELLS_OF_THREAD = 1 << 19  # similarities of a tile for each thread: 2 MiB of float32
 _log = logging.getLogger(__name__)
 
 
@@ -32,11 +32,6 @@ def available() -> bool:
         return True
     _log.warning("numba is not installed, so transport scores take several times as long on the CPU")
     return False
-
-
-def tile_cells() -> int:
-    """Return how many similarities a tile should hold."""
-    return _CELLS_OF_THREAD * torch.get_num_threads()
 
 
 class Words(NamedTuple):

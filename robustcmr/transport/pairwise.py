@@ -103,7 +103,7 @@ def pair_scores(
     b, right_empty = _without_empty(right_weights.to(wide))
     problem = ScoreProblem(smoothing, iterations, corner, fused=backend == "torch_compile")
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
-    budget, inputs = kept_bytes if trained else None, (left.contiguous(), right.contiguous(), a, b)
+    given = kept_bytes if trained else None, left.contiguous(), right.contiguous(), a, b, problem
     apply: Callable[..., Tensor] = _Scores.apply
     scores = None
     with torch.autocast(left.device.type, enabled=False):
@@ -111,11 +111,12 @@ def pair_scores(
             from robustcmr.transport import triton_scores
 
             cells = tile_cells or triton_scores.TILE_CELLS
-            scores = triton_scores.attempt(apply, triton_scores, budget, problem, cells, *inputs)
+            scores = triton_scores.attempt(apply, triton_scores, *given, cells)
         elif _takes_numba(backend, left):
-            scores = apply(numba_scores, budget, problem, tile_cells or numba_scores.tile_cells(), *inputs)
+            cells = tile_cells or numba_scores.CELLS_OF_THREAD * torch.get_num_threads()
+            scores = apply(numba_scores, *given, cells)
         if scores is None:
-            scores = apply(tensor_scores, budget, problem, tile_cells or tensor_scores.TILE_CELLS, *inputs)
+            scores = apply(tensor_scores, *given, tile_cells or tensor_scores.TILE_CELLS)
     return scores.masked_fill(left_empty | right_empty.T, 0.0)
 
 
@@ -126,21 +127,20 @@ class _Scores(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, engine: Any, budget: int | None, problem: ScoreProblem, cells: int, *inputs: Tensor
-    ) -> Any:
-        scores, saved = engine.forward(Pairs(*inputs, problem, cells), budget)
-        ctx.save_for_backward(*inputs, *saved)
-        ctx.engine, ctx.problem, ctx.cells = engine, problem, cells
+    def forward(ctx: Any, engine: Any, budget: int | None, *given: Any) -> Any:
+        pairs = Pairs(*given)
+        scores, saved = engine.forward(pairs, budget)
+        ctx.save_for_backward(*pairs[:4], *saved)
+        ctx.engine, ctx.options = engine, pairs[4:]
         return scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         left, right, a, b, *saved = ctx.saved_tensors
-        pairs = Pairs(left, right, a, b, ctx.problem, ctx.cells)
+        pairs = Pairs(left, right, a, b, *ctx.options)
         with torch.autocast(gradient.device.type, enabled=False):
-            return None, None, None, None, *ctx.engine.backward(pairs, gradient, saved)
+            return None, None, *ctx.engine.backward(pairs, gradient, saved), None, None
 
 
 def _takes_numba(backend: Backend, left: Tensor) -> bool:

@@ -17,19 +17,12 @@ _UNEQUAL = 1e-2  # relative difference of two masses that even rounding to bfloa
 
 @dataclass(frozen=True)
 class Problem:
-    """A checked problem, at least float32.
+    """A checked problem, at least float32."""
 
-    Attributes:
-        cost: (..., n, m), about ``FORBIDDEN`` where no mass may pass.
-        rows: (..., n) >= 0 weights; without leading axes if all problems share them.
-        columns: (..., m) >= 0 weights, likewise.
-        mass: (...) mass to move; None if not given.
-    """
-
-    cost: Tensor
-    rows: Tensor
-    columns: Tensor
-    mass: Tensor | None = None
+    cost: Tensor  # (..., n, m), about ``FORBIDDEN`` where no mass may pass
+    rows: Tensor  # (..., n) >= 0 weights; without leading axes if all problems share them
+    columns: Tensor  # (..., m) >= 0 weights, likewise
+    mass: Tensor | None = None  # (...) mass to move; None if not given
 
     @property
     def batch(self) -> torch.Size:
@@ -93,7 +86,8 @@ def prepare(
         open_cells = allowed.view(torch.uint8).to(dtype)  # bool itself is converted far more slowly
         C = C + open_cells.mul_(-FORBIDDEN).add_(FORBIDDEN)
     if r.dim() > 1 or c.dim() > 1:
-        C = C.expand(*_broadcast(C.shape[:-2], r.shape[:-1], c.shape[:-1]), n, m)
+        batch = torch.broadcast_shapes(C.shape[:-2], r.shape[:-1], c.shape[:-1])  # type: ignore[no-untyped-call]
+        C = C.expand(*batch, n, m)
     if mass is not None:
         asked = torch.as_tensor(mass, dtype=dtype, device=C.device)
     with torch.no_grad():
@@ -117,10 +111,6 @@ def prepare(
     return replace(problem, mass=torch.minimum(asked, bound))
 
 
-def _broadcast(*shapes: torch.Size) -> torch.Size:
-    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
-
-
 def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) -> Tensor:
     """Return the cost, ``FORBIDDEN`` exactly where the mask or a weight of 0 forbids a cell."""
     if not bool((r.sum(-1) > 0).all() & (c.sum(-1) > 0).all()):
@@ -136,11 +126,7 @@ def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) ->
 
 
 def balance(problem: Problem) -> Problem:
-    """Return the problem with columns scaled to the mass of the rows, all of which is to be moved.
-
-    Raises:
-        InfeasibleTransportError: the two masses differ by more than rounding.
-    """
+    """Return the problem of moving all mass of the rows, columns scaled to it; refuse masses that differ."""
     rows, columns = problem.rows.sum(-1), problem.columns.sum(-1)
     difference = (rows - columns).detach().abs()
     if bool((difference > _UNEQUAL * rows).any()):
@@ -164,11 +150,7 @@ def overloaded(problem: Problem) -> Tensor:
 
 
 def refuse_infeasible(problem: Problem, suspects: Tensor) -> None:
-    """Raise if one of the problems in ``suspects``, (...) bool, must move more than it can.
-
-    Raises:
-        InfeasibleTransportError: naming the first such problem, its mass and the exact bound.
-    """
+    """Raise InfeasibleTransportError for the first of ``suspects``, (...) bool, that must move too much."""
     cells, r, c, mass = problem.one_by_one()
     for i in suspects.expand(problem.batch).reshape(-1).nonzero().flatten().tolist():
         bound = float(feasible_mass(r[i], c[i], cells[i]))

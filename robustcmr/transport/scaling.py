@@ -124,10 +124,9 @@ def iterate(
                 for _ in range(count):
                     state = sweep(kernel, row_sums, level)
                     row_sums, level = state.row_sums, state.level
-                error = missed(kernel, state)
-            else:
-                state, error, count = swept
-                row_sums, level = state.row_sums, state.level
+                swept = state, missed(kernel, state), count
+            state, error, count = swept
+            row_sums, level = state.row_sums, state.level
             done, since = done + count, since + count
             if since >= patience and done < most and error.max() > tolerance:
                 before = error
@@ -145,8 +144,9 @@ def iterate(
 
 def held(kernel: Kernel, state: State) -> Logs:
     """Return the logarithms of all scalings, those of the kernel and those on top; float64 where possible."""
-    moves = (wide(tensor(x)) for x in (state.rows, state.columns, state.level))
-    rows, columns, level = (torch.where(x > 0, x, 1.0).log() for x in moves)
+    moves = (tensor(x) for x in (state.rows, state.columns, state.level))
+    wide = (x if x.device.type == "mps" else x.double() for x in moves)  # rounding would show in the sums
+    rows, columns, level = (torch.where(x > 0, x, 1.0).log() for x in wide)
     if kernel.logs is None:
         return rows, columns, level
     return rows + kernel.logs[0], columns + kernel.logs[1], level + kernel.logs[2]
@@ -200,11 +200,6 @@ def _leap(
             break
         part = part / 4
     return best, least, inner + trials if inner else 1
-
-
-def wide(x: Tensor) -> Tensor:
-    """Return float64, where the device has it: rounding of large logarithms would show in the sums."""
-    return x if x.device.type == "mps" else x.double()
 
 
 def _largest(x: Array) -> Array:

@@ -63,10 +63,8 @@ class _Kernel:
             has_target, target = self.rule.goal(side, sums, factors)
             return Held(*(tensor(x).flatten() for x in (factors, sums, has_target, target)))
 
-        level = tensor(state.level).reshape(())
-        move, level_move, inner = newton_move(
-            self._product, level, of(0), of(1), self.mass, min(_INNER, most)
-        )
+        given = self._product, tensor(state.level).reshape(()), of(0), of(1), self.mass
+        move, level_move, inner = newton_move(*given, min(_INNER, most))
         return slice(None), move.view(1, -1), level_move.view(1, 1), inner
 
     def wait(self, before: Array, after: Array, patience: float) -> float:

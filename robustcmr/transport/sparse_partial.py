@@ -119,16 +119,13 @@ def sparse_partial_plan(
         Z = C[graph.kept].double()
         Z = (Z.amin() - Z) / epsilon  # the largest is 0, which changes no plan
         with np.errstate(all="ignore"):
-            log_kept, state, iterations, error = solve_sparse(
-                graph, Z, (r, c), moved, tolerance, max_iterations
-            )
+            solved = solve_sparse(graph, Z, (r, c), moved, tolerance, max_iterations)
+        log_kept, state, iterations, error = solved
         if error > tolerance:
-            _log.warning(
-                "a sparse transport problem did not converge in %d iterations: error %.2g, tolerance %.2g",
-                iterations,
-                error,
-                tolerance,
+            message = (
+                "a sparse transport problem did not converge in %d iterations: error %.2g, tolerance %.2g"
             )
+            _log.warning(message, iterations, error, tolerance)
             _refuse_infeasible(graph, r, c, mass)
         log_plan = C.new_full(C.shape, -math.inf)
         log_plan[graph.kept] = log_kept.to(dtype)

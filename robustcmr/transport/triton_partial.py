@@ -11,6 +11,7 @@ one of 128 x 128 fits the L1, and one of at most 64 x 128 stays in registers.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from robustcmr.transport.problems import Problem
 from robustcmr.transport.rules import Array
 from robustcmr.transport.scaling import STRAYED, State, Sweeper
-from robustcmr.transport.triton_support import Attempt, available, power_of_two
+from robustcmr.transport.triton_support import Attempt, available, on, power_of_two
 
 LARGEST_SIDE = 1024
 _CELLS = {torch.float32: 8192, torch.float64: 4096}  # of a block: 32 or 64 registers a thread
@@ -33,12 +34,7 @@ def sweeper(problem: Problem) -> Sweeper | None:
     """Return the solver of many iterations in one launch; None where a problem or device does not fit."""
     cost = problem.cost
     fits = max(cost.shape[-2:]) <= LARGEST_SIDE and cost.dtype in _CELLS
-    return _sweeps if fits and not _attempt.broken and available(cost.device) else None
-
-
-def _sweeps(*given: Any) -> tuple[State, Array, int] | None:
-    found: tuple[State, Array, int] | None = _attempt(_launch, *given)
-    return found
+    return partial(_attempt, _launch) if fits and not _attempt.broken and available(cost.device) else None
 
 
 def _launch(
@@ -60,7 +56,7 @@ def _launch(
     errors, counts = K.new_empty(B, 1), torch.empty(B, dtype=torch.int32, device=K.device)
     BM = power_of_two(m)
     BR = min(power_of_two(n), max(1, _CELLS[K.dtype] // BM))
-    with torch.cuda.device(K.device.index if K.is_cuda else -1):
+    with on(K):
         partial_sweeps[(B,)](
             K.contiguous(), *weights, *anchors, alike(rows.mass), sums, levels, u, v, column_sums,
             errors, counts, n, m, most, tolerance, STRAYED,

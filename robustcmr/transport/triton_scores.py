@@ -26,7 +26,7 @@ from torch import Tensor
 
 from robustcmr.transport import tensor_scores
 from robustcmr.transport.tiles import Pairs, ScoreProblem, add_product
-from robustcmr.transport.triton_support import Attempt, power_of_two
+from robustcmr.transport.triton_support import Attempt, on, power_of_two
 
 TILE_CELLS = 1 << 23  # cells of a block of the backward pass
 _SMALLEST = 16  # side of a matrix instruction
@@ -77,7 +77,7 @@ def forward(pairs: Pairs, budget: int | None) -> tuple[Tensor, list[Tensor]]:
     scores = a.new_empty(n, m)
     trace = a.new_empty(0 if budget is None else problem.iterations, n, m, W)
     layout = Layout.of(n, m, R, W, D, left.dtype)
-    with _on(left):
+    with on(left):
         scores_forward[(math.prod(layout.parts(n, m)),)](
             left, right, a.contiguous(), b.contiguous(), scores, trace, n, m, R, W, D,
             *_numbers(problem), TRACE=budget is not None, **layout.options(),
@@ -107,7 +107,7 @@ def _gradients(pairs: Pairs, gradient: Tensor, trace: Tensor) -> tuple[Tensor, .
         left_parts, right_parts = layout.parts(t, s)
         Z_bar = left.new_empty(t * R, s * W)
         a_part, b_part = a.new_empty(right_parts, t, R), b.new_empty(left_parts, s, W)
-        with _on(left):
+        with on(left):
             scores_backward[(left_parts * right_parts,)](
                 left, right, a, b, trace, gradient, Z_bar, a_part, b_part,
                 n, m, i.start, i.stop, j.start, j.stop, R, W, D, *_numbers(problem), **layout.options(),
@@ -124,8 +124,3 @@ def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
     smoothing, has_corner = float(problem.smoothing), problem.corner is not None
     corner = 0.0 if problem.corner is None else float(problem.corner / problem.smoothing)
     return problem.iterations, smoothing, corner, has_corner, problem.shifted
-
-
-def _on(tensor: Tensor) -> torch.cuda.device:
-    """Return a context that launches kernels on a tensor's GPU; no effect for other devices."""
-    return torch.cuda.device(tensor.device.index if tensor.is_cuda else -1)

@@ -69,3 +69,8 @@ class Attempt:
 def power_of_two(length: int) -> int:
     """Return the smallest power of two that is at least the length."""
     return 1 << max(0, length - 1).bit_length()
+
+
+def on(tensor: torch.Tensor) -> torch.cuda.device:
+    """Return a context that launches kernels on a tensor's GPU; no effect for other devices."""
+    return torch.cuda.device(tensor.device.index if tensor.is_cuda else -1)

@@ -17,9 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,20 +32,15 @@ HEADLINE = (
     *("suite", "what", "ratio", "ours", "reference", "unit", "reference_is"),
     *("floor", "floor_share", "floor_is"),
 )
+SHOWN = ("ratio", "what", "ours", "unit", "reference", "reference_is", "floor", "floor_share", "floor_is")
 _TINY = torch.finfo(torch.float32).tiny
 
 
-@dataclass(frozen=True)
-class Floor:
-    """The best this machine can do, measured in the same run.
+class Floor(NamedTuple):
+    """The best this machine can do, measured in the same run."""
 
-    Attributes:
-        value: in the unit of the row: fewest seconds or MiB, or most pairs a second.
-        words: how it is made up, such as ``77 GFLOP at 160 GFLOP/s``.
-    """
-
-    value: float
-    words: str
+    value: float  # in the unit of the row: fewest seconds or MiB, or most pairs a second
+    words: str  # how it is made up, such as ``77 GFLOP at 160 GFLOP/s``
 
 
 def headline(
@@ -62,17 +57,8 @@ def headline(
     """Return the columns ``HEADLINE`` of one comparison.
 
     ``ratio`` says how many times better ours is than the reference, ``floor_share`` how much of the floor is
-    reached; 1 is all.
-
-    Args:
-        suite: name of the benchmark.
-        what: what was measured, in a few words.
-        ours: in ``unit``.
-        reference: likewise; None if there is nothing to compare with.
-        reference_is: what the reference is, in a few words.
-        unit: such as ``s`` or ``pairs/s``.
-        floor: likewise in ``unit``.
-        larger_is_better: whether the unit is a rate.
+    reached; 1 is all. ``ours``, ``reference`` (None if there is none) and ``floor`` are in ``unit``, of which
+    less is better unless ``larger_is_better``, as of a rate.
     """
 
     def better(x: float, than: float) -> str:
@@ -93,19 +79,30 @@ def headline(
 
 
 def benchmark_parser(doc: str | None, csv_name: str, devices: bool = False) -> argparse.ArgumentParser:
-    """Return a command line with the options that all benchmarks share.
-
-    Args:
-        doc: description of the program.
-        csv_name: file name of the results under ``scripts/results``.
-        devices: whether the benchmark can run on an accelerator.
-    """
+    """Return a command line with the shared options; results go to a CSV in ``scripts/results``."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's choice")
     if devices:
         parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, default=RESULTS / csv_name)
     return parser
+
+
+def add_numbers(parser: argparse.ArgumentParser, **defaults: float) -> None:
+    """Add options of one number each."""
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, words: str) -> None:
+    """Add an option that is on by default, and its ``--no-`` form."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=True, help=words)
+
+
+def add_memory(parser: argparse.ArgumentParser, *child: str) -> None:
+    """Add ``--memory``, and ``--child`` of :func:`in_own_process`."""
+    add_switch(parser, "--memory", "measure peak memory too")
+    parser.add_argument("--child", nargs=len(child), metavar=child, help=argparse.SUPPRESS)
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -144,12 +141,11 @@ def stopwatch(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def timed(call: Callable[[], object], repeats: int = 5, warmup: int = 1) -> dict[str, float]:
-    """Return ``min``, ``median`` and ``max`` seconds of a call over some repeats, after a warm-up."""
+def timed(call: Callable[[], object], repeats: int = 5, warmup: int = 1) -> float:
+    """Return the median seconds of a call over some repeats, after a warm-up."""
     for _ in range(warmup):
         call()
-    seconds = [stopwatch(call) for _ in range(repeats)]
-    return {"min": min(seconds), "median": statistics.median(seconds), "max": max(seconds)}
+    return statistics.median(stopwatch(call) for _ in range(repeats))
 
 
 def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -186,6 +182,13 @@ def in_own_process(*words: object) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
+def peak_memory(measure: Callable[..., float], options: argparse.Namespace, *words: str) -> float:
+    """Return the MiB that ``measure`` finds for some words, on a CPU in a process of its own."""
+    if torch.device(options.device).type == "cuda":
+        return measure(options, *words)
+    return in_own_process(*words)
+
+
 def _peak_resident() -> float:
     """Peak resident MiB since the last reset; ``getrusage`` would include the parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -198,7 +201,7 @@ def product_speed(device: str = "cpu", dtype: torch.dtype = torch.float32) -> fl
     n = 2048 if torch.device(device).type == "cpu" else 8192
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * n**3 / timed(lambda: torch.mm(a, b, out=out), repeats=7)["median"]
+    return 2 * n**3 / timed(lambda: torch.mm(a, b, out=out), repeats=7)
 
 
 @lru_cache(maxsize=8)
@@ -206,7 +209,7 @@ def copy_speed(device: str = "cpu", mebibytes: int = 256) -> float:
     """Return the bytes a second that a copy moves, reading and writing both counted."""
     source = torch.ones(mebibytes * 2**18, device=device)
     target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / timed(lambda: target.copy_(source), repeats=7)["median"]
+    return 2 * source.numel() * 4 / timed(lambda: target.copy_(source), repeats=7)
 
 
 def arithmetic_floor(flop: float, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Floor:
@@ -231,16 +234,7 @@ def released_scores(
 ) -> Tensor:
     """Score by the released OMIT formula: a plan (N, M, R, W) of all pairs, rescaled T times.
 
-    Args:
-        left: (N, R, D) unit fragments.
-        right: (M, W, D) unit fragments.
-        a: (N, R) weights, 0 where padded.
-        b: (M, W) weights, 0 where padded.
-        smoothing: lambda.
-        iterations: T.
-
-    Returns:
-        (N, M) scores.
+    Fragments of length 1 are (N, R, D) and (M, W, D), weights (N, R) and (M, W), 0 where padded.
     """
     S = torch.einsum("nrd,mwd->nmrw", left, right)
     P = torch.exp(-(1.0 - S) / smoothing)
@@ -264,31 +258,22 @@ def released_formula() -> Iterator[None]:
         omit.pair_scores = ours
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a CSV file with a column for every key that occurs."""
+def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Print the comparisons, and write all rows with a column for every key that occurs and the machine's.
+
+    Exit if a ``score_difference`` exceeds 1e-5.
+    """
+    table = [SHOWN, *([str(row[key]) for key in SHOWN] for row in rows if row.get("what"))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    rows = [{**row, **machine_description()} for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def print_headlines(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print the rows that are comparisons as a table."""
-    table = [("ratio", "what", "ours", "reference", "", "floor", "share", "floor is")]
-    for row in rows:
-        if row.get("what"):
-            ours = f"{row['ours']} {row['unit']}"
-            others = ("reference", "reference_is", "floor", "floor_share", "floor_is")
-            table.append((str(row["ratio"]), str(row["what"]), ours, *(str(row[key]) for key in others)))  # type: ignore[arg-type]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Print the comparisons and write all rows."""
-    print_headlines(rows)
-    write_rows(path, rows)
     print(f"written to {path}")
+    if max(float(str(row.get("score_difference", 0))) for row in rows) > 1e-5:
+        sys.exit("the scores differ by more than 1e-5")

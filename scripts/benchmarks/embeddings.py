@@ -11,25 +11,14 @@ vectors.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
 
+import common
 import numpy as np
 import torch
-from common import (
-    Floor,
-    arithmetic_floor,
-    benchmark_parser,
-    headline,
-    machine_description,
-    memory_floor,
-    parsed,
-    publish,
-    sum_of_floors,
-)
 from rich.console import Console
 from torch.nn import functional as F
 
@@ -105,48 +94,40 @@ def bare_rate(root: Path, batch_size: int) -> float:
     return sum(len(rows) for rows in steps) / (time.perf_counter() - began)
 
 
-def floor_rate(width: int, batch_size: int, itemsize: int) -> Floor:
+def floor_rate(width: int, batch_size: int, itemsize: int) -> common.Floor:
     """Return the pairs a second that matrix products and reading alone allow."""
     heads = 2 * 2 * 2 * batch_size * width * DIM  # two sides, forward and to the weights
     scores = 3 * 2 * batch_size**2 * DIM  # forward, and back to both sides
-    found = sum_of_floors(arithmetic_floor(heads + scores), memory_floor(2 * batch_size * width * itemsize))
-    return Floor(batch_size / found.value, f"a step of {found.words}")
+    reading = common.memory_floor(2 * batch_size * width * itemsize)
+    found = common.sum_of_floors(common.arithmetic_floor(heads + scores), reading)
+    return common.Floor(batch_size / found.value, f"a step of {found.words}")
 
 
-def main() -> int:
+def main() -> None:
     """Write the files, train on them, and write the row."""
-    parser = benchmark_parser(__doc__, "embeddings.csv")
-    parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--batch-size", type=int, default=1024)
+    parser = common.benchmark_parser(__doc__, "embeddings.csv")
+    common.add_numbers(parser, pairs=1_000_000, width=512, batch_size=1024)
     parser.add_argument("--method", default="infonce")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float32")
     parser.add_argument("--store", choices=("auto", "disk", "memory", "device"), default="auto")
     parser.add_argument("--half", action="store_true", help="store features in half precision")
     parser.add_argument("--folder", type=Path, help="where to put the files; default: the temporary folder")
-    options = parsed(parser)
-    itemsize = np.dtype(options.dtype).itemsize
+    options = common.parsed(parser)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         write_folder(Path(folder), options.pairs, options.width, options.dtype)
         ours, around, peak = package_rate(Path(folder), options)
         bare = bare_rate(Path(folder), options.batch_size)
     what = f"an epoch of {options.method}, {options.pairs:,} pairs"
-    floor = floor_rate(options.width, options.batch_size, itemsize)
+    floor = floor_rate(options.width, options.batch_size, np.dtype(options.dtype).itemsize)
     found = {"unit": "pairs/s", "floor": floor, "larger_is_better": True}
     row = {
-        **headline("embeddings", what, ours, bare, "bare PyTorch loop over memory", **found),
-        "pairs": options.pairs,
-        "width": options.width,
-        "dtype": options.dtype,
-        "batch_size": options.batch_size,
-        "store": options.store,
+        **common.headline("embeddings", what, ours, bare, "bare PyTorch loop over memory", **found),
+        **{name: getattr(options, name) for name in ("pairs", "width", "dtype", "batch_size", "store")},
         "seconds_before_and_after": f"{around:.1f}",
         "peak_mib": f"{peak:.0f}",
-        **machine_description(),
     }
-    publish([row], options.output)
-    return 0
+    common.publish([row], options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

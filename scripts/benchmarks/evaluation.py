@@ -12,25 +12,12 @@ memory is on top of the fragments and includes the scores.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 
+import common
 import numpy as np
 import torch
-from common import (
-    Floor,
-    benchmark_parser,
-    extra_memory,
-    headline,
-    in_own_process,
-    machine_description,
-    parsed,
-    publish,
-    released_scores,
-    stopwatch,
-    timed,
-)
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -69,7 +56,7 @@ def released(matcher: Omit, images: Fragments, texts: Fragments) -> Tensor:
             rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
             W = int(longest[columns].max())
             sides = images.features[rows], texts.features[columns, :W], a[rows], b[columns, :W]
-            scores[rows, columns] = released_scores(
+            scores[rows, columns] = common.released_scores(
                 *sides, smoothing=config.smoothing, iterations=config.iterations
             ).cpu()
     return scores
@@ -81,22 +68,23 @@ VARIANTS: dict[str, Callable[[Omit, Fragments, Fragments], Tensor]] = {
 }
 
 
-def bare_product(images: Fragments, texts: Fragments) -> Floor:
+def bare_product(images: Fragments, texts: Fragments) -> common.Floor:
     """Return the seconds of all regions by all real words, extrapolated from one block."""
     words = texts.features[texts.mask]  # (V, D)
     block = images.features[:BLOCK].flatten(0, 1)  # (128 R, D)
     some = words[: 128 * 32].T
     out = torch.empty(len(block), some.shape[1], device=block.device)
-    seconds = timed(lambda: torch.mm(block, some, out=out), repeats=5)["median"]
+    seconds = common.timed(lambda: torch.mm(block, some, out=out), repeats=5)
     share = images.features[..., 0].numel() / len(block) * len(words) / some.shape[1]
-    return Floor(seconds * share, f"bare product, {2 * block.numel() * len(words) * share / 1e12:.2g} TFLOP")
+    flop = 2 * block.numel() * len(words) * share
+    return common.Floor(seconds * share, f"bare product, {flop / 1e12:.2g} TFLOP")
 
 
-def peak_memory(options: argparse.Namespace, name: str, dim: int) -> float:
+def peak_memory(options: argparse.Namespace, name: str, dim: str) -> float:
     """Return the MiB that one variant takes, scores included."""
-    score, inputs = VARIANTS[name], fragments(options, dim)
+    score, inputs = VARIANTS[name], fragments(options, int(dim))
     score(inputs[0], inputs[1][slice(0, BLOCK)], inputs[2][slice(0, BLOCK)])
-    return extra_memory(partial(score, *inputs), options.device)
+    return common.extra_memory(partial(score, *inputs), options.device)
 
 
 def measured(options: argparse.Namespace, dim: int) -> list[dict[str, object]]:
@@ -111,50 +99,39 @@ def measured(options: argparse.Namespace, dim: int) -> list[dict[str, object]]:
 
     for name, score in VARIANTS.items():
         score(matcher, images[slice(0, 4)], texts[slice(0, 20)])  # compiles
-        seconds[name] = stopwatch(partial(keep, name))
-        if options.memory and torch.device(options.device).type == "cpu":
-            peaks[name] = in_own_process(name, dim)
-        elif options.memory:
-            peaks[name] = peak_memory(options, name, dim)
+        seconds[name] = common.stopwatch(partial(keep, name))
+        if options.memory:
+            peaks[name] = common.peak_memory(peak_memory, options, name, str(dim))
     n, m = scores["robustcmr"].shape
     what = f"scores of {n:,} x {m:,}, R {options.regions}, W to {options.words}, D {dim}"
-    floor = bare_product(images, texts)
-    rows = [
-        headline(
-            "evaluation", what, seconds["robustcmr"], seconds["released"], "released formula", floor=floor
-        )
-    ]
+    found = {what: ("s", seconds, bare_product(images, texts))}
     if peaks:
-        least = Floor(n * m * 4 / 2**20, "the scores themselves")
-        found = (f"peak memory, D {dim}", peaks["robustcmr"], peaks["released"])
-        rows.append(headline("evaluation", *found, "released formula", unit="MiB", floor=least))
+        least = common.Floor(n * m * 4 / 2**20, "the scores themselves")
+        found[f"peak memory, D {dim}"] = "MiB", peaks, least
     difference = (scores["robustcmr"] - scores["released"]).abs().max().item()
     details = {"images": n, "captions": m, "dim": dim, "device": options.device}
     details["score_difference"] = f"{difference:.1e}"
-    return [{**row, **details, **machine_description()} for row in rows]
+    rows = []
+    for what, (unit, values, floor) in found.items():
+        pair = values["robustcmr"], values["released"], "released formula"
+        rows.append({**common.headline("evaluation", what, *pair, unit=unit, floor=floor), **details})
+    return rows
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write the rows."""
-    parser = benchmark_parser(__doc__, "evaluation.csv", devices=True)
+    parser = common.benchmark_parser(__doc__, "evaluation.csv", devices=True)
     parser.add_argument("--images", type=int, default=1000, help="with five captions each")
-    parser.add_argument("--regions", type=int, default=36)
     parser.add_argument("--words", type=int, default=32, help="words of the longest caption")
+    common.add_numbers(parser, regions=36)
     parser.add_argument("--dim", type=int, nargs="+", default=[256, 1024])
-    parser.add_argument(
-        "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory too"
-    )
-    parser.add_argument("--child", nargs=2, metavar=("VARIANT", "DIM"), help=argparse.SUPPRESS)
-    options = parsed(parser)
+    common.add_memory(parser, "VARIANT", "DIM")
+    options = common.parsed(parser)
     if options.child is not None:
-        print(peak_memory(options, options.child[0], int(options.child[1])))
-        return 0
-    rows = [row for dim in options.dim for row in measured(options, dim)]
-    publish(rows, options.output)
-    if max(float(str(row["score_difference"])) for row in rows) > 1e-5:
-        sys.exit("the scores differ by more than 1e-5")
-    return 0
+        print(peak_memory(options, *options.child))
+        return
+    common.publish([row for dim in options.dim for row in measured(options, dim)], options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

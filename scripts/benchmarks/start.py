@@ -8,7 +8,6 @@ bytecode, the standard library's included. Help loads no torch; a list does, as 
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import sys
 import tempfile
 from functools import partial
 
-from common import Floor, benchmark_parser, headline, in_turns, machine_description, publish, stopwatch
+import common
 
 COMMANDS = ("--help", "train --help", "list matchers")
 CALLS = {f"robustcmr {words}": ("-m", "robustcmr", *words.split()) for words in COMMANDS}
@@ -32,34 +31,32 @@ def call(words: tuple[str, ...], **environment: str) -> None:
 def first_call(words: tuple[str, ...]) -> float:
     """Seconds without any compiled bytecode."""
     with tempfile.TemporaryDirectory() as folder:
-        return stopwatch(partial(call, words, PYTHONPYCACHEPREFIX=folder))
+        return common.stopwatch(partial(call, words, PYTHONPYCACHEPREFIX=folder))
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write the rows."""
-    parser = benchmark_parser(__doc__, "start.csv")
+    parser = common.benchmark_parser(__doc__, "start.csv")
     parser.add_argument("--repeats", type=int, default=9, help="later calls, of which the median is reported")
-    parser.add_argument(
-        "--first", action=argparse.BooleanOptionalAction, default=True, help="measure first calls too"
-    )
-    options = parser.parse_args()
+    common.add_switch(parser, "--first", "measure first calls too")
+    options = common.parsed(parser)
     measured = {}
     if options.first:
         measured["first call"] = {name: first_call(words) for name, words in EVERY.items()}
     calls = {name: partial(call, words) for name, words in EVERY.items()}
-    in_turns(calls, int(options.repeats > 1))  # compiles what is not compiled yet
-    later = in_turns(calls, options.repeats)
+    common.in_turns(calls, int(options.repeats > 1))  # compiles what is not compiled yet
+    later = common.in_turns(calls, options.repeats)
     measured["later call"] = {name: statistics.median(seconds) for name, seconds in later.items()}
     rows: list[dict[str, object]] = []
     for state, found in measured.items():
-        floor = Floor(found["nothing"], "python -c pass")
+        floor = common.Floor(found["nothing"], "python -c pass")
         for name in CALLS:
             what = f"{name}, {state}"
-            front = headline("start", what, found[name], found["torch"], "importing torch", floor=floor)
-            rows.append({**front, "repeats": options.repeats, **machine_description()})
-    publish(rows, options.output)
-    return 0
+            pair = found[name], found["torch"], "importing torch"
+            front = common.headline("start", what, *pair, floor=floor)
+            rows.append({**front, "repeats": options.repeats})
+    common.publish(rows, options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,26 +21,13 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import common
 import numpy as np
 import torch
-from common import (
-    Floor,
-    arithmetic_floor,
-    benchmark_parser,
-    headline,
-    machine_description,
-    memory_floor,
-    parsed,
-    publish,
-    released_formula,
-    sum_of_floors,
-    wait_for_device,
-)
 from rich.console import Console
 
 from robustcmr.config.resolve import RunConfig, resolve
@@ -53,7 +40,7 @@ from robustcmr.training.seeds import seed_everything
 from robustcmr.transport import pair_scores
 
 CAPTIONS_PER_IMAGE, VOCABULARY, F30K_PAIRS = 5, 8_000, 145_000
-SUSPECTED = 0.4
+SUSPECTED, WORD_DIM = 0.4, 300
 METHODS: dict[str, dict[str, Any]] = {
     "hinge": {"name": "hinge", "margin": 0.05, "switch_epoch": 0},
     "default": {"warmup_epochs": 0, "agreement_epoch": 0},
@@ -81,27 +68,21 @@ def write_folder(root: Path, options: Namespace) -> float:
 
 def configuration(root: Path, options: Namespace, method: str) -> RunConfig:
     """Return the configuration of one epoch of OMIT on that folder."""
-    training = {"epochs": 1, "batch_size": options.batch, "device": options.device}
+    sizes = {"dim": options.dim, "word_dim": WORD_DIM, "region_hidden": options.dim // 2}
     return resolve(
         {
             "data": {"name": "precomp", "root": str(root)},
-            "matcher": {
-                "name": "omit",
-                "dim": options.dim,
-                "word_dim": 300,
-                "region_hidden": options.dim // 2,
-            },
+            "matcher": {"name": "omit", **sizes},
             "method": METHODS[method],
             "noise": {"ratio": 0.4},
             "optim": {"name": "adam", "lr": 2e-4},
-            "training": training,
+            "training": {"epochs": 1, "batch_size": options.batch, "device": options.device},
             "evaluation": {"test": None},
         }
     )
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """Seconds of an epoch, of its plan and of each step but the last, and how many numbers are trained."""
 
     epoch: float
@@ -117,7 +98,7 @@ class UnsavedTrainer(Trainer):
 
     def save(self) -> None:
         """Write nothing."""
-        wait_for_device()
+        common.wait_for_device()
         self.ended = self.ended or time.perf_counter()
 
 
@@ -133,10 +114,8 @@ def one_epoch(config: RunConfig, folder: Path) -> Measured:
     for network in method.auxiliary.values():
         network.to(accelerator.device)
     folder.mkdir()
-    console = Console(file=sys.stderr, quiet=True)
-    trainer = UnsavedTrainer(
-        config.settings, track, matchers, method, accelerator, RunFolder(folder), console
-    )
+    given = config.settings, track, matchers, method, accelerator, RunFolder(folder)
+    trainer = UnsavedTrainer(*given, Console(file=sys.stderr, quiet=True))
     plan_epoch, training_step = method.plan_epoch, method.training_step
     begins: list[float] = []
 
@@ -148,7 +127,7 @@ def one_epoch(config: RunConfig, folder: Path) -> Measured:
         return found
 
     def step(batches: Any) -> Any:
-        wait_for_device()
+        common.wait_for_device()
         begins.append(time.perf_counter())
         return training_step(batches)
 
@@ -162,28 +141,23 @@ def one_epoch(config: RunConfig, folder: Path) -> Measured:
     return Measured(trainer.ended - start, begins[0] - start, steps, parameters)
 
 
-def step_floor(options: Namespace, words: float, parameters: int, teacher: bool) -> Floor:
+def step_floor(options: Namespace, words: float, parameters: int, teacher: bool) -> common.Floor:
     """Return the seconds of a step's matrix products and of the optimiser's reading and writing.
 
-    Inputs need no gradient, so the first layers go back once and all others twice.
-
-    Args:
-        options: sizes.
-        words: real words a caption, on average.
-        parameters: numbers that are trained.
-        teacher: whether a second matcher encodes and scores without gradients.
+    Inputs need no gradient, so the first layers go back once and all others twice. ``words`` are those of a
+    caption on average, ``parameters`` all numbers that are trained. A ``teacher`` is a second matcher that
+    encodes and scores without gradients.
     """
     B, R, F, D = options.batch, options.regions, options.width, options.dim
-    hidden, word_dim = D // 2, 300
+    hidden = D // 2
     first_layers = 2.0 * B * R * F * (D + hidden)
     others = 2.0 * B * R * hidden * D
-    gru = 2 * 2.0 * B * words * 3 * D * (word_dim + D)
+    gru = 2 * 2.0 * B * words * 3 * D * (WORD_DIM + D)
     scores = 2.0 * B * B * R * words * D
     forward = first_layers + others + gru + scores
     flop = forward * (2 if teacher else 1) + first_layers + 2 * (others + gru + scores)
-    return sum_of_floors(
-        arithmetic_floor(flop, options.device), memory_floor(28.0 * parameters, options.device)
-    )
+    memory = common.memory_floor(28.0 * parameters, options.device)
+    return common.sum_of_floors(common.arithmetic_floor(flop, options.device), memory)
 
 
 def load_kernels(device: str) -> None:
@@ -203,22 +177,21 @@ def measure(options: Namespace, folder: Path) -> list[dict[str, object]]:
     for turn in range(options.turns):
         for name in ("released hinge", "hinge", "default"):
             config = configuration(root, options, name.split()[-1])
-            with released_formula() if name.startswith("released") else nullcontext():
+            with common.released_formula() if name.startswith("released") else nullcontext():
                 one = one_epoch(config, folder / f"{name}{turn}")
             found.setdefault(name, []).append(one)
             sys.stderr.write(f"turn {turn + 1}, {name}: {one.epoch:.1f} s\n")
     step = {name: statistics.median(s for one in turns for s in one.steps) for name, turns in found.items()}
     epoch = {name: statistics.median(one.epoch for one in turns) for name, turns in found.items()}
-    pairs = options.pairs // options.batch * options.batch
+    B, R, F, D, W = options.batch, options.regions, options.width, options.dim, options.words
+    sizes = f"B {B}, R {R}, F {F}, D {D}, W to {W}"
+    pairs = options.pairs // B * B
     rate = {name: pairs / seconds for name, seconds in epoch.items()}
-    sizes = (
-        f"B {options.batch}, R {options.regions}, F {options.width}, D {options.dim}, W to {options.words}"
-    )
     rows: list[dict[str, object]] = []
     for name, (reference, words_of_it) in REFERENCES.items():
         method = configuration(root, options, name).method.name
         floor = step_floor(options, words, found["hinge"][0].parameters, name == "default")
-        of_epoch = Floor(options.batch / floor.value, "steps at their floor, and no plan")
+        of_epoch = common.Floor(B / floor.value, "steps at their floor, and no plan")
         steps = (f"{method} step, {sizes}", step[name], step[reference], words_of_it)
         epochs = (f"{method} epoch of {pairs:,} pairs", rate[name], rate[reference], words_of_it)
         details = {
@@ -231,32 +204,29 @@ def measure(options: Namespace, folder: Path) -> list[dict[str, object]]:
             "seconds_of_the_plan": f"{statistics.median(one.plan for one in found[name]):.2f}",
             "hours_an_epoch_of_f30k": f"{F30K_PAIRS / rate[name] / 3600:.2f}",
             "turns": options.turns,
-            **machine_description(),
         }
-        rows.append({**headline("steps", *steps, floor=floor), **details})
-        rate_row = headline("steps", *epochs, unit="pairs/s", floor=of_epoch, larger_is_better=True)
-        rows.append({**rate_row, **details})
+        fronts = [
+            common.headline("steps", *steps, floor=floor),
+            common.headline("steps", *epochs, unit="pairs/s", floor=of_epoch, larger_is_better=True),
+        ]
+        rows += [{**front, **details} for front in fronts]
     return rows
 
 
-def main() -> int:
+def main() -> None:
     """Measure and write the rows."""
-    parser = benchmark_parser(__doc__, "steps.csv", devices=True)
+    parser = common.benchmark_parser(__doc__, "steps.csv", devices=True)
     parser.add_argument("--pairs", type=int, default=1920, help="training pairs, five an image")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--regions", type=int, default=36)
+    common.add_numbers(parser, batch=128, regions=36, dim=1024, turns=4)
     parser.add_argument("--width", type=int, default=2048, help="numbers a region")
     parser.add_argument("--words", type=int, default=32, help="words of the longest caption, marks included")
-    parser.add_argument("--dim", type=int, default=1024)
-    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--folder", type=Path, help="where to put the files; default: the temporary folder")
-    options = parsed(parser)
+    options = common.parsed(parser)
     logging.getLogger("robustcmr").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = measure(options, Path(folder))
-    publish(rows, options.output)
-    return 0
+    common.publish(rows, options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

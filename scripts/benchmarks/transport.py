@@ -19,26 +19,19 @@ is one reading of the costs and one writing of the plan.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import warnings
 from collections.abc import Callable
 
+import common
 import numpy as np
 import numpy.typing as npt
 import ot
 import ot.batch
 import torch
-from common import (
-    benchmark_parser,
-    headline,
-    machine_description,
-    memory_floor,
-    publish,
-    timed,
-)
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from robustcmr.transport import partial_plan
 
@@ -57,9 +50,7 @@ def costs(n: int, batch: int, share: float, seed: int = 0) -> Tensor:
     images, own, noise = (torch.randn(batch, n, 64, generator=generator) for _ in range(3))
     paired = torch.arange(n).unsqueeze(-1) < share * n  # (n, 1)
     captions = torch.where(paired, images.roll(1, 1) + noise, own)
-    return (
-        1 - torch.nn.functional.normalize(images, dim=-1) @ torch.nn.functional.normalize(captions, dim=-1).mT
-    )
+    return 1 - normalize(images, dim=-1) @ normalize(captions, dim=-1).mT
 
 
 def marginal_error(plan: Tensor) -> float:
@@ -85,21 +76,15 @@ def fill(log_sums: Array, weight: float) -> tuple[Array, float]:
     rest = np.append(np.logaddexp.accumulate(log_sums[order][::-1])[::-1], -np.inf)
     filled = weight * np.arange(1, len(limit) + 1) + np.exp(limit[order] + rest[1:])
     n_full = int((filled <= MASS).sum())
-    common = float(np.log(MASS - weight * n_full) - rest[n_full])
-    return np.minimum(0.0, limit - common), common
+    level = float(np.log(MASS - weight * n_full) - rest[n_full])
+    return np.minimum(0.0, limit - level), level
 
 
 def numpy_loop(cost: Array, epsilon: float, error: float, patience: float) -> tuple[Array, int]:
     """One problem at a time, rows and columns in turn in the log domain, by our rule for stopping.
 
-    Args:
-        cost: (B, n, n).
-        epsilon: smoothing.
-        error: at which to stop; columns and mass are met by every iteration.
-        patience: seconds after which to give up.
-
-    Returns:
-        Plans (B, n, n), and the most iterations that one took; 0 if time was up.
+    Every iteration meets columns and mass. Returned are plans (B, n, n) and the most iterations that one took,
+    or 0 if ``patience`` seconds did not suffice.
     """
     n, most, until = cost.shape[-1], 0, time.perf_counter() + patience
     plans = np.full_like(cost, np.nan)
@@ -110,13 +95,13 @@ def numpy_loop(cost: Array, epsilon: float, error: float, patience: float) -> tu
             if time.perf_counter() > until:
                 return plans, 0
             u, _ = fill(log_sums, 1 / n)
-            v, common = fill(log_sum_exp(Z + u[:, None], 0), 1 / n)
+            v, level = fill(log_sum_exp(Z + u[:, None], 0), 1 / n)
             log_sums = log_sum_exp(Z + v, 1)
-            excess = np.exp(log_sums + u + common) - 1 / n
+            excess = np.exp(log_sums + u + level) - 1 / n
             missed = np.where(u < 0, np.abs(excess), np.maximum(excess, 0.0)).sum()
             iterations += 1
         most = max(most, iterations)
-        plans[i] = np.exp(Z + u[:, None] + v + common)
+        plans[i] = np.exp(Z + u[:, None] + v + level)
     return plans, most
 
 
@@ -155,9 +140,9 @@ def fewest(solve: Solver, error: float, patience: float) -> tuple[int, float]:
 
 def seconds_of(run: Callable[[], object], options: argparse.Namespace) -> float:
     """Median of the repeats; of fewer, at least three, where they take long."""
-    once = timed(run, 1, warmup=1)["median"]
+    once = common.timed(run, 1)
     repeats = min(options.repeats, max(3, int(options.patience / 4 / once)))
-    return timed(run, repeats, warmup=0)["median"]
+    return common.timed(run, repeats, warmup=0)
 
 
 def measure(
@@ -171,9 +156,8 @@ def measure(
     array = given.double().cpu().numpy()
 
     def ours() -> tuple[Tensor, int]:
-        plan = partial_plan(
-            cost, weights, weights, MASS, epsilon=epsilon, allowed=allowed, tolerance=options.error
-        )
+        solving = {"epsilon": epsilon, "allowed": allowed, "tolerance": options.error}
+        plan = partial_plan(cost, weights, weights, MASS, **solving)
         return plan.plan, plan.iterations
 
     plan, iterations = ours()
@@ -200,69 +184,50 @@ def measure(
         took = seconds_of(lambda s=solve, k=iterations: s(k), options) if iterations else 0.0  # type: ignore[misc]
         results.append((name, iterations, reached, took))
     rows: list[dict[str, object]] = []
-    least = memory_floor(2 * cost.numel() * cost.element_size(), str(cost.device))
+    least = common.memory_floor(2 * cost.numel() * cost.element_size(), str(cost.device))
     what = f"{kind}, n {n}, {batch} at once, epsilon {epsilon}"
     for name, iterations, reached, took in results:
         result = "does not get there in time"
         if iterations:
             result = f"{took * 1e3:.2f} ms, {took / seconds:.1f} times ours, {iterations} iterations"
-        sys.stdout.write(
-            f"{kind}, n {n}, batch {batch}, epsilon {epsilon}, {name}: {result}, error {reached:.1e}\n"
-        )
-        front: dict[str, object] = {}
+        print(f"{what}, {name}: {result}, error {reached:.1e}", flush=True)
+        row: dict[str, object] = {}
         if name == "NumPy loop":
             slow = f"NumPy loop{'' if iterations else f', over {options.patience:g} s'}"
-            front = headline("transport", what, seconds, took if iterations else None, slow, floor=least)
-        rows.append(
-            {
-                **front,
-                "partners": kind,
-                "n": n,
-                "batch": batch,
-                "epsilon": epsilon,
-                "solver": name,
-                "device": options.device if name == "robustcmr" or "batch" in name else "cpu",
-                "iterations": iterations if iterations else "",
-                "error": f"{reached:.1e}",
-                "seconds": f"{took:.6f}" if iterations else "",
-                "ratio": f"{took / seconds:.2f}" if iterations else "",
-                "pot": ot.__version__,
-                **machine_description(),
-            }
-        )
-    sys.stdout.flush()
+            row = common.headline("transport", what, seconds, took if iterations else None, slow, floor=least)
+        row |= {"partners": kind, "n": n, "batch": batch, "epsilon": epsilon, "solver": name}
+        row["device"] = options.device if name == "robustcmr" or "batch" in name else "cpu"
+        row["error"] = f"{reached:.1e}"
+        if iterations:
+            row |= {"iterations": iterations, "seconds": f"{took:.6f}", "ratio": f"{took / seconds:.2f}"}
+        rows.append({**row, "pot": ot.__version__})
     return rows
 
 
-def main() -> int:
+def main() -> None:
     """Measure all kinds and sizes at both values of epsilon and write the rows."""
-    parser = benchmark_parser(__doc__, "transport.csv", devices=True)
+    parser = common.benchmark_parser(__doc__, "transport.csv", devices=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--batch", type=int, default=64, help="problems in the batch of the smallest size")
     parser.add_argument("--epsilons", type=float, nargs="+", default=[0.01, 0.07])
     parser.add_argument("--partners", choices=list(SHARES), nargs="+", default=list(SHARES))
     parser.add_argument("--error", type=float, default=1e-5, help="share of the mass that may be off")
     parser.add_argument("--repeats", type=int, default=51)
-    parser.add_argument(
-        "--patience", type=float, default=4.0, help="seconds after which a solver is left out"
-    )
+    parser.add_argument("--patience", type=float, default=4.0, help="most seconds that a solver may take")
     parser.set_defaults(threads=1)  # of torch, NumPy and POT alike
-    options = parser.parse_args()
+    options = common.parsed(parser)
     # POT tells of numbers out of range; such runs show as errors that stay infinite.
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    torch.set_num_threads(options.threads)
     rows = []
     with threadpool_limits(options.threads):
-        sys.stdout.write(f"threads: {torch.get_num_threads()}\n")
         for kind in options.partners:
             for epsilon in options.epsilons:
                 for n in options.sizes:
                     rows += measure(kind, n, 1, epsilon, options)
                 rows += measure(kind, min(options.sizes), options.batch, epsilon, options)
-    publish(rows, options.output)
-    return 0
+    common.publish(rows, options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,14 +14,14 @@ with all images as candidates the sparse plan is compared with the dense one.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import TypeVar
 
+import common
 import torch
-from common import Floor, benchmark_parser, headline, machine_description, parsed, publish, wait_for_device
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -48,10 +48,10 @@ def pairs(options: argparse.Namespace, n: int, seed: int = 0) -> tuple[Tensor, T
 
 def clocked(work: Callable[[], T], device: str = "cpu") -> tuple[T, float, float]:
     """Return the result of a call, its wall-clock and its processor seconds (on a GPU the former twice)."""
-    wait_for_device()
+    common.wait_for_device()
     wall, cpu = time.perf_counter(), time.process_time()
     outcome = work()
-    wait_for_device()
+    common.wait_for_device()
     seconds = time.perf_counter() - wall
     return outcome, seconds, time.process_time() - cpu if device == "cpu" else seconds
 
@@ -65,17 +65,6 @@ def bare_products(images: Tensor, captions: Tensor, blocks: int) -> float:
         some = captions[start : start + rows]
         least = min(least, clocked(lambda x=some: torch.mm(x, columns, out=out), images.device.type)[2])  # type: ignore[misc]
     return least * len(captions) / rows
-
-
-def right(found: Candidates, plan: WholeSetPlan, own: Tensor) -> tuple[float, float, float]:
-    """Return the shares of moved mass, of suggestions and of best scores that reach the right image."""
-    fits = found.images == own.unsqueeze(1)
-    suggested = fits.gather(1, plan.place.clamp(min=0).unsqueeze(1)).float().mean()
-    return (
-        float((plan.plan * fits).sum() / plan.plan.sum()),
-        float(suggested),
-        float(fits[:, 0].float().mean()),
-    )
 
 
 def agreement(n: int, options: argparse.Namespace) -> tuple[float, float]:
@@ -104,12 +93,9 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
     kind = torch.bfloat16 if options.half else torch.float32
     images, captions = images.to(options.device), captions.to(options.device)
     floor = bare_products(images.to(kind), captions.to(kind), options.floor_blocks)
-    found, seconds, cpu = clocked(
-        lambda: nearest_candidates(
-            captions, images, options.top_k, given.to(options.device), half=options.half
-        ),
-        options.device,
-    )
+    given = given.to(options.device)
+    search = partial(nearest_candidates, captions, images, options.top_k, given, half=options.half)
+    found, seconds, cpu = clocked(search, options.device)
     found = found.cpu()
     most, elsewhere = agreement(options.small, options)
     details = {
@@ -126,41 +112,33 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
         "dense_mass_elsewhere": f"{elsewhere:.1e}",
     }
     what = f"candidates of {len(captions):,} captions among {options.pairs:,} images"
-    least = Floor(floor, "matrix product of the same blocks")
-    front = headline("whole_set", what, cpu, None, "nothing", unit="s of the processor", floor=least)
+    least = common.Floor(floor, "matrix product of the same blocks")
+    front = common.headline("whole_set", what, cpu, None, "nothing", unit="s of the processor", floor=least)
     rows: list[dict[str, object]] = []
     for epsilon in dict.fromkeys([options.epsilon, *options.more_epsilons]):
-        plan, _, transport = clocked(
-            lambda e=epsilon: rematch_whole_set(found, len(images), options.mass, e)  # type: ignore[misc]
-        )
+        rematching = partial(rematch_whole_set, found, len(images), options.mass, epsilon)
+        plan, _, transport = clocked(rematching)
         what = f"sparse plan of {plan.edges:,} edges, epsilon {epsilon}"
-        rows.append(
-            {
-                **headline("whole_set", what, transport, None, "nothing", unit="s of the processor"),
-                **details,
-                "epsilon": epsilon,
-                "transport_seconds": f"{plan.seconds:.2f}",
-                "iterations": plan.iterations,
-                "edges": plan.edges,
-                "mass_requested": options.mass,
-                "mass": f"{plan.mass:.6f}",
-                "error": f"{plan.error:.1e}",
-                **quality("", found, plan, own),
-            }
-        )
+        row = common.headline("whole_set", what, transport, None, "nothing", unit="s of the processor")
+        row |= {**details, "epsilon": epsilon, "transport_seconds": f"{plan.seconds:.2f}"}
+        row |= {"iterations": plan.iterations, "edges": plan.edges, "mass_requested": options.mass}
+        row |= {"mass": f"{plan.mass:.6f}", "error": f"{plan.error:.1e}"}
+        rows.append({**row, **quality("", found, plan, own)})
         if options.device != "cpu" and find_spec("flash_sinkhorn") is not None:
             rows[-1].update(streamed(captions, images, found, own, plan, epsilon, options))
-    return [
-        {**row, "device": options.device, **machine_description()} for row in [{**front, **details}, *rows]
-    ]
+    return [{**row, "device": options.device} for row in [{**front, **details}, *rows]]
 
 
 def quality(prefix: str, found: Candidates, plan: WholeSetPlan, own: Tensor) -> dict[str, str]:
-    """Return the shares that reach the right image, as columns."""
-    names = ("right_mass", "right_suggestions", "right_best_score")
-    return {
-        f"{prefix}{name}": f"{share:.4f}" for name, share in zip(names, right(found, plan, own), strict=True)
+    """Return the shares of moved mass, suggestions and best scores that reach the right image."""
+    fits = found.images == own.unsqueeze(1)
+    suggested = fits.gather(1, plan.place.clamp(min=0).unsqueeze(1))
+    shares = {
+        "right_mass": (plan.plan * fits).sum() / plan.plan.sum(),
+        "right_suggestions": suggested.float().mean(),
+        "right_best_score": fits[:, 0].float().mean(),
     }
+    return {f"{prefix}{name}": f"{float(share):.4f}" for name, share in shares.items()}
 
 
 def streamed(
@@ -187,27 +165,22 @@ def streamed(
     }
 
 
-def main() -> int:
+def main() -> None:
     """Measure one size and write the rows."""
-    parser = benchmark_parser(__doc__, "whole_set.csv", devices=True)
-    parser.add_argument("--pairs", type=int, default=145_000)
+    parser = common.benchmark_parser(__doc__, "whole_set.csv", devices=True)
+    common.add_numbers(parser, pairs=145_000, width=512, top_k=50, mass=0.5, epsilon=0.01)
     parser.add_argument("--share", type=float, default=0.4, help="share of the pairs that are suspected")
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--top-k", type=int, default=50)
     parser.add_argument("--spread", type=float, default=0.5, help="of images around centres of length 1")
     parser.add_argument("--noise", type=float, default=3.0, help="of captions around images of length 1")
-    parser.add_argument("--mass", type=float, default=0.5)
-    parser.add_argument("--epsilon", type=float, default=0.01)
     parser.add_argument("--more-epsilons", type=float, nargs="*", default=[0.002])
     parser.add_argument("--half", action="store_true", help="search in bfloat16")
     parser.add_argument("--small", type=int, default=1000, help="pairs of the comparison with the dense plan")
     parser.add_argument("--floor-blocks", type=int, default=5, help="blocks of the bare product to time")
     parser.add_argument("--reach", type=float, default=0.5, help="square root of the dense plan's price")
     parser.set_defaults(threads=1)
-    options = parsed(parser)
-    publish(measure(options), options.output)
-    return 0
+    options = common.parsed(parser)
+    common.publish(measure(options), options.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,6 +20,9 @@ POSITIONS = 64
 PICTURE = 32
 
 
+SHAPE = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
 def make_clip(
     folder: Path, captions: Sequence[str] = CAPTIONS, seed: int = 0, longest: int = POSITIONS
 ) -> None:
@@ -59,20 +62,16 @@ def make_clip(
     config = CLIPConfig(
         text_config={
             "vocab_size": pieces.get_vocab_size(),
-            "hidden_size": 24,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
+            **SHAPE,
             "max_position_embeddings": longest,
             "bos_token_id": ends[start],
             "eos_token_id": ends[end],
             "pad_token_id": ends[end],
         },
         vision_config={
+            **SHAPE,
             "hidden_size": 32,
             "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
             "image_size": PICTURE,
             "patch_size": 8,
         },
@@ -100,14 +99,7 @@ def make_clip(
 def make_bert(
     folder: Path, captions: Sequence[str] = CAPTIONS, seed: int = 0, longest: int = POSITIONS
 ) -> None:
-    """Write a BERT model and its tokenizer.
-
-    Args:
-        folder: receives the files; created if missing.
-        captions: texts that the word pieces are learned from.
-        seed: of the random weights.
-        longest: largest number of tokens in a caption.
-    """
+    """Write a BERT model and its tokenizer; arguments are those of :func:`make_clip`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -135,10 +127,7 @@ def make_bert(
     ).save_pretrained(folder)
     config = BertConfig(
         vocab_size=pieces.get_vocab_size(),
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
+        **SHAPE,
         max_position_embeddings=longest,
         pad_token_id=pieces.token_to_id("[PAD]"),
     )

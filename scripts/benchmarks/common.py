@@ -15,8 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +24,6 @@ import torch
 from torch import Tensor
 
 from robustcmr.environment import processor_name
-from robustcmr.matchers import omit
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEADLINE = (
@@ -100,7 +98,7 @@ def add_switch(parser: argparse.ArgumentParser, name: str, words: str) -> None:
 
 
 def add_memory(parser: argparse.ArgumentParser, *child: str) -> None:
-    """Add ``--memory``, and ``--child`` of :func:`in_own_process`."""
+    """Add ``--memory``, and ``--child`` of :func:`peak_memory`."""
     add_switch(parser, "--memory", "measure peak memory too")
     parser.add_argument("--child", nargs=len(child), metavar=child, help=argparse.SUPPRESS)
 
@@ -157,12 +155,20 @@ def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[st
     return seconds
 
 
-def extra_memory(call: Callable[[], object], device: str) -> float:
-    """Return the peak MiB that a call takes on top of what the process had before.
+def peak_memory(measure: Callable[..., float], options: argparse.Namespace, *words: str) -> float:
+    """Return the MiB that ``measure`` finds for some words.
 
-    Run the call once before, so that compilers and caches are warm. On a CPU (Linux) use a fresh process for
-    each call, see :func:`in_own_process`.
+    On a CPU this program is run again with ``--child`` and the words, and prints the number: the peak of one
+    call shows only in a process of its own.
     """
+    if torch.device(options.device).type == "cuda":
+        return measure(options, *words)
+    command = [sys.executable, *sys.argv, "--child", *words]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def extra_memory(call: Callable[[], object], device: str) -> float:
+    """Return the peak MiB that a call, made once before, takes on top of what the process had (Linux)."""
     gc.collect()
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -174,19 +180,6 @@ def extra_memory(call: Callable[[], object], device: str) -> float:
     before = _peak_resident()
     call()
     return _peak_resident() - before
-
-
-def in_own_process(*words: object) -> float:
-    """Run this program again with ``--child`` and some words; return the number that it prints."""
-    command = [sys.executable, *sys.argv, "--child", *map(str, words)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
-
-
-def peak_memory(measure: Callable[..., float], options: argparse.Namespace, *words: str) -> float:
-    """Return the MiB that ``measure`` finds for some words, on a CPU in a process of its own."""
-    if torch.device(options.device).type == "cuda":
-        return measure(options, *words)
-    return in_own_process(*words)
 
 
 def _peak_resident() -> float:
@@ -245,17 +238,6 @@ def released_scores(
         P = P * (a.unsqueeze(1) / P.sum(-1).clamp(min=_TINY)).unsqueeze(-1)
         P = P * (b.unsqueeze(0) / P.sum(-2).clamp(min=_TINY)).unsqueeze(-2)
     return (S * P).sum((-1, -2))
-
-
-@contextmanager
-def released_formula() -> Iterator[None]:
-    """Have the OMIT matcher score by the released formula inside a ``with`` block."""
-    ours = omit.pair_scores
-    omit.pair_scores = released_scores  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        omit.pair_scores = ours
 
 
 def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:

@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TypeAlias, get_args
 
 # Threads that spin long at barriers while another program holds a core cost more than all the work.
@@ -28,7 +26,6 @@ import common
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from robustcmr.transport import pair_scores
 from robustcmr.transport.pairwise import Backend
 

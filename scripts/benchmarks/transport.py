@@ -83,8 +83,8 @@ def fill(log_sums: Array, weight: float) -> tuple[Array, float]:
 def numpy_loop(cost: Array, epsilon: float, error: float, patience: float) -> tuple[Array, int]:
     """One problem at a time, rows and columns in turn in the log domain, by our rule for stopping.
 
-    Every iteration meets columns and mass. Returned are plans (B, n, n) and the most iterations that one took,
-    or 0 if ``patience`` seconds did not suffice.
+    Every iteration meets columns and mass. Returned are plans (B, n, n) and the most iterations of one, or 0
+    if ``patience`` seconds did not suffice.
     """
     n, most, until = cost.shape[-1], 0, time.perf_counter() + patience
     plans = np.full_like(cost, np.nan)

@@ -22,6 +22,7 @@ from robustcmr.transport.tiles import Pairs, ScoreProblem, add_product
 
 _LEFT_SETS = 64  # of a block: several SIMD registers, and the kernel of one right set still fits the L2 cache
 CELLS_OF_THREAD = 1 << 19  # similarities of a tile for each thread: 2 MiB of float32
+_FEWEST_CELLS = 1 << 17  # that are worth a thread: to wake one costs as much as a small batch
 _log = logging.getLogger(__name__)
 
 
@@ -190,8 +191,8 @@ class _Runner:
 
 
 def _share_out(loops: Callable[..., Any], right_sets: int, *given: Any) -> list[Any]:
-    """Run loops on all right sets, some on each of torch's threads."""
-    threads = min(torch.get_num_threads(), right_sets)
+    """Run loops on all right sets, some on each of torch's threads; ``given`` begins with Z."""
+    threads = min(torch.get_num_threads(), right_sets, max(1, given[0].size // _FEWEST_CELLS))
     cuts = [right_sets * k // threads for k in range(threads + 1)]
     others = [_pool(threads).submit(loops, *cuts[k : k + 2], *given) for k in range(1, threads)]
     return [loops(*cuts[:2], *given), *(other.result() for other in others)]

@@ -84,14 +84,19 @@ def test_runs_cover_every_right_set_once(sets):
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads_change_nothing(sets, threads):
+def test_threads_change_nothing(sets, threads, monkeypatch):
     alone = run(sets, "numba", torch.float32, SHAPES[-1], -10.0)
+    pools = []
+    inner = numba_scores._pool
+    monkeypatch.setattr(numba_scores, "_pool", lambda threads: pools.append(threads) or inner(threads))
+    monkeypatch.setattr(numba_scores, "_FEWEST_CELLS", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         shared = run(sets, "numba", torch.float32, SHAPES[-1], -10.0)
     finally:
         torch.set_num_threads(before)
+    assert set(pools) == {threads}
     for found, expected in zip(shared, alone, strict=True):
         assert relative_difference(found, expected) < 1e-5
 

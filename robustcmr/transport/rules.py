@@ -110,7 +110,6 @@ class Partial(Rule):
 
     def start(self, Z: Tensor) -> None:
         """Return None: nothing is known yet."""
-        return
 
     def anchor(self, logs: Tensor) -> Tensor:
         """Return the largest factor that keeps the whole scaling at most 1."""

@@ -30,7 +30,6 @@ HEADLINE = (
     *("suite", "what", "ratio", "ours", "reference", "unit", "reference_is"),
     *("floor", "floor_share", "floor_is"),
 )
-SHOWN = ("ratio", "what", "ours", "unit", "reference", "reference_is", "floor", "floor_share", "floor_is")
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -245,7 +244,8 @@ def publish(rows: Sequence[Mapping[str, object]], path: Path) -> None:
 
     Exit if a ``score_difference`` exceeds 1e-5.
     """
-    table = [SHOWN, *([str(row[key]) for key in SHOWN] for row in rows if row.get("what"))]
+    shown = HEADLINE[1:]
+    table = [shown, *([str(row[key]) for key in shown] for row in rows if row.get("what"))]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

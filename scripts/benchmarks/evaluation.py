@@ -51,14 +51,13 @@ def released(matcher: Omit, images: Fragments, texts: Fragments) -> Tensor:
     scores = torch.empty(len(images), len(texts))
     a, b = (side.mask / side.mask.sum(1, keepdim=True) for side in (images, texts))
     longest, config = texts.mask.sum(1), matcher.config
+    options = {"smoothing": config.smoothing, "iterations": config.iterations}
     for i in range(0, len(images), BLOCK):
         for j in range(0, len(texts), BLOCK):
             rows, columns = slice(i, i + BLOCK), slice(j, j + BLOCK)
             W = int(longest[columns].max())
             sides = images.features[rows], texts.features[columns, :W], a[rows], b[columns, :W]
-            scores[rows, columns] = common.released_scores(
-                *sides, smoothing=config.smoothing, iterations=config.iterations
-            ).cpu()
+            scores[rows, columns] = common.released_scores(*sides, **options).cpu()
     return scores
 
 

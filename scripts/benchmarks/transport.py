@@ -18,10 +18,11 @@ is one reading of the costs and one writing of the plan.
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 
 import common
 import numpy as np
@@ -138,38 +139,30 @@ def fewest(solve: Solver, error: float, patience: float) -> tuple[int, float]:
     return high, reached
 
 
-def seconds_of(run: Callable[[], object], options: argparse.Namespace) -> float:
+def seconds_of(run: Callable[[], object], options: Namespace) -> float:
     """Median of the repeats; of fewer, at least three, where they take long."""
     once = common.timed(run, 1)
     repeats = min(options.repeats, max(3, int(options.patience / 4 / once)))
     return common.timed(run, repeats, warmup=0)
 
 
-def measure(
-    kind: str, n: int, batch: int, epsilon: float, options: argparse.Namespace
-) -> list[dict[str, object]]:
-    """Rows of one kind and size of problem and one epsilon."""
+def measure(kind: str, n: int, batch: int, epsilon: float, options: Namespace) -> list[dict[str, object]]:
+    """Return the rows of one kind and size of problem and one epsilon."""
     cost = costs(n, batch, SHARES[kind]).to(options.device)
     weights = cost.new_full((n,), 1 / n)
     allowed = ~torch.eye(n, dtype=torch.bool, device=cost.device)
     given = torch.where(allowed, cost, FORBIDDEN_COST)
     array = given.double().cpu().numpy()
 
-    def ours() -> tuple[Tensor, int]:
-        solving = {"epsilon": epsilon, "allowed": allowed, "tolerance": options.error}
-        plan = partial_plan(cost, weights, weights, MASS, **solving)
-        return plan.plan, plan.iterations
-
-    plan, iterations = ours()
-    reached = marginal_error(plan)
+    solving = {"epsilon": epsilon, "allowed": allowed, "tolerance": options.error}
+    ours = partial(partial_plan, cost, weights, weights, MASS, **solving)
+    plan = ours()
+    reached = marginal_error(plan.plan)
     if reached > options.error * 1.5:  # the rule and this measure differ by rounding
         raise RuntimeError(f"our plan is off by {reached:.2g}, so times cannot be compared")
     seconds = seconds_of(ours, options)
-    results = [("robustcmr", iterations, reached, seconds)]
-
-    def loop() -> tuple[Array, int]:
-        return numpy_loop(array, epsilon, options.error, options.patience)
-
+    results = [("robustcmr", plan.iterations, reached, seconds)]
+    loop = partial(numpy_loop, array, epsilon, options.error, options.patience)
     found, iterations = loop()
     took = seconds_of(loop, options) if iterations else 0.0
     results.append(("NumPy loop", iterations, marginal_error(torch.from_numpy(found)), took))
@@ -181,7 +174,7 @@ def measure(
     }
     for name, solve in others.items():
         iterations, reached = fewest(solve, options.error, options.patience)
-        took = seconds_of(lambda s=solve, k=iterations: s(k), options) if iterations else 0.0  # type: ignore[misc]
+        took = seconds_of(partial(solve, iterations), options) if iterations else 0.0
         results.append((name, iterations, reached, took))
     rows: list[dict[str, object]] = []
     least = common.memory_floor(2 * cost.numel() * cost.element_size(), str(cost.device))

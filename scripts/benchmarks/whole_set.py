@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any
 
 import common
 import torch
@@ -29,8 +29,6 @@ from robustcmr.correction.candidates import BLOCK_BYTES, Candidates, nearest_can
 from robustcmr.correction.dense_whole_set import rematch_whole_set_densely
 from robustcmr.correction.rematching import rematch
 from robustcmr.correction.whole_set import WholeSetPlan, rematch_whole_set
-
-T = TypeVar("T")
 
 
 def pairs(options: argparse.Namespace, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -46,7 +44,7 @@ def pairs(options: argparse.Namespace, n: int, seed: int = 0) -> tuple[Tensor, T
     return images, noisy(images, options.noise)
 
 
-def clocked(work: Callable[[], T], device: str = "cpu") -> tuple[T, float, float]:
+def clocked(work: Callable[[], Any], device: str = "cpu") -> tuple[Any, float, float]:
     """Return the result of a call, its wall-clock and its processor seconds (on a GPU the former twice)."""
     common.wait_for_device()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -125,7 +123,11 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
         row |= {"mass": f"{plan.mass:.6f}", "error": f"{plan.error:.1e}"}
         rows.append({**row, **quality("", found, plan, own)})
         if options.device != "cpu" and find_spec("flash_sinkhorn") is not None:
-            rows[-1].update(streamed(captions, images, found, own, plan, epsilon, options))
+            dense = dense_plan(captions, images, found, options.reach, epsilon)
+            same = float((dense.place == plan.place).float().mean())
+            rows[-1] |= {"dense_reach": options.reach, "dense_seconds": f"{dense.seconds:.2f}"}
+            rows[-1] |= {"dense_mass": f"{dense.mass:.6f}", "dense_error": f"{dense.error:.1e}"}
+            rows[-1] |= {**quality("dense_", found, dense, own), "dense_same_suggestions": f"{same:.4f}"}
     return [{**row, "device": options.device} for row in [{**front, **details}, *rows]]
 
 
@@ -141,28 +143,12 @@ def quality(prefix: str, found: Candidates, plan: WholeSetPlan, own: Tensor) -> 
     return {f"{prefix}{name}": f"{float(share):.4f}" for name, share in shares.items()}
 
 
-def streamed(
-    captions: Tensor,
-    images: Tensor,
-    found: Candidates,
-    own: Tensor,
-    sparse: WholeSetPlan,
-    epsilon: float,
-    options: argparse.Namespace,
-) -> dict[str, object]:
-    """Return the columns of the dense plan of all captions and images, compared with the sparse one."""
+def dense_plan(captions: Tensor, images: Tensor, found: Candidates, *given: float) -> WholeSetPlan:
+    """Return the dense plan for a reach and epsilon; its kernels are compiled before."""
     few = slice(0, 256)
     first = Candidates(found.images[few], found.scores[few], found.scored, found.search)
-    rematch_whole_set_densely(captions[few], images, first, max_iterations=1)  # compiles the kernels
-    plan = rematch_whole_set_densely(captions, images, found, options.reach, epsilon)
-    return {
-        "dense_reach": options.reach,
-        "dense_seconds": f"{plan.seconds:.2f}",
-        "dense_mass": f"{plan.mass:.6f}",
-        "dense_error": f"{plan.error:.1e}",
-        **quality("dense_", found, plan, own),
-        "dense_same_suggestions": f"{float((plan.place == sparse.place).float().mean()):.4f}",
-    }
+    rematch_whole_set_densely(captions[few], images, first, max_iterations=1)
+    return rematch_whole_set_densely(captions, images, found, *given)
 
 
 def main() -> None:

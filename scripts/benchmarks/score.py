@@ -74,14 +74,12 @@ def measured(options: argparse.Namespace, batch: int, dim: int) -> list[dict[str
     expected_gradients = forward_backward(released, inputs, upstream)
     rows: list[dict[str, object]] = []
     for direction, n_products in (("forward", 1), ("forward+backward", 3)):
-        calls: dict[str, Callable[[], object]] = {
-            name: call_of(name, direction, inputs, upstream) for name in names
-        }
+        calls = {name: call_of(name, direction, inputs, upstream) for name in names}
         calls["product"] = products(inputs, n_products)
         calls["product"]()
         seconds = common.in_turns(calls, options.repeats)
         product = statistics.median(seconds["product"])
-        floor = common.Floor(product, f"{n_products} bare matrix products in the same turns")
+        floor = common.Floor(product, f"{n_products} bare matrix product{'s' * (n_products > 1)} in the same turns")
         memory: dict[str, float] = {}
         if options.memory:
             words = direction, str(batch), str(dim)

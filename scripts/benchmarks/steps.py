@@ -208,11 +208,9 @@ def measure(options: Namespace, folder: Path) -> list[dict[str, object]]:
             "hours_an_epoch_of_f30k": f"{F30K_PAIRS / rate[name] / 3600:.2f}",
             "turns": options.turns,
         }
-        fronts = [
-            common.headline("steps", *steps, floor=floor),
-            common.headline("steps", *epochs, unit="pairs/s", floor=of_epoch, larger_is_better=True),
-        ]
-        rows += [{**front, **details} for front in fronts]
+        step_row = common.headline("steps", *steps, floor=floor)
+        rate_row = common.headline("steps", *epochs, unit="pairs/s", floor=of_epoch, larger_is_better=True)
+        rows += [{**row, **details} for row in (step_row, rate_row)]
     return rows
 
 

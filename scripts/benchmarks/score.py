@@ -79,11 +79,12 @@ def measured(options: argparse.Namespace, batch: int, dim: int) -> list[dict[str
         calls["product"]()
         seconds = common.in_turns(calls, options.repeats)
         product = statistics.median(seconds["product"])
-        floor = common.Floor(product, f"{n_products} bare matrix product{'s' * (n_products > 1)} in the same turns")
+        words = "1 bare matrix product" if n_products == 1 else "3 bare matrix products"
+        floor = common.Floor(product, f"{words} in the same turns")
         memory: dict[str, float] = {}
         if options.memory:
-            words = direction, str(batch), str(dim)
-            memory = {name: common.peak_memory(peak_memory, options, name, *words) for name in names}
+            child = direction, str(batch), str(dim)
+            memory = {name: common.peak_memory(peak_memory, options, name, *child) for name in names}
         for name in names:
             gradients = forward_backward(VARIANTS[name], inputs, upstream)
             scores = forward(VARIANTS[name], inputs)

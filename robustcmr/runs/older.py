@@ -65,25 +65,41 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 def current_config(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a run's ``config.yaml`` with the names and values of today.
 
-    An option of 0.1 that no longer exists is dropped; where its value was another than the one now fixed, a
-    warning says so. Saved weights, scores and results do not depend on it.
+    Options of 0.1 that no longer exist are dropped, with a warning for those of :func:`lost_options`. Saved
+    weights, scores and results do not depend on them.
     """
     method = tree.get("method")
     if not isinstance(method, Mapping):
         return dict(tree)
-    options = {RENAMED.get(key, key): value for key, value in method.items()}
-    if options.get("name") == "l2rm" and "legacy" in options:
+    if lost := lost_options(tree):
+        logger.warning(
+            "this run of version 0.1 was trained with method options that no longer exist (%s); they are "
+            "ignored when its pairs are divided or rematched again",
+            ", ".join(lost),
+        )
+    options = _renamed(method)
+    if _is_older(options):
         options["name"] = "l2rm" if options.pop("legacy") else "robust"
-        fixed = REMOVED[options["name"]]
-        changed = [f"{key}={options[key]}" for key in fixed if key in options and options[key] != fixed[key]]
-        if changed:
-            logger.warning(
-                "this run of version 0.1 was trained with method options that no longer exist (%s); they are "
-                "ignored when its pairs are divided or rematched again",
-                ", ".join(changed),
-            )
-        options = {key: value for key, value in options.items() if key not in fixed}
+        options = {key: value for key, value in options.items() if key not in REMOVED[options["name"]]}
     return {**tree, "method": options}
+
+
+def lost_options(tree: Mapping[str, Any]) -> list[str]:
+    """Return the method options of 0.1, as ``key=value``, whose value can no longer be set."""
+    method = tree.get("method")
+    options = _renamed(method) if isinstance(method, Mapping) else {}
+    if not _is_older(options):
+        return []
+    fixed = REMOVED["l2rm" if options["legacy"] else "robust"]
+    return [f"{key}={options[key]}" for key in fixed if key in options and options[key] != fixed[key]]
+
+
+def _renamed(method: Mapping[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(key, key): value for key, value in method.items()}
+
+
+def _is_older(options: Mapping[str, Any]) -> bool:
+    return options.get("name") == "l2rm" and "legacy" in options
 
 
 def replaced_options(method: str, given: Mapping[str, Any], known: Container[str]) -> dict[str, str]:

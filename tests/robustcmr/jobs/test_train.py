@@ -150,3 +150,18 @@ def test_folders_are_named_after_the_configuration(
 def test_results_are_plain_json(tree: dict[str, Any], tmp_path: Path) -> None:
     run = train(resolve(tree), tmp_path / "run")
     assert RunFolder(run.path).read_results() == json.loads(run.results.read_text(encoding="utf-8"))
+
+
+def test_a_run_of_0_1_with_a_lost_option_is_not_resumed(tree: dict[str, Any], tmp_path: Path) -> None:
+    """It would go on by another recipe than it began with."""
+    run = train(resolve(tree), tmp_path / "run")
+    run.results.unlink()
+    method = "method:\n  name: l2rm\n  legacy: false\n  clean_loss: hinge\n"
+    head, _, rest = run.config.read_text(encoding="utf-8").partition("method:\n")
+    body = rest.split("\n")
+    kept = next(i for i, line in enumerate(body) if line and not line.startswith(" "))
+    run.config.write_text(head + method + "\n".join(body[kept:]), encoding="utf-8")
+    with pytest.raises(
+        RunFolderError, match=r"no longer exist \(clean_loss=hinge\); resume it with robustcmr 0\.1"
+    ):
+        resume(run.path)

@@ -69,11 +69,7 @@ class Matcher(nn.Module, ABC):
 
     @classmethod
     def inputs(cls, config: Any) -> MatcherInputs:
-        """Return the inputs it reads; by default region features and the run's vocabulary.
-
-        Args:
-            config: options of the matcher.
-        """
+        """Return the inputs it reads; by default region features and the run's vocabulary."""
         del config
         return MatcherInputs()
 

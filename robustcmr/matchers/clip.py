@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from robustcmr.errors import DataError
 from robustcmr.matchers.base import Matcher
 from robustcmr.matchers.embeddings import unit_fragments
-from robustcmr.matchers.encoders.clip_fragments import check_pixels
-from robustcmr.matchers.encoders.pretrained_files import PretrainedNetwork
+from robustcmr.matchers.encoders.pretrained import ModelName, PretrainedNetwork, check_clip, check_pixels
 from robustcmr.options import Options
-from robustcmr.pretrained import anchored, longest_text, read_config
+from robustcmr.pretrained import longest_text, read_config
 from robustcmr.types import DataSpec, Fragments, ImageBatch, MatcherInputs, TextBatch
 
 
 class ClipConfig(Options):
     """Options of the CLIP matcher."""
 
-    weights: str = Field(description="Local folder or hub name of a CLIP model in transformers format.")
+    weights: ModelName = Field(description="Local folder or hub name of a CLIP model in transformers format.")
     backbone_lr: float = Field(
         0.1, ge=0.0, description="Learning-rate factor of CLIP's weights; 0 freezes them."
     )
@@ -29,11 +28,6 @@ class ClipConfig(Options):
         "none",
         description="none: CLIP alone; linear: a trainable square matrix a side, starting at the identity.",
     )
-
-    @field_validator("weights")
-    @classmethod
-    def _anchored(cls, value: str) -> str:
-        return anchored(value)
 
     @model_validator(mode="after")
     def _something_to_train(self) -> Self:
@@ -52,10 +46,6 @@ class Clip(Matcher):
     word, which shares the index of the end mark. CLIP's temperature is dropped because methods have their
     own. With ``head=linear`` training starts at the scores of CLIP itself.
 
-    Args:
-        config: weights and how to train them; only their configuration is read here.
-        spec: properties of the data.
-
     Raises:
         DataError: the configuration is missing, damaged or not CLIP's, or the data do not fit it.
 
@@ -70,11 +60,13 @@ class Clip(Matcher):
         from transformers import CLIPModel  # slow to load
 
         self.config = config
-        files = read_config(config.weights, "matcher.weights")
-        _refuse_misfits(config.weights, files, spec)
+        option = "matcher.weights"
+        files = read_config(config.weights, option)
+        self._model = f"{config.weights!r} ({option})"
+        _refuse_misfits(self._model, files, spec)
         self._size: int = files.vision_config.image_size
         self.backbone = PretrainedNetwork(
-            CLIPModel, files, config.weights, "matcher.weights", config.backbone_lr, kept=_without_temperature
+            CLIPModel, files, config.weights, option, config.backbone_lr, _without_temperature
         )
         self.image_head = _head(config.head, files.projection_dim)
         self.text_head = _head(config.head, files.projection_dim)
@@ -86,7 +78,7 @@ class Clip(Matcher):
 
     def encode_images(self, images: ImageBatch) -> Fragments:
         """Encode N pictures (N, 3, H, W) into one unit vector each, (N, 1, D)."""
-        check_pixels(images.features, self._size, f"{self.config.weights!r} (matcher.weights)")
+        check_pixels(self._model, images.features, self._size)
         network: Any = self.backbone.network
         with self.backbone.gradients():
             seen = network.vision_model(pixel_values=images.features).pooler_output
@@ -108,31 +100,26 @@ class Clip(Matcher):
         return images.features[:, 0] @ texts.features[:, 0].T
 
 
-def _refuse_misfits(weights: str, files: Any, spec: DataSpec) -> None:
-    named = f"{weights!r} (matcher.weights)"
-    if files.model_type != "clip":
-        raise DataError(
-            f"{named} is a {files.model_type} model; expected a CLIP model, whose config.json says "
-            "model_type clip"
-        )
+def _refuse_misfits(model: str, files: Any, spec: DataSpec) -> None:
+    check_clip(model, files, "clip")
     size, longest = files.vision_config.image_size, longest_text(files)
     if spec.picture_size is None:
         raise DataError(
-            f"{named} reads pictures, but the data set gives region features; use a data set with pictures"
+            f"{model} reads pictures, but the data set gives region features; use a data set with pictures"
         )
     if spec.picture_size != (size, size):
         raise DataError(
-            f"{named} reads pictures of {size}x{size} pixels, but its image processor makes "
+            f"{model} reads pictures of {size}x{size} pixels, but its image processor makes "
             f"{spec.picture_size[0]}x{spec.picture_size[1]}; set the same size in preprocessor_config.json"
         )
     if longest is not None and spec.longest_caption > longest:
         raise DataError(
-            f"{named} reads at most {longest} tokens, but the longest caption has {spec.longest_caption}; "
+            f"{model} reads at most {longest} tokens, but the longest caption has {spec.longest_caption}; "
             f"set model_max_length to {longest} in tokenizer_config.json to truncate captions"
         )
     if spec.vocabulary_size > files.text_config.vocab_size:
         raise DataError(
-            f"{named} knows {files.text_config.vocab_size} tokens, but its tokenizer makes "
+            f"{model} knows {files.text_config.vocab_size} tokens, but its tokenizer makes "
             f"{spec.vocabulary_size}; use the tokenizer it was trained with"
         )
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustcmr.errors import ConfigError, DataError
-from robustcmr.matchers.base import Matcher, Pretrained
-from robustcmr.matchers.encoders import masked_mean
-from robustcmr.matchers.encoders.word_vectors import load_word_vectors
+from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.encoders.layers import masked_mean, wide, xavier
+from robustcmr.matchers.encoders.word_vectors import WordEmbedding
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
 
-_FILE = "put {split}_txts.npy, one row a caption, beside the captions of every split"
+NO_VECTORS = "put {split}_txts.npy, one row a caption, beside the captions of every split"
 
 
 class EmbeddingsConfig(Options):
@@ -56,10 +56,6 @@ class Embeddings(Matcher):
 
     An image is the mean of its regions; a caption is its precomputed vector or the mean of its word vectors.
 
-    Args:
-        config: options of the matcher.
-        spec: properties of the data.
-
     Raises:
         ConfigError: caption vectors are requested but absent, or word vectors are given but unused.
     """
@@ -71,7 +67,7 @@ class Embeddings(Matcher):
         width = None if config.texts == "words" else spec.text_width
         if config.texts == "vectors" and width is None:
             raise ConfigError(
-                f"matcher.texts is vectors but the data has no caption vectors; {_FILE}, or set "
+                f"matcher.texts is vectors but the data has no caption vectors; {NO_VECTORS}, or set "
                 "matcher.texts=words"
             )
         if config.word_vectors is not None and width is not None:
@@ -99,7 +95,7 @@ class Embeddings(Matcher):
         if self.words is not None:
             return unit_fragments(self.text_head(self.words(texts)))
         if texts.vectors is None:
-            raise DataError(f"the matcher reads caption vectors and these captions have none; {_FILE}")
+            raise DataError(f"the matcher reads caption vectors and these captions have none; {NO_VECTORS}")
         return unit_fragments(self.text_head(self._input(texts.vectors)))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
@@ -110,30 +106,13 @@ class Embeddings(Matcher):
         return F.normalize(vectors, dim=-1) if self.config.normalise_inputs else vectors
 
 
-class MeanOfWords(Pretrained, nn.Module):
-    """Mean of the learned word vectors of a caption.
-
-    Args:
-        config: width of the vectors, and the file to initialise them from.
-        spec: properties of the data.
-    """
+class MeanOfWords(nn.Module):
+    """Mean of the learned word vectors of a caption."""
 
     def __init__(self, config: EmbeddingsConfig, spec: DataSpec) -> None:
         super().__init__()
-        self._words, self._file = spec.words, config.word_vectors
-        self.embedding = nn.Embedding(spec.vocabulary_size, config.word_dim, padding_idx=spec.padding_index)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        with torch.no_grad():
-            self.embedding.weight[spec.padding_index].zero_()
-
-    def load_pretrained(self) -> None:
-        """Initialise the word vectors from the file and log its coverage.
-
-        Raises:
-            DataError: the file is missing or damaged, or its vectors are of another width.
-        """
-        if self._file is not None:
-            load_word_vectors(self.embedding, self._file, self._words)
+        self.embedding = WordEmbedding(spec, config.word_dim, config.word_vectors)
+        self.embedding.draw()
 
     def forward(self, texts: TextBatch) -> Tensor:
         """Return the mean word vector of N captions, (N, word_dim), without a tensor (N, W, word_dim)."""
@@ -152,26 +131,18 @@ class MeanOfWords(Pretrained, nn.Module):
 def build_head(config: EmbeddingsConfig, width: int) -> nn.Module:
     """Build the configured head, (N, width) -> (N, dim)."""
     if config.head == "linear":
-        return _linear(width, config.dim)
+        return xavier(nn.Linear(width, config.dim))
     return nn.Sequential(
-        _linear(width, config.hidden),
+        xavier(nn.Linear(width, config.hidden)),
         nn.ReLU(),
         nn.Dropout(config.dropout),
-        _linear(config.hidden, config.dim),
+        xavier(nn.Linear(config.hidden, config.dim)),
     )
-
-
-def _linear(width: int, dim: int) -> nn.Linear:
-    """Build a linear map with zero bias; a random bias would dominate inputs of unit norm."""
-    linear = nn.Linear(width, dim)
-    nn.init.xavier_uniform_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
 
 
 def unit_fragments(vectors: Tensor) -> Fragments:
     """Normalise vectors (N, D) to unit norm, at least float32, as sets of one fragment each."""
-    vectors = F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+    vectors = F.normalize(wide(vectors), dim=-1)
     return Fragments(vectors.unsqueeze(1), vectors.new_ones(len(vectors), 1, dtype=torch.bool), vectors)
 
 

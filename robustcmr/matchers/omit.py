@@ -9,12 +9,12 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustcmr.matchers.encoders import FragmentOptions, masked_mean
-from robustcmr.matchers.fragment_matcher import FragmentMatcher
+from robustcmr.matchers.encoders.layers import masked_mean, wide
+from robustcmr.matchers.fragment_matcher import FragmentMatcher, FragmentOptions
 from robustcmr.options import Options
 from robustcmr.transport import pair_scores, sinkhorn_plan
 from robustcmr.transport.pairwise import Backend
-from robustcmr.types import DataSpec, Fragments
+from robustcmr.types import Fragments
 
 
 class OmitConfig(FragmentOptions):
@@ -73,10 +73,7 @@ class Omit(FragmentMatcher):
     """
 
     Config: ClassVar[type[Options]] = OmitConfig
-
-    def __init__(self, config: OmitConfig, spec: DataSpec) -> None:
-        super().__init__(config, spec)
-        self.config = config
+    config: OmitConfig
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Score every image with every caption, (N_images, N_texts); larger is closer."""
@@ -123,7 +120,7 @@ class Omit(FragmentMatcher):
 
     def _side(self, side: Fragments) -> tuple[Tensor, Tensor]:
         """Return unit fragments (N, L, D) and their weights (N, L), at least float32; bins add one to L."""
-        features = side.features.to(torch.promote_types(side.features.dtype, torch.float32))
+        features = wide(side.features)
         weights = side.mask.to(features.dtype)
         if self.config.marginals == "norm":
             weights = weights * torch.linalg.vector_norm(features, dim=-1)

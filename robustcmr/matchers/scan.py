@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from robustcmr.matchers.encoders import FragmentOptions
-from robustcmr.matchers.fragment_matcher import FragmentMatcher
+from robustcmr.matchers.fragment_matcher import FragmentMatcher, FragmentOptions
 from robustcmr.options import Options
-from robustcmr.types import DataSpec, Fragments
+from robustcmr.types import Fragments
 
 PUBLISHED_SMOOTHING = {"t2i": 9.0, "i2t": 4.0}
 
@@ -56,19 +54,12 @@ class Scan(FragmentMatcher):
     Departures: ``both`` trains one model (the paper averages two). Fragments are normalised to unit norm, and
     norms have a floor so that gradients stay finite.
 
-    Args:
-        config: options of the matcher.
-        spec: properties of the data.
-
     References:
         Lee et al., "Stacked Cross Attention for Image-Text Matching", ECCV 2018, section 3.
     """
 
     Config: ClassVar[type[Options]] = ScanConfig
-
-    def __init__(self, config: ScanConfig, spec: DataSpec) -> None:
-        super().__init__(config, spec)
-        self.config = config
+    config: ScanConfig
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Score every image with every caption, (N_images, N_texts), at least float32."""
@@ -200,12 +191,12 @@ def _tiles(n: int, m: int, cells_a_pair: int, tile_cells: int) -> tuple[list[sli
     """Cut n contexts and m queries into roughly square tiles of at most ``tile_cells`` cells."""
     pairs = max(1, tile_cells // max(cells_a_pair, 1))
     t = min(n, max(math.isqrt(pairs), pairs // max(m, 1), 1))
-    return list(_cuts(n, t)), list(_cuts(m, max(1, pairs // max(t, 1))))
+    return _cuts(n, t), _cuts(m, pairs // max(t, 1))
 
 
-def _cuts(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, max(size, 1)):
-        yield slice(start, min(start + size, n))
+def _cuts(n: int, size: int) -> list[slice]:
+    size = max(size, 1)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 class _AttendedCosines(torch.autograd.Function):
@@ -237,35 +228,22 @@ class _AttendedCosines(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         context, query, mask = ctx.saved_tensors
         smoothing, product = ctx.options
+        (_, W, D), (rows, columns) = query.shape, ctx.tiles
+        context_bar, query_bar = torch.zeros_like(context), torch.zeros_like(query)
         with torch.autocast(gradient.device.type, enabled=False):
-            return *_gradients(context, query, mask, gradient, smoothing, product, ctx.tiles), *[None] * 4
-
-
-def _gradients(
-    context: Tensor,
-    query: Tensor,
-    mask: Tensor,
-    gradient: Tensor,
-    smoothing: float,
-    product: torch.dtype,
-    tiles: tuple[list[slice], list[slice]],
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients by context (N, R, D) and query (M, W, D), given that by the cosines (N, M, W)."""
-    D = context.shape[-1]
-    context_bar, query_bar = torch.zeros_like(context), torch.zeros_like(query)
-    for i in tiles[0]:
-        gram = context[i] @ context[i].mT  # (t, R, R)
-        gram_bar = torch.zeros_like(gram)
-        for j in tiles[1]:
-            tile = _attend(context[i], query[j], gram, mask[i], smoothing, product)
-            S_bar, part = _tile_gradients(tile, gradient[i, j].flatten(1), smoothing)
-            gram_bar += part
-            flat = S_bar.to(product).view(-1, (j.stop - j.start) * query.shape[1])  # (t R, s W)
-            words, regions = query[j].reshape(-1, D).to(product), context[i].reshape(-1, D).to(product)
-            context_bar[i] += (flat @ words).view_as(context[i])
-            query_bar[j] += (flat.T @ regions).view_as(query[j])
-        context_bar[i] += (gram_bar + gram_bar.mT) @ context[i]
-    return context_bar, query_bar
+            for i in rows:
+                gram = context[i] @ context[i].mT  # (t, R, R)
+                gram_bar = torch.zeros_like(gram)
+                for j in columns:
+                    tile = _attend(context[i], query[j], gram, mask[i], smoothing, product)
+                    S_bar, part = _tile_gradients(tile, gradient[i, j].flatten(1), smoothing)
+                    gram_bar += part
+                    flat = S_bar.to(product).view(-1, (j.stop - j.start) * W)  # (t R, s W)
+                    words, regions = (x.reshape(-1, D).to(product) for x in (query[j], context[i]))
+                    context_bar[i] += (flat @ words).view_as(context[i])
+                    query_bar[j] += (flat.T @ regions).view_as(query[j])
+                context_bar[i] += (gram_bar + gram_bar.mT) @ context[i]
+        return context_bar, query_bar, *[None] * 4
 
 
 def _tile_gradients(tile: _Attention, cosine_bar: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from robustcmr.matchers.encoders import FragmentOptions
-from robustcmr.matchers.fragment_matcher import FragmentMatcher
+from robustcmr.matchers.encoders.layers import wide, xavier
+from robustcmr.matchers.fragment_matcher import FragmentMatcher, FragmentOptions
 from robustcmr.matchers.similarity.global_attention import GlobalAttention
 from robustcmr.matchers.similarity.heads import AttentionHead, GraphHead, Head
-from robustcmr.matchers.similarity.tiles import Maps, tiled_scores
+from robustcmr.matchers.similarity.tiles import tiled_scores
 from robustcmr.matchers.similarity.vectors import MOST_SMOOTH, unit
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
@@ -52,12 +52,7 @@ class SafConfig(SgrafOptions):
 
 
 class SimilarityEncoder(nn.Module):
-    """The part shared by SGR and SAF: global vectors, similarity vectors, and the map to a score.
-
-    Args:
-        options: widths and dropout.
-        n_regions: regions of an image, for ``region_norm=position``.
-    """
+    """The part shared by SGR and SAF: global vectors, similarity vectors, and the map to a score."""
 
     def __init__(self, options: SgrafOptions, n_regions: int) -> None:
         super().__init__()
@@ -65,14 +60,13 @@ class SimilarityEncoder(nn.Module):
         self.smooth = options.smooth
         self.image_attention = GlobalAttention(dim, dropout, options.region_norm, n_regions, "regions")
         self.text_attention = GlobalAttention(dim, dropout, "none", what="words")
-        self.local = xavier_linear(dim, options.sim_dim)
-        self.whole = xavier_linear(dim, options.sim_dim)
-        self.evaluate = xavier_linear(options.sim_dim, 1)
+        self.local = xavier(nn.Linear(dim, options.sim_dim))
+        self.whole = xavier(nn.Linear(dim, options.sim_dim))
+        self.evaluate = xavier(nn.Linear(options.sim_dim, 1))
 
     def fragments(self, side: Fragments, attention: GlobalAttention) -> Fragments:
         """Return the fragments at unit norm, at least float32, with the global vector as ``pooled``."""
-        features = side.features.to(torch.promote_types(side.features.dtype, torch.float32))
-        features = unit(features * side.mask.unsqueeze(-1))
+        features = unit(wide(side.features) * side.mask.unsqueeze(-1))
         return Fragments(features, side.mask, attention(features, side.mask))
 
     def scores(
@@ -96,14 +90,14 @@ class SimilarityEncoder(nn.Module):
         order = torch.argsort(lengths, descending=True, stable=True)
         mask = texts.mask[order]
         scores, used = tiled_scores(
-            images.features.to(kind).masked_fill(
-                ~images.mask.unsqueeze(-1), 0.0
-            ),  # so that no word attends to padding
+            # padding is zeroed so that no word attends to it
+            images.features.to(kind).masked_fill(~images.mask.unsqueeze(-1), 0.0),
             texts.features[order][mask].to(kind),
             lengths[order].tolist(),
             images.pooled.to(kind),
             texts.pooled[order].to(kind),
-            Maps(self.local.weight, self.local.bias, self.whole.weight, self.whole.bias),
+            self.local,
+            self.whole,
             head,
             [*weights, self.evaluate.weight, self.evaluate.bias],
             smooth=self.smooth,
@@ -113,17 +107,13 @@ class SimilarityEncoder(nn.Module):
 
 
 class GraphStep(nn.Module):
-    """One step of similarity graph reasoning.
-
-    Args:
-        sim_dim: K, width of a similarity vector.
-    """
+    """One step of similarity graph reasoning."""
 
     def __init__(self, sim_dim: int) -> None:
         super().__init__()
-        self.query = xavier_linear(sim_dim, sim_dim)
-        self.key = xavier_linear(sim_dim, sim_dim, bias=False)
-        self.graph = xavier_linear(sim_dim, sim_dim)
+        self.query = xavier(nn.Linear(sim_dim, sim_dim))
+        self.key = xavier(nn.Linear(sim_dim, sim_dim, bias=False))
+        self.graph = xavier(nn.Linear(sim_dim, sim_dim))
 
     def merged(self) -> list[Tensor]:
         """Return the weights for :class:`GraphHead`, with query and key merged into one map."""
@@ -132,7 +122,23 @@ class GraphStep(nn.Module):
             return [key @ self.query.weight, key @ self.query.bias, self.graph.weight, self.graph.bias]
 
 
-class Sgr(FragmentMatcher):
+class Sgraf(FragmentMatcher):
+    """Base of SGR and SAF: encodes unit fragments and global vectors."""
+
+    def __init__(self, config: SgrafOptions, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.similarity = SimilarityEncoder(config, spec.n_regions)
+
+    def encode_images(self, images: ImageBatch) -> Fragments:
+        """Encode N images into unit regions (N, R, D) and global vectors (N, D)."""
+        return self.similarity.fragments(super().encode_images(images), self.similarity.image_attention)
+
+    def encode_texts(self, texts: TextBatch) -> Fragments:
+        """Encode N captions into unit words (N, W, D) and global vectors (N, D)."""
+        return self.similarity.fragments(super().encode_texts(texts), self.similarity.text_attention)
+
+
+class Sgr(Sgraf):
     """Similarity graph reasoning.
 
     A pair has a global similarity vector of image and caption, and a local one for every word and its
@@ -152,17 +158,7 @@ class Sgr(FragmentMatcher):
 
     def __init__(self, config: SgrConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.config = config
-        self.similarity = SimilarityEncoder(config, spec.n_regions)
         self.steps = nn.ModuleList(GraphStep(config.sim_dim) for _ in range(config.steps))
-
-    def encode_images(self, images: ImageBatch) -> Fragments:
-        """Encode N images into unit regions (N, R, D) and global vectors (N, D)."""
-        return self.similarity.fragments(super().encode_images(images), self.similarity.image_attention)
-
-    def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into unit words (N, W, D) and global vectors (N, D)."""
-        return self.similarity.fragments(super().encode_texts(texts), self.similarity.text_attention)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Score fragments made by ``encode_*``, (N_images, N_texts) in 0..1."""
@@ -171,7 +167,7 @@ class Sgr(FragmentMatcher):
         return self.similarity.scores(images, texts, GraphHead(), weights)[0]
 
 
-class Saf(FragmentMatcher):
+class Saf(Sgraf):
     """Similarity attention filtration.
 
     Nodes are those of :class:`Sgr`; learned gates weigh them in a sum, which gives the score in 0..1.
@@ -188,46 +184,23 @@ class Saf(FragmentMatcher):
 
     def __init__(self, config: SafConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.config = config
-        self.similarity = SimilarityEncoder(config, spec.n_regions)
-        self.gate = xavier_linear(config.sim_dim, 1, bias=False)
+        self.gate = xavier(nn.Linear(config.sim_dim, 1, bias=False))
         self.gate_norm = nn.BatchNorm1d(1)
-
-    def encode_images(self, images: ImageBatch) -> Fragments:
-        """Encode N images into unit regions (N, R, D) and global vectors (N, D)."""
-        return self.similarity.fragments(super().encode_images(images), self.similarity.image_attention)
-
-    def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Encode N captions into unit words (N, W, D) and global vectors (N, D)."""
-        return self.similarity.fragments(super().encode_texts(texts), self.similarity.text_attention)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Score fragments made by ``encode_*``, (N_images, N_texts) in 0..1."""
         norm, moments = self.gate_norm, None
+        running_mean, running_var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
         if not self.training:
-            mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
+            mean, variance = running_mean.double(), running_var.double()
             moments = torch.cat([mean, variance + mean * mean])
         weights = [self.gate.weight, norm.weight, norm.bias]
         scores, used = self.similarity.scores(images, texts, AttentionHead(norm.eps), weights, moments)
         if self.training and used is not None:
-            self._update_statistics(used, len(images) * int(texts.mask.sum() + len(texts)))
+            n_nodes = len(images) * int(texts.mask.sum() + len(texts))
+            mean = used[0]
+            variance = (used[1] - mean * mean) * (n_nodes / (n_nodes - 1))
+            for kept, new in ((running_mean, mean), (running_var, variance)):  # as batch norm does
+                kept.lerp_(new.to(kept.dtype), cast(float, norm.momentum))
+            cast(Tensor, norm.num_batches_tracked).add_(1)
         return scores
-
-    def _update_statistics(self, moments: Tensor, n_nodes: int) -> None:
-        """Update the running statistics with those of a batch, as batch norm does."""
-        norm, mean = self.gate_norm, moments[0]
-        variance = (moments[1] - mean * mean) * (n_nodes / (n_nodes - 1))
-        momentum = cast(float, norm.momentum)
-        for kept, new in ((norm.running_mean, mean), (norm.running_var, variance)):
-            kept = cast(Tensor, kept)
-            kept.lerp_(new.to(kept.dtype), momentum)
-        cast(Tensor, norm.num_batches_tracked).add_(1)
-
-
-def xavier_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """Build a linear map with Xavier uniform weights and zero bias, as released."""
-    linear = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.xavier_uniform_(linear.weight)
-    if bias:
-        nn.init.zeros_(linear.bias)
-    return linear

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustcmr.errors import DataError
 from robustcmr.matchers.base import Matcher
-from robustcmr.matchers.embeddings import inner_products, unit_fragments
+from robustcmr.matchers.embeddings import NO_VECTORS, inner_products, unit_fragments
 from robustcmr.matchers.encoders import masked_mean
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
@@ -37,10 +37,6 @@ class TwoTower(Matcher):
 
     An image of several regions is read as their mean. Class anchors belong to the method.
 
-    Args:
-        config: widths and dropout.
-        spec: properties of the data.
-
     Raises:
         DataError: the texts have no vectors.
 
@@ -54,8 +50,8 @@ class TwoTower(Matcher):
         super().__init__()
         if spec.text_width is None:
             raise DataError(
-                "two_tower reads a vector of each text and this data has none; put {split}_txts.npy, one row "
-                "a caption, beside the captions of every split, or use a matcher that reads words"
+                f"two_tower reads a vector of each text and this data has none; {NO_VECTORS}, or use a "
+                "matcher that reads words"
             )
         self.config = config
         self.image_tower = _tower(spec.feature_width, config)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from robustcmr.matchers.embeddings import inner_products, unit_fragments
-from robustcmr.matchers.encoders import FragmentOptions
 from robustcmr.matchers.encoders.generalised_pooling import GeneralisedPooling
-from robustcmr.matchers.fragment_matcher import FragmentMatcher
-from robustcmr.options import Options
+from robustcmr.matchers.fragment_matcher import FragmentMatcher, FragmentOptions
 from robustcmr.types import DataSpec, Fragments, ImageBatch, TextBatch
 
 
@@ -19,15 +15,9 @@ class VseInfty(FragmentMatcher):
 
     Departures: dropping regions in training (20% in the release) is the run's augmentation.
 
-    Args:
-        config: encoders.
-        spec: properties of the data.
-
     References:
         Chen et al., "Learning the Best Pooling Strategy for Visual Semantic Embedding", CVPR 2021.
     """
-
-    Config: ClassVar[type[Options]] = FragmentOptions
 
     def __init__(self, config: FragmentOptions, spec: DataSpec) -> None:
         super().__init__(config, spec)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from robustcmr.matchers.base import Pretrained
-from robustcmr.matchers.encoders.pooling import masked_mean
-from robustcmr.matchers.encoders.word_vectors import load_word_vectors
+from robustcmr.matchers.encoders.layers import masked_fragments
+from robustcmr.matchers.encoders.word_vectors import WordEmbedding
 from robustcmr.types import Fragments, TextBatch
 
 PADDING_COST = 300_000_000
@@ -19,65 +16,31 @@ PADDING_COST = 300_000_000
 _GROUPS, _MIN_GROUP = 4, 32  # groups by length when gradients are needed, and their smallest size
 
 
-class BiGRU(Pretrained, nn.Module):
+class BiGRU(nn.Module):
     """Read a caption in both directions and average the two states at each word.
 
     Args:
-        vocabulary_size: number of word indices.
-        padding_index: index of the padding word.
-        word_dim: width of a word vector.
+        embedding: word vectors, drawn here.
         dim: D, width of a fragment.
         dropout: dropout probability of word vectors in training.
-        words: the words by index, for ``word_vectors``.
-        word_vectors: GloVe-style text file to initialise word vectors from; missing words start at random.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        padding_index: int,
-        word_dim: int,
-        dim: int,
-        dropout: float = 0.0,
-        words: tuple[str, ...] = (),
-        word_vectors: Path | None = None,
-    ) -> None:
+    def __init__(self, embedding: WordEmbedding, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self._words, self._word_vectors = words, word_vectors
-        self.embedding = nn.Embedding(vocabulary_size, word_dim, padding_idx=padding_index)
+        self.embedding = embedding
         self.dropout = nn.Dropout(dropout)
-        self.reader = nn.GRU(word_dim, dim, batch_first=True)
-        self.reverse_reader = nn.GRU(word_dim, dim, batch_first=True)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        with torch.no_grad():
-            self.embedding.weight[padding_index].zero_()
-
-    def load_pretrained(self) -> None:
-        """Initialise the word vectors from the file and log its coverage.
-
-        Raises:
-            DataError: the file is missing or damaged, or its vectors are of another width.
-        """
-        if self._word_vectors is not None:
-            load_word_vectors(self.embedding, self._word_vectors, self._words)
+        self.reader = nn.GRU(embedding.embedding_dim, dim, batch_first=True)
+        self.reverse_reader = nn.GRU(embedding.embedding_dim, dim, batch_first=True)
+        embedding.draw()
 
     def forward(self, texts: TextBatch) -> Fragments:
-        """Encode N captions.
-
-        Args:
-            texts: N captions of at most W words.
-
-        Returns:
-            Fragments (N, W, D), not normalised and zero where padded, and their mean (N, D).
-        """
+        """Encode N captions into fragments (N, W, D), not normalised, zero where padded, and their means."""
         words = self.dropout(self.embedding(texts.tokens))  # (N, W, word_dim)
         lengths = _lengths_to_batch_by(texts.mask, self.reader.hidden_size)
         states = _read(self.reader, words, lengths)
         backwards = _reversed_order(texts.mask)
         reverse_states = _read(self.reverse_reader, _reordered(words, backwards), lengths)
-        features = (states + _reordered(reverse_states, backwards)) / 2  # (N, W, D)
-        features = features * texts.mask.unsqueeze(-1)
-        return Fragments(features, texts.mask, masked_mean(features, texts.mask))
+        return masked_fragments((states + _reordered(reverse_states, backwards)) / 2, texts.mask)
 
 
 def _lengths_to_batch_by(mask: Tensor, dim: int) -> Tensor | None:

@@ -10,14 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def positional_encoding(length: int, width: int) -> Tensor:
-    """Return the sinusoidal positional encoding.
-
-    Args:
-        length: L, number of positions.
-        width: even; sines in even columns, cosines in odd ones.
-
-    Returns:
-        (L, width) float32.
+    """Return the sinusoidal positional encoding (length, width), of even width; even columns hold sines.
 
     References:
         Vaswani et al., "Attention Is All You Need", 2017, section 3.5.
@@ -66,8 +59,7 @@ class GeneralisedPooling(nn.Module):
         )
         with torch.autocast(weight.device.type, enabled=False):  # a softmax at 0.1 needs exact logits
             states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=ranks)
-            both_ways = states.view(*states.shape[:2], 2, -1)
-            states = both_ways.mean(-2)  # (K, L, hidden)
+            states = states.view(*states.shape[:2], 2, -1).mean(-2)  # (K, L, hidden), over both directions
             logits = self.linear(states).squeeze(-1) / self.temperature  # (K, L)
         beyond = torch.arange(ranks, device=weight.device) >= lengths.to(weight.device).unsqueeze(1)
         weights: Tensor = logits.masked_fill(beyond, -math.inf).softmax(-1)

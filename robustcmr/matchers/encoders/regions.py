@@ -1,11 +1,28 @@
-"""Regions to fragments: a linear map plus a small network."""
+"""Regions to fragments: a linear map, or the map plus a small network."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from robustcmr.matchers.encoders.pooling import masked_mean
+from robustcmr.matchers.encoders.layers import masked_fragments, masked_mean, xavier
 from robustcmr.types import Fragments, ImageBatch
+
+
+class LinearRegions(nn.Module):
+    """Project each region by a linear map, as SCAN and SGRAF do.
+
+    Args:
+        feature_width: F, numbers a region.
+        dim: D, width of a fragment.
+    """
+
+    def __init__(self, feature_width: int, dim: int) -> None:
+        super().__init__()
+        self.linear = xavier(nn.Linear(feature_width, dim))
+
+    def forward(self, images: ImageBatch) -> Fragments:
+        """Encode N images into fragments (N, R, D), not normalised, zero where padded, and their means."""
+        return masked_fragments(self.linear(images.features), images.mask)
 
 
 class RegionEncoder(nn.Module):
@@ -31,18 +48,10 @@ class RegionEncoder(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden, dim),
         )
-        nn.init.xavier_uniform_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        xavier(self.linear)
 
     def forward(self, images: ImageBatch) -> Fragments:
-        """Encode N images.
-
-        Args:
-            images: N images of at most R regions.
-
-        Returns:
-            Fragments (N, R, D), not normalised and zero where padded, and their mean (N, D).
-        """
+        """Encode N images into fragments (N, R, D), not normalised, zero where padded, and their means."""
         mask = images.mask
         regions = images.features[mask]  # (V, F), the V real regions of the batch
         encoded = self.linear(regions) + self.network(regions)  # (V, D)

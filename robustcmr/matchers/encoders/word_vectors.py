@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.errors import DataError
+from robustcmr.matchers.base import Pretrained
+from robustcmr.types import DataSpec
 
 PADDING_WORD = "<pad>"
 """Never looked up: its vector stays zero."""
@@ -19,45 +20,43 @@ PADDING_WORD = "<pad>"
 logger = logging.getLogger("robustcmr")
 
 
-@dataclass(frozen=True)
-class WordVectors:
-    """Vectors of the words of a vocabulary found in a file.
-
-    Attributes:
-        rows: (k,) int64, indices of the words found, ascending.
-        vectors: (k, D) float32.
-        n_words: size of the vocabulary without padding.
-    """
-
-    rows: Tensor
-    vectors: Tensor
-    n_words: int
-
-    @property
-    def coverage(self) -> str:
-        """Return the coverage, such as ``8,120 of 8,481 words (95.7%)``."""
-        found = len(self.rows)
-        return f"{found:,} of {self.n_words:,} words ({found / max(self.n_words, 1):.1%})"
-
-
-def load_word_vectors(embedding: nn.Embedding, path: Path, words: Sequence[str]) -> None:
-    """Initialise word vectors from a file and log its coverage.
+class WordEmbedding(Pretrained, nn.Embedding):
+    """Learned word vectors, zero at padding, that may start from a file.
 
     Args:
-        embedding: one row a word; padding and words missing in the file are unchanged.
-        path: UTF-8 text, see :func:`read_word_vectors`.
-        words: the words by index.
-
-    Raises:
-        DataError: the file is missing, damaged or of another width, or has no word of the vocabulary.
+        spec: number of words, their index and that of padding.
+        width: numbers a vector.
+        path: UTF-8 text, see :func:`read_word_vectors`; None starts at random.
     """
-    found = read_word_vectors(path, words, embedding.embedding_dim)
-    with torch.no_grad():
-        embedding.weight[found.rows] = found.vectors.to(embedding.weight)
-    logger.info("%s has vectors for %s", path, found.coverage)
+
+    def __init__(self, spec: DataSpec, width: int, path: Path | None) -> None:
+        super().__init__(spec.vocabulary_size, width, padding_idx=spec.padding_index)
+        self._words, self._path = spec.words, path
+
+    def draw(self) -> None:
+        """Draw the vectors uniformly from -0.1..0.1."""
+        nn.init.uniform_(self.weight, -0.1, 0.1)
+        with torch.no_grad():
+            self.weight[self.padding_idx].zero_()
+
+    def load_pretrained(self) -> None:
+        """Copy the vectors of the words in the file, leave the others, and log the coverage.
+
+        Raises:
+            DataError: the file is missing, damaged or of another width, or has no word of the vocabulary.
+        """
+        if self._path is None:
+            return
+        rows, vectors = read_word_vectors(self._path, self._words, self.embedding_dim)
+        with torch.no_grad():
+            self.weight[rows] = vectors.to(self.weight)
+        found, n_words = len(rows), len(set(self._words) - {PADDING_WORD})
+        logger.info(
+            "%s has vectors for %s", self._path, f"{found:,} of {n_words:,} words ({found / n_words:.1%})"
+        )
 
 
-def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVectors:
+def read_word_vectors(path: Path, words: Sequence[str], width: int) -> tuple[Tensor, Tensor]:
     """Read the vectors of some words from a text file of ``word number number ...`` lines.
 
     Only the vectors of the given words are kept; the first line of a word counts. Empty lines and a first
@@ -68,6 +67,9 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVecto
         path: UTF-8 text, columns separated by single spaces or tabs.
         words: the words by index; tokens such as ``<unk>`` are looked up, padding is not.
         width: D, numbers a vector.
+
+    Returns:
+        Indices of the k words found, ascending, (k,) int64, and their vectors, (k, D) float32.
 
     Raises:
         DataError: the file is missing, unreadable, damaged or of another width, or has none of the words.
@@ -100,8 +102,7 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> WordVecto
             "'word number number ...' in the language of the captions, in lower case"
         )
     rows = sorted(found)
-    vectors = torch.from_numpy(np.stack([found[row] for row in rows]))  # (k, D)
-    return WordVectors(torch.tensor(rows), vectors, len(wanted))
+    return torch.tensor(rows), torch.from_numpy(np.stack([found[row] for row in rows]))
 
 
 def _check_width(path: Path, number: int, parts: list[bytes], width: int) -> None:

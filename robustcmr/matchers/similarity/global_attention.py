@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustcmr.errors import DataError
-from robustcmr.matchers.encoders import masked_mean
+from robustcmr.matchers.encoders.layers import masked_mean, xavier
 from robustcmr.matchers.similarity.vectors import unit
 
 
@@ -51,19 +51,14 @@ class GlobalAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.common = nn.Linear(dim, 1, bias=False)
         for linear in (self.local, self.whole, self.common):
-            nn.init.xavier_uniform_(linear.weight)
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+            xavier(linear)
 
     def forward(self, fragments: Tensor, mask: Tensor) -> Tensor:
-        """Pool N sets.
+        """Pool N sets into vectors (N, D) of unit norm.
 
         Args:
             fragments: (N, L, D) of unit norm, zero where padded.
             mask: (N, L) bool, at least one True a row.
-
-        Returns:
-            (N, D) of unit norm.
 
         Raises:
             DataError: norm is ``position`` and a set has a different number of fragments.

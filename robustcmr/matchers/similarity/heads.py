@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustcmr.matchers.encoders.layers import wide
 from robustcmr.matchers.similarity.vectors import unit
 
 
@@ -23,15 +24,9 @@ class Head(ABC):
     """Whether scoring needs sums over the nodes of all pairs first."""
 
     def moments(self, nodes: Tensor, mask: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
-        """Return sums over the real nodes of some pairs; their mean over all nodes is passed to ``scores``.
+        """Return sums (s,) float64 over the real nodes, none by default; ``scores`` takes their means.
 
-        Args:
-            nodes: (P, N, K), zero where padded.
-            mask: (P, N) bool; None where all nodes are real.
-            weights: weights of the head.
-
-        Returns:
-            (s,) float64; empty by default.
+        Arguments are those of ``scores``.
         """
         del mask, weights
         return nodes.new_zeros(0, dtype=torch.float64)
@@ -70,12 +65,12 @@ class GraphHead(Head):
         for step in range(steps):
             merged, merged_bias, linear, bias = weights[4 * step : 4 * step + 4]
             readers = nodes if step < steps - 1 else nodes[:, :1]
-            logits = _wide(torch.bmm(F.linear(readers, merged, merged_bias), nodes.transpose(1, 2)))
+            logits = wide(torch.bmm(F.linear(readers, merged, merged_bias), nodes.transpose(1, 2)))
             if absent is not None:
                 logits = logits + absent
             edges = _softmax(logits).to(nodes.dtype)  # (P, N, N)
             nodes = F.relu(F.linear(torch.bmm(edges, nodes), linear, bias))
-        return torch.sigmoid(_wide(F.linear(nodes[:, 0], weights[-2], weights[-1])).squeeze(-1))
+        return torch.sigmoid(wide(F.linear(nodes[:, 0], weights[-2], weights[-1])).squeeze(-1))
 
 
 class AttentionHead(Head):
@@ -115,17 +110,12 @@ class AttentionHead(Head):
         open_gates = torch.sigmoid((gates - mean.to(gates.dtype)) / spread.to(gates.dtype) * scale + shift)
         # the sum is normalised below, so no division; padded nodes are zero
         whole = torch.bmm(open_gates.unsqueeze(1).to(nodes.dtype), nodes).squeeze(1)  # (P, K)
-        return torch.sigmoid(_wide(F.linear(unit(_wide(whole)), final, bias)).squeeze(-1))
+        return torch.sigmoid(wide(F.linear(unit(wide(whole)), final, bias)).squeeze(-1))
 
     @staticmethod
     def _gates(nodes: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Return the gate logits (P, N)."""
-        return _wide(F.linear(nodes, weights[0])).squeeze(-1)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Cast to float32 or wider."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+        return wide(F.linear(nodes, weights[0])).squeeze(-1)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from robustcmr.matchers.similarity.gradients import Totals, head_gradients
 from robustcmr.matchers.similarity.heads import Head
-from robustcmr.matchers.similarity.job import Job, Sides
+from robustcmr.matchers.similarity.job import Job, Sides, Tile
+from robustcmr.matchers.similarity.vectors import add_product, attend_backward, project_squares_backward
 
 _CPU_TILE_BYTES = 4 << 20  # of (context - word): fits the cache, with few tiles
 _GPU_TILE_BYTES = 64 << 20  # keeps a GPU busy
-
-
-@dataclass(frozen=True)
-class Maps:
-    """The linear maps to similarity vectors.
-
-    Attributes:
-        local_weight: (K, D) for words and their contexts.
-        local_bias: (K,).
-        global_weight: (K, D) for global vectors.
-        global_bias: (K,).
-    """
-
-    local_weight: Tensor
-    local_bias: Tensor
-    global_weight: Tensor
-    global_bias: Tensor
 
 
 def tiled_scores(
@@ -41,13 +23,13 @@ def tiled_scores(
     lengths: Sequence[int],
     image_globals: Tensor,
     text_globals: Tensor,
-    maps: Maps,
+    local: nn.Linear,
+    whole: nn.Linear,
     head: Head,
     head_weights: Sequence[Tensor],
     *,
     smooth: float,
     moments: Tensor | None = None,
-    tile_bytes: int | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Score every image with every caption.
 
@@ -62,41 +44,29 @@ def tiled_scores(
         lengths: m caption lengths of at least 1, T in total; sorted lengths need the least padding.
         image_globals: (n, D).
         text_globals: (m, D).
-        maps: the linear maps, in float32 or wider.
+        local: map D -> K to the similarity vectors of words and their contexts, in float32 or wider.
+        whole: likewise, of global vectors.
         head: scores similarity vectors.
         head_weights: its weights.
         smooth: inverse temperature of the attention, at most 16.
         moments: moments for the head; None computes them from these pairs.
-        tile_bytes: bytes of a tile's largest tensor; None chooses by device.
 
     Returns:
         Scores (n, m), and the moments used by the head, detached; None if it uses none.
     """
-    wide = torch.promote_types(regions.dtype, torch.float32)
     device = regions.device.type
-    if tile_bytes is None:
-        tile_bytes = _GPU_TILE_BYTES if device == "cuda" else _CPU_TILE_BYTES
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    tensors = (
-        regions.contiguous(),
-        words.contiguous(),
-        image_globals,
-        text_globals,
-        maps.local_weight,
-        maps.local_bias,
-        maps.global_weight,
-        maps.global_bias,
-        *head_weights,
-    )
+    maps = (local.weight, local.bias, whole.weight, whole.bias)
+    fragments = (regions.contiguous(), words.contiguous(), image_globals, text_globals)
+    tensors = (*fragments, *maps, *head_weights)
     job = Job(
         head,
         smooth,
         tuple(lengths),
         moments,
-        autocast,
-        tile_bytes,
-        torch.is_grad_enabled() and any(x.requires_grad for x in tensors),
-        wide,
+        autocast=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
+        tile_bytes=_GPU_TILE_BYTES if device == "cuda" else _CPU_TILE_BYTES,
+        trained=torch.is_grad_enabled() and any(x.requires_grad for x in tensors),
+        wide=torch.promote_types(regions.dtype, torch.float32),
     )
     with torch.autocast(device, enabled=False):
         scores, used = _TiledScores.apply(job, *tensors)  # type: ignore[no-untyped-call]
@@ -108,18 +78,19 @@ class _TiledScores(torch.autograd.Function):
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, Tensor | None]:
         sides, weights = Sides(job, tensors), tensors[8:]
         n, m = len(sides.regions), len(job.lengths)
+        ctx.n_nodes = n * (m + sum(job.lengths))  # real nodes of all pairs
         scores, moments = sides.gram.new_empty(n, m), job.moments
         tiles = job.tiles(sides.regions)
         find = moments is None and job.head.needs_moments
-        kept = [sides.nodes(i, captions) for i, captions in tiles] if job.trained or find else []
+        kept = [sides.nodes(tile) for tile in tiles] if job.trained or find else []
         if find:
-            parts = [job.moments_of(tile[0], *at, weights) for tile, at in zip(kept, tiles, strict=True)]
-            moments = torch.stack(parts).sum(0) / job.n_nodes(n)
-        for k, (i, captions) in enumerate(tiles):
-            nodes = kept[k][0] if kept else sides.nodes(i, captions)[0]
-            scores[i, captions.rows] = job.scores_of(nodes, i, captions, moments, weights)
+            parts = [job.moments_of(tile, x[0], weights) for tile, x in zip(tiles, kept, strict=True)]
+            moments = torch.stack(parts).sum(0) / ctx.n_nodes
+        for k, tile in enumerate(tiles):
+            nodes = kept[k][0] if kept else sides.nodes(tile)[0]
+            scores[tile.images, tile.captions] = job.scores_of(tile, nodes, moments, weights)
         ctx.job, ctx.tiles, ctx.found = job, tiles, find
-        ctx.save_for_backward(*tensors, moments, *(x for tile in kept for x in tile))
+        ctx.save_for_backward(*tensors, moments, *(x for nodes in kept for x in nodes))
         if moments is None:
             return scores, None
         moments = moments.detach().clone()
@@ -130,31 +101,114 @@ class _TiledScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         with torch.autocast(gradient.device.type, enabled=False):
-            return (None, *_TiledScores._gradients(ctx, gradient))
+            job: Job = ctx.job
+            saved = ctx.saved_tensors
+            after = len(saved) - 3 * len(ctx.tiles)
+            tensors, moments = saved[: after - 1], saved[after - 1]
+            kept = [saved[k : k + 3] for k in range(after, len(saved), 3)]
+            totals = _Totals(Sides(job, tensors), tensors)
+            by_moments = None
+            if ctx.found:
+                by_moments = torch.zeros_like(moments)
+                for tile, (nodes, *_) in zip(ctx.tiles, kept, strict=True):
+                    found = _head_gradients(job, tile, nodes, moments, tensors[8:], gradient, None)
+                    by_moments += found[1]
+                by_moments /= ctx.n_nodes
+            for tile, (nodes, inverse, whole_inverse) in zip(ctx.tiles, kept, strict=True):
+                by_nodes, _, *by_weights = _head_gradients(
+                    job, tile, nodes, moments, tensors[8:], gradient, by_moments
+                )
+                totals.add_tile(tile, nodes, inverse, whole_inverse, by_nodes, by_weights)
+            return (None, *totals.gradients(tensors))
 
-    @staticmethod
-    def _gradients(ctx: Any, gradient: Tensor) -> list[Tensor]:
-        job: Job = ctx.job
-        saved = ctx.saved_tensors
-        after = len(saved) - 3 * len(ctx.tiles)
-        tensors, moments = saved[: after - 1], saved[after - 1]
-        sides = Sides(job, tensors)
-        totals = Totals(sides, tensors)
-        moments_gradient = None
-        if ctx.found:
-            moments_gradient = torch.zeros_like(moments)
-            for k, at in enumerate(ctx.tiles):
-                nodes = saved[after + 3 * k]
-                moments_gradient += head_gradients(
-                    job, nodes, at[0], at[1], moments, tensors[8:], gradient, None
-                )[1]
-            moments_gradient /= job.n_nodes(len(sides.regions))
-        for k, (i, captions) in enumerate(ctx.tiles):
-            nodes, inverse, whole_inverse = saved[after + 3 * k : after + 3 * k + 3]
-            by_nodes, _, *by_weights = head_gradients(
-                job, nodes, i, captions, moments, tensors[8:], gradient, moments_gradient
-            )
-            for total, part in zip(totals.head, by_weights, strict=True):
-                total += part
-            totals.add_tile(i, captions, nodes, inverse, whole_inverse, by_nodes)
-        return totals.gradients(tensors)
+
+def _head_gradients(
+    job: Job,
+    tile: Tile,
+    nodes: Tensor,
+    moments: Tensor | None,
+    weights: Sequence[Tensor],
+    gradient: Tensor,
+    by_moments: Tensor | None,
+) -> list[Tensor]:
+    """Return the gradients of one tile by its nodes (n c, N, K), the moments and the head's weights.
+
+    ``gradient`` is that by all scores, ``by_moments`` that by the sums of the moments; None treats the
+    moments as constants.
+    """
+    with torch.enable_grad():
+        constant = torch.empty(0) if moments is None else moments
+        inputs = [x.detach().requires_grad_() for x in (nodes, constant, *weights)]
+        nodes, used, *weights = inputs
+        outputs = [job.scores_of(tile, nodes, None if moments is None else used, weights)]
+        gradients = [gradient[tile.images, tile.captions]]
+        if by_moments is not None:
+            outputs.append(job.moments_of(tile, nodes, weights))
+            gradients.append(by_moments)
+    return list(torch.autograd.grad(outputs, inputs, gradients, allow_unused=True, materialize_grads=True))
+
+
+class _Totals:
+    """Gradients summed over tiles, at least float32."""
+
+    def __init__(self, sides: Sides, tensors: Sequence[Tensor]) -> None:
+        self.sides = sides
+        self.all = [torch.zeros_like(x, dtype=sides.job.wide) for x in tensors]
+        self.regions, self.words, self.image_globals, self.text_globals = self.all[:4]
+        self.gram = torch.zeros_like(sides.gram)
+
+    def add_tile(
+        self,
+        tile: Tile,
+        nodes: Tensor,
+        inverse: Tensor,
+        whole_inverse: Tensor,
+        by_nodes: Tensor,
+        by_weights: Sequence[Tensor],
+    ) -> None:
+        """Add one tile, given its nodes (n c, N, K), inverse norms and gradients."""
+        for total, part in zip(self.all[8:], by_weights, strict=True):
+            total += part
+        (c, N), n, K = tile.mask.shape, tile.n, nodes.shape[-1]
+        nodes, by_nodes = nodes.view(n, c * N, K), by_nodes.reshape(n, c * N, K)
+        by_difference = project_squares_backward(
+            self.sides.global_differences(tile),
+            self.sides.global_weight,
+            nodes[:, ::N].reshape(n * c, K),
+            whole_inverse,
+            by_nodes[:, ::N].reshape(n * c, K),
+            *self.all[6:8],
+        ).view(n, c, -1)
+        self.image_globals[tile.images] += by_difference.sum(1)
+        self.text_globals[tile.captions] -= by_difference.sum(0)
+        vectors, by_vectors = (x.index_select(1, tile.places).flatten(0, 1) for x in (nodes, by_nodes))
+        self._add_local(tile, vectors, inverse, by_vectors)
+
+    def _add_local(self, tile: Tile, vectors: Tensor, inverse: Tensor, gradient: Tensor) -> None:
+        """Add the words of one tile, given their vectors (n t, K) and the gradient by them."""
+        sides, n = self.sides, tile.n
+        regions, words = sides.regions[tile.images], sides.words[tile.words]
+        attention = sides.attention(tile)
+        by_difference = project_squares_backward(
+            sides.local_differences(tile, attention),
+            sides.local_weight,
+            vectors,
+            inverse,
+            gradient,
+            *self.all[4:6],
+        ).view(n, len(words), -1)
+        by_context = torch.bmm(by_difference, regions.transpose(1, 2)).to(inverse.dtype)  # (n, t, R)
+        by_similarity, by_gram = attend_backward(attention, tile.sums, sides.job.smooth, by_context)
+        self.gram[tile.images] += by_gram
+        by_similarity = by_similarity.to(regions.dtype)
+        total = self.regions[tile.images]
+        add_product(total, attention.context.to(regions.dtype).transpose(1, 2), by_difference)
+        add_product(total, by_similarity.transpose(1, 2), words.expand(n, -1, -1))
+        total = self.words[tile.words]
+        total -= by_difference[0] if n == 1 else by_difference.sum(0)
+        add_product(total, by_similarity.transpose(0, 1).flatten(1), regions.flatten(0, 1))
+
+    def gradients(self, like: Sequence[Tensor]) -> list[Tensor]:
+        """Return all totals in the dtypes of the tensors they belong to."""
+        self.regions += 2.0 * torch.bmm(self.gram, self.sides.regions.to(self.gram.dtype))
+        return [total.to(x.dtype) for total, x in zip(self.all, like, strict=True)]

@@ -1,19 +1,19 @@
 """Similarity vectors of one tile of image-caption pairs, with a gradient written by hand.
 
-A tile holds n images and c captions with t real words in total, concatenated. With regions V (R, D), a word x
-and its attention a (R,), the normalised context is ``c = V' a / |V' a|`` and ``|V' a|^2 = a' G a`` with the
+A tile holds n images and c captions with t real words in total, concatenated; ``sums`` adds values (n, t, R)
+over the words of each caption and broadcasts the sum back to them. With regions V (R, D), a word x and its
+attention a (R,), the normalised context is ``c = V' a / |V' a|`` and ``|V' a|^2 = a' G a`` with the
 Gram matrix G = V V'. So ``c - x`` is one matrix product, and the backward pass through attention and norm
 needs R numbers a word, not D.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 SHORTEST = 1e-8
 """Vectors of a smaller norm stay zero when normalised and get no gradient."""
@@ -22,6 +22,8 @@ MOST_SMOOTH = 16.0
 """Largest inverse temperature of the attention; exp(4 * 16) and its multiples fit float32."""
 
 _LEAK = 0.1
+
+Sums = Callable[[Tensor], Tensor]
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -34,56 +36,6 @@ def unit(vectors: Tensor) -> Tensor:
 def _inverse_root(squares: Tensor) -> Tensor:
     """Return the inverse square root, zero for norms below ``SHORTEST``."""
     return squares.clamp(min=0.0).sqrt().reciprocal().masked_fill(squares < SHORTEST**2, 0.0)
-
-
-@dataclass(frozen=True)
-class Captions:
-    """The captions of a tile, their real words concatenated.
-
-    Attributes:
-        rows: slice of all captions.
-        words: slice of all T words, t of them.
-        owner: (t,) int64, caption of each word, from 0.
-        indicator: (c, t) 1 where a word belongs to a caption, else 0, in the dtype of sums.
-        places: (t,) int64, node of each word among the c * N nodes of an image.
-        mask: (c, N) bool, True for real nodes, N = 1 + longest caption; the first, global node is real.
-        even: whether all nodes are real.
-    """
-
-    rows: slice
-    words: slice
-    owner: Tensor
-    indicator: Tensor
-    places: Tensor
-    mask: Tensor
-    even: bool
-
-    @staticmethod
-    def of(lengths: Sequence[int], first: int, start: int, like: Tensor) -> Captions:
-        """Build from caption lengths; ``first`` is the row of the first caption, ``start`` its first word."""
-        counts = torch.tensor(lengths)
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), counts)
-        inside = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts)[owner]
-        N = 1 + max(lengths)
-        return Captions(
-            slice(first, first + len(lengths)),
-            slice(start, start + len(owner)),
-            owner.to(like.device),
-            F.one_hot(owner, len(lengths)).T.to(like.device, like.dtype).contiguous(),
-            (owner * N + 1 + inside).to(like.device),
-            (torch.arange(N) <= counts.unsqueeze(1)).to(like.device),
-            min(lengths) == N - 1,
-        )
-
-    def node_mask(self, n: int) -> Tensor | None:
-        """Return the mask (n c, N) of real nodes of the pairs with n images; None where all are real."""
-        return None if self.even else self.mask.repeat(n, 1)
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Sum over the words of each caption and broadcast back to them, (n, t, R) -> (n, t, R)."""
-        if len(self.indicator) == 1:
-            return values.sum(1, keepdim=True)
-        return torch.matmul(self.indicator, values).index_select(1, self.owner)
 
 
 @dataclass(frozen=True)
@@ -105,7 +57,7 @@ class Attention:
     pull: Tensor
 
 
-def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) -> Attention:
+def attend(similarity: Tensor, sums: Sums, gram: Tensor, smooth: float) -> Attention:
     """Compute the attention of words over regions.
 
     The context is normalised, so the softmax needs no division by its sum; its exponents are bounded by
@@ -113,7 +65,7 @@ def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) 
 
     Args:
         similarity: (n, t, R) inner products of words and regions.
-        captions: the captions of the words.
+        sums: sums over the words of each caption.
         gram: (n, R, R) inner products of the regions.
         smooth: inverse temperature, at most ``MOST_SMOOTH``.
 
@@ -125,7 +77,7 @@ def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) 
     """
     slope = (similarity > 0).to(similarity.dtype).mul_(1.0 - _LEAK).add_(_LEAK)
     leaky = similarity * slope
-    inverse = _inverse_root(captions.sums(leaky * leaky))
+    inverse = _inverse_root(sums(leaky * leaky))
     scaled = leaky.mul_(inverse)
     weights = (scaled + 1.0).mul_(smooth).exp_()  # at least 1
     pull = torch.bmm(weights, gram)
@@ -134,21 +86,14 @@ def attend(similarity: Tensor, captions: Captions, gram: Tensor, smooth: float) 
 
 
 def attend_backward(
-    attention: Attention, captions: Captions, smooth: float, gradient: Tensor
+    attention: Attention, sums: Sums, smooth: float, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients by the similarity, (n, t, R), and by the Gram matrix, (n, R, R).
-
-    Args:
-        attention: from ``attend``.
-        captions: as in ``attend``.
-        smooth: as in ``attend``.
-        gradient: (n, t, R) by ``attention.context``.
-    """
+    """Return the gradients by similarity (n, t, R) and Gram matrix (n, R, R), given that by the context."""
     radial = (gradient * attention.context).sum(-1, keepdim=True)  # (n, t, 1)
     by_gram = torch.bmm((attention.context * radial).transpose(1, 2), attention.context).mul_(-0.5)
     by_scaled = torch.addcmul(gradient, attention.pull, radial, value=-1.0)
     by_scaled.mul_(attention.context).mul_(smooth)
-    inward = captions.sums(by_scaled * attention.scaled)
+    inward = sums(by_scaled * attention.scaled)
     by_leaky = torch.addcmul(by_scaled, attention.scaled, inward, value=-1.0).mul_(attention.inverse)
     return by_leaky.mul_(attention.slope), by_gram
 
@@ -183,16 +128,9 @@ def project_squares_backward(
     weight_total: Tensor,
     bias_total: Tensor,
 ) -> Tensor:
-    """Return the gradient by the differences, (x, D).
+    """Return the gradient by the differences (x, D), given that by the result of ``project_squares``, (x, K).
 
-    Args:
-        difference: (x, D).
-        weight: (K, D), as in ``project_squares``.
-        vectors: (x, K), its result.
-        inverse: (x, 1), its result.
-        gradient: (x, K) by the vectors.
-        weight_total: (K, D), incremented by the gradient of the weight.
-        bias_total: (K,), incremented by the gradient of the bias.
+    Adds the gradients by weight (K, D) and bias (K,) to their totals.
     """
     wide, vectors = gradient.to(inverse.dtype), vectors.to(inverse.dtype)
     radial = (wide * vectors).sum(-1, keepdim=True)

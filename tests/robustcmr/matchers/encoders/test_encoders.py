@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from robustcmr.matchers.encoders import BiGRU, RegionEncoder, bigru, masked_mean
-from robustcmr.types import ImageBatch, TextBatch
+from robustcmr.matchers.encoders.word_vectors import WordEmbedding
+from robustcmr.types import DataSpec, ImageBatch, TextBatch
+
+
+def reader(n_words, width, dim, padding_index=0):
+    spec = DataSpec(1, 1, vocabulary_size=n_words, longest_caption=13, padding_index=padding_index)
+    return BiGRU(WordEmbedding(spec, width, None), dim)
 
 
 def test_masked_mean():
@@ -59,7 +65,7 @@ def test_captions_are_read_one_by_one(lengths, waste, gradients, monkeypatch):
         monkeypatch.setattr(bigru, "PADDING_COST", waste)
         monkeypatch.setattr(bigru, "_MIN_GROUP", 1)
     torch.manual_seed(0)
-    encoder = BiGRU(vocabulary_size=20, padding_index=0, word_dim=3, dim=4)
+    encoder = reader(20, 3, 4)
     mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
     tokens = torch.randint(1, 20, (4, 5)) * mask
     with torch.set_grad_enabled(gradients):
@@ -78,7 +84,7 @@ def test_captions_are_read_one_by_one(lengths, waste, gradients, monkeypatch):
 def test_reading_by_length_changes_nothing(n, monkeypatch):
     """Fragments, gradients and no gradients, against a reading of the whole rectangle, in float64."""
     torch.manual_seed(0)
-    encoder = BiGRU(vocabulary_size=50, padding_index=0, word_dim=5, dim=6).double()
+    encoder = reader(50, 5, 6).double()
     lengths = torch.randint(1, 12, (n,))
     mask = torch.arange(13) < lengths.unsqueeze(1)  # one column more than any caption has words
     batch = TextBatch(torch.randint(1, 50, (n, 13)) * mask, mask)
@@ -115,6 +121,6 @@ def test_wide_captions_with_much_padding_are_read_by_length():
 
 
 def test_the_padding_word_stays_zero():
-    encoder = BiGRU(vocabulary_size=20, padding_index=4, word_dim=3, dim=4)
+    encoder = reader(20, 3, 4, padding_index=4)
     assert (encoder.embedding.weight[4] == 0).all()
     assert (encoder.embedding.weight[[3, 5]] != 0).all()

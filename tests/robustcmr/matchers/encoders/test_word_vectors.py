@@ -5,14 +5,15 @@ import logging
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from robustcmr.errors import DataError
-from robustcmr.matchers.encoders import BiGRU, FragmentOptions, build_text_encoder
-from robustcmr.matchers.encoders.word_vectors import load_word_vectors, read_word_vectors
+from robustcmr.matchers.encoders import BiGRU
+from robustcmr.matchers.encoders.word_vectors import WordEmbedding, read_word_vectors
+from robustcmr.matchers.fragment_matcher import FragmentOptions, build_text_encoder
 from robustcmr.types import DataSpec, TextBatch
 
 WORDS = ("<pad>", "<start>", "<end>", "<unk>", "dog", "café", "runs", "zzz")
+SPEC = DataSpec(feature_width=3, n_regions=1, vocabulary_size=len(WORDS), longest_caption=5, words=WORDS)
 
 
 @pytest.fixture
@@ -27,12 +28,11 @@ def written(tmp_path):
 
 def test_only_what_is_asked_for_is_kept(written):
     path = written("the 9 9 9\nruns 1 2 3\nDog 8 8 8\ndog 0.5 -1e-3 2\ncafé 4 5 6\n<unk> 7 7 7\n")
-    found = read_word_vectors(path, WORDS, 3)
-    assert found.rows.tolist() == [3, 4, 5, 6]
+    rows, vectors = read_word_vectors(path, WORDS, 3)
+    assert rows.tolist() == [3, 4, 5, 6]
     expected = np.array([[7, 7, 7], [0.5, -1e-3, 2], [4, 5, 6], [1, 2, 3]], dtype=np.float32)
-    assert np.array_equal(found.vectors.numpy(), expected)
-    assert found.vectors.dtype == torch.float32
-    assert found.coverage == "4 of 7 words (57.1%)"
+    assert np.array_equal(vectors.numpy(), expected)
+    assert vectors.dtype == torch.float32
 
 
 def test_a_random_file_is_read_as_numpy_reads_it(written):
@@ -41,35 +41,35 @@ def test_a_random_file_is_read_as_numpy_reads_it(written):
     names = [f"w{k}" for k in range(40)]
     path = written("".join(f"{n} {' '.join(map(str, row))}\n" for n, row in zip(names, table, strict=True)))
     asked = ["<pad>", *rng.permutation(names)[:17]]
-    found = read_word_vectors(path, asked, 5)
+    rows, vectors = read_word_vectors(path, asked, 5)
     truth = np.loadtxt(path, dtype=str)
-    for row, vector in zip(found.rows.tolist(), found.vectors, strict=True):
+    for row, vector in zip(rows.tolist(), vectors, strict=True):
         line = truth[truth[:, 0] == asked[row]][0, 1:].astype(np.float32)
         assert np.array_equal(vector.numpy(), line)
-    assert len(found.rows) == 17
+    assert len(rows) == 17
 
 
 def test_first_lines_windows_ends_tabs_empty_lines_and_trailing_spaces(written):
-    found = read_word_vectors(written("2 3\r\n\r\ndog\t1\t2\t3 \r\n\r\nruns 4 5 6\r\n\n"), WORDS, 3)
-    assert found.rows.tolist() == [4, 6]
-    assert found.vectors.tolist() == [[1, 2, 3], [4, 5, 6]]
+    rows, vectors = read_word_vectors(written("2 3\r\n\r\ndog\t1\t2\t3 \r\n\r\nruns 4 5 6\r\n\n"), WORDS, 3)
+    assert rows.tolist() == [4, 6]
+    assert vectors.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_the_first_of_several_lines_counts(written):
-    found = read_word_vectors(written("a 0 0\nb 0 0\ndog 1 2\ndog 3 4\n"), WORDS, 2)
-    assert found.vectors.tolist() == [[1, 2]]
+    _, vectors = read_word_vectors(written("a 0 0\nb 0 0\ndog 1 2\ndog 3 4\n"), WORDS, 2)
+    assert vectors.tolist() == [[1, 2]]
 
 
 def test_words_may_hold_spaces(written):
     path = written("new york 3 4\na 0 0\nb 0 0\n. . . 5 6\ndog days 7 8\ndog 1 2\n 9 9\n")
-    found = read_word_vectors(path, ["new york", "dog", ". . ."], 2)
-    assert found.rows.tolist() == [0, 1, 2]
-    assert found.vectors.tolist() == [[3, 4], [1, 2], [5, 6]]
+    rows, vectors = read_word_vectors(path, ["new york", "dog", ". . ."], 2)
+    assert rows.tolist() == [0, 1, 2]
+    assert vectors.tolist() == [[3, 4], [1, 2], [5, 6]]
 
 
 def test_padding_is_never_looked_up(written):
-    found = read_word_vectors(written("<pad> 1 2\ndog 3 4\n"), WORDS, 2)
-    assert found.rows.tolist() == [4]
+    rows, _ = read_word_vectors(written("<pad> 1 2\ndog 3 4\n"), WORDS, 2)
+    assert rows.tolist() == [4]
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 
 def test_an_embedding_of_another_type_starts_from_a_file(written, caplog):
-    embedding = nn.Embedding(len(WORDS), 2, padding_idx=0, dtype=torch.float64)
+    embedding = WordEmbedding(SPEC, 2, written("dog 1 2\n<pad> 3 4\n")).double()
     before = embedding.weight.detach().clone()
     with caplog.at_level(logging.INFO, logger="robustcmr"):
-        load_word_vectors(embedding, written("dog 1 2\n<pad> 3 4\n"), WORDS)
+        embedding.load_pretrained()
     assert "vectors for 1 of 7 words (14.3%)" in caplog.text
     assert embedding.weight[4].tolist() == [1, 2]
     assert torch.equal(embedding.weight[:4], before[:4])
@@ -113,8 +113,7 @@ def test_an_embedding_of_another_type_starts_from_a_file(written, caplog):
 
 def reader(path, seed=0):
     torch.manual_seed(seed)
-    spec = DataSpec(feature_width=3, n_regions=1, vocabulary_size=len(WORDS), longest_caption=5, words=WORDS)
-    return build_text_encoder(FragmentOptions(word_dim=3, dim=4, word_vectors=path), spec)
+    return build_text_encoder(FragmentOptions(word_dim=3, dim=4, word_vectors=path), SPEC)
 
 
 def test_a_caption_reader_starts_from_a_file(written, caplog):
@@ -123,7 +122,7 @@ def test_a_caption_reader_starts_from_a_file(written, caplog):
     assert isinstance(model, BiGRU)
     before = model.embedding.weight.detach().clone()
     with caplog.at_level(logging.INFO, logger="robustcmr"):
-        model.load_pretrained()
+        model.embedding.load_pretrained()
     assert f"{path} has vectors for 2 of 7 words (28.6%)" in caplog.text
     assert model.embedding.weight[[4, 6]].tolist() == [[1, 2, 3], [4, 5, 6]]
     assert (model.embedding.weight[0] == 0).all()
@@ -140,11 +139,11 @@ def test_a_caption_reader_starts_from_a_file(written, caplog):
 def test_building_a_reader_does_not_touch_the_file(tmp_path):
     model = reader(tmp_path / "gone.txt")  # as when weights come from a checkpoint
     with pytest.raises(DataError, match=r"gone\.txt"):
-        model.load_pretrained()
+        model.embedding.load_pretrained()
 
 
 def test_without_a_file_nothing_changes():
     model = reader(None)
     before = model.embedding.weight.detach().clone()
-    model.load_pretrained()
+    model.embedding.load_pretrained()
     assert torch.equal(model.embedding.weight, before)

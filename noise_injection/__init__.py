@@ -4,13 +4,18 @@
     python -m noise_injection make-labels --labels true.npy --ratio 0.4 --seed 96 --output labels.npz
 
 ``noise_injection.mismatch`` defines the rules by which pairs are mismatched, ``noise_injection.labels`` those
-by which class labels are made wrong.
+by which class labels are made wrong. Throughout,
+
+    truth     (n_captions,) integers, the image each caption was written for
+    n_images  number of images; some may have no caption
+    values    (n_captions,) image given to each caption row, or (n_images,) an image permutation
+
+Every function raises ``NoiseError`` if an argument is out of range, if arrays do not fit each other, or if a
+file is missing, damaged, altered, or made for other data.
 """
 
-from __future__ import annotations
-
 from noise_injection.apply import given_pairs, read_captions, read_names, write_table
-from noise_injection.checks import LABEL_KINDS, PROTOCOLS, regular_truth
+from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError, regular_truth
 from noise_injection.describe import (
     LabelDescription,
     NoiseDescription,
@@ -18,7 +23,6 @@ from noise_injection.describe import (
     describe_labels,
     to_caption_rows,
 )
-from noise_injection.errors import NoiseError
 from noise_injection.files import (
     NoiseFile,
     load_label_noise,

@@ -1,7 +1,5 @@
 """``python -m noise_injection``."""
 
-from __future__ import annotations
-
 import sys
 
 from noise_injection.cli import main

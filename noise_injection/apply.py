@@ -9,29 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from noise_injection import checks
 from noise_injection.atomic import atomic_file
-from noise_injection.checks import check_suffix, check_truth
+from noise_injection.checks import Array, NoiseError
 from noise_injection.describe import to_caption_rows
-from noise_injection.errors import NoiseError
 
 TABLES: tuple[str, ...] = (".tsv", ".csv")
 
 
 def read_captions(path: str | Path) -> list[str]:
-    r"""Read a caption file.
+    r"""Read the captions of a file in order, without surrounding white space.
 
-    Args:
-        path: UTF-8 text with one caption per line or, if the name ends in ``.tsv``, lines of
-            ``identifier<TAB>caption``, in which ``\t`` stands for a tab within a caption and further columns
-            are ignored.
-
-    Returns:
-        The captions in order, without surrounding white space.
-
-    Raises:
-        NoiseError: the file is missing, empty or not UTF-8, or a line has no caption.
+    The file is UTF-8 text with one caption per line or, if its name ends in ``.tsv``, lines of
+    ``identifier<TAB>caption``, in which ``\t`` stands for a tab within a caption and further columns are
+    ignored.
     """
     path = Path(path)
     lines = _read_lines(path, "caption")
@@ -46,23 +38,14 @@ def read_captions(path: str | Path) -> list[str]:
     return [parts[1].strip().replace("\\t", "\t") for parts in columns]
 
 
-def read_names(path: str | Path, truth: npt.NDArray[Any], n_images: int) -> list[str]:
-    """Read the names of the images.
+def read_names(path: str | Path, truth: Array, n_images: int) -> list[str]:
+    """Read the names of the images, one per image.
 
-    Args:
-        path: UTF-8 text with one name per line, one line per image or per caption.
-        truth: (n_captions,) integers, the image each caption was written for.
-        n_images: number of images.
-
-    Returns:
-        One name per image.
-
-    Raises:
-        NoiseError: the file is missing, empty or not UTF-8, the number of lines fits neither images nor
-            captions, or captions of one image name it differently.
+    The file is UTF-8 text with one name per line, one line per image or per caption; all captions of an image
+    must name it alike.
     """
     path = Path(path)
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     lines = _read_lines(path, "name")
     if len(lines) == n_images:
         return lines
@@ -71,20 +54,19 @@ def read_names(path: str | Path, truth: npt.NDArray[Any], n_images: int) -> list
             f"{path} has {len(lines)} names; expected {n_images} (one per image) or {truth.size} (one per "
             "caption)"
         )
-    names = [""] * n_images
-    for row, image in enumerate(truth.tolist()):
-        if names[image] not in ("", lines[row]):
+    names: dict[int, str] = {}
+    for number, (image, name) in enumerate(zip(truth.tolist(), lines, strict=True), 1):
+        if names.setdefault(image, name) != name:
             raise NoiseError(
-                f"{path} line {row + 1} names {lines[row]} for an image named {names[image]} before; "
+                f"{path} line {number} names {name} for an image named {names[image]} before; "
                 "expected the same name for all captions of an image"
             )
-        names[image] = lines[row]
-    return names
+    return [names[image] for image in range(n_images)]
 
 
 def given_pairs(
-    values: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
+    values: Array,
+    truth: Array,
     n_images: int,
     captions: Sequence[str],
     names: Sequence[str] | None = None,
@@ -92,20 +74,12 @@ def given_pairs(
 ) -> Iterator[list[str]]:
     """Return the rows of a table of captions and the images given to them, header first.
 
-    Args:
-        values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) integers, the image each caption was written for.
-        n_images: number of images.
-        captions: n_captions texts.
-        names: n_images names for an additional column, or None.
-        with_truth: add the image each caption was written for, and 1 where the two differ. Leave it out of
-            anything a training program reads.
+    The index is given as to ``to_caption_rows``, with n_captions ``captions`` and, for another column,
+    n_images ``names``. ``with_truth`` adds the image each caption was written for, and 1 where both differ;
+    leave it out of anything a training program reads.
 
     Returns:
         Rows of ``caption_row, image[, image_name][, written_for_image, mismatched], caption``.
-
-    Raises:
-        NoiseError: the number of captions or names does not fit the index.
 
     Example:
         >>> for row in given_pairs(np.array([1, 0]), np.array([0, 1]), 2, ["a dog", "a cat"]):
@@ -114,7 +88,7 @@ def given_pairs(
         ['0', '1', 'a dog']
         ['1', '0', 'a cat']
     """
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     index = to_caption_rows(values, truth, n_images).tolist()
     if len(captions) != truth.size:
         raise NoiseError(
@@ -135,14 +109,9 @@ def given_pairs(
 def write_table(path: str | Path, rows: Iterator[list[str]]) -> None:
     r"""Write rows as ``.csv``, or as ``.tsv`` without quoting, in which a tab within a cell becomes ``\t``.
 
-    Args:
-        path: name ending in ``.tsv`` or ``.csv``; an existing file is replaced.
-        rows: lists of cells, header first.
-
-    Raises:
-        NoiseError: the suffix is unknown, or the file cannot be written.
+    Rows are lists of cells, header first; an existing file is replaced.
     """
-    path = check_suffix(path, TABLES, "a table")
+    path = checks.suffix(path, TABLES, "a table")
     text = io.StringIO(newline="")
     if path.suffix == ".csv":
         csv.writer(text, lineterminator="\n").writerows(rows)

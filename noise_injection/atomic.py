@@ -9,32 +9,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from noise_injection.errors import NoiseError
+from noise_injection.checks import NoiseError
 
 
 @contextmanager
 def atomic_file(path: Path, error: type[Exception] = NoiseError) -> Iterator[BinaryIO]:
-    """Open a binary file that appears under ``path`` only if the block ends without an error.
+    """Open a temporary file beside ``path`` that is moved there if the block ends without an error.
 
     Args:
         path: target file; its folder is created if missing, an existing file is replaced.
         error: exception class to raise if the file cannot be written.
 
-    Yields:
-        The open temporary file, in the same folder.
-
     Raises:
         error: the file cannot be written (full disk, no permission); the old file is kept, no other is left.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "new" / "a.txt"
-        >>> with atomic_file(path) as file:
-        ...     _ = file.write(b"all or nothing")
-        ...     path.exists()
-        False
-        >>> path.read_bytes()
-        b'all or nothing'
     """
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:

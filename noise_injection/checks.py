@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.errors import NoiseError
 
+class NoiseError(ValueError):
+    """A setting or file is wrong; the message says in one sentence what was expected and what to do."""
+
+
+Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
-Features = npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[Any]]
+Features = Array | tuple[Array, Array]
 """Features (n, F) of the pairs, or a tuple of the images' and the texts', which may differ in width."""
 
 PROTOCOLS: tuple[str, ...] = ("caption", "image")
@@ -28,17 +31,7 @@ LARGEST = 1e100  # features are squared and summed
 
 
 def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
-    """Return the pairing in which each image owns the same number of consecutive caption rows.
-
-    Args:
-        n_captions: number of caption rows, at least 1.
-        captions_per_image: rows per image, at least 1.
-
-    Returns:
-        (n_captions,) int64 with entry ``i`` equal to ``i // captions_per_image``.
-
-    Raises:
-        NoiseError: a number is below 1, or the captions do not divide evenly.
+    """Return the pairing (n_captions,) int64 with entry ``i`` equal to ``i // captions_per_image``.
 
     Example:
         >>> regular_truth(6, 3).tolist()
@@ -55,9 +48,7 @@ def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
     return np.arange(n_captions, dtype=np.int64) // captions_per_image
 
 
-def check_indices(
-    values: npt.NDArray[Any], limit: int | None, what: str, noun: str = "image indices"
-) -> IntArray:
+def indices(values: Array, limit: int | None, what: str, noun: str = "image indices") -> IntArray:
     """Return integers of any type and shape, at least 0 and below ``limit``, as int64 in native byte order.
 
     Without a limit the values need only fit int64. ``what`` and ``noun`` name array and values in errors.
@@ -74,37 +65,35 @@ def check_indices(
     return values.astype(np.int64, copy=False)
 
 
-def check_vector(
-    values: npt.NDArray[Any], limit: int | None, what: str, noun: str = "image indices"
-) -> IntArray:
-    """Return a vector of indices as int64, see ``check_indices``."""
+def vector(values: Array, limit: int | None, what: str, noun: str = "image indices") -> IntArray:
+    """Return a vector of indices as int64, see ``indices``."""
     if values.ndim != 1:
         raise NoiseError(f"{what} has shape {values.shape}; expected a vector of {noun}")
-    return check_indices(values, limit, what, noun)
+    return indices(values, limit, what, noun)
 
 
-def check_truth(truth: npt.NDArray[Any], n_images: int) -> IntArray:
+def truth(values: Array, n_images: int) -> IntArray:
     """Return the true image of each caption row as int64; some images may have no caption."""
-    return check_vector(np.asarray(truth), n_images, "the true pairing")
+    return vector(np.asarray(values), n_images, "the true pairing")
 
 
-def check_labels(labels: npt.NDArray[Any], n_classes: int, what: str = "the label vector") -> IntArray:
+def labels(values: Array, n_classes: int, what: str = "the label vector") -> IntArray:
     """Return (n,) class labels as int64."""
-    return check_vector(np.asarray(labels), n_classes, what, "classes")
+    return vector(np.asarray(values), n_classes, what, "classes")
 
 
-def check_given(given: npt.NDArray[Any], n_classes: int, what: str = "the given label array") -> IntArray:
+def given(labels: Array, n_classes: int, what: str = "the given label array") -> IntArray:
     """Return given labels as int64: (n, 1) if image and text share them, else (n, 2), the images' first."""
-    given = np.asarray(given)
-    if given.ndim != 2 or given.shape[1] not in (1, 2):
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.shape[1] not in (1, 2):
         raise NoiseError(
-            f"{what} has shape {given.shape}; expected (n, 1) for shared labels or (n, 2) for image and "
+            f"{what} has shape {labels.shape}; expected (n, 1) for shared labels or (n, 2) for image and "
             "text labels"
         )
-    return check_indices(given, n_classes, what, "classes")
+    return indices(labels, n_classes, what, "classes")
 
 
-def check_rows(given: IntArray, truth: npt.NDArray[Any], what: str = "the given label array") -> None:
+def rows(given: IntArray, truth: Array, what: str = "the given label array") -> None:
     """Refuse given labels that are not as many as the true ones."""
     if len(given) != truth.size:
         raise NoiseError(
@@ -113,24 +102,28 @@ def check_rows(given: IntArray, truth: npt.NDArray[Any], what: str = "the given 
         )
 
 
-def check_ratio(ratio: float) -> float:
+def ratio(value: float) -> float:
     """Return the noise ratio as a float in [0, 1)."""
-    number = not isinstance(ratio, bool) and isinstance(ratio, (int, float, np.integer, np.floating))
-    if not number or not math.isfinite(ratio) or not 0 <= ratio < 1:
+    number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
+    if not number or not 0 <= value < 1:
         raise NoiseError(
-            f"the noise ratio is {ratio!r}; expected a number of at least 0 and below 1, such as 0.4"
+            f"the noise ratio is {value!r}; expected a number of at least 0 and below 1, such as 0.4"
         )
-    return float(ratio)
+    return float(value)
 
 
-def check_seed(seed: int) -> int:
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def seed(value: int) -> int:
     """Return the seed as an int from 0 to 2**32 - 1, the range of NumPy's legacy generator."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise NoiseError(f"the noise seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
-    return int(seed)
+    if not _is_whole(value) or not 0 <= value < 2**32:
+        raise NoiseError(f"the noise seed is {value!r}; expected a whole number from 0 to {2**32 - 1}")
+    return int(value)
 
 
-def check_choice(value: str, choices: Sequence[str], what: str) -> str:
+def choice(value: str, choices: Sequence[str], what: str) -> str:
     """Return a name that is one of ``choices``; the error suggests the nearest one."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
@@ -139,7 +132,7 @@ def check_choice(value: str, choices: Sequence[str], what: str) -> str:
     return value
 
 
-def check_suffix(path: str | Path, suffixes: Sequence[str], what: str) -> Path:
+def suffix(path: str | Path, suffixes: Sequence[str], what: str) -> Path:
     """Return the path of a file to write, whose suffix says in which format."""
     path = Path(path)
     if path.suffix not in suffixes:
@@ -149,9 +142,9 @@ def check_suffix(path: str | Path, suffixes: Sequence[str], what: str) -> Path:
     return path
 
 
-def check_classes(n_classes: int) -> int:
+def classes(n_classes: int) -> int:
     """Return the number of classes, at least 2."""
-    if isinstance(n_classes, bool) or not isinstance(n_classes, (int, np.integer)) or n_classes < 2:
+    if not _is_whole(n_classes) or n_classes < 2:
         raise NoiseError(
             f"the number of classes is {n_classes!r}; expected a whole number of at least 2, since "
             "with a single class no label can be wrong"
@@ -159,22 +152,22 @@ def check_classes(n_classes: int) -> int:
     return int(n_classes)
 
 
-def check_class_map(class_map: Sequence[int] | npt.NDArray[Any], n_classes: int) -> IntArray:
+def class_map(targets: Sequence[int] | Array, n_classes: int) -> IntArray:
     """Return (n_classes,) int64, the class that replaces each class; at least one must change."""
-    values = np.asarray(class_map)
+    values = np.asarray(targets)
     if values.shape != (n_classes,):
         raise NoiseError(
             f"the class map has shape {values.shape}; expected one target for each of the {n_classes} classes"
         )
-    values = check_indices(values, n_classes, "the class map", "classes")
+    values = indices(values, n_classes, "the class map", "classes")
     if np.array_equal(values, np.arange(n_classes)):
         raise NoiseError("the class map maps every class to itself; map at least one to another class")
     return values
 
 
-def check_features(features: Features, n: int, n_columns: int) -> list[npt.NDArray[Any]]:
+def features(arrays: Features, n: int, n_columns: int) -> list[Array]:
     """Return the features (n, F), in the type given, from which each column of labels is drawn."""
-    parts = list(features) if isinstance(features, tuple) else [features] * n_columns
+    parts = list(arrays) if isinstance(arrays, tuple) else [arrays] * n_columns
     if len(parts) != n_columns:
         raise NoiseError(
             f"there are {len(parts)} arrays of features and {n_columns} label(s) per row; give one array, or "
@@ -182,12 +175,8 @@ def check_features(features: Features, n: int, n_columns: int) -> list[npt.NDArr
         )
     parts = [np.asarray(part) for part in parts]
     for part in parts:
-        if part.ndim != 2 or part.shape[1] == 0:
+        if part.ndim != 2 or part.shape[1] == 0 or len(part) != n:
             raise NoiseError(f"the features have shape {part.shape}; expected ({n}, F), one row per label")
-        if len(part) != n:
-            raise NoiseError(
-                f"there are {len(part)} rows of features and {n} labels; expected one row per label"
-            )
         if part.dtype.kind not in "iuf":
             raise NoiseError(f"the features hold {part.dtype} values; expected real numbers")
         for start in range(0, n, BLOCK):

@@ -7,10 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from noise_injection import commands
-from noise_injection.checks import LABEL_KINDS, PROTOCOLS
-from noise_injection.errors import NoiseError
+from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError
+
+FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+NPY: dict[str, Any] = {"type": Path, "metavar": "FILE.npy"}
+FLAG: dict[str, Any] = {"action": "store_true"}
 
 COMMANDS = {
     "make": commands.make,
@@ -22,14 +26,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m noise_injection") -> int:
-    """Run one command.
+    """Run the command in ``argv``, by default that of the process, and return its exit code.
 
-    Args:
-        argv: arguments after the program's name; None for those of the process.
-        prog: name of the program in help and error messages.
-
-    Returns:
-        Exit code: 0 on success, 1 if ``verify`` finds a difference, 2 for a user's mistake.
+    The code is 0 on success, 1 if ``verify`` finds a difference, 2 for a user's mistake; ``prog`` names the
+    program in help and error messages.
     """
     arguments = _parser(prog).parse_args(argv)
     try:
@@ -71,18 +71,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--captions-file train_caps.txt --ratio 0.6 --protocol image -o noise.npz",
         "--truth image_of_caption.npy --ratio 0.4 --derange -o noise.npz",
     )
-    _add_data(make, required=True)
-    make.add_argument("--ratio", type=float, required=True, help="share to mismatch, in [0, 1), such as 0.4")
-    make.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="caption",
-        help="move single captions, or images with all their captions (default: caption)",
-    )
-    make.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    make.add_argument("--derange", action="store_true", help="never give a chosen caption its own image")
-    _add_saving(make, "file to write: .npz (index and record) or .npy (index alone, the published layout)")
-
     labels = command(
         "make-labels",
         "make wrong class labels and save them",
@@ -90,30 +78,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--labels true.npy --ratio 0.4 --kind asymmetric --class-map 1,2,0 -o labels.npz",
         "--labels true.npy --ratio 0.4 --kind instance --features images.npy -o labels.npz",
     )
-    labels.add_argument("--labels", type=Path, required=True, metavar="FILE.npy", help="true classes, from 0")
-    labels.add_argument(
-        "--classes", type=int, metavar="K", help="number of classes (default: highest class + 1)"
-    )
-    labels.add_argument("--ratio", type=float, required=True, help="share of rows to choose, in [0, 1)")
-    labels.add_argument(
-        "--kind",
-        default="symmetric",
-        metavar="KIND",
-        help=f"how wrong labels are drawn: {', '.join(LABEL_KINDS)} (default: symmetric)",
-    )
-    labels.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    labels.add_argument(
-        "--per-modality", action="store_true", help="draw image and text labels independently"
-    )
-    labels.add_argument("--redraw-true", action="store_true", help="symmetric: the true class may be redrawn")
-    labels.add_argument(
-        "--class-map",
-        metavar="C,C,...",
-        help="asymmetric: replacement of each class (default: the next class)",
-    )
-    _add_features(labels)
-    _add_saving(labels, "file to write: .npz (labels and record)")
-
     show = command(
         "describe",
         "describe a noise file: layout, protocol, and how much is wrong",
@@ -128,20 +92,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "published.npy --protocol caption --ratio 0.4 --seed 96",
         "labels.npz --labels true.npy --features images.npy",
     )
-    for parser_ in (show, check):
-        parser_.add_argument("noise", type=Path, help="noise file (.npz or .npy)")
-        _add_data(parser_, required=False)
-        parser_.add_argument(
-            "--labels", type=Path, metavar="FILE.npy", help="true classes, needed for label noise"
-        )
-        parser_.add_argument("--json", action="store_true", help="write JSON instead of text")
-    _add_features(check)
-    without_record = "needed for a file without a record"
-    check.add_argument("--protocol", choices=PROTOCOLS, help=without_record)
-    check.add_argument("--ratio", type=float, help=without_record)
-    check.add_argument("--seed", type=int, help=without_record)
-    check.add_argument("--derange", action="store_true", help="for a file without a record")
-
     use = command(
         "apply",
         "write the given pairs for another program",
@@ -149,60 +99,81 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "noise.npz --captions train_caps.txt --ids train_ids.txt --with-truth -o pairs.csv",
         "noise.npz -o index.npy",
     )
-    use.add_argument("noise", type=Path, help="noise file (.npz or .npy)")
-    use.add_argument("--captions", type=Path, metavar="FILE", help="caption file, needed for a table")
-    use.add_argument("--ids", type=Path, metavar="FILE", help="image names, one per image or per caption")
-    use.add_argument("--with-truth", action="store_true", help="add columns that show which pairs are wrong")
-    _add_pairing(use, use)
-    _add_output(
-        use, "file to write: .tsv or .csv (a table of pairs) or .npy (one image index per caption row)"
+
+    for reader in (show, check, use):
+        reader.add_argument("noise", type=Path, help="noise file (.npz or .npy)")
+    use.add_argument("--captions", **FILE, help="caption file, needed for a table")
+    use.add_argument("--ids", **FILE, help="image names, one per image or per caption")
+    use.add_argument("--with-truth", **FLAG, help="add columns that show which pairs are wrong")
+    for pairs in (make, show, check, use):
+        data: argparse._ActionsContainer = pairs
+        if pairs is not use:
+            data = pairs.add_mutually_exclusive_group(required=pairs is make)
+            data.add_argument("--captions", type=int, metavar="N", help="number of captions")
+            data.add_argument("--captions-file", **FILE, help="caption file, to count its captions")
+        data.add_argument(
+            "--truth", **NPY, help="image index of each caption, if images have different numbers of captions"
+        )
+        pairs.add_argument(
+            "--captions-per-image",
+            type=int,
+            metavar="K",
+            help="consecutive captions per image (default: as in the noise file, else "
+            f"{commands.CAPTIONS_PER_IMAGE})",
+        )
+    make.add_argument("--ratio", type=float, required=True, help="share to mismatch, in [0, 1), such as 0.4")
+    make.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="caption",
+        help="move single captions, or images with all their captions (default: caption)",
     )
+    make.add_argument("--derange", **FLAG, help="never give a chosen caption its own image")
+    labels.add_argument("--labels", type=Path, required=True, metavar="FILE.npy", help="true classes, from 0")
+    labels.add_argument(
+        "--classes", type=int, metavar="K", help="number of classes (default: highest class + 1)"
+    )
+    labels.add_argument("--ratio", type=float, required=True, help="share of rows to choose, in [0, 1)")
+    labels.add_argument(
+        "--kind",
+        default="symmetric",
+        metavar="KIND",
+        help=f"how wrong labels are drawn: {', '.join(LABEL_KINDS)} (default: symmetric)",
+    )
+    labels.add_argument("--per-modality", **FLAG, help="draw image and text labels independently")
+    labels.add_argument("--redraw-true", **FLAG, help="symmetric: the true class may be redrawn")
+    labels.add_argument(
+        "--class-map",
+        metavar="C,C,...",
+        help="asymmetric: replacement of each class (default: the next class)",
+    )
+    for reader in (show, check):
+        reader.add_argument("--labels", **NPY, help="true classes, needed for label noise")
+    for featured in (labels, check):
+        featured.add_argument(
+            "--features",
+            **NPY,
+            nargs="+",
+            help="instance label noise: features of the pairs, or those of the images and of the texts",
+        )
+    without_record = "needed for a file without a record"
+    check.add_argument("--protocol", choices=PROTOCOLS, help=without_record)
+    check.add_argument("--ratio", type=float, help=without_record)
+    check.add_argument("--seed", type=int, help=without_record)
+    check.add_argument("--derange", **FLAG, help="for a file without a record")
+    for maker in (make, labels):
+        maker.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+        maker.add_argument(
+            "--data-fingerprint", metavar="TEXT", help="name of the data set, kept in the record"
+        )
+    for shown in (make, labels, show, check):
+        shown.add_argument("--json", **FLAG, help="write JSON instead of text")
+    for writer, layouts in (
+        (make, ".npz (index and record) or .npy (index alone, the published layout)"),
+        (labels, ".npz (labels and record)"),
+        (use, ".tsv or .csv (a table of pairs) or .npy (one image index per caption row)"),
+    ):
+        text = f"file to write: {layouts}"
+        writer.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help=text)
+        writer.add_argument("--force", **FLAG, help="replace an existing file")
     return parser
-
-
-def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Add the options that say which data it is; ``required`` if no noise file tells."""
-    data = parser.add_mutually_exclusive_group(required=required)
-    data.add_argument("--captions", type=int, metavar="N", help="number of captions")
-    data.add_argument(
-        "--captions-file", type=Path, metavar="FILE", help="caption file, to count its captions"
-    )
-    _add_pairing(parser, data)
-
-
-def _add_pairing(parser: argparse.ArgumentParser, data: argparse._ActionsContainer) -> None:
-    """Add the options that say which captions belong to one image."""
-    data.add_argument(
-        "--truth",
-        type=Path,
-        metavar="FILE.npy",
-        help="image index of each caption, if images have different numbers of captions",
-    )
-    parser.add_argument(
-        "--captions-per-image",
-        type=int,
-        metavar="K",
-        help="consecutive captions per image (default: as in the noise file, else "
-        f"{commands.CAPTIONS_PER_IMAGE})",
-    )
-
-
-def _add_features(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--features",
-        type=Path,
-        nargs="+",
-        metavar="FILE.npy",
-        help="instance label noise: features of the pairs, or those of the images and of the texts",
-    )
-
-
-def _add_saving(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--data-fingerprint", metavar="TEXT", help="name of the data set, kept in the record")
-    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
-    _add_output(parser, text)
-
-
-def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help=text)
-    parser.add_argument("--force", action="store_true", help="replace an existing file")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from noise_injection import checks
 from noise_injection.apply import TABLES, given_pairs, read_captions, read_names, write_table
-from noise_injection.checks import Features, IntArray, check_suffix, check_truth, check_vector, regular_truth
-from noise_injection.describe import LabelDescription, NoiseDescription, aligned, describe, describe_labels
-from noise_injection.errors import NoiseError
+from noise_injection.checks import Array, Features, IntArray, NoiseError, regular_truth
+from noise_injection.describe import describe, describe_labels
 from noise_injection.files import (
     NoiseFile,
     check_size,
@@ -26,21 +25,13 @@ from noise_injection.files import (
 )
 from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
-from noise_injection.records import LabelNoiseRecord, NoiseRecord
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, Record, Report
 from noise_injection.verify import Verification, verify, verify_labels, verify_record
 
 CAPTIONS_PER_IMAGE = 5  # as in Flickr8K, Flickr30K and MS-COCO
 
-_OF_PAIRS = (
-    "captions",
-    "captions_file",
-    "truth",
-    "captions_per_image",
-    "protocol",
-    "ratio",
-    "seed",
-    "derange",
-)
+_SETTINGS = ("protocol", "ratio", "seed", "derange")
+_OF_PAIRS = ("captions", "captions_file", "truth", "captions_per_image", *_SETTINGS)
 _OF_LABELS = ("labels", "features")
 
 
@@ -56,15 +47,8 @@ def make(arguments: argparse.Namespace) -> Answer:
     """Make mismatched pairs and save them."""
     output = _output(arguments, (".npz", ".npy"), "a noise file")
     truth, n_images = _data(arguments)
-    index, record = make_mismatch(
-        truth,
-        n_images,
-        arguments.ratio,
-        arguments.protocol,
-        arguments.seed,
-        arguments.derange,
-        arguments.data_fingerprint,
-    )
+    settings = _values(arguments, *_SETTINGS, "data_fingerprint")
+    index, record = make_mismatch(truth, n_images, **settings)
     save_noise(output, index, record)
     return _description(output, record, describe(index, truth, n_images), f"\nwritten to {output}")
 
@@ -79,14 +63,9 @@ def make_labels(arguments: argparse.Namespace) -> Answer:
     given, record = make_label_noise(
         truth,
         n_classes,
-        arguments.ratio,
-        arguments.kind,
-        arguments.seed,
-        per_modality=arguments.per_modality,
-        redraw_true=arguments.redraw_true,
         class_map=_class_map(arguments.class_map),
         features=_features(arguments.features),
-        data_fingerprint=arguments.data_fingerprint,
+        **_values(arguments, "ratio", "kind", "seed", "per_modality", "redraw_true", "data_fingerprint"),
     )
     save_label_noise(output, given, record)
     found = describe_labels(given, truth, record.n_classes)
@@ -113,8 +92,8 @@ def verify_file(arguments: argparse.Namespace) -> Answer:
         outcome = verify_labels(noise.values, labels, noise.record, _features(arguments.features))
     else:
         outcome = _verify_pairs(arguments, noise, noise.record)
-    code = 0 if outcome.matches else 1
-    return Answer(outcome.to_text(), {"file": str(noise.path), **outcome.to_dict()}, code)
+    values = {"file": str(noise.path), **outcome.to_dict()}
+    return Answer(outcome.to_text(), values, 0 if outcome.matches else 1)
 
 
 def apply_file(arguments: argparse.Namespace) -> Answer:
@@ -128,13 +107,12 @@ def apply_file(arguments: argparse.Namespace) -> Answer:
             "a .npy holds image indices only; leave --ids and --with-truth out, or write a .tsv or .csv"
         )
     noise = read_noise_file(arguments.noise)
-    captions = None if arguments.captions is None else read_captions(arguments.captions)
-    n_captions = None if captions is None else len(captions)
+    captions = [] if arguments.captions is None else read_captions(arguments.captions)
     if isinstance(noise.record, LabelNoiseRecord):
         raise NoiseError(f"{noise.path} holds labels, not pairs; give a noise file of mismatched pairs")
-    truth, n_images = data_of(n_captions, arguments.captions_per_image, arguments.truth, noise)
+    truth, n_images = data_of(len(captions) or None, arguments.captions_per_image, arguments.truth, noise)
     index, record = load_noise(noise.path, truth, n_images)
-    if table and captions is not None:
+    if table:
         names = None if arguments.ids is None else read_names(arguments.ids, truth, n_images)
         write_table(output, given_pairs(index, truth, n_images, captions, names, arguments.with_truth))
     else:
@@ -158,9 +136,9 @@ def data_of(
     if truth is not None:
         if captions_per_image is not None:
             raise NoiseError("--truth says which captions belong to an image; leave --captions-per-image out")
-        pairing = check_vector(read_array(truth, "truth file"), None, str(truth))
+        pairing = checks.vector(read_array(truth, "truth file"), None, str(truth))
         n_images = int(pairing.max()) + 1
-        pairing = check_truth(pairing, n_images)
+        pairing = checks.truth(pairing, n_images)
         if n_captions not in (None, pairing.size):
             raise NoiseError(
                 f"there are {n_captions} captions and {truth} has {pairing.size} entries; expected one each"
@@ -193,7 +171,7 @@ def _data(arguments: argparse.Namespace, noise: NoiseFile | None = None) -> tupl
     return data_of(n_captions, arguments.captions_per_image, arguments.truth, noise)
 
 
-def _true_labels(arguments: argparse.Namespace) -> npt.NDArray[Any]:
+def _true_labels(arguments: argparse.Namespace) -> Array:
     _refuse(arguments, _OF_PAIRS, f"{arguments.noise} holds labels, not pairs")
     if arguments.labels is None:
         raise NoiseError(f"{arguments.noise} holds labels; give the true ones with --labels FILE.npy")
@@ -206,22 +184,23 @@ def _verify_pairs(
     truth, n_images = _data(arguments, noise)
     if record is not None:
         check_size(noise.path, record, truth.size, n_images)
-    names = ("protocol", "ratio", "seed")
     if record is not None and record.seed is not None:
-        _refuse(arguments, (*names, "derange"), f"{noise.path} has a record of how it was made")
+        _refuse(arguments, _SETTINGS, f"{noise.path} has a record of how it was made")
         return verify_record(noise.values, truth, n_images, record)
-    settings = {name: getattr(arguments, name) for name in names}
+    settings = _values(arguments, *_SETTINGS)
     missing = [f"--{name}" for name, value in settings.items() if value is None]
     if missing:
         raise NoiseError(f"{noise.path} does not say how it was made; give {' and '.join(missing)}")
     recorded = None if record is None else record.sha256
-    return verify(
-        noise.values, truth, n_images, **settings, derange=arguments.derange, recorded_sha256=recorded
-    )
+    return verify(noise.values, truth, n_images, **settings, recorded_sha256=recorded)
+
+
+def _values(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _output(arguments: argparse.Namespace, suffixes: Sequence[str], what: str) -> Path:
-    path = check_suffix(arguments.output, suffixes, what)
+    path = checks.suffix(arguments.output, suffixes, what)
     if path.exists() and not arguments.force:
         raise NoiseError(f"{path} already exists; choose another name or add --force to replace it")
     return path
@@ -253,27 +232,6 @@ def _features(paths: list[Path] | None) -> Features | None:
     return arrays[0] if len(arrays) == 1 else (arrays[0], arrays[1])
 
 
-def _description(
-    path: Path,
-    record: NoiseRecord | LabelNoiseRecord,
-    found: NoiseDescription | LabelDescription,
-    note: str = "",
-) -> Answer:
-    rows = [("source", record.source)]
-    if isinstance(record, LabelNoiseRecord):
-        redrawn = ", true class redrawn" if record.redraw_true else ""
-        each = " in each modality" if record.protocol == "per_modality" else ""
-        rows.append(("asked", f"ratio {record.ratio_asked:g}, {record.noise}, seed {record.seed}{redrawn}"))
-        rows.append(("chosen", f"{record.n_chosen} rows{each}"))
-    elif record.ratio_asked is None or record.n_chosen is None:
-        rows.append(("asked", "unknown, the file has no record"))
-    else:
-        deranged = ", deranged" if record.derange else ""
-        asked = f"ratio {record.ratio_asked:g}, protocol {record.protocol}, seed {record.seed}{deranged}"
-        returned = record.n_chosen - record.n_mismatched
-        rows.append(("asked", asked))
-        rows.append(("chosen", f"{record.n_chosen} captions, {returned} returned to their own image"))
-    if record.data_fingerprint is not None:
-        rows.append(("data", record.data_fingerprint))
+def _description(path: Path, record: Record, found: Report, note: str = "") -> Answer:
     values = {"file": str(path), "record": record.to_dict(), "description": found.to_dict()}
-    return Answer(f"{aligned(rows)}\n{found.to_text()}{note}", values)
+    return Answer(f"{record.to_text()}\n{found.to_text()}{note}", values)

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from noise_injection.checks import (
-    IntArray,
-    check_classes,
-    check_given,
-    check_labels,
-    check_rows,
-    check_truth,
-    check_vector,
-)
-from noise_injection.errors import NoiseError
-from noise_injection.records import Report, index_sha256
+from noise_injection import checks
+from noise_injection.checks import Array, IntArray, NoiseError
+from noise_injection.records import Report, counted, counted_labels
 
 WIDEST_MATRIX = 12  # classes whose transitions still fit a terminal
-
-
-def aligned(rows: Sequence[tuple[str, str]]) -> str:
-    """Return names and values in two columns, without a final newline."""
-    return "\n".join(f"{name:<16} {value}" for name, value in rows)
 
 
 @dataclass(frozen=True)
@@ -37,11 +21,8 @@ class NoiseDescription(Report):
         layout: ``caption rows`` (one image per caption row), ``expanded image rows`` (the same, but all
             captions of an image move together) or ``image permutation`` (one entry per image).
         protocol: ``caption``, ``image``, ``none`` (nothing is wrong) or ``other``.
-        n_captions: number of caption rows.
-        n_images: number of images.
-        n_mismatched: caption rows given a wrong image.
+        n_captions, n_images, n_mismatched, ratio_realised: as in ``NoiseRecord``.
         n_unchanged: caption rows given their own image, chosen or not.
-        ratio_realised: ``n_mismatched / n_captions``.
         images_without_true_caption: images that lost all their captions.
         images_without_true_caption_share: the same as a share of the images that have captions.
         images_by_true_captions: entry ``k`` counts the images with captions that keep exactly ``k``.
@@ -62,23 +43,21 @@ class NoiseDescription(Report):
     is_permutation: bool
     index_sha256: str
 
-    def to_text(self) -> str:
-        """Return a few readable lines, without a final newline."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of ``to_text``."""
         kept = ", ".join(f"{count} keep {k}" for k, count in enumerate(self.images_by_true_captions) if count)
         share = f"{self.images_without_true_caption_share:.2%}"
-        return aligned(
-            [
-                ("layout", self.layout),
-                ("protocol", self.protocol),
-                ("captions", f"{self.n_captions} of {self.n_images} images"),
-                ("mismatched", f"{self.n_mismatched} captions ({self.ratio_realised:.4%})"),
-                ("unchanged", f"{self.n_unchanged} captions"),
-                ("no true caption", f"{self.images_without_true_caption} images ({share})"),
-                ("true captions", f"{kept} (images by captions kept)"),
-                ("permutation", "yes" if self.is_permutation else "no, some images are used more often"),
-                ("sha256", self.index_sha256),
-            ]
-        )
+        return [
+            ("layout", self.layout),
+            ("protocol", self.protocol),
+            ("captions", f"{self.n_captions} of {self.n_images} images"),
+            ("mismatched", f"{self.n_mismatched} captions ({self.ratio_realised:.4%})"),
+            ("unchanged", f"{self.n_unchanged} captions"),
+            ("no true caption", f"{self.images_without_true_caption} images ({share})"),
+            ("true captions", f"{kept} (images by captions kept)"),
+            ("permutation", "yes" if self.is_permutation else "no, some images are used more often"),
+            ("sha256", self.index_sha256),
+        ]
 
 
 @dataclass(frozen=True)
@@ -86,17 +65,12 @@ class LabelDescription(Report):
     """Given labels compared with the true ones; "column" is the one shared by a pair, or one per modality.
 
     Attributes:
-        protocol: ``shared`` (one column) or ``per_modality`` (the images' and the texts').
-        n: number of rows.
-        n_classes: number of classes K.
-        n_wrong: wrong labels by column.
-        ratio_realised: share of wrong labels among all given.
-        ratio_by_modality: share of wrong labels by column.
+        protocol, n, n_classes, n_wrong, ratio_realised, ratio_by_modality, labels_sha256: as in
+            ``LabelNoiseRecord``.
         transitions: by column (K, K) counts; entry ``[c][g]`` is the number of rows of class c labelled g.
         wrong_by_class: by column and class, the share of rows labelled wrong; None for a class without rows.
         agreement: share of rows whose two labels are equal; None for shared labels.
         both_wrong: share of rows whose two labels are both wrong, equal or not; None for shared labels.
-        labels_sha256: hash of the given labels.
     """
 
     protocol: str
@@ -111,8 +85,8 @@ class LabelDescription(Report):
     both_wrong: float | None
     labels_sha256: str
 
-    def to_text(self) -> str:
-        """Return a few readable lines, without a final newline; with the transitions of up to 12 classes."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of ``to_text``, with the transitions of up to 12 classes."""
         names = ("pair",) if self.protocol == "shared" else ("image", "text")
         rows = [
             ("protocol", self.protocol),
@@ -130,19 +104,17 @@ class LabelDescription(Report):
             rows.append((head, f"{min(known):.2%} to {max(known):.2%}"))
         rows.append(("sha256", self.labels_sha256))
         if self.n_classes > WIDEST_MATRIX:
-            return aligned([*rows, ("transitions", f"{self.n_classes} classes, too many to show here")])
+            return [*rows, ("transitions", f"{self.n_classes} classes, too many to show here")]
         for name, matrix in zip(names, self.transitions, strict=True):
             rows.append(("transitions", f"{name}s by true class (down) and given class (across)"))
             width = max(5, *(len(str(count)) + 1 for row in matrix for count in row))
             rows.append(("", "".join(f"{given:>{width}}" for given in range(self.n_classes))))
             for own, row in enumerate(matrix):
                 rows.append((f"{own:>16}", "".join(f"{count:>{width}}" for count in row)))
-        return aligned(rows)
+        return rows
 
 
-def to_caption_rows(
-    values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int, what: str = "the noise index"
-) -> IntArray:
+def to_caption_rows(values: Array, truth: Array, n_images: int, what: str = "the noise index") -> IntArray:
     """Convert an index of any published layout to one image per caption row.
 
     Args:
@@ -156,20 +128,20 @@ def to_caption_rows(
         (n_captions,) int64, the image given to each caption row.
 
     Raises:
-        NoiseError: length, type or range is wrong, or one entry per image is given that is no permutation.
+        NoiseError: one entry per image is given that is no permutation.
 
     Example:
         >>> to_caption_rows(np.array([1, 0]), np.array([0, 0, 1]), n_images=2).tolist()
         [1, 1, 0]
     """
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     values = np.asarray(values)
     if values.ndim == 1 and values.size not in (0, truth.size, n_images):
         raise NoiseError(
             f"{what} has {values.size} entries; expected {truth.size} (one per caption) or {n_images} (one "
             "per image)"
         )
-    checked = check_vector(values, n_images, what)
+    checked = checks.vector(values, n_images, what)
     if checked.size == truth.size:
         return checked
     if np.unique(checked).size < n_images:
@@ -180,29 +152,19 @@ def to_caption_rows(
     return checked[truth]
 
 
-def describe(values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int) -> NoiseDescription:
+def describe(values: Array, truth: Array, n_images: int) -> NoiseDescription:
     """Describe an index of given images.
 
     An index shows which rows differ, not which were chosen: a chosen row that returned to its own image
     counts as unchanged. If every image has one caption, both protocols are the same rule, called ``caption``.
-
-    Args:
-        values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) integers, the image each caption was written for.
-        n_images: number of images.
-
-    Returns:
-        The description.
-
-    Raises:
-        NoiseError: the index does not fit the data, see ``to_caption_rows``.
+    Arguments are those of ``to_caption_rows``.
 
     Example:
         >>> found = describe(np.array([0, 1, 0, 1]), truth=np.array([0, 0, 1, 1]), n_images=2)
         >>> found.protocol, found.n_mismatched, found.images_by_true_captions
         ('caption', 2, (0, 2))
     """
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     index = to_caption_rows(values, truth, n_images)
     protocol = _protocol(index, truth, n_images)
     if len(values) != truth.size:
@@ -212,24 +174,20 @@ def describe(values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int) -
     written = np.bincount(truth, minlength=n_images)  # (n_images,) captions of each image
     kept = np.bincount(truth[index == truth], minlength=n_images)  # (n_images,) of those, still in place
     histogram = np.bincount(kept[written > 0])
-    n_mismatched = int((index != truth).sum())
+    counts = counted(index, truth, n_images)
     return NoiseDescription(
         layout=layout,
         protocol=protocol,
-        n_captions=truth.size,
-        n_images=int(n_images),
-        n_mismatched=n_mismatched,
-        n_unchanged=truth.size - n_mismatched,
-        ratio_realised=n_mismatched / truth.size,
+        n_unchanged=truth.size - counts["n_mismatched"],
         images_without_true_caption=int(histogram[0]),
         images_without_true_caption_share=float(histogram[0] / histogram.sum()),
         images_by_true_captions=tuple(histogram.tolist()),
         is_permutation=protocol != "other",
-        index_sha256=index_sha256(index),
+        **counts,
     )
 
 
-def describe_labels(given: npt.NDArray[Any], truth: npt.NDArray[Any], n_classes: int) -> LabelDescription:
+def describe_labels(given: Array, truth: Array, n_classes: int) -> LabelDescription:
     """Describe given labels.
 
     Args:
@@ -237,42 +195,29 @@ def describe_labels(given: npt.NDArray[Any], truth: npt.NDArray[Any], n_classes:
         truth: (n,) integers from 0 to ``n_classes - 1``.
         n_classes: number of classes, at least 2.
 
-    Returns:
-        The description.
-
-    Raises:
-        NoiseError: the labels are out of range, of a wrong shape, or not as many as the true ones.
-
     Example:
         >>> found = describe_labels(np.array([[0], [1], [1]]), truth=np.array([0, 0, 1]), n_classes=2)
         >>> found.n_wrong, found.transitions[0]
         ((1,), ((1, 1), (0, 1)))
     """
-    n_classes = check_classes(n_classes)
-    truth = check_labels(truth, n_classes)
-    given = check_given(given, n_classes)
-    check_rows(given, truth)
-    is_wrong = given != truth[:, None]  # (n, 1) or (n, 2)
+    n_classes = checks.classes(n_classes)
+    truth = checks.labels(truth, n_classes)
+    given = checks.given(given, n_classes)
+    checks.rows(given, truth)
     matrices = [
         np.bincount(truth * n_classes + column, minlength=n_classes**2).reshape(n_classes, n_classes).tolist()
         for column in given.T
     ]
     two = given.shape[1] == 2
     return LabelDescription(
-        protocol="per_modality" if two else "shared",
-        n=truth.size,
-        n_classes=n_classes,
-        n_wrong=tuple(is_wrong.sum(axis=0).tolist()),
-        ratio_realised=float(is_wrong.mean()),
-        ratio_by_modality=tuple(is_wrong.mean(axis=0).tolist()),
         transitions=tuple(tuple(map(tuple, matrix)) for matrix in matrices),
         wrong_by_class=tuple(
             tuple(1 - row[own] / sum(row) if any(row) else None for own, row in enumerate(matrix))
             for matrix in matrices
         ),
         agreement=float((given[:, 0] == given[:, 1]).mean()) if two else None,
-        both_wrong=float(is_wrong.all(axis=1).mean()) if two else None,
-        labels_sha256=index_sha256(given),
+        both_wrong=float((given != truth[:, None]).all(axis=1).mean()) if two else None,
+        **counted_labels(given, truth, n_classes),
     )
 
 

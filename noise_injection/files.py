@@ -16,24 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from noise_injection import checks
 from noise_injection.atomic import atomic_file
-from noise_injection.checks import (
-    IntArray,
-    check_given,
-    check_labels,
-    check_rows,
-    check_suffix,
-    check_truth,
-    check_vector,
-)
+from noise_injection.checks import Array, IntArray, NoiseError
 from noise_injection.describe import describe, to_caption_rows
-from noise_injection.errors import NoiseError
-from noise_injection.records import LabelNoiseRecord, NoiseRecord, index_sha256
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, counted, index_sha256
 
 LEAST_SHARE_OF_IMAGES = 0.5  # an index without a record that uses fewer images is taken for labels
 
@@ -42,10 +33,9 @@ AnyRecord = TypeVar("AnyRecord", NoiseRecord, LabelNoiseRecord)
 
 @dataclass(frozen=True)
 class NoiseFile:
-    """A noise file as stored, not yet compared with any data.
+    """A noise file at ``path`` as stored, not yet compared with any data.
 
     Attributes:
-        path: its path.
         values: int64 as stored, see the layouts above.
         record: its record, which says whether the values are images or labels; None for a ``.npy``.
     """
@@ -56,43 +46,34 @@ class NoiseFile:
 
 
 def read_noise_file(path: str | Path) -> NoiseFile:
-    """Read a noise file of any layout without comparing it with data.
-
-    Args:
-        path: a ``.npz`` written by this package, or a published ``.npy``.
-
-    Returns:
-        Its values and its record.
-
-    Raises:
-        NoiseError: the file is missing, damaged, or not a noise file, or its values do not fit its record.
-    """
+    """Read a ``.npz`` of this package or a published ``.npy`` without comparing it with data."""
     path = Path(path)
     with _loaded(path, "noise file") as stored:
         if isinstance(stored, np.ndarray):
-            return NoiseFile(path, check_vector(stored, None, str(path)), None)
+            return NoiseFile(path, checks.vector(stored, None, str(path)), None)
         key = "labels" if "labels" in stored.files else "index"
         if not {key, "record"} <= set(stored.files):
             raise NoiseError(
                 f"{path} holds {', '.join(stored.files) or 'nothing'}; expected a noise file with index (or "
                 "labels) and record"
             )
-        shape: tuple[int, ...]
-        record = _record(path, stored["record"], LabelNoiseRecord if key == "labels" else NoiseRecord)
-        if isinstance(record, LabelNoiseRecord):
-            values, shape = check_given(stored[key], record.n_classes, str(path)), record.shape
+        record: NoiseRecord | LabelNoiseRecord
+        if key == "labels":
+            record = _record(path, stored["record"], LabelNoiseRecord)
+            values = checks.given(stored[key], record.n_classes, str(path))
         else:
-            values, shape = check_vector(stored[key], None, str(path)), (record.n_captions,)
-        if values.shape != shape:
+            record = _record(path, stored["record"], NoiseRecord)
+            values = checks.vector(stored[key], None, str(path))
+        if values.shape != record.shape:
             raise NoiseError(
-                f"{path} holds {key} of shape {values.shape} and its record expects {shape}; it was altered, "
-                "make it again"
+                f"{path} holds {key} of shape {values.shape} and its record expects {record.shape}; it was "
+                "altered, make it again"
             )
         return NoiseFile(path, values, record)
 
 
 def load_noise(
-    path: str | Path, truth: npt.NDArray[Any], n_images: int, data_fingerprint: str | None = None
+    path: str | Path, truth: Array, n_images: int, data_fingerprint: str | None = None
 ) -> tuple[IntArray, NoiseRecord]:
     """Read mismatched pairs and check that they belong to the data.
 
@@ -107,9 +88,6 @@ def load_noise(
     Returns:
         The image given to each caption row, (n_captions,) int64, and the record.
 
-    Raises:
-        NoiseError: the file is missing, damaged, of another kind, altered, or made for other data.
-
     Example:
         >>> import tempfile
         >>> from noise_injection import make_mismatch
@@ -119,7 +97,7 @@ def load_noise(
         >>> load_noise(path, truth, 4)[1] == record
         True
     """
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     noise = read_noise_file(path)
     if noise.record is None:
         return _without_record(noise, truth, n_images, data_fingerprint)
@@ -132,7 +110,7 @@ def load_noise(
 
 
 def load_label_noise(
-    path: str | Path, truth: npt.NDArray[Any], n_classes: int, data_fingerprint: str | None = None
+    path: str | Path, truth: Array, n_classes: int, data_fingerprint: str | None = None
 ) -> tuple[IntArray, LabelNoiseRecord]:
     """Read label noise and check that it belongs to the data.
 
@@ -144,9 +122,6 @@ def load_label_noise(
 
     Returns:
         The given labels, (n, 1) or (n, 2) int64, and their record.
-
-    Raises:
-        NoiseError: as for ``load_noise``.
 
     Example:
         >>> import tempfile
@@ -162,13 +137,13 @@ def load_label_noise(
         raise NoiseError(
             f"{path} holds no class labels with a record; give a label noise file of this package"
         )
-    truth = check_labels(truth, n_classes)
+    truth = checks.labels(truth, n_classes)
     if record.n_classes != n_classes:
         raise NoiseError(
             f"{path} is for {record.n_classes} classes and the data has {n_classes}; choose the file made "
             "for this data"
         )
-    check_rows(noise.values, truth, str(path))
+    checks.rows(noise.values, truth, str(path))
     wrong = tuple((noise.values != truth[:, None]).sum(axis=0).tolist())
     return noise.values, _accept(noise, record, record.n_wrong, wrong, data_fingerprint)
 
@@ -182,35 +157,19 @@ def check_size(path: Path, record: NoiseRecord, n_captions: int, n_images: int) 
         )
 
 
-def save_noise(path: str | Path, index: npt.NDArray[Any], record: NoiseRecord) -> None:
-    """Write mismatched pairs, as ``.npz`` with the record or as ``.npy`` for other programs.
+def save_noise(path: str | Path, index: Array, record: NoiseRecord) -> None:
+    """Write the image given to each caption row, (n_captions,) integers, replacing an existing file.
 
-    Args:
-        path: name ending in ``.npz``, or in ``.npy`` for the published layout of one int64 image per caption
-            row; an existing file is replaced.
-        index: (n_captions,) integers, the image given to each caption row.
-        record: its record; a ``.npy`` does not keep it.
-
-    Raises:
-        NoiseError: the record belongs to another index, the suffix is unknown, or the file cannot be written.
+    A ``.npz`` holds index and record; a ``.npy``, for other programs, the index in the published layout.
     """
-    path = check_suffix(path, (".npz", ".npy"), "a noise file")
-    _save(path, check_vector(np.asarray(index), None, "the noise index"), record)
+    path = checks.suffix(path, (".npz", ".npy"), "a noise file")
+    _save(path, checks.vector(np.asarray(index), None, "the noise index"), record)
 
 
-def save_label_noise(path: str | Path, given: npt.NDArray[Any], record: LabelNoiseRecord) -> None:
-    """Write given labels with their record.
-
-    Args:
-        path: name ending in ``.npz``; an existing file is replaced.
-        given: (n, 1) or (n, 2) integers, the given labels.
-        record: their record.
-
-    Raises:
-        NoiseError: the record belongs to other labels, the suffix is unknown, or the file cannot be written.
-    """
-    path = check_suffix(path, (".npz",), "a label noise file")
-    given = check_given(given, record.n_classes)
+def save_label_noise(path: str | Path, given: Array, record: LabelNoiseRecord) -> None:
+    """Write given labels, (n, 1) or (n, 2) integers, with their record as ``.npz``, replacing a file."""
+    path = checks.suffix(path, (".npz",), "a label noise file")
+    given = checks.given(given, record.n_classes)
     if given.shape != record.shape:
         raise NoiseError(
             f"the labels have shape {given.shape} and their record expects {record.shape}; save labels with "
@@ -219,7 +178,7 @@ def save_label_noise(path: str | Path, given: npt.NDArray[Any], record: LabelNoi
     _save(path, given, record)
 
 
-def read_array(path: str | Path, what: str) -> npt.NDArray[Any]:
+def read_array(path: str | Path, what: str) -> Array:
     """Return the array of a ``.npy``; ``what`` names its role in errors, such as ``label file``."""
     with _loaded(Path(path), what) as stored:
         if not isinstance(stored, np.ndarray):
@@ -228,7 +187,7 @@ def read_array(path: str | Path, what: str) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def _loaded(path: Path, what: str) -> Iterator[npt.NDArray[Any] | np.lib.npyio.NpzFile]:
+def _loaded(path: Path, what: str) -> Iterator[Array | np.lib.npyio.NpzFile]:
     """Open a NumPy file; anything raised while it is read becomes a ``NoiseError``."""
     try:
         with path.open("rb") as file:
@@ -250,9 +209,7 @@ def _loaded(path: Path, what: str) -> Iterator[npt.NDArray[Any] | np.lib.npyio.N
         raise NoiseError(f"{path} is damaged or incomplete; fetch or make it again") from error
 
 
-def _record(
-    path: Path, text: npt.NDArray[Any], cls: type[NoiseRecord | LabelNoiseRecord]
-) -> NoiseRecord | LabelNoiseRecord:
+def _record(path: Path, text: Array, cls: type[AnyRecord]) -> AnyRecord:
     """Parse the record of an archive."""
     try:
         values = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
@@ -324,14 +281,9 @@ def _without_record(
             f"{noise.path} uses only {used} of {written} images; check that it is a noise file for this data "
             "and not, say, labels"
         )
-    found = describe(noise.values, truth, n_images)
     return index, NoiseRecord(
-        protocol=found.protocol,
-        ratio_realised=found.ratio_realised,
+        protocol=describe(noise.values, truth, n_images).protocol,
         data_fingerprint=data_fingerprint,
-        index_sha256=found.index_sha256,
-        n_captions=found.n_captions,
-        n_images=found.n_images,
-        n_mismatched=found.n_mismatched,
         source=noise.path.name,
+        **counted(index, truth, n_images),
     )

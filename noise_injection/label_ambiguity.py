@@ -11,13 +11,10 @@ Rows are drawn one by one without replacement, with odds ``exp(SHARPNESS * z)`` 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from noise_injection.checks import BLOCK, IntArray
-from noise_injection.errors import NoiseError
+from noise_injection.checks import BLOCK, Array, IntArray, NoiseError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,19 +22,10 @@ SHARPNESS = 2.0  # one standard deviation of ambiguity makes a row exp(2), about
 DECIMALS = 9  # of an ambiguity, so that rounding in the last digit does not differ between machines
 
 
-def find_rivals(features: npt.NDArray[Any], truth: IntArray, n_classes: int) -> tuple[IntArray, FloatArray]:
-    """Return each row's nearest wrong class, and how near it is compared with the right one.
+def find_rivals(features: Array, truth: IntArray, n_classes: int) -> tuple[IntArray, FloatArray]:
+    """Return each row's rival, (n,) int64, and its ambiguity, (n,) float64 in [0, 1], to nine decimals.
 
-    Args:
-        features: (n, F) finite numbers.
-        truth: (n,) int64, classes from 0 to ``n_classes - 1``.
-        n_classes: number of classes.
-
-    Returns:
-        The rivals, (n,) int64, and the ambiguities, (n,) float64 in [0, 1], rounded to nine decimals.
-
-    Raises:
-        NoiseError: all rows are of one class, so there is no rival.
+    ``features`` are (n, F) finite numbers, ``truth`` (n,) classes from 0 to ``n_classes - 1``.
 
     Example:
         >>> rivals, ambiguity = find_rivals(np.array([[0.0], [2.0], [4.0]]), np.array([0, 0, 1]), 2)

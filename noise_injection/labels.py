@@ -21,31 +21,18 @@ the same generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from noise_injection.checks import (
-    LABEL_KINDS,
-    Features,
-    IntArray,
-    check_choice,
-    check_class_map,
-    check_classes,
-    check_features,
-    check_labels,
-    check_ratio,
-    check_seed,
-)
-from noise_injection.errors import NoiseError
+from noise_injection import checks
+from noise_injection.checks import LABEL_KINDS, Array, Features, IntArray, NoiseError
 from noise_injection.label_ambiguity import choose_ambiguous, find_rivals
 from noise_injection.mismatch import choose
-from noise_injection.records import LabelNoiseRecord, features_sha256, index_sha256
+from noise_injection.records import LabelNoiseRecord, counted_labels, features_sha256
 
 
 def make_label_noise(
-    truth: npt.NDArray[Any],
+    truth: Array,
     n_classes: int,
     ratio: float,
     kind: str,
@@ -53,7 +40,7 @@ def make_label_noise(
     *,
     per_modality: bool = False,
     redraw_true: bool = False,
-    class_map: Sequence[int] | npt.NDArray[Any] | None = None,
+    class_map: Sequence[int] | Array | None = None,
     features: Features | None = None,
     data_fingerprint: str | None = None,
 ) -> tuple[IntArray, LabelNoiseRecord]:
@@ -77,16 +64,16 @@ def make_label_noise(
         Ratio 0 returns the truth.
 
     Raises:
-        NoiseError: an argument is out of range, or has no effect on this kind of noise.
+        NoiseError: an argument has no effect on this kind of noise.
 
     Example:
         >>> given, record = make_label_noise(np.arange(20) % 4, 4, 0.4, "symmetric", seed=0)
         >>> given.shape, record.n_wrong, record.ratio_realised
         ((20, 1), (8,), 0.4)
     """
-    kind = check_choice(kind, LABEL_KINDS, "label noise")
-    n_classes, ratio, seed = check_classes(n_classes), check_ratio(ratio), check_seed(seed)
-    truth = check_labels(truth, n_classes)
+    kind = checks.choice(kind, LABEL_KINDS, "label noise")
+    n_classes, ratio, seed = checks.classes(n_classes), checks.ratio(ratio), checks.seed(seed)
+    truth = checks.labels(truth, n_classes)
     for name, is_given, owner in (
         ("redraw_true", bool(redraw_true), "symmetric"),
         ("class_map", class_map is not None, "asymmetric"),
@@ -97,44 +84,36 @@ def make_label_noise(
     generator = np.random.RandomState(seed)
     n_columns = 2 if per_modality else 1
     targets: IntArray | None = None
-    parts: list[npt.NDArray[Any]] = []
+    parts: list[Array] = []
     if kind == "asymmetric":
         following = (np.arange(n_classes) + 1) % n_classes
-        targets = following if class_map is None else check_class_map(class_map, n_classes)
+        targets = following if class_map is None else checks.class_map(class_map, n_classes)
     elif kind == "instance":
         if features is None:
             raise NoiseError("instance label noise needs features; give one row of numbers per label")
-        parts = check_features(features, truth.size, n_columns)
+        parts = checks.features(features, truth.size, n_columns)
     given = np.repeat(truth[:, None], n_columns, axis=1)  # (n, 1) or (n, 2)
     n_chosen = int(ratio * truth.size)
     for column in range(n_columns):
-        if kind == "instance":
+        if parts:
             rivals, ambiguity = find_rivals(parts[column], truth, n_classes)
             rows = choose_ambiguous(ambiguity, n_chosen, generator)
             given[rows, column] = rivals[rows]
             continue
         rows = choose(truth.size, ratio, generator)
-        if targets is not None:
-            given[rows, column] = targets[truth[rows]]
-        else:
-            given[rows, column] = _redraw(truth[rows], n_classes, redraw_true, generator)
-    wrong = [int(count) for count in (given != truth[:, None]).sum(axis=0)]
+        own = truth[rows]
+        drawn = _redraw(own, n_classes, redraw_true, generator) if targets is None else targets[own]
+        given[rows, column] = drawn
     return given, LabelNoiseRecord(
         noise=kind,
-        protocol="per_modality" if per_modality else "shared",
         ratio_asked=ratio,
-        ratio_realised=sum(wrong) / given.size,
-        ratio_by_modality=tuple(count / truth.size for count in wrong),
         seed=seed,
         redraw_true=bool(redraw_true),
         class_map=None if targets is None else tuple(targets.tolist()),
         data_fingerprint=data_fingerprint,
-        labels_sha256=index_sha256(given),
         features_sha256=features_sha256(parts) if parts else None,
-        n=truth.size,
-        n_classes=n_classes,
         n_chosen=n_chosen,
-        n_wrong=tuple(wrong),
+        **counted_labels(given, truth, n_classes),
     )
 
 

@@ -15,18 +15,15 @@ The generator is NumPy's legacy ``RandomState``: its stream is frozen, and publi
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from noise_injection.checks import PROTOCOLS, IntArray, check_choice, check_ratio, check_seed, check_truth
-from noise_injection.errors import NoiseError
-from noise_injection.records import NoiseRecord, index_sha256
+from noise_injection import checks
+from noise_injection.checks import PROTOCOLS, Array, IntArray, NoiseError
+from noise_injection.records import NoiseRecord, counted
 
 
 def make_mismatch(
-    truth: npt.NDArray[Any],
+    truth: Array,
     n_images: int,
     ratio: float,
     protocol: str,
@@ -56,81 +53,62 @@ def make_mismatch(
         and a record with protocol ``none``.
 
     Raises:
-        NoiseError: an argument is out of range, or ``derange`` is impossible for the chosen rows.
+        NoiseError: ``derange`` is impossible for the chosen rows.
 
     Example:
         >>> given, record = make_mismatch(np.arange(20) // 5, 4, 0.4, "caption", seed=0, derange=True)
         >>> int((given != np.arange(20) // 5).sum()), record.ratio_realised
         (8, 0.4)
     """
-    truth = check_truth(truth, n_images)
-    ratio, seed = check_ratio(ratio), check_seed(seed)
-    protocol = check_choice(protocol, PROTOCOLS, "noise protocol")
+    truth = checks.truth(truth, n_images)
+    ratio, seed = checks.ratio(ratio), checks.seed(seed)
+    protocol = checks.choice(protocol, PROTOCOLS, "noise protocol")
     generator = np.random.RandomState(seed)
+    exchange = shuffle_deranged if derange else shuffle
     if protocol == "caption":
         rows = choose(truth.size, ratio, generator)
         index = truth.copy()
-        index[rows] = _exchange(truth[rows], derange, generator)
+        index[rows] = exchange(truth[rows], generator)
         n_chosen = rows.size
     else:
         images = choose(n_images, ratio, generator)
         place = np.arange(n_images, dtype=np.int64)
-        place[images] = _exchange(images, derange, generator)
+        place[images] = exchange(images, generator)
         index = place[truth]
         n_chosen = int(np.isin(truth, images).sum())
-    n_mismatched = int((index != truth).sum())
     return index, NoiseRecord(
         protocol=protocol if ratio > 0 else "none",
         ratio_asked=ratio,
-        ratio_realised=n_mismatched / truth.size,
         seed=seed,
         derange=bool(derange),
         data_fingerprint=data_fingerprint,
-        index_sha256=index_sha256(index),
-        n_captions=truth.size,
-        n_images=int(n_images),
         n_chosen=n_chosen,
-        n_mismatched=n_mismatched,
+        **counted(index, truth, n_images),
     )
 
 
 def choose(count: int, ratio: float, generator: np.random.RandomState) -> IntArray:
     """Return the first ``int(ratio * count)`` of ``0..count - 1`` in random order."""
-    order = np.arange(count, dtype=np.int64)
-    generator.shuffle(order)
-    return order[: int(ratio * count)]
+    return shuffle(np.arange(count, dtype=np.int64), generator)[: int(ratio * count)]
 
 
-def _exchange(own: IntArray, derange: bool, generator: np.random.RandomState) -> IntArray:
+def shuffle(own: IntArray, generator: np.random.RandomState) -> IntArray:
     """Return the same values in random order."""
-    if derange:
-        return shuffle_deranged(own, generator)
     given = own.copy()
     generator.shuffle(given)
     return given
 
 
 def shuffle_deranged(own: IntArray, generator: np.random.RandomState) -> IntArray:
-    """Shuffle image indices so that no place keeps its own.
+    """Shuffle the image that each place owns, (k,) int64, so that no place keeps its own; values may repeat.
 
     Starts from the plain shuffle that noise without ``derange`` uses, then swaps each place that kept its
     value with a random place that neither has nor owns that value. Such a place exists as long as no value
     fills more than half of all places, and each swap repairs at least one place, so the loop ends. Every
     valid result can occur, with nearly but not exactly equal probability.
 
-    Args:
-        own: (k,) int64, the image each place owns; values may repeat.
-        generator: advanced by one shuffle and one draw per swap.
-
-    Returns:
-        (k,) int64, the same values with ``result[i] != own[i]`` everywhere.
-
     Raises:
         NoiseError: one value fills more than half of all places, so some place must keep it.
-
-    Example:
-        >>> shuffle_deranged(np.array([0, 0, 1, 1]), np.random.RandomState(0)).tolist()
-        [1, 1, 0, 0]
     """
     values, counts = np.unique(own, return_counts=True)
     if counts.size and 2 * int(counts.max()) > own.size:
@@ -144,8 +122,7 @@ def shuffle_deranged(own: IntArray, generator: np.random.RandomState) -> IntArra
             f"{counts.max()} of the {own.size} chosen caption rows belong to image {image}, more than half, "
             "so one must keep its image; use another seed or ratio, or leave derange out"
         )
-    given = own.copy()
-    generator.shuffle(given)
+    given = shuffle(own, generator)
     for place in np.flatnonzero(given == own):
         if given[place] != own[place]:  # repaired by an earlier swap
             continue

@@ -7,14 +7,12 @@ import hashlib
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy.typing as npt
-
-from noise_injection.checks import BLOCK, LABEL_KINDS, PROTOCOLS, IntArray
-from noise_injection.errors import NoiseError
+from noise_injection.checks import BLOCK, LABEL_KINDS, PROTOCOLS, Array, IntArray, NoiseError
 
 FORMAT = 1
 RECORDED_PROTOCOLS: tuple[str, ...] = (*PROTOCOLS, "none", "other")
@@ -22,13 +20,7 @@ LABEL_PROTOCOLS: tuple[str, ...] = ("shared", "per_modality")
 
 
 def index_sha256(index: IntArray) -> str:
-    """Return the SHA-256 of an array's little-endian int64 bytes, the same on every machine.
-
-    Args:
-        index: int64 of any shape, such as the image given to each caption row.
-
-    Returns:
-        64 hexadecimal digits.
+    """Return the SHA-256 of an array's little-endian int64 bytes, the same digits on every machine.
 
     Example:
         >>> import numpy as np
@@ -38,7 +30,7 @@ def index_sha256(index: IntArray) -> str:
     return hashlib.sha256(index.astype("<i8").tobytes()).hexdigest()
 
 
-def features_sha256(parts: Sequence[npt.NDArray[Any]]) -> str:
+def features_sha256(parts: Sequence[Array]) -> str:
     """Return the SHA-256 of shapes and little-endian float64 bytes, equal for equal numbers of any type."""
     digest = hashlib.sha256()
     for part in parts:
@@ -48,8 +40,42 @@ def features_sha256(parts: Sequence[npt.NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-class Report:
-    """Base of the dataclasses that are printed as JSON."""
+def counted(index: IntArray, truth: IntArray, n_images: int) -> dict[str, Any]:
+    """Return the entries of a record that follow from the image given to each caption row."""
+    n_mismatched = int((index != truth).sum())
+    return {
+        "n_captions": truth.size,
+        "n_images": int(n_images),
+        "n_mismatched": n_mismatched,
+        "ratio_realised": n_mismatched / truth.size,
+        "index_sha256": index_sha256(index),
+    }
+
+
+def counted_labels(given: IntArray, truth: IntArray, n_classes: int) -> dict[str, Any]:
+    """Return the entries of a record that follow from given labels, (n, 1) or (n, 2)."""
+    is_wrong = given != truth[:, None]
+    return {
+        "protocol": LABEL_PROTOCOLS[given.shape[1] - 1],
+        "n": truth.size,
+        "n_classes": n_classes,
+        "n_wrong": tuple(is_wrong.sum(axis=0).tolist()),
+        "ratio_realised": float(is_wrong.mean()),
+        "ratio_by_modality": tuple(is_wrong.mean(axis=0).tolist()),
+        "labels_sha256": index_sha256(given),
+    }
+
+
+class Report(ABC):
+    """Base of the dataclasses that are printed as text or JSON."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what to print as pairs of name and value."""
+
+    def to_text(self) -> str:
+        """Return readable lines of names and values, without a final newline."""
+        return "\n".join(f"{name:<16} {value}" for name, value in self.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by name, with tuples as the lists that JSON makes of them."""
@@ -59,7 +85,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Report):
-    """Provenance that both kinds of record share.
+    """Provenance that both kinds of record share; impossible or contradictory values raise ``NoiseError``.
 
     Attributes:
         kind: ``mismatch`` (captions given to wrong images) or ``labels`` (wrong class labels).
@@ -90,8 +116,17 @@ class Record(Report):
         """Hash of the noise array."""
         return str(getattr(self, f"{self.key}_sha256"))
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what to print of how the noise was made, as pairs of name and value."""
+        data = [] if self.data_fingerprint is None else [("data", self.data_fingerprint)]
+        return [("source", self.source), *self._made(), *data]
+
+    @abstractmethod
+    def _made(self) -> list[tuple[str, str]]: ...
+
     def _checks(self) -> Iterator[tuple[str, bool]]:
         """Yield a field's name and whether its value is possible; a check may rely on those before it."""
+        yield "kind", self.kind == type(self).kind
         yield "ratio_realised", _is_share(self.ratio_realised)
         yield "data_fingerprint", self.data_fingerprint is None or isinstance(self.data_fingerprint, str)
         yield "source", isinstance(self.source, str)
@@ -99,11 +134,7 @@ class Record(Report):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the record whose ``to_dict`` gave ``values``.
-
-        Raises:
-            NoiseError: a value is missing, unknown, or of the wrong type or range.
-        """
+        """Return the record whose ``to_dict`` gave ``values``."""
         if values.get("format") != FORMAT:
             raise NoiseError(
                 f"the noise record has format {values.get('format')!r} and this version reads {FORMAT}; use "
@@ -114,10 +145,7 @@ class Record(Report):
             raise NoiseError(
                 f"the noise record has missing or unknown entries ({', '.join(wrong)}); make the noise again"
             )
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**fields)
+        return cls(**{name: tuple(x) if isinstance(x, list) else x for name, x in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +163,6 @@ class NoiseRecord(Record):
         n_images: number of images.
         n_chosen: caption rows that took part in the exchange; None if unknown.
         n_mismatched: caption rows given a wrong image; the other chosen rows returned by chance.
-
-    Raises:
-        NoiseError: a value has the wrong type or range.
     """
 
     key: ClassVar[str] = "index"
@@ -153,8 +178,21 @@ class NoiseRecord(Record):
     n_chosen: int | None = None
     n_mismatched: int
 
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the index."""
+        return (self.n_captions,)
+
+    def _made(self) -> list[tuple[str, str]]:
+        if self.ratio_asked is None or self.n_chosen is None:
+            return [("asked", "unknown, the file has no record")]
+        deranged = ", deranged" if self.derange else ""
+        asked = f"ratio {self.ratio_asked:g}, protocol {self.protocol}, seed {self.seed}{deranged}"
+        returned = self.n_chosen - self.n_mismatched
+        chosen = f"{self.n_chosen} captions, {returned} returned to their own image"
+        return [("asked", asked), ("chosen", chosen)]
+
     def _checks(self) -> Iterator[tuple[str, bool]]:
-        yield "kind", self.kind == "mismatch"
         yield "protocol", self.protocol in RECORDED_PROTOCOLS
         yield "ratio_asked", self.ratio_asked is None or _is_ratio(self.ratio_asked)
         yield "seed", self.seed is None or _is_count(self.seed, 0, 2**32)
@@ -185,9 +223,6 @@ class LabelNoiseRecord(Record):
         n_classes: number of classes.
         n_chosen: rows chosen in each column.
         n_wrong: wrong labels in each column; the other chosen rows kept their true class.
-
-    Raises:
-        NoiseError: a value has the wrong type or range, or contradicts another.
     """
 
     key: ClassVar[str] = "labels"
@@ -212,8 +247,13 @@ class LabelNoiseRecord(Record):
         """Shape of the labels: (n, 1) for ``shared``, (n, 2) for ``per_modality``."""
         return self.n, 2 if self.protocol == "per_modality" else 1
 
+    def _made(self) -> list[tuple[str, str]]:
+        redrawn = ", true class redrawn" if self.redraw_true else ""
+        each = " in each modality" if self.protocol == "per_modality" else ""
+        asked = f"ratio {self.ratio_asked:g}, {self.noise}, seed {self.seed}{redrawn}"
+        return [("asked", asked), ("chosen", f"{self.n_chosen} rows{each}")]
+
     def _checks(self) -> Iterator[tuple[str, bool]]:
-        yield "kind", self.kind == "labels"
         yield "noise", self.noise in LABEL_KINDS
         yield "protocol", self.protocol in LABEL_PROTOCOLS
         yield "seed", _is_count(self.seed, 0, 2**32)
@@ -226,23 +266,14 @@ class LabelNoiseRecord(Record):
         yield "redraw_true", isinstance(self.redraw_true, bool) and (symmetric or not self.redraw_true)
         exact = self.noise == "instance" or (symmetric and not self.redraw_true)
         least = self.n_chosen if exact else 0
-        yield (
-            "n_wrong",
-            (
-                isinstance(self.n_wrong, tuple)
-                and len(self.n_wrong) == self.shape[1]
-                and all(_is_count(wrong, least, self.n_chosen + 1) for wrong in self.n_wrong)
-            ),
-        )
+        fits = isinstance(self.n_wrong, tuple) and len(self.n_wrong) == self.shape[1]
+        yield "n_wrong", fits and all(_is_count(wrong, least, self.n_chosen + 1) for wrong in self.n_wrong)
         yield "ratio_by_modality", _close(self.ratio_by_modality, tuple(n / self.n for n in self.n_wrong))
         yield "ratio_realised", _close((self.ratio_realised,), (sum(self.n_wrong) / math.prod(self.shape),))
         mapped = self.noise == "asymmetric"
         yield "class_map", _is_class_map(self.class_map, self.n_classes) if mapped else self.class_map is None
-        by_features = self.noise == "instance"
-        yield (
-            "features_sha256",
-            _is_sha256(self.features_sha256) if by_features else self.features_sha256 is None,
-        )
+        digest = self.features_sha256
+        yield "features_sha256", _is_sha256(digest) if self.noise == "instance" else digest is None
         yield from super()._checks()
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from noise_injection.checks import Features, IntArray, check_features, check_given, check_rows, check_truth
-from noise_injection.describe import aligned, to_caption_rows
-from noise_injection.errors import NoiseError
+from noise_injection import checks
+from noise_injection.checks import Array, Features, IntArray, NoiseError
+from noise_injection.describe import to_caption_rows
 from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
-from noise_injection.records import LabelNoiseRecord, NoiseRecord, features_sha256, index_sha256
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, Report, features_sha256, index_sha256
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Report):
     """Noise at hand compared with the noise its settings make.
 
     Attributes:
@@ -42,28 +40,30 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by name, ready for JSON; the count is called ``rows_different`` or the like."""
-        values = dataclasses.asdict(self)
+        values = super().to_dict()
         different = {f"{values.pop('unit')}_different": values.pop("n_different")}
         return {"matches": values.pop("matches"), **values.pop("settings"), **values, **different}
 
-    def to_text(self) -> str:
-        """Return a few readable lines, without a final newline."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what to print as pairs of name and value."""
         rows = [("made again with", ", ".join(f"{name} {value}" for name, value in self.settings.items()))]
         rows += [("found", self.found_sha256), ("expected", self.expected_sha256)]
-        if self.recorded_sha256 is not None:
-            rows.append(("recorded", self.recorded_sha256))
+        return rows if self.recorded_sha256 is None else [*rows, ("recorded", self.recorded_sha256)]
+
+    def to_text(self) -> str:
+        """Return the rows and the outcome in words, without a final newline."""
         if self.matches:
             outcome = "the same, byte for byte"
         elif self.n_different:
             outcome = f"DIFFERENT in {self.n_different} {self.unit}"
         else:
             outcome = f"DIFFERENT from the recorded hash, although the {self.unit} are as expected"
-        return f"{aligned(rows)}\n{outcome}"
+        return f"{super().to_text()}\n{outcome}"
 
 
 def verify(
-    values: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
+    values: Array,
+    truth: Array,
     n_images: int,
     protocol: str,
     ratio: float,
@@ -73,21 +73,8 @@ def verify(
 ) -> Verification:
     """Make mismatched pairs again and compare them with an index at hand.
 
-    Args:
-        values: (n_captions,) image given to each caption row, or (n_images,) an image permutation.
-        truth: (n_captions,) integers, the image each caption was written for.
-        n_images: number of images.
-        protocol: one of ``PROTOCOLS``.
-        ratio: requested share, in [0, 1).
-        seed: seed of the generator.
-        derange: whether chosen rows were kept from returning to their own image.
-        recorded_sha256: hash of the index in a record, to compare as well.
-
-    Returns:
-        The outcome.
-
-    Raises:
-        NoiseError: the index does not fit the data, or a setting is out of range.
+    The index is given as to ``to_caption_rows``, its settings as to ``make_mismatch``; ``recorded_sha256`` is
+    the hash of the index in a record, to compare as well.
 
     Example:
         >>> truth = np.arange(20) // 5
@@ -95,21 +82,15 @@ def verify(
         >>> verify(index, truth, 4, "caption", 0.4, seed=0).matches
         True
     """
-    truth = check_truth(truth, n_images)
+    truth = checks.truth(truth, n_images)
     found = to_caption_rows(values, truth, n_images)
     expected, _ = make_mismatch(truth, n_images, ratio, protocol, seed, derange)
     settings = {"protocol": protocol, "ratio": float(ratio), "seed": int(seed), "derange": bool(derange)}
     return _compare(found, expected, recorded_sha256, settings, "rows")
 
 
-def verify_record(
-    values: npt.NDArray[Any], truth: npt.NDArray[Any], n_images: int, record: NoiseRecord
-) -> Verification:
-    """Make mismatched pairs again from their record and compare, see ``verify``.
-
-    Raises:
-        NoiseError: the record does not say how the noise was made, or the index does not fit the data.
-    """
+def verify_record(values: Array, truth: Array, n_images: int, record: NoiseRecord) -> Verification:
+    """Make mismatched pairs again from their record, which must say how they were made, see ``verify``."""
     if record.ratio_asked is None or record.seed is None or record.derange is None:
         raise NoiseError(
             f"the record (source {record.source}) does not say ratio and seed; give protocol, ratio and seed "
@@ -123,10 +104,7 @@ def verify_record(
 
 
 def verify_labels(
-    given: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
-    record: LabelNoiseRecord,
-    features: Features | None = None,
+    given: Array, truth: Array, record: LabelNoiseRecord, features: Features | None = None
 ) -> Verification:
     """Make label noise again from its record and compare it with labels at hand.
 
@@ -136,46 +114,36 @@ def verify_labels(
         record: their record.
         features: for ``instance``, the features it was made with, see ``make_label_noise``.
 
-    Returns:
-        The outcome.
-
-    Raises:
-        NoiseError: labels or features do not fit the record.
-
     Example:
         >>> truth = np.arange(20) % 4
         >>> given, record = make_label_noise(truth, 4, 0.4, "symmetric", seed=0)
         >>> verify_labels(truth[:, None], truth, record).n_different
         8
     """
-    found = check_given(given, record.n_classes)
+    found = checks.given(given, record.n_classes)
     if found.shape != record.shape:
         raise NoiseError(
             f"the given labels have shape {found.shape} and their record expects {record.shape}; choose the "
             "record made for these labels"
         )
-    check_rows(found, np.asarray(truth))
+    checks.rows(found, np.asarray(truth))
     if record.noise == "instance" and features is not None:
-        parts = check_features(features, record.n, record.shape[1])
+        parts = checks.features(features, record.n, record.shape[1])
         if features_sha256(parts) != record.features_sha256:
             raise NoiseError("the noise was made with other features than these; give those it was made with")
+    noise, ratio, seed = record.noise, record.ratio_asked, record.seed
     expected, _ = make_label_noise(
         truth,
         record.n_classes,
-        record.ratio_asked,
-        record.noise,
-        record.seed,
+        ratio,
+        noise,
+        seed,
         per_modality=record.protocol == "per_modality",
         redraw_true=record.redraw_true,
         class_map=record.class_map,
         features=features,
     )
-    settings = {
-        "noise": record.noise,
-        "protocol": record.protocol,
-        "ratio": record.ratio_asked,
-        "seed": record.seed,
-    }
+    settings = {"noise": noise, "protocol": record.protocol, "ratio": ratio, "seed": seed}
     return _compare(found, expected, record.sha256, settings, "labels")
 
 

@@ -83,7 +83,7 @@ def run() -> None:
     try:
         app()
     except (UserError, ValueError) as error:
-        from noise_injection.errors import NoiseError
+        from noise_injection.checks import NoiseError
 
         if not isinstance(error, (UserError, NoiseError)):
             raise

@@ -37,8 +37,7 @@ class ScanConfig(FragmentOptions):
         description="Lambda, inverse temperature of the attention; null is the published 9 (t2i) or 4 (i2t).",
     )
     aggregation: Literal["mean", "sum-exp"] = Field(
-        "mean",
-        description="Over the words (t2i) or regions (i2t): the mean, or log(sum(exp(l x))) / l.",
+        "mean", description="Over the words (t2i) or regions (i2t): the mean, or log(sum(exp(l x))) / l."
     )
     lse_smoothing: float = Field(6.0, gt=0, description="l, the sharpness of sum-exp (sum-exp).")
 

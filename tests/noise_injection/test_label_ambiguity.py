@@ -117,7 +117,7 @@ def with_value(value: float) -> np.ndarray:
         (with_value(np.nan), "row 1500 of the features has a number that is not finite or beyond 1e\\+100"),
         (with_value(np.inf), "row 1500"),
         (with_value(-1e101), "row 1500"),
-        (FEATURES[:10], "10 rows of features and 2500 labels"),
+        (FEATURES[:10], r"features have shape \(10, 6\); expected \(2500, F\), one row per label"),
         (FEATURES[:, 0], r"features have shape \(2500,\); expected \(2500, F\)"),
         (FEATURES[:, :0], r"features have shape \(2500, 0\)"),
         (FEATURES.astype(complex), "hold complex128 values"),

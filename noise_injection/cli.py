@@ -129,7 +129,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="move single captions, or images with all their captions (default: caption)",
     )
     make.add_argument("--derange", **FLAG, help="never give a chosen caption its own image")
-    labels.add_argument("--labels", type=Path, required=True, metavar="FILE.npy", help="true classes, from 0")
+    labels.add_argument("--labels", **NPY, required=True, help="true classes, from 0")
     labels.add_argument(
         "--classes", type=int, metavar="K", help="number of classes (default: highest class + 1)"
     )
@@ -174,6 +174,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         (use, ".tsv or .csv (a table of pairs) or .npy (one image index per caption row)"),
     ):
         text = f"file to write: {layouts}"
-        writer.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help=text)
+        writer.add_argument("--output", "-o", **FILE, required=True, help=text)
         writer.add_argument("--force", **FLAG, help="replace an existing file")
     return parser

@@ -16,8 +16,8 @@ from noise_injection.checks import NoiseError
 def atomic_file(path: Path, error: type[Exception] = NoiseError) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that is moved there if the block ends without an error.
 
-    The folder is created if missing, and an existing file is replaced. If the file cannot be written (full disk,
-    no permission), ``error`` is raised, the old file is kept, and no other is left.
+    A missing folder is created, an existing file replaced. If the file cannot be written (full disk, no
+    permission), ``error`` is raised, the old file is kept, and no other is left.
     """
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:

@@ -4,11 +4,7 @@
     python -m noise_injection make-labels --labels true.npy --ratio 0.4 --seed 96 --output labels.npz
 
 ``noise_injection.mismatch`` defines the rules by which pairs are mismatched, ``noise_injection.labels`` those
-by which class labels are made wrong. Throughout,
-
-    truth     (n_captions,) integers, the image each caption was written for
-    n_images  number of images; some may have no caption
-    values    (n_captions,) image given to each caption row, or (n_images,) an image permutation
+by which class labels are made wrong.
 
 Every function raises ``NoiseError`` if an argument is out of range, if arrays do not fit each other, or if a
 file is missing, damaged, altered, or made for other data.

@@ -35,9 +35,8 @@ AnyRecord = TypeVar("AnyRecord", NoiseRecord, LabelNoiseRecord)
 class NoiseFile:
     """A noise file at ``path`` as stored, not yet compared with any data.
 
-    Attributes:
-        values: int64 as stored, see the layouts above.
-        record: its record, which says whether the values are images or labels; None for a ``.npy``.
+    Its ``values`` are int64 in one of the layouts above; its ``record`` says whether they are images or
+    labels, and is None for a ``.npy``.
     """
 
     path: Path

@@ -126,7 +126,6 @@ class Record(Report):
 
     def _checks(self) -> Iterator[tuple[str, bool]]:
         """Yield a field's name and whether its value is possible; a check may rely on those before it."""
-        yield "kind", self.kind == type(self).kind
         yield "ratio_realised", _is_share(self.ratio_realised)
         yield "data_fingerprint", self.data_fingerprint is None or isinstance(self.data_fingerprint, str)
         yield "source", isinstance(self.source, str)
@@ -145,7 +144,8 @@ class Record(Report):
             raise NoiseError(
                 f"the noise record has missing or unknown entries ({', '.join(wrong)}); make the noise again"
             )
-        return cls(**{name: tuple(x) if isinstance(x, list) else x for name, x in values.items()})
+        fields: dict[str, Any] = {k: tuple(x) if isinstance(x, list) else x for k, x in values.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +193,7 @@ class NoiseRecord(Record):
         return [("asked", asked), ("chosen", chosen)]
 
     def _checks(self) -> Iterator[tuple[str, bool]]:
+        yield "kind", self.kind == "mismatch"
         yield "protocol", self.protocol in RECORDED_PROTOCOLS
         yield "ratio_asked", self.ratio_asked is None or _is_ratio(self.ratio_asked)
         yield "seed", self.seed is None or _is_count(self.seed, 0, 2**32)
@@ -254,6 +255,7 @@ class LabelNoiseRecord(Record):
         return [("asked", asked), ("chosen", f"{self.n_chosen} rows{each}")]
 
     def _checks(self) -> Iterator[tuple[str, bool]]:
+        yield "kind", self.kind == "labels"
         yield "noise", self.noise in LABEL_KINDS
         yield "protocol", self.protocol in LABEL_PROTOCOLS
         yield "seed", _is_count(self.seed, 0, 2**32)

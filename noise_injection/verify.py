@@ -48,17 +48,15 @@ class Verification(Report):
         """Return what to print as pairs of name and value."""
         rows = [("made again with", ", ".join(f"{name} {value}" for name, value in self.settings.items()))]
         rows += [("found", self.found_sha256), ("expected", self.expected_sha256)]
-        return rows if self.recorded_sha256 is None else [*rows, ("recorded", self.recorded_sha256)]
-
-    def to_text(self) -> str:
-        """Return the rows and the outcome in words, without a final newline."""
+        if self.recorded_sha256 is not None:
+            rows.append(("recorded", self.recorded_sha256))
         if self.matches:
             outcome = "the same, byte for byte"
         elif self.n_different:
             outcome = f"DIFFERENT in {self.n_different} {self.unit}"
         else:
             outcome = f"DIFFERENT from the recorded hash, although the {self.unit} are as expected"
-        return f"{super().to_text()}\n{outcome}"
+        return [*rows, ("outcome", outcome)]
 
 
 def verify(

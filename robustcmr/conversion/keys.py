@@ -99,11 +99,7 @@ def refuse_backbones(weights: Mapping[str, Tensor]) -> None:
 
 
 def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
-    """Return the shape of a tensor that sizes are read from.
-
-    Raises:
-        CheckpointError: there is no such tensor, or has another number of dimensions.
-    """
+    """Return the shape of a tensor that sizes are read from, checked to have so many dimensions."""
     if key not in weights:
         raise CheckpointError(f"the network has no {key}; check --from, or choose another file")
     shape = tuple(weights[key].shape)
@@ -113,12 +109,7 @@ def shape_of(weights: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[
 
 
 def move(weights: Mapping[str, Tensor], keys: KeyMap, target: Mapping[str, Tensor]) -> Moved:
-    """Rename and fold a released state into the state of a matcher.
-
-    Args:
-        weights: theirs.
-        keys: destinations.
-        target: the matcher's own state, for shapes and types.
+    """Rename and fold a released state into the state ``target`` of a matcher.
 
     Raises:
         CheckpointError: one of our keys gets no value, shapes differ, or a value is not finite.

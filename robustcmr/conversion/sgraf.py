@@ -30,14 +30,7 @@ _STEP = re.compile(r"sim_enc\.SGR_module\.(\d+)\.")
 
 
 def plan(weights: Mapping[str, Tensor]) -> Plan:
-    """Return sizes and key map of a released SGR or SAF network; its modules decide which it is.
-
-    Args:
-        weights: tensors by part and key.
-
-    Raises:
-        CheckpointError: it is neither or both, or tensors that give sizes are missing.
-    """
+    """Return sizes and key map of a released SGR or SAF network; its modules decide which it is."""
     refuse_backbones(weights)
     steps = {int(match.group(1)) for key in weights if (match := _STEP.match(key)) is not None}
     filters = any(key.startswith("sim_enc.SAF_module.") for key in weights)

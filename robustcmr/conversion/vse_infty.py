@@ -29,14 +29,7 @@ _UNUSED = "the last layer of the released network is not normalised"
 
 
 def plan(weights: Mapping[str, Tensor]) -> Plan:
-    """Return sizes and key map of a released VSE infinity network.
-
-    Args:
-        weights: tensors by part and key.
-
-    Raises:
-        CheckpointError: it reads pictures, or captions by BERT, or tensors that give sizes are missing.
-    """
+    """Return sizes and key map of a released VSE infinity network."""
     refuse_backbones(weights)
     dim, width = shape_of(weights, "img_enc.fc.weight", 2)
     words, word_dim = shape_of(weights, "txt_enc.embed.weight", 2)

@@ -39,16 +39,9 @@ class ArrayFeatures:
         return isinstance(self._array, np.memmap)
 
     def take(self, images: IntArray) -> FloatArray:
-        """Read some vectors.
-
-        Args:
-            images: (k,) items in 0..n-1, in any order, repeats allowed.
-
-        Returns:
-            (k, 1, F) float32, in the requested order.
+        """Read vectors (k,) as (k, 1, F) float32, in the requested order; repeats allowed.
 
         Raises:
-            ValueError: ``images`` is not a vector.
             IndexError: an item lies outside 0..n-1.
         """
         wanted = checked_indices(images, self.shape[0])

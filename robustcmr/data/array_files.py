@@ -33,13 +33,7 @@ Array = npt.NDArray[Any]
 
 
 def kind_of(path: Path) -> Kind:
-    """Return ``npz``, ``mat`` (MATLAB 4 to 7), ``mat73`` (MATLAB 7.3, an HDF5 file) or ``hdf5``.
-
-    The first bytes of the file decide.
-
-    Raises:
-        DataError: the file is missing, empty or of another kind.
-    """
+    """Return ``npz``, ``mat`` (MATLAB 4 to 7), ``mat73`` (7.3, HDF5) or ``hdf5``, by the first bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(USER_BLOCK + len(HDF5_MARK))
@@ -61,17 +55,10 @@ def kind_of(path: Path) -> Kind:
 
 
 def read_array(path: Path, key: str) -> Array:
-    """Read one array.
+    """Read one array of integers, booleans or floating-point numbers by name, with slashes for HDF5 groups.
 
     Arrays of ``.npz`` and MATLAB files are loaded. A large HDF5 array is memory-mapped if it is neither
     compressed nor chunked. An array of a MATLAB 7.3 file has the shape that MATLAB shows.
-
-    Args:
-        path: a ``.npz``, ``.mat`` or HDF5 file.
-        key: name of the array; with slashes for HDF5 groups.
-
-    Returns:
-        The array, of integer, boolean or floating-point type.
 
     Raises:
         DataError: the file is missing, of an unknown kind or damaged, has no such array, or the array holds
@@ -98,11 +85,7 @@ def read_array(path: Path, key: str) -> Array:
 
 
 def array_names(path: Path) -> dict[str, str]:
-    """Return the name of each array of a file and its shape as text, such as ``{"image": "9x5"}``.
-
-    Raises:
-        DataError: the file is missing, of an unknown kind or damaged, or h5py is needed and not installed.
-    """
+    """Return the name of each array of a file and its shape as text, such as ``{"image": "9x5"}``."""
     kind = kind_of(path)
     with _damage_reported(path):
         if kind == "npz":

@@ -47,15 +47,12 @@ class Augmentation:
 
 
 def drop_regions(mask: BoolArray, rate: float, generator: np.random.Generator) -> BoolArray:
-    """Drop regions at random; every image keeps at least one.
+    """Drop regions at random from a mask (N, R) of real ones; every image keeps at least one.
 
     Args:
-        mask: (N, R) bool, True for real regions.
+        mask: (N, R) bool.
         rate: probability of dropping a region.
         generator: random source.
-
-    Returns:
-        (N, R) bool, a subset of ``mask``.
     """
     draws = generator.random(mask.shape)
     kept = mask & (draws >= rate)

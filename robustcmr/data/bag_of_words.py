@@ -11,16 +11,11 @@ from robustcmr.types import FloatArray
 
 
 class BagOfWords:
-    """Turns texts into vectors by the words of the training texts.
+    """Turns texts into vectors of ``width`` numbers by the words of the training texts, at least one.
 
     The weight of a word w in a text is (1 + log tf) (1 + log((1 + n) / (1 + df))), where tf is its count in
     the text and df the number of the n training texts with it. Weights are scaled to length 1 and projected
     by random signs, which approximately keeps distances (Achlioptas, 2003). Unknown words are ignored.
-
-    Args:
-        training_texts: at least one text.
-        width: V, numbers of a vector.
-        seed: of the signs.
     """
 
     def __init__(self, training_texts: Sequence[str], width: int, seed: int) -> None:

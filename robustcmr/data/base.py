@@ -163,6 +163,14 @@ class DataSet(ABC):
         """Return the names of the splits, ``train`` first."""
 
     @abstractmethod
+    def split(self, name: str) -> Any:
+        """Open a split.
+
+        Raises:
+            DataError: there is no such split, or its files are damaged or inconsistent.
+        """
+
+    @abstractmethod
     def fingerprint(self, split: str) -> str:
         """Return a short hash of a split's content, the same on every machine."""
 
@@ -174,11 +182,7 @@ class LabelledData(DataSet):
 
     @abstractmethod
     def split(self, name: str) -> LabelledSplit:
-        """Open a split.
-
-        Raises:
-            DataError: there is no such split, or its files are damaged or inconsistent.
-        """
+        """Open a split; see :class:`DataSet`."""
 
 
 class PairsData(DataSet):
@@ -188,22 +192,10 @@ class PairsData(DataSet):
 
     @abstractmethod
     def split(self, name: str) -> PairsSplit:
-        """Open a split.
-
-        Raises:
-            DataError: there is no such split, or its files are damaged or inconsistent.
-        """
+        """Open a split; see :class:`DataSet`."""
 
     def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
-        """Return which images a caption is true of: only its own, unless a data set knows more.
-
-        Args:
-            split: name of the split.
-            caption_row: row of the caption, 0..n_captions-1.
-            images: (k,) candidate images.
-
-        Returns:
-            (k,) bool; True for the caption's own image.
+        """Return which images (k,) a caption is true of, (k,) bool: its own, unless a data set knows more.
 
         Raises:
             DataError: there is no such split.

@@ -54,9 +54,6 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         folder: where the files belong.
         build: fills an empty folder with files; must write the same bytes each time.
 
-    Returns:
-        ``folder``.
-
     Raises:
         UserError: the cache cannot be written.
     """

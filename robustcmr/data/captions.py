@@ -17,13 +17,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def read_captions(path: Path) -> list[str]:
-    """Read a text file with one caption a line.
+    """Read UTF-8 text of one caption a line, without surrounding white space.
 
-    Args:
-        path: UTF-8 text; Windows line ends, a byte-order mark and a missing last line end are accepted.
-
-    Returns:
-        The captions without surrounding white space.
+    Windows line ends, a byte-order mark and a missing last line end are accepted.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, or has lines without a caption.
@@ -37,16 +33,10 @@ def read_ids(path: Path) -> list[str]:
 
 
 def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
-    r"""Read a text file of ``identifier<TAB>caption`` lines, as CC152K has them.
+    r"""Read ``identifier<TAB>caption`` lines, as CC152K has them; return the identifiers and the captions.
 
     Quotes are ordinary characters. A tab within a caption is written as ``\t`` and becomes a tab again.
     A third column, such as the image's address, is ignored; a fourth is an error.
-
-    Args:
-        path: UTF-8 text, as for ``read_captions``.
-
-    Returns:
-        The identifiers, and the captions without surrounding white space.
 
     Raises:
         DataError: the file is missing, empty or not UTF-8, or a line has no tab, too many, or no caption.
@@ -65,13 +55,9 @@ def read_captions_tsv(path: Path) -> tuple[list[str], list[str]]:
 
 
 def read_lines(path: Path, strip_end: bool = False) -> list[str]:
-    """Read the lines of a UTF-8 text file, at least one.
+    """Read the lines of a UTF-8 text file, at least one; ``strip_end`` drops blank lines at the end.
 
     Only line feeds end a line: captions contain other characters that Unicode counts as line ends.
-
-    Args:
-        path: the file.
-        strip_end: drop blank lines at the end.
 
     Raises:
         DataError: the file is missing, empty or not UTF-8.
@@ -154,13 +140,7 @@ class TokenTable:
         return int(self._lengths.max(initial=0))
 
     def padded(self, rows: IntArray) -> tuple[IntArray, BoolArray]:
-        """Return some captions, padded at the end to the longest of them.
-
-        Args:
-            rows: (k,) caption rows in 0..n-1, in any order, repeats allowed.
-
-        Returns:
-            Tokens (k, W) int64, and mask (k, W) bool, True for real tokens.
+        """Return captions (k,) padded at the end to the longest: tokens (k, W) int64, and mask (k, W) bool.
 
         Raises:
             IndexError: a row lies outside 0..n-1.

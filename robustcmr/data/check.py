@@ -125,9 +125,7 @@ def is_labelled(root: Path) -> bool:
 def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
     """Read all splits of a data set of pairs and report everything found; damaged data never raises.
 
-    Args:
-        data: any data set of pairs.
-        vocabulary: a vocabulary file to check along with the data.
+    A vocabulary file is checked along with the data.
     """
     problems: list[str] = []
     warnings: list[str] = []

@@ -17,16 +17,8 @@ def fingerprint(
 ) -> str:
     """Hash all captions, the shape of the features and the features of 16 evenly spaced images.
 
-    The hash depends neither on the number type of the file nor on whether images are stored once or once per
-    caption.
-
-    Args:
-        captions: raw caption text, in order.
-        store: features of the split's images.
-        text_vectors: a vector per caption, hashed likewise; or None.
-
-    Returns:
-        16 hexadecimal digits.
+    Vectors of the captions are hashed likewise. The 16 hexadecimal digits depend neither on the number type
+    of the file nor on whether images are stored once or once per caption.
     """
     digest = hashlib.sha256()
     digest.update(f"{len(captions)} {' '.join(str(size) for size in store.shape)}\n".encode())

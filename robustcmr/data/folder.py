@@ -20,11 +20,7 @@ SPLIT_ORDER = ("train", "dev", "test", "testall")
 
 
 class DamagedSplitError(DataError):
-    """A split cannot be opened, for one or more reasons.
-
-    Args:
-        problems: at least one sentence.
-    """
+    """A split cannot be opened, for one or more reasons."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -62,11 +58,7 @@ class FeatureFolder(PairsData):
         return self._find_splits()[0]
 
     def split(self, name: str) -> PairsSplit:
-        """Open a split; features stay on disk.
-
-        Raises:
-            DataError: there is no such split, or its files are damaged or inconsistent.
-        """
+        """Open a split; features stay on disk. See :class:`robustcmr.data.base.DataSet`."""
         if name not in self._opened:
             complete, halves = self._find_splits()
             if name in halves:
@@ -93,11 +85,7 @@ class FeatureFolder(PairsData):
         return self._root / (split + self.captions_suffix)
 
     def text_vectors(self, split: str, n_captions: int) -> NpyFeatures | None:
-        """Return precomputed vectors of a split's captions, (n_captions, 1, V); None if there is no file.
-
-        Raises:
-            DataError: the file is damaged, or does not have one row a caption.
-        """
+        """Return the vectors of a split's captions, (n_captions, 1, V); None if there is no file."""
         path = self._root / (split + TEXT_VECTORS_SUFFIX)
         if not path.exists():
             return None
@@ -138,13 +126,7 @@ def in_order(names: Collection[str]) -> tuple[str, ...]:
 
 
 def wrong_root(root: Path, first: str, captions_suffix: str) -> DataError:
-    """Return the error for a data folder without the expected files.
-
-    Args:
-        root: the folder, which need not exist.
-        first: what is expected beside captions, such as ``{split}_ims.npy``.
-        captions_suffix: end of the caption files' names.
-    """
+    """Return the error for a data folder without the expected files: ``first``, and captions."""
     state = f"has {listing(root)}" if root.is_dir() else "does not exist"
     if root.exists() and not root.is_dir():
         state = "is not a folder"

@@ -148,14 +148,9 @@ def _load(paths: Sequence[Path], image: int) -> Image.Image:
 
 
 def broken_pictures(paths: Sequence[Path], root: Path) -> dict[int, str]:
-    """Decode every picture and return why some cannot be; outcomes are kept in the user's cache.
+    """Decode every picture and return why some cannot be, by position in ``paths``.
 
-    Args:
-        paths: the files.
-        root: the data folder that the cached outcomes belong to.
-
-    Returns:
-        Reason by position in ``paths``, in order.
+    Outcomes are kept in the user's cache, in a file of the data folder ``root``.
     """
     cached = cache_root() / "images" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
     try:

@@ -91,15 +91,9 @@ class InMemoryFeatures:
 
 
 def gather_finite(store: ImageStore, rows: IntArray, kind: str) -> Tensor:
-    """Return some entries of a store on the device that holds them, or on the CPU.
+    """Return entries (k,) of a store as (k, ...) float32, on the device that holds them, or on the CPU.
 
-    Args:
-        store: (n, ...).
-        rows: (k,) entries, in any order, repeats allowed.
-        kind: of an entry, such as ``image``; for the message.
-
-    Returns:
-        (k, ...) float32.
+    ``kind`` is what an entry is, such as ``image``, for the message.
 
     Raises:
         DataError: a number is NaN or infinite.
@@ -124,11 +118,7 @@ def bytes_per_number(store: FeatureStore) -> int:
 
 
 def _to_half(numbers: Tensor) -> Tensor:
-    """Round to half precision.
-
-    Raises:
-        DataError: a number is too large for it.
-    """
+    """Round to half precision; raise a :class:`DataError` if a number is too large for it."""
     rounded = numbers.half()
     lost = rounded.isinf() & numbers.isfinite()
     if lost.any():

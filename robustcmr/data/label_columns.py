@@ -51,9 +51,7 @@ class Columns:
 def read_table(table: Table, transposed: bool | None) -> Columns:
     """Read the three columns of a table, one pair a row.
 
-    Args:
-        table: where they are.
-        transposed: whether the pairs are columns of the arrays; None infers it from the number of labels.
+    ``transposed`` says whether the pairs are columns of the arrays; None infers it from the number of labels.
 
     Raises:
         DataError: a file is missing or damaged, or the columns do not fit each other.
@@ -100,12 +98,10 @@ def _read(place: Place) -> Array:
 
 
 def column_of(array: Array, where: str, transposed: bool | None) -> LabelColumn:
-    """Interpret an array of labels.
+    """Interpret an array of labels: (n,), (n, 1) or (1, n) numbers; or a one-hot matrix, (n, K) or (K, n).
 
-    Args:
-        array: (n,), (n, 1) or (1, n) numbers; or a one-hot matrix, (n, K) or (K, n).
-        where: names the array in messages.
-        transposed: whether the pairs are columns of a one-hot matrix; None infers it.
+    ``where`` names the array in messages; ``transposed`` says whether the pairs are columns of a one-hot
+    matrix, None infers it.
 
     Raises:
         DataError: it is none of these, is empty, or has numbers that are not whole.
@@ -185,13 +181,8 @@ class Classes:
     ) -> Self:
         """Infer the classes from the training labels.
 
-        Args:
-            train: labels of the training pairs.
-            base: number of the first class; ``auto`` infers it: every class has a training pair, so a label
-                of 0, or of the number of classes, decides.
-            names: of the classes, if known.
-            n_classes: how many there are, if known.
-            where: names the labels in messages.
+        Every class has a training pair, so with ``base`` auto a label of 0, or of the number of classes,
+        decides which number the first class has. ``names`` and ``n_classes`` are given where known.
 
         Raises:
             DataError: the first class cannot be inferred, there are other classes than expected, or one of
@@ -266,11 +257,7 @@ def _first_class(train: LabelColumn, n_classes: int | None, base: Base, where: s
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Read the names of the classes, one a line, the first class first.
-
-    Raises:
-        DataError: the file cannot be read, a line is blank or a name comes twice.
-    """
+    """Read the names of the classes, one a line, the first class first."""
     names = tuple(line.strip() for line in read_lines(path, strip_end=True))
     for number, name in enumerate(names, start=1):
         if not name:

@@ -81,19 +81,11 @@ class Labelled(LabelledData):
         return tuple(self._tables)
 
     def split(self, name: str) -> LabelledSplit:
-        """Open a split.
-
-        Raises:
-            DataError: there is no such split, or its files or those of the training split are damaged or
-                inconsistent.
-        """
+        """Open a split, the training split first; see :class:`robustcmr.data.base.DataSet`."""
         return self._open(name).split
 
     def fingerprint(self, split: str) -> str:
-        """Return a short hash of a split's labels, shapes, some vectors and how they are prepared.
-
-        It is the same on every machine and for every number type and layout of the file.
-        """
+        """Return a short hash of labels, shapes, some vectors and how they are prepared."""
         opened = self._open(split)
         images, texts = opened.raw
         prepared = f"{self.config.standardise} {self.config.normalise}"

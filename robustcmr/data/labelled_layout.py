@@ -39,9 +39,7 @@ class Table:
 def find_tables(config: LabelledOptions, shared: Collection[str]) -> dict[str, Table]:
     """Find the columns of each split, ``train`` first.
 
-    Args:
-        config: the options.
-        shared: splits that share the rows of one file; empty if each split has its own arrays.
+    ``shared`` are the splits that divide the rows of one file; empty if each has its own arrays.
 
     Raises:
         DataError: a file is missing, or there is no training split.
@@ -109,11 +107,7 @@ def _file_of(root: Path, split: str, shared: bool) -> Path:
 
 
 def folder_of(root: Path) -> Path:
-    """Return the folder that other files are named in: ``root``, or the parent of the file ``root``.
-
-    Raises:
-        DataError: ``root`` does not exist.
-    """
+    """Return the folder that other files are named in: ``root``, or the parent of the file ``root``."""
     if not root.exists():
         raise DataError(f"{root} does not exist; name a folder or file of labelled features with --data-root")
     return root if root.is_dir() else root.parent
@@ -124,11 +118,7 @@ def rows_of_split(
 ) -> IntArray | None:
     """Return the rows of a split among the ``n`` rows of its arrays; None for all of them.
 
-    Args:
-        config: the options.
-        name: of the split.
-        n: number of rows.
-        listed: rows of each split by the split file; empty without one.
+    ``listed`` has the rows of each split by the split file; it is empty without one.
 
     Raises:
         DataError: there are no such rows.
@@ -158,16 +148,9 @@ def rows_of_split(
 
 
 def rows_by_sizes(n: int, sizes: Mapping[str, int | None], seed: int, where: str) -> dict[str, IntArray]:
-    """Assign rows to splits at random.
+    """Assign ``n`` rows to splits at random, ascending; a size of None, of at most one split, is the rest.
 
-    Args:
-        n: number of rows.
-        sizes: rows of each split; None, for at most one split, takes the rest.
-        seed: of the random draw.
-        where: the file, for messages.
-
-    Returns:
-        For each split its rows, ascending int64; no row is in two splits.
+    ``where`` names the file in messages. No row is in two splits.
 
     Raises:
         DataError: there are too few rows.
@@ -190,14 +173,10 @@ def rows_by_sizes(n: int, sizes: Mapping[str, int | None], seed: int, where: str
 
 
 def read_split_file(path: Path) -> dict[str, IntArray]:
-    """Read which rows belong to which split.
+    """Return the rows of each split, in the order of the file.
 
-    Args:
-        path: a text file with the name of a split for each row of the data, one a line, ``-`` for rows in no
-            split; or a ``.npz`` file with an array of rows, counted from 0, under each split's name.
-
-    Returns:
-        For each split its rows, in the order of the file.
+    A text file names the split of each row of the data, one a line, ``-`` for rows in no split; a ``.npz``
+    file has an array of rows, counted from 0, under each split's name.
 
     Raises:
         DataError: the file cannot be read, or names a row twice.

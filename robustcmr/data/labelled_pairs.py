@@ -41,14 +41,7 @@ class TrainingLabels:
         return len(self.labels)
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Read some pairs.
-
-        Args:
-            pair_ids: (B,) rows.
-            generator: source of randomness of the added noise; None reads the pairs unchanged.
-
-        Returns:
-            The batch, on the CPU, except for vectors that are on a device.
+        """Read some pairs (B,), with noise from a generator; vectors that are on a device stay there.
 
         Raises:
             DataError: a number read is not finite.
@@ -71,17 +64,7 @@ class TrainingLabels:
         return all(isinstance(store, InMemoryFeatures) for store in (self.images, self.texts))
 
     def placed(self, requested: RequestedPlace, half: bool, budget: MemoryBudget) -> TrainingLabels:
-        """Return the same pairs with their vectors in the requested place, or wherever they fit.
-
-        Args:
-            requested: the option ``training.store``.
-            half: whether to round vectors to half precision.
-            budget: free memory.
-
-        Raises:
-            ConfigError: the vectors do not fit there.
-            DataError: a number is not finite, or too large for half precision.
-        """
+        """Return the same pairs with their vectors placed by :func:`place_features`."""
         found = place_features({"image": self.images, "text": self.texts}, requested, half, budget)
         return replace(self, images=found["image"], texts=found["text"])
 
@@ -89,11 +72,7 @@ class TrainingLabels:
 def text_vector_batches(
     texts: FeatureStore, batch_size: int, captions: TokenTable | None = None
 ) -> Iterator[TextBatch]:
-    """Read all text vectors in order, in batches, with their words if these are known.
-
-    Raises:
-        DataError: a number read is not finite.
-    """
+    """Read all text vectors in order, in batches, with their words if these are known."""
     for start in range(0, texts.shape[0], batch_size):
         rows = np.arange(start, min(start + batch_size, texts.shape[0]), dtype=np.int64)
         vectors = gather_finite(texts, rows, "text")
@@ -101,12 +80,7 @@ def text_vector_batches(
 
 
 def _text_batch(vectors: Tensor, words: tuple[IntArray, BoolArray] | None) -> TextBatch:
-    """Return texts with their vectors.
-
-    Args:
-        vectors: (B, 1, V).
-        words: (B, W) indices and mask; None gives each text the one word ``NO_WORD``.
-    """
+    """Return texts with their vectors (B, 1, V); one with unknown words has the one word ``NO_WORD``."""
     known = vectors[:, 0]
     if words is None:
         tokens = torch.full((len(vectors), 1), NO_WORD)

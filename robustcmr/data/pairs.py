@@ -43,14 +43,7 @@ class TrainingPairs:
         return len(self.correspondence)
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Read some pairs.
-
-        Args:
-            pair_ids: (B,) caption rows.
-            generator: source of randomness of the augmentation; None reads the pairs unchanged.
-
-        Returns:
-            The batch, on the CPU, except for features that are on a device.
+        """Read some pairs (B,), augmented with a generator; features that are on a device stay there.
 
         Raises:
             DataError: a feature read is not finite.
@@ -78,16 +71,10 @@ class TrainingPairs:
         return all(isinstance(store, InMemoryFeatures | None) for store in (self.images, self.text_vectors))
 
     def placed(self, requested: RequestedPlace, half: bool, budget: MemoryBudget) -> TrainingPairs:
-        """Return the same pairs with their features in the requested place, or wherever they fit.
-
-        Args:
-            requested: the option ``training.store``.
-            half: whether to round features to half precision.
-            budget: free memory.
+        """Return the same pairs with their features placed by :func:`place_features`.
 
         Raises:
-            ConfigError: the features do not fit there, or there are pictures and no features.
-            DataError: a number is not finite, or too large for half precision.
+            ConfigError: also if a place is requested for pictures.
         """
         if len(self.images.shape) == 4:
             if requested in ("memory", "device") or half:
@@ -116,16 +103,7 @@ class TrainingPairs:
 def image_batches(
     images: ImageStore, batch_size: int, chosen: IntArray | None = None
 ) -> Iterator[ImageBatch]:
-    """Read images in batches.
-
-    Args:
-        images: region features, vectors or pixels.
-        batch_size: images a batch.
-        chosen: (k,) the images to read, in this order; None reads all in order.
-
-    Raises:
-        DataError: a feature read is not finite.
-    """
+    """Read images, vectors or pixels in batches: the chosen (k,) in this order, or all."""
     rows = np.arange(images.shape[0], dtype=np.int64) if chosen is None else chosen
     for start in range(0, len(rows), batch_size):
         block = gather_finite(images, rows[start : start + batch_size], "image")
@@ -135,16 +113,7 @@ def image_batches(
 def text_batches(
     captions: TokenTable, batch_size: int, text_vectors: FeatureStore | None = None
 ) -> Iterator[TextBatch]:
-    """Read all captions in order, in batches.
-
-    Args:
-        captions: word indices.
-        batch_size: captions a batch.
-        text_vectors: a precomputed vector a caption, or None.
-
-    Raises:
-        DataError: a vector read is not finite.
-    """
+    """Read all captions in order, in batches, with a precomputed vector each if there are any."""
     for start in range(0, len(captions), batch_size):
         rows = np.arange(start, min(start + batch_size, len(captions)), dtype=np.int64)
         yield _text_batch(*captions.padded(rows), text_vectors, rows)

@@ -53,11 +53,7 @@ class PicturePixels:
 
     @classmethod
     def of_split(cls, split: PairsSplit, processor: Processor) -> PicturePixels:
-        """Return the pixels of a split.
-
-        Raises:
-            DataError: it has no pictures.
-        """
+        """Return the pixels of a split, which must have pictures."""
         if split.picture is None:
             raise DataError(
                 f"the {split.name} split has region features but no pictures, which this matcher reads; "
@@ -124,17 +120,7 @@ class PictureProcessor:
         self.size = shapes[0][1], shapes[0][2]  # (H, W)
 
     def __call__(self, picture: Image.Image) -> FloatArray:
-        """Return the pixels of a picture.
-
-        Args:
-            picture: of any size and mode; rotated upright as its EXIF data say.
-
-        Returns:
-            (3, H, W) float32.
-
-        Raises:
-            OSError: the file behind the picture is damaged.
-        """
+        """Return the pixels of a picture of any size and mode, rotated upright as its EXIF data say."""
         return self._pixels(to_rgb(ImageOps.exif_transpose(picture)))
 
     def _pixels(self, image: Image.Image) -> FloatArray:
@@ -143,10 +129,7 @@ class PictureProcessor:
 
 
 def open_processor(name: str) -> PictureProcessor:
-    """Open the image processor of a model; it needs only PIL and NumPy.
-
-    Args:
-        name: local folder or hub name.
+    """Open the image processor of a model, a local folder or hub name; it needs only PIL and NumPy.
 
     Raises:
         DataError: the files are missing or damaged, or the size of the pixels depends on the picture.

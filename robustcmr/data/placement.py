@@ -57,8 +57,7 @@ class MemoryBudget:
 def free_memory(group: Path = CONTROL_GROUP) -> int:
     """Return the bytes of main memory that are free or hold cached files, within a container's limit.
 
-    Args:
-        group: folder of the control group (version 2); without one only the machine's memory counts.
+    ``group`` is the folder of its control group (version 2).
     """
     free = int(psutil.virtual_memory().available)
     try:
@@ -72,18 +71,10 @@ def free_memory(group: Path = CONTROL_GROUP) -> int:
 
 
 def choose_place(requested: RequestedPlace, size: int, budget: MemoryBudget) -> tuple[Place, str]:
-    """Decide where features stay.
+    """Decide where features of ``size`` bytes stay; return the place, and the reason in a few words.
 
     ``auto`` takes an accelerator if they fill at most half of its free memory, which leaves the rest to the
     training; else main memory if they are small; else the disk.
-
-    Args:
-        requested: the option ``training.store``.
-        size: bytes they take in memory.
-        budget: free memory.
-
-    Returns:
-        The place, and the reason in a few words.
 
     Raises:
         ConfigError: they do not fit in the requested place, or worker processes cannot reach them there.
@@ -116,7 +107,7 @@ def choose_place(requested: RequestedPlace, size: int, budget: MemoryBudget) -> 
 def place_features(
     stores: Mapping[str, FeatureStore], requested: RequestedPlace, half: bool, budget: MemoryBudget
 ) -> dict[str, FeatureStore]:
-    """Move the features of a split to the requested place, or wherever they fit, and log it.
+    """Move features to the place of ``training.store``, or wherever they fit, and log it.
 
     Args:
         stores: features by the kind of their entries, such as ``image``; at least one.

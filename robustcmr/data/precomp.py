@@ -111,11 +111,6 @@ class Coco(Precomputed):
 def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: int) -> NpyFeatures:
     """Return a store with one entry an image; the number of rows says whether copies must be skipped.
 
-    Args:
-        features: the rows of the file, one an image or one a caption.
-        n_captions: captions of the split.
-        captions_per_image: captions of each image.
-
     Raises:
         DataError: there are neither as many rows as images nor as captions, or the copies of an image differ.
     """
@@ -147,12 +142,6 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
 
 def names_of_images(path: Path, ids: list[str], n_captions: int, captions_per_image: int) -> list[str] | None:
     """Return one name an image; None if each caption has an identifier of its own.
-
-    Args:
-        path: the file of the identifiers, for the message.
-        ids: identifiers, one an image or one a caption.
-        n_captions: captions of the split.
-        captions_per_image: captions of each image.
 
     Raises:
         DataError: there are neither as many identifiers as images nor as captions.

@@ -59,13 +59,9 @@ class PreparedFeatures:
 
 
 def measured_scale(store: FeatureStore) -> Scale:
-    """Measure the mean and population standard deviation of each number over all vectors, in blocks.
+    """Measure the mean and population standard deviation of each number of (n, 1, F) vectors, in blocks.
 
-    Args:
-        store: (n, 1, F), n at least 1; numbers that are not finite are ignored.
-
-    Returns:
-        The scale; the deviation of a number that never varies is 1.
+    Numbers that are not finite are ignored; the deviation of a number that never varies is 1.
     """
     width = store.shape[2]
     count, total = np.zeros(width), np.zeros(width)

@@ -69,12 +69,9 @@ _NO_LIMIT = 1_000_000
 
 
 def open_tokenizer(name: str) -> PretrainedTokenizer:
-    """Open the tokenizer of a model.
+    """Open the tokenizer of a model, a local folder or hub name.
 
     Captions are cut to the shorter limit of the tokenizer and the text encoder.
-
-    Args:
-        name: local folder or hub name.
 
     Raises:
         DataError: the files are missing or damaged, or the tokenizer is not that of the model.

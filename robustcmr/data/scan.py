@@ -127,15 +127,7 @@ def scan_captions(captions: Sequence[str], vocabulary: Vocabulary | None = None)
 
 
 def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> None:
-    """Raise unless all features are finite.
-
-    Args:
-        split: name of the split, for the message.
-        stores: features by the plural of the things they describe, such as ``images``.
-
-    Raises:
-        DataError: a number is NaN or infinite.
-    """
+    """Raise a :class:`DataError` unless all features are finite; ``stores`` by plural, such as ``images``."""
     for things, store in stores.items():
         found = [] if store is None else non_finite_images(store)
         if store is not None and found:

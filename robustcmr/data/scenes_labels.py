@@ -78,12 +78,8 @@ _COLOUR_FAMILY = {colour: i for i, family in enumerate(COLOUR_FAMILIES.values())
 def kind_of_scene(scene: Scene, purity: float) -> int | None:
     """Return the class of a scene: the family of shapes and colours that most of its objects belong to.
 
-    Args:
-        scene: the scene.
-        purity: least share of the objects that must belong to it, 0 to 1.
-
     Returns:
-        Index into ``KINDS``; None if two families are equally frequent or none is frequent enough.
+        Index into ``KINDS``; None if two families are equally frequent, or none has the share ``purity``.
     """
     families = Counter(3 * _SHAPE_FAMILY[t.shape] + _COLOUR_FAMILY[t.colour] for t in scene.things)
     (kind, most), *others = families.most_common(2)
@@ -143,12 +139,7 @@ class ScenesLabels(LabelledData):
         return SPLITS
 
     def split(self, name: str) -> LabelledSplit:
-        """Open a split; build the data set first if it is not in the cache.
-
-        Raises:
-            DataError: there is no such split.
-            UserError: the cache folder cannot be written.
-        """
+        """Open a split; build the data set first if it is not in the cache."""
         return self._open(name).split
 
     def fingerprint(self, split: str) -> str:
@@ -225,13 +216,7 @@ class ScenesLabels(LabelledData):
 def draw_split(
     recipe: Recipe, n_pairs: int, purity: float, n_captions: int
 ) -> tuple[FloatArray, dict[str, list[Any]]]:
-    """Draw scenes until every class has its share.
-
-    Args:
-        recipe: everything that the pictures depend on.
-        n_pairs: number of pairs.
-        purity: least share of the objects that belong to the class.
-        n_captions: captions in a text, 1 to 5.
+    """Draw scenes until every class has its share; a text is the first ``n_captions`` captions of its scene.
 
     Returns:
         The image vectors, (n_pairs, 864) float32; and lists of ``n_pairs``: ``labels``, ``captions`` (one

@@ -29,8 +29,8 @@ def shuffled_parts(
     Args:
         given: (N,) the image given to each pair.
         n_parts: number of parts, 1..N.
-        stretch: neighbouring images that stay in the same window, at least 1.
-        window: approximate number of images of a window, at least 1.
+        stretch: neighbouring images that stay in the same window.
+        window: approximate number of images of a window.
         generator: source of randomness.
 
     Returns:

@@ -55,13 +55,7 @@ class NpyFeatures:
         self.shape: tuple[int, int, int] = (rows // repeats, regions, width)
 
     def take(self, images: IntArray) -> FloatArray:
-        """Read some images.
-
-        Args:
-            images: (k,) image indices in 0..n_images-1, in any order, repeats allowed.
-
-        Returns:
-            (k, R, F) float32, in the requested order.
+        """Read images (k,) as (k, R, F) float32, in the requested order; repeats allowed.
 
         Raises:
             IndexError: an index lies outside 0..n_images-1.
@@ -153,14 +147,9 @@ def rows_within(shape: tuple[int, ...], size: int) -> int:
 
 
 def iterate_blocks(store: FeatureStore, chunk_rows: int | None = None) -> Iterator[tuple[int, FloatArray]]:
-    """Read all images of a store in order, with the memory of one block.
+    """Yield blocks of (<= chunk_rows, R, F) float32 in order, each with the index of its first image.
 
-    Args:
-        store: any feature store.
-        chunk_rows: images a block, at least 1; by default as many as fit in ``BLOCK_BYTES``.
-
-    Yields:
-        The index of the first image of the block, and the block, (<= chunk_rows, R, F) float32.
+    By default a block takes ``BLOCK_BYTES``.
     """
     chunk_rows = rows_within(store.shape, BLOCK_BYTES) if chunk_rows is None else chunk_rows
     if chunk_rows < 1:

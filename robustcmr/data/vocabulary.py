@@ -42,11 +42,9 @@ class Vocabulary:
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
-        """Collect the words of captions, most frequent first, ties in alphabetical order.
+        """Collect the words of raw captions that occur at least ``min_count`` times.
 
-        Args:
-            captions: raw captions of the training split.
-            min_count: least occurrences of a word, at least 1.
+        The most frequent come first, ties in alphabetical order.
         """
         if min_count < 1:
             raise ValueError(f"min_count must be at least 1, got {min_count}")
@@ -81,11 +79,7 @@ class Vocabulary:
         return cls(sorted(word2idx, key=word2idx.__getitem__))
 
     def save(self, path: Path) -> None:
-        """Write the vocabulary in the published form, atomically.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
+        """Write the vocabulary in the published form, atomically."""
         parts = {
             "word2idx": self._index,
             "idx2word": {str(index): word for index, word in enumerate(self._words)},

@@ -59,11 +59,7 @@ class MatcherCase:
     ) -> Iterator[str]:
         """Yield ``what`` with the largest difference if scores differ beyond the tolerance.
 
-        Args:
-            what: says which scores moved or differed.
-            found: scores of any shape.
-            expected: scores of the same shape.
-            tolerance: absolute if no expected score exceeds 1, else relative to the largest.
+        The tolerance is absolute if no expected score exceeds 1, else relative to the largest.
         """
         gap, limit = float("inf"), self.tolerance if tolerance is None else tolerance
         if found.shape == expected.shape:

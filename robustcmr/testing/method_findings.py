@@ -85,9 +85,7 @@ def learning_problems(
 ) -> Iterator[str]:
     """Yield the loss, if it does not fall, and the measures that do not grow in rounds of the first epoch.
 
-    Args:
-        case: the method.
-        measures: quantities that must grow, by the text before their value; None for an unknown value.
+    The key of a measure is the text before its value; a value of None is unknown.
     """
     trial = case.start()
     plan = trial.begin_epoch()
@@ -107,12 +105,7 @@ def learning_problems(
 
 
 def estimates_problems(case: MethodCase, problems: Callable[[object], list[str]]) -> Iterator[str]:
-    """Yield problems with the estimates of a training: those of its plans, and those of ``estimate``.
-
-    Args:
-        case: the method.
-        problems: lists the problems of one estimate.
-    """
+    """Yield problems with the estimates of a training: those of its plans, and those of ``estimate``."""
     trial, given = case.start(), 0
     while trial.epoch < case.epochs:
         where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()

@@ -79,15 +79,11 @@ def run_checks(
     The global generators are restored afterwards.
 
     Args:
-        subject: what is checked, for the message.
+        subject: the name of the object, for the message.
         checks: checks by name, in the order to run them.
         case: the argument of each check.
         skip: names of checks to leave out.
         foundations: names of checks that the later ones rely on; the run ends when one of them fails.
-
-    Raises:
-        ConformanceError: a rule is broken.
-        ConfigError: ``skip`` names a check that does not exist.
     """
     for name in skip:
         if name not in checks:
@@ -142,7 +138,6 @@ def class_of(given: type | str, registry: Registry, base: type) -> type[Any]:
     """Return the class to check, looked up by name if a name is given.
 
     Raises:
-        PluginError: the name is unknown, or its module cannot be imported.
         ConformanceError: it is not a complete subclass of ``base`` with a ``Config`` class of options.
     """
     cls: type[Any] = registry.load(given) if isinstance(given, str) else given
@@ -159,11 +154,7 @@ def class_of(given: type | str, registry: Registry, base: type) -> type[Any]:
 
 
 def options_of(cls: type[Any], config: Options | Mapping[str, Any] | None) -> Options:
-    """Return the options to check a class with: a ``Config``, a mapping of options, or None for the defaults.
-
-    Raises:
-        ConfigError: the options do not fit, or required ones are missing.
-    """
+    """Return the options to check a class with; None gives the defaults."""
     if isinstance(config, Options):
         return config
     given = {} if config is None else dict(config)

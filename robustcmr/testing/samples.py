@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.labelled_pairs import TrainingLabels
-from robustcmr.errors import DataError
 from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, IntArray, PairBatch, TextBatch
@@ -28,7 +27,7 @@ _NOISE = 0.1  # added in training
 
 
 def sample_spec(picture_size: tuple[int, int] | None = None, text_width: int | None = None) -> DataSpec:
-    """Return the description of the synthetic data that a matcher is built with.
+    """Return the description of the synthetic data: 12 numbers a region, 40 words, or what is given.
 
     Args:
         picture_size: (H, W) for a matcher that reads pictures; None for region features.
@@ -50,10 +49,7 @@ def sample_spec(picture_size: tuple[int, int] | None = None, text_width: int | N
 def sample_images(spec: DataSpec, n: int, seed: int = 0) -> ImageBatch:
     """Return n images: pixels, or regions with gaps in their mask, as augmentation leaves them.
 
-    Args:
-        spec: description of the data.
-        n: number of images; the first has all its regions.
-        seed: of the random numbers.
+    The first has all its regions.
     """
     generator = torch.Generator().manual_seed(seed)
     if spec.picture_size is not None:
@@ -68,13 +64,7 @@ def sample_images(spec: DataSpec, n: int, seed: int = 0) -> ImageBatch:
 
 
 def sample_texts(spec: DataSpec, n: int, seed: int = 0) -> TextBatch:
-    """Return n captions of different lengths, the first the longest and the last of one word.
-
-    Args:
-        spec: description of the data.
-        n: number of captions.
-        seed: of the random numbers.
-    """
+    """Return n captions of different lengths, the first the longest and the last of one word."""
     generator = torch.Generator().manual_seed(seed)
     longest = max(1, spec.longest_caption - SPARE)
     lengths = torch.randint(1, longest + 1, (n, 1), generator=generator)
@@ -107,9 +97,9 @@ class Sample(ABC):
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
         """Return some pairs, augmented if there is a generator."""
 
-    @abstractmethod
     def matcher(self) -> Matcher:
         """Return a fresh matcher that learns from them."""
+        return SampleMatcher(SampleOptions(), self.spec)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -161,10 +151,6 @@ class SamplePairs(Sample):
             torch.from_numpy(given[:, None] == given[None, :]),
         )
 
-    def matcher(self) -> Matcher:
-        """Return a minimal matcher of regions and words."""
-        return SampleMatcher(SampleOptions(), self.spec)
-
 
 class SampleLabels(Sample):
     """Labelled pairs that are easy to learn: the vectors of a class lie around a centre on each side.
@@ -200,10 +186,6 @@ class SampleLabels(Sample):
         """Return some pairs; with a generator, noise is added to their vectors."""
         return self._pairs.batch(pair_ids, generator)
 
-    def matcher(self) -> Matcher:
-        """Return a minimal matcher of vectors."""
-        return SampleVectorMatcher(SampleOptions(), self.spec)
-
     @property
     def sizes(self) -> dict[str, int]:
         """Number of classes, and width of a pooled vector."""
@@ -217,11 +199,9 @@ class SampleOptions(Options):
 
 
 class SampleMatcher(Matcher):
-    """A minimal matcher that learns: means of projected regions and of word vectors, compared by cosine.
+    """A minimal matcher that learns: means of projected regions and words, compared by cosine.
 
-    Args:
-        config: the width.
-        spec: description of the data.
+    A text whose vector is in the data is read by it instead of its words.
     """
 
     Config: ClassVar[type[Options]] = SampleOptions
@@ -229,85 +209,32 @@ class SampleMatcher(Matcher):
     def __init__(self, config: SampleOptions, spec: DataSpec) -> None:
         super().__init__()
         self.image = nn.Linear(spec.feature_width, config.dim)
-        self.word = nn.Embedding(spec.vocabulary_size, config.dim)
+        self.word: nn.Module = nn.Embedding(spec.vocabulary_size, config.dim)
+        if spec.text_width is not None:
+            self.word = nn.Linear(spec.text_width, config.dim)
         self.dropout = nn.Dropout(0.1)
 
     def encode_images(self, images: ImageBatch) -> Fragments:
         """Return fragments (N, R, D) and their mean."""
-        return _fragments(self.dropout(self.image(images.features)), images.mask)
+        return self._fragments(self.image(images.features), images.mask)
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Return fragments (N, W, D) and their mean."""
-        return _fragments(self.dropout(self.word(texts.tokens)), texts.mask)
-
-    def score(self, images: Fragments, texts: Fragments) -> Tensor:
-        """Return cosines (N_images, N_texts)."""
-        return _cosines(images, texts)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return two groups, which reveal a method that ignores their factors."""
-        return _groups(self.image, self.word)
-
-
-class SampleVectorMatcher(Matcher):
-    """A minimal matcher of vectors: a linear map a side, compared by cosine.
-
-    Args:
-        config: the width.
-        spec: description of the data.
-
-    Raises:
-        DataError: the texts have no vectors.
-    """
-
-    Config: ClassVar[type[Options]] = SampleOptions
-
-    def __init__(self, config: SampleOptions, spec: DataSpec) -> None:
-        super().__init__()
-        if spec.text_width is None:
-            raise DataError("the sample matcher of vectors needs a vector of each text; give text_width")
-        self.image = nn.Linear(spec.feature_width, config.dim)
-        self.text = nn.Linear(spec.text_width, config.dim)
-        self.dropout = nn.Dropout(0.1)
-
-    def encode_images(self, images: ImageBatch) -> Fragments:
-        """Return one vector an image, (N, 1, D) and pooled (N, D)."""
-        real = images.mask.unsqueeze(-1)
-        mean = (images.features * real).sum(1) / real.sum(1)
-        return _single(self.image(self.dropout(mean)))
-
-    def encode_texts(self, texts: TextBatch) -> Fragments:
-        """Return one vector a text, (N, 1, D) and pooled (N, D)."""
+        """Return fragments (N, W, D), or (N, 1, D) of vectors, and their mean."""
         if texts.vectors is None:
-            raise DataError("the sample matcher of vectors needs a vector of each text; this batch has none")
-        return _single(self.text(self.dropout(texts.vectors)))
+            return self._fragments(self.word(texts.tokens), texts.mask)
+        return self._fragments(self.word(texts.vectors.unsqueeze(1)), texts.mask.new_ones(len(texts), 1))
+
+    def _fragments(self, features: Tensor, mask: Tensor) -> Fragments:
+        real = mask.unsqueeze(-1)
+        features = self.dropout(features).masked_fill(~real, 0.0)
+        return Fragments(features, mask, features.sum(1) / real.sum(1))
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Return cosines (N_images, N_texts)."""
-        return _cosines(images, texts)
+        of_images, of_texts = (F.normalize(pooled_vectors(side), dim=-1) for side in (images, texts))
+        return of_images @ of_texts.T
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return two groups, which reveal a method that ignores their factors."""
-        return _groups(self.image, self.text)
-
-
-def _fragments(features: Tensor, mask: Tensor) -> Fragments:
-    real = mask.unsqueeze(-1)
-    features = features.masked_fill(~real, 0.0)
-    return Fragments(features, mask, features.sum(1) / real.sum(1))
-
-
-def _single(vectors: Tensor) -> Fragments:
-    return Fragments(vectors.unsqueeze(1), vectors.new_ones(len(vectors), 1).bool(), vectors)
-
-
-def _cosines(images: Fragments, texts: Fragments) -> Tensor:
-    of_images, of_texts = (F.normalize(pooled_vectors(side), dim=-1) for side in (images, texts))
-    return of_images @ of_texts.T
-
-
-def _groups(image: nn.Module, text: nn.Module) -> list[dict[str, Any]]:
-    return [
-        {"params": list(image.parameters()), "lr_factor": 1.0},
-        {"params": list(text.parameters()), "lr_factor": 0.5},
-    ]
+        sides = ((self.image, 1.0), (self.word, 0.5))
+        return [{"params": list(side.parameters()), "lr_factor": factor} for side, factor in sides]

@@ -83,11 +83,8 @@ def build_split(folder: Path, name: str, n_images: int, recipe: Recipe) -> None:
 def drawn_folder(name: str, version: int, options: dict[str, Any], build: Callable[[Path], None]) -> Path:
     """Return the folder of a drawn data set in the user's cache, built if it is missing or damaged.
 
-    Args:
-        name: of the data set.
-        version: of the data; increased whenever the same options would give other bytes.
-        options: everything that the files depend on.
-        build: fills an empty folder.
+    ``options`` is everything that the files depend on; ``version`` is increased whenever the same options
+    would give other bytes.
     """
     key = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()[:16]
     return cached_folder(cache_root() / name / f"v{version}-{key}", build)

@@ -119,12 +119,7 @@ class Scenes(PairsData):
         return SPLITS
 
     def split(self, name: str) -> PairsSplit:
-        """Open a split; build the data set first if it is not in the cache.
-
-        Raises:
-            DataError: there is no such split.
-            UserError: the cache folder cannot be written.
-        """
+        """Open a split; build the data set first if it is not in the cache."""
         return self._open(name).split
 
     def fingerprint(self, split: str) -> str:

@@ -87,11 +87,7 @@ def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
 def draw_scene(scene: Scene, rng: np.random.Generator, noise: float, side: int = SIDE) -> Image.Image:
     """Draw a scene as an RGB image of (side, side) pixels.
 
-    Args:
-        scene: the scene.
-        rng: random source of the shifts of tone and of the noise.
-        noise: standard deviation of the pixel noise; 1 is the range from black to white.
-        side: width and height of the picture in pixels.
+    The random source shifts tones and adds pixel noise of a standard deviation, as a share of the range.
     """
     ground = _shifted(rng, BACKGROUNDS[scene.background])
     board = Image.new("RGB", (side * FACTOR, side * FACTOR), ground)

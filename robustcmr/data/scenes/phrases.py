@@ -18,12 +18,7 @@ T = TypeVar("T")
 
 
 class Speaker:
-    """Writes sentences.
-
-    Args:
-        rng: random source.
-        synonyms: whether to vary words; otherwise the first of each list is used.
-    """
+    """Writes sentences; without ``synonyms``, always by the first word of each list."""
 
     def __init__(self, rng: np.random.Generator, synonyms: bool) -> None:
         self._rng = rng

@@ -20,10 +20,7 @@ Boxes = npt.NDArray[np.int64]
 def region_boxes(scene: Scene, rng: np.random.Generator, jitter: float) -> Boxes:
     """Return the boxes of a picture: each object, the whole picture, and distractors, in random order.
 
-    Args:
-        scene: the scene, with fewer than ``N_REGIONS`` objects.
-        rng: random source.
-        jitter: largest shift of each side of an object's box, as a share of the box.
+    ``jitter`` is the largest shift of each side of an object's box, as a share of the box.
 
     Returns:
         (N_REGIONS, 4) x0, y0, x1, y1 in pixels, inside the picture, at least 4 pixels wide and high.
@@ -54,11 +51,7 @@ def _inside(x0: float, y0: float, x1: float, y1: float) -> Box:
 
 
 def region_features(picture: Image.Image, boxes: Boxes) -> FloatArray:
-    """Crop and shrink regions of an RGB picture of (SIDE, SIDE) pixels.
-
-    Args:
-        picture: the picture.
-        boxes: (R, 4) x0, y0, x1, y1 in pixels.
+    """Crop and shrink regions (R, 4) of an RGB picture of (SIDE, SIDE) pixels.
 
     Returns:
         (R, 436) float32: the crop as 12 x 12 x 3 numbers in [-1, 1], then x0, y0, x1, y1 from -1, the left or

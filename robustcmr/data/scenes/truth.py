@@ -191,11 +191,7 @@ def has_looks(thing: Thing, looks: Looks, margins: Margins = TRUTH) -> bool:
 def holds(scene: Scene, name: str, parties: Sequence[Sequence[int]], margins: Margins = TRUTH) -> bool:
     """Return whether a relation holds between all members of the parties.
 
-    Args:
-        scene: the scene.
-        name: a key of ``RELATIONS``, or ``between``.
-        parties: indices of the things of each party: two parties, or three for ``between``.
-        margins: thresholds.
+    ``name`` is a key of ``RELATIONS``, or ``between``; a party is indices of things; between takes three.
     """
     if name == "between":
         return all(

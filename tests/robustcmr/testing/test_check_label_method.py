@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from robustcmr.errors import ConfigError, DataError
+from robustcmr.errors import ConfigError
 from robustcmr.methods.label_baselines import LabelCrossEntropy
-from robustcmr.testing import LABEL_METHOD_CHECKS, ConformanceError, check_matcher, check_method, sample_spec
-from robustcmr.testing.samples import N_CLASSES, SampleLabels, SampleOptions, SampleVectorMatcher
+from robustcmr.testing import LABEL_METHOD_CHECKS, ConformanceError, check_matcher, check_method
+from robustcmr.testing.samples import N_CLASSES, SampleLabels, SampleMatcher
 from robustcmr.types import EpochPlan, LabelEstimate, StepResult
 
 IDS = np.arange(100, dtype=np.int64)
@@ -353,15 +353,9 @@ def test_training_sees_other_numbers_of_the_same_pairs():
     assert torch.equal(plain.same_image, torch.eye(5, dtype=torch.bool))
 
 
-def test_the_sample_matcher_of_vectors_keeps_the_contract_of_matchers():
-    class Plain(SampleVectorMatcher):
+def test_the_sample_matcher_on_vectors_keeps_the_contract_of_matchers():
+    class Plain(SampleMatcher):
         def parameter_groups(self):
             return [{"params": list(self.parameters()), "lr_factor": 1.0}]
 
     check_matcher(Plain, spec=SampleLabels.spec)
-    with pytest.raises(DataError, match="give text_width"):
-        SampleVectorMatcher(SampleOptions(), sample_spec())
-    matcher = SampleLabels().matcher()
-    texts = SampleLabels().batch(IDS[:3]).texts
-    with pytest.raises(DataError, match="this batch has none"):
-        matcher.encode_texts(replace(texts, vectors=None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustcmr.errors import CheckpointError
 
+WEIGHT = ("weight",)
 LINEAR = ("weight", "bias")
 GRU = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -35,9 +36,9 @@ class KeyMap:
         without_effect: their key -> why no score depends on it.
     """
 
-    renamed: Mapping[str, str]
-    folded: Mapping[str, str] = field(default_factory=dict)
-    without_effect: Mapping[str, str] = field(default_factory=dict)
+    renamed: dict[str, str]
+    folded: dict[str, str] = field(default_factory=dict)
+    without_effect: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,34 +62,23 @@ class Plan:
     keys: KeyMap
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A released state under our names.
-
-    Attributes:
-        state: tensors by our keys.
-        renamed: their key -> our key, copied unchanged.
-        folded: their key -> our key, for biases subtracted from running means.
-        without_effect: their key -> reason.
-        without_place: their keys without a counterpart.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Moved(KeyMap):
+    """A released state by our keys, the destinations of its own, and its keys without a counterpart."""
 
     state: dict[str, Tensor]
-    renamed: dict[str, str]
-    folded: dict[str, str]
-    without_effect: dict[str, str]
     without_place: list[str]
 
 
-def same_names(theirs: str, ours: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Return pairs of keys of a module whose tensors have the same names on both sides."""
-    return ((f"{theirs}.{name}", f"{ours}.{name}") for name in names)
+def renaming(*modules: tuple[str, str, Sequence[str]]) -> dict[str, str]:
+    """Return their key -> ours for modules (theirs, ours, names of tensors)."""
+    return {f"{theirs}.{name}": f"{ours}.{name}" for theirs, ours, names in modules for name in names}
 
 
-def both_ways(theirs: str, forward: str, backward: str) -> Iterator[tuple[str, str]]:
-    """Yield pairs of keys of a bidirectional GRU, which is two readers here."""
-    yield from same_names(theirs, forward, GRU)
-    yield from ((f"{theirs}.{name}_reverse", f"{backward}.{name}") for name in GRU)
+def both_ways(theirs: str, forward: str, backward: str) -> dict[str, str]:
+    """Return their key -> ours for a bidirectional GRU, which is two readers here."""
+    reverse = {f"{theirs}.{name}_reverse": f"{backward}.{name}" for name in GRU}
+    return {**renaming((theirs, forward, GRU)), **reverse}
 
 
 def refuse_backbones(weights: Mapping[str, Tensor]) -> None:
@@ -136,7 +126,8 @@ def move(weights: Mapping[str, Tensor], keys: KeyMap, target: Mapping[str, Tenso
         mean = weights[ours[mine]].double() - weights[theirs].double()
         state[mine] = mean.to(target[mine].dtype)
     placed = {*renamed, *folded, *without_effect}
-    return Moved(state, renamed, folded, without_effect, [key for key in weights if key not in placed])
+    without_place = [key for key in weights if key not in placed]
+    return Moved(renamed, folded, without_effect, state=state, without_place=without_place)
 
 
 def _check(

@@ -7,18 +7,19 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from robustcmr.conversion.keys import (
     LINEAR,
     NORM,
+    WEIGHT,
     KeyMap,
     Plan,
     both_ways,
     refuse_backbones,
-    same_names,
+    renaming,
     shape_of,
 )
 from robustcmr.errors import CheckpointError
@@ -60,50 +61,47 @@ def plan(weights: Mapping[str, Tensor]) -> Plan:
     return Plan("sgr", options, width, words, positions, _sgr_keys(len(steps)))
 
 
-def _shared() -> Iterator[tuple[str, str]]:
-    yield from same_names("img_enc.fc", "regions.linear", LINEAR)
-    yield "txt_enc.embed.weight", "words.embedding.weight"
-    yield from both_ways("txt_enc.cap_rnn", "words.reader", "words.reverse_reader")
-    image, text = (
-        ("sim_enc.v_global_w", "similarity.image_attention"),
-        ("sim_enc.t_global_w", "similarity.text_attention"),
-    )
-    for theirs, ours in (image, text):
-        yield from same_names(f"{theirs}.embedding_local.0", f"{ours}.local", LINEAR)
-        yield f"{theirs}.embedding_global.0.weight", f"{ours}.whole.weight"
-        yield f"{theirs}.embedding_common.0.weight", f"{ours}.common.weight"
-    yield f"{text[0]}.embedding_global.0.bias", f"{text[1]}.whole.bias"
-    yield from same_names(f"{image[0]}.embedding_local.1", f"{image[1]}.local_norm", NORM)
-    yield from same_names(f"{image[0]}.embedding_global.1", f"{image[1]}.whole_norm", NORM)
-    yield from same_names("sim_enc.sim_tranloc_w", "similarity.local", LINEAR)
-    yield from same_names("sim_enc.sim_tranglo_w", "similarity.whole", LINEAR)
-    yield from same_names("sim_enc.sim_eval_w", "similarity.evaluate", LINEAR)
-
-
-_SHARED_FOLDED = {
-    "sim_enc.v_global_w.embedding_global.0.bias": "similarity.image_attention.whole_norm.running_mean"
+_SHARED = {
+    **renaming(
+        ("img_enc.fc", "regions.linear", LINEAR),
+        ("txt_enc.embed", "words.embedding", WEIGHT),
+        ("sim_enc.v_global_w.embedding_local.0", "similarity.image_attention.local", LINEAR),
+        ("sim_enc.v_global_w.embedding_local.1", "similarity.image_attention.local_norm", NORM),
+        ("sim_enc.v_global_w.embedding_global.0", "similarity.image_attention.whole", WEIGHT),
+        ("sim_enc.v_global_w.embedding_global.1", "similarity.image_attention.whole_norm", NORM),
+        ("sim_enc.v_global_w.embedding_common.0", "similarity.image_attention.common", WEIGHT),
+        ("sim_enc.t_global_w.embedding_local.0", "similarity.text_attention.local", LINEAR),
+        ("sim_enc.t_global_w.embedding_global.0", "similarity.text_attention.whole", LINEAR),
+        ("sim_enc.t_global_w.embedding_common.0", "similarity.text_attention.common", WEIGHT),
+        ("sim_enc.sim_tranloc_w", "similarity.local", LINEAR),
+        ("sim_enc.sim_tranglo_w", "similarity.whole", LINEAR),
+        ("sim_enc.sim_eval_w", "similarity.evaluate", LINEAR),
+    ),
+    **both_ways("txt_enc.cap_rnn", "words.reader", "words.reverse_reader"),
 }
-_SHARED_WITHOUT_EFFECT = {
+_FOLDED = {"sim_enc.v_global_w.embedding_global.0.bias": "similarity.image_attention.whole_norm.running_mean"}
+_WITHOUT_EFFECT = {
     "sim_enc.v_global_w.embedding_common.0.bias": _SOFTMAX,
     "sim_enc.t_global_w.embedding_common.0.bias": _SOFTMAX,
 }
 
 
 def _sgr_keys(steps: int) -> KeyMap:
-    renamed = dict(_shared())
-    without_effect = dict(_SHARED_WITHOUT_EFFECT)
+    renamed, without_effect = dict(_SHARED), dict(_WITHOUT_EFFECT)
     for step in range(steps):
         theirs, ours = f"sim_enc.SGR_module.{step}", f"steps.{step}"
-        renamed.update(same_names(f"{theirs}.graph_query_w", f"{ours}.query", LINEAR))
-        renamed[f"{theirs}.graph_key_w.weight"] = f"{ours}.key.weight"
-        renamed.update(same_names(f"{theirs}.sim_graph_w", f"{ours}.graph", LINEAR))
+        renamed |= renaming(
+            (f"{theirs}.graph_query_w", f"{ours}.query", LINEAR),
+            (f"{theirs}.graph_key_w", f"{ours}.key", WEIGHT),
+            (f"{theirs}.sim_graph_w", f"{ours}.graph", LINEAR),
+        )
         without_effect[f"{theirs}.graph_key_w.bias"] = _SOFTMAX
-    return KeyMap(renamed, _SHARED_FOLDED, without_effect)
+    return KeyMap(renamed, _FOLDED, without_effect)
 
 
 def _saf_keys() -> KeyMap:
-    renamed = dict(_shared())
-    renamed["sim_enc.SAF_module.attn_sim_w.weight"] = "gate.weight"
-    renamed.update(same_names("sim_enc.SAF_module.bn", "gate_norm", NORM))
-    folded = {**_SHARED_FOLDED, "sim_enc.SAF_module.attn_sim_w.bias": "gate_norm.running_mean"}
-    return KeyMap(renamed, folded, _SHARED_WITHOUT_EFFECT)
+    own = renaming(
+        ("sim_enc.SAF_module.attn_sim_w", "gate", WEIGHT), ("sim_enc.SAF_module.bn", "gate_norm", NORM)
+    )
+    folded = {**_FOLDED, "sim_enc.SAF_module.attn_sim_w.bias": "gate_norm.running_mean"}
+    return KeyMap({**_SHARED, **own}, folded, _WITHOUT_EFFECT)

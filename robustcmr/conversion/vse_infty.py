@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -14,11 +14,12 @@ from robustcmr.conversion.keys import (
     GRU,
     LINEAR,
     NORM,
+    WEIGHT,
     KeyMap,
     Plan,
     both_ways,
     refuse_backbones,
-    same_names,
+    renaming,
     shape_of,
 )
 
@@ -39,30 +40,27 @@ def plan(weights: Mapping[str, Tensor]) -> Plan:
         "text_encoder": "bigru",
         "word_dim": word_dim,
     }
-    renamed = dict(_shared(weights))
+    renamed = {
+        **renaming(("img_enc.fc", "regions.linear", LINEAR), ("txt_enc.embed", "words.embedding", WEIGHT)),
+        **both_ways("txt_enc.rnn", "words.reader", "words.reverse_reader"),
+    }
+    for part, ours in (("img_enc", "region_pooling"), ("txt_enc", "word_pooling")):
+        there = [name for name in _POOLING_READERS if f"{part}.gpool.{name}.weight_ih_l0" in weights]
+        reader = f"{part}.gpool.{(there or _POOLING_READERS)[0]}"
+        both = (*GRU, *(f"{name}_reverse" for name in GRU))
+        renamed |= renaming(
+            (reader, f"{ours}.reader", both), (f"{part}.gpool.linear", f"{ours}.linear", WEIGHT)
+        )
     folded: dict[str, str] = {}
     without_effect: dict[str, str] = {}
     if any(key.startswith("img_enc.mlp.") for key in weights):
         options["image_encoder"] = "regions"
         options["region_hidden"] = shape_of(weights, "img_enc.mlp.layers.0.weight", 2)[0]
-        renamed["img_enc.mlp.layers.0.weight"] = "regions.network.0.weight"
-        renamed.update(same_names("img_enc.mlp.bns.0", "regions.network.1", NORM))
-        renamed.update(same_names("img_enc.mlp.layers.1", "regions.network.3", LINEAR))
+        renamed |= renaming(
+            ("img_enc.mlp.layers.0", "regions.network.0", WEIGHT),
+            ("img_enc.mlp.bns.0", "regions.network.1", NORM),
+            ("img_enc.mlp.layers.1", "regions.network.3", LINEAR),
+        )
         folded["img_enc.mlp.layers.0.bias"] = "regions.network.1.running_mean"
         without_effect = {f"img_enc.mlp.bns.1.{name}": _UNUSED for name in NORM}
     return Plan("vse_infty", options, width, words, None, KeyMap(renamed, folded, without_effect))
-
-
-def _shared(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
-    yield from same_names("img_enc.fc", "regions.linear", LINEAR)
-    yield "txt_enc.embed.weight", "words.embedding.weight"
-    yield from both_ways("txt_enc.rnn", "words.reader", "words.reverse_reader")
-    for part, ours in (("img_enc", "region_pooling"), ("txt_enc", "word_pooling")):
-        reader = next(
-            (name for name in _POOLING_READERS if f"{part}.gpool.{name}.weight_ih_l0" in weights),
-            _POOLING_READERS[0],
-        )
-        yield from same_names(f"{part}.gpool.{reader}", f"{ours}.reader", GRU)
-        reverse = [f"{name}_reverse" for name in GRU]
-        yield from same_names(f"{part}.gpool.{reader}", f"{ours}.reader", reverse)
-        yield f"{part}.gpool.linear.weight", f"{ours}.linear.weight"

@@ -20,11 +20,9 @@ class ImageStore(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(n_images, R, F), or (n_images, 3, H, W) for pixels."""
-        ...
 
     def take(self, images: IntArray) -> FloatArray:
         """Return some images, (k, ...) float32, in the requested order; repeats allowed."""
-        ...
 
 
 class FeatureStore(ImageStore, Protocol):
@@ -33,7 +31,6 @@ class FeatureStore(ImageStore, Protocol):
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_images, R, F)."""
-        ...
 
 
 class TextReader(Protocol):
@@ -42,30 +39,24 @@ class TextReader(Protocol):
     @property
     def padding_index(self) -> int:
         """Index of padding."""
-        ...
 
     @property
     def unknown_index(self) -> int:
         """Index of an unknown or masked word."""
-        ...
 
     @property
     def words(self) -> tuple[str, ...]:
         """The words by index; empty if captions are cut into word pieces."""
-        ...
 
     @property
     def is_word(self) -> npt.NDArray[np.bool_]:
         """(V,) whether an index is a word or word piece; marks of start, end and padding are not."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of indices V."""
-        ...
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[Sequence[int]]:
         """Yield the indices of each caption, marks included; at least one each."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -210,15 +201,12 @@ class TrainingData(Protocol):
     @property
     def in_memory(self) -> bool:
         """Whether all features are in main memory or on a device, so that no batch waits for the disk."""
-        ...
 
     def __len__(self) -> int:
         """Number of pairs."""
-        ...
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
         """Read some pairs; with a generator they are augmented."""
-        ...
 
 
 @runtime_checkable
@@ -227,4 +215,3 @@ class OrderedData(TrainingData, Protocol):
 
     def shuffled_parts(self, n_parts: int, generator: np.random.Generator) -> list[IntArray]:
         """Divide all pairs into random parts of nearly equal size; the same wherever the features are."""
-        ...

@@ -130,11 +130,6 @@ class TokenTable:
         return len(self._lengths)
 
     @property
-    def lengths(self) -> IntArray:
-        """(n,) int64, tokens of each caption."""
-        return self._lengths
-
-    @property
     def longest(self) -> int:
         """Tokens of the longest caption; 0 if there is none."""
         return int(self._lengths.max(initial=0))

@@ -80,12 +80,8 @@ class LabelledReport(Findings):
     class_names: tuple[str, ...]
 
 
-def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K | Images:
+def open_folder(root: Path) -> Precomputed | CC152K | Images:
     """Open a folder as the layout that its file names suggest.
-
-    Args:
-        root: the folder.
-        captions_per_image: captions of each image in the ``precomp`` layout.
 
     Raises:
         DataError: there is no such folder, or its files are of no known layout or of two.
@@ -108,7 +104,7 @@ def open_folder(root: Path, captions_per_image: int = 5) -> Precomputed | CC152K
     if table:
         return CC152K(CC152K.Config(root=root))
     if text or features:
-        return Precomputed(Precomputed.Config(root=root, captions_per_image=captions_per_image))
+        return Precomputed(Precomputed.Config(root=root))
     raise DataError(
         f"{root} is of no known layout, it has {listing(root)}; expected {{split}}{FEATURES_SUFFIX} "
         f"with {{split}}{precomp.CAPTIONS_SUFFIX} or {{split}}{cc152k.CAPTIONS_SUFFIX}"
@@ -194,13 +190,18 @@ def _scan_without_split(data: PairsData, name: str, problems: list[str]) -> Feat
 
 
 def _feature_problems(report: FeatureReport, unit: str) -> Iterator[str]:
+    yield from _non_finite(report, unit)
+    yield from _zeros(report, unit)
+
+
+def _non_finite(report: FeatureReport, unit: str) -> Iterator[str]:
     if report.non_finite_images:
-        first = [f"{image} ({n} of {report.shape[1]} regions)" for image, n in report.non_finite_first]
+        regions = report.shape[1]
+        first = [f"{i} ({n} of {regions} regions)" if regions > 1 else i for i, n in report.non_finite_first]
         yield (
             f"{report.non_finite_images} of {report.images_scanned} {unit} hold NaN or infinity: "
             f"{named(first, report.non_finite_images)}"
         )
-    yield from _zeros(report, unit)
 
 
 def _zeros(report: FeatureReport, unit: str) -> Iterator[str]:
@@ -248,12 +249,7 @@ def check_labelled(data: LabelledData) -> LabelledReport:
         if not len(split):
             problems.append(f"{name}: there is no pair")
         for what, found in (("image vectors", images), ("text vectors", texts)):
-            if found.non_finite_images:
-                rows = named([row for row, _ in found.non_finite_first], found.non_finite_images)
-                problems.append(
-                    f"{name}: {found.non_finite_images} of {found.images_scanned} {what} hold NaN or "
-                    f"infinity: {rows}"
-                )
+            problems.extend(f"{name}: {problem}" for problem in _non_finite(found, what))
             warnings.extend(f"{name}: {warning}" for warning in _zeros(found, what))
         empty = [cls for cls, count in zip(split.class_names, counts, strict=True) if not count]
         if empty:

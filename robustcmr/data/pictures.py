@@ -26,11 +26,9 @@ class Processor(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        ...
 
     def __call__(self, picture: Any) -> npt.NDArray[np.float32]:
         """Return (3, H, W) pixels of a ``PIL.Image.Image``."""
-        ...
 
 
 class PicturePixels:

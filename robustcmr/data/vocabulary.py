@@ -121,15 +121,6 @@ class Vocabulary:
                 self.end_index,
             ]
 
-    def coverage(self, captions: Iterable[str]) -> float:
-        """Return the share of the words of captions that are known, 0..1; 1 if there is no word."""
-        known = total = 0
-        for caption in captions:
-            words = tokenize(caption)
-            total += len(words)
-            known += sum(word in self._index for word in words)
-        return known / total if total else 1.0
-
 
 def _read_parts(path: Path) -> tuple[dict[str, int], Mapping[str, Any], Any]:
     """Return the three parts of a vocabulary file, with checked types."""

@@ -68,14 +68,13 @@ def two_labels(case: MethodCase) -> Iterator[str]:
     """Images and texts may carry a label each, (B, 2): steps and estimates are as sound as with one."""
     case = replace(case, pairs=SampleLabels(columns=2))
     trial = case.start()
-    while trial.epoch < case.epochs:
-        for batches in trial.batches():
-            result = trial.method.training_step(batches)
-            problem = step_problem(result)
-            if problem is not None:
-                yield f"with two labels a pair, training_step in epoch {trial.epoch} {problem}"
-                return
-            trial.learn(result)
+    for batches in trial.remaining():
+        result = trial.method.training_step(batches)
+        problem = step_problem(result)
+        if problem is not None:
+            yield f"with two labels a pair, training_step in epoch {trial.epoch} {problem}"
+            return
+        trial.learn(result)
     estimate = trial.method.estimate(trial.scorer())
     if estimate is not None:
         found = _label_estimate_problems(estimate, len(case.pairs))

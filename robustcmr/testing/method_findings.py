@@ -26,20 +26,17 @@ def ids_problem(ids: object, n_pairs: int) -> str | None:
     return None
 
 
-def column_problem(name: str, value: object, kind: type[Any], n_pairs: int) -> str | None:
-    """Return the problem with an array of one number a pair, or None."""
-    if isinstance(value, np.ndarray) and value.shape == (n_pairs,) and np.issubdtype(value.dtype, kind):
-        return None
-    shape, of = getattr(value, "shape", "?"), getattr(value, "dtype", type(value).__name__)
-    return f"whose {name} has shape {shape} of {of} for {n_pairs} pairs"
-
-
 def estimate_problems(found: object, cls: type, kinds: Mapping[str, type[Any]], n_pairs: int) -> list[str]:
     """Return problems with the type of an estimate and of its columns, a type by name."""
     if not isinstance(found, cls):
         return [f"that is a {type(found).__name__}"]
-    columns = (column_problem(name, getattr(found, name), kind, n_pairs) for name, kind in kinds.items())
-    return [problem for problem in columns if problem is not None]
+    problems = []
+    for name, kind in kinds.items():
+        column = getattr(found, name)
+        shape, of = getattr(column, "shape", "?"), getattr(column, "dtype", type(column).__name__)
+        if not isinstance(column, np.ndarray) or shape != (n_pairs,) or not np.issubdtype(column.dtype, kind):
+            problems.append(f"whose {name} has shape {shape} of {of} for {n_pairs} pairs")
+    return problems
 
 
 def step_problem(result: object) -> str | None:
@@ -106,12 +103,12 @@ def learning_problems(
 
 def estimates_problems(case: MethodCase, problems: Callable[[object], list[str]]) -> Iterator[str]:
     """Yield problems with the estimates of a training: those of its plans, and those of ``estimate``."""
-    trial, given = case.start(), 0
+    trial, given = case.start(), False
     while trial.epoch < case.epochs:
-        where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()
-        if plan.estimate is not None:
-            given += 1
-            yield from (f"{where} gave an estimate {problem}" for problem in problems(plan.estimate))
+        where, estimate = f"plan_epoch({trial.epoch})", trial.begin_epoch().estimate
+        if estimate is not None:
+            given = True
+            yield from (f"{where} gave an estimate {problem}" for problem in problems(estimate))
         for batches in trial.batches():
             trial.take_step(batches)
         where, before = f"estimate after epoch {trial.epoch - 1}", trial.weights()
@@ -119,8 +116,7 @@ def estimates_problems(case: MethodCase, problems: Callable[[object], list[str]]
         if not same_weights(before, trial.weights()):
             yield f"{where} changed weights"
         if estimate is not None:
-            given += 1
-            found = problems(estimate)
+            given, found = True, problems(estimate)
             yield from (f"{where} gave an estimate {problem}" for problem in found)
             if found:
                 return

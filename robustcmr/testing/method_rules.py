@@ -112,17 +112,16 @@ def steps(case: MethodCase) -> Iterator[str]:
     """Every step returns a finite scalar loss, whose gradient reaches every matcher during training."""
     trial = case.start()
     reached: set[int] = set()
-    while trial.epoch < case.epochs:
-        for batches in trial.batches():
-            result = trial.method.training_step(batches)
-            problem = step_problem(result)
-            if problem is not None:
-                yield f"training_step in epoch {trial.epoch}, step {trial.step}, {problem}"
-                return
-            trial.learn(result)
-            for number, matcher in enumerate(trial.matchers):
-                if any(p.grad is not None and p.grad.any() for p in matcher.parameters()):
-                    reached.add(number)
+    for batches in trial.remaining():
+        result = trial.method.training_step(batches)
+        problem = step_problem(result)
+        if problem is not None:
+            yield f"training_step in epoch {trial.epoch}, step {trial.step}, {problem}"
+            return
+        trial.learn(result)
+        for number, matcher in enumerate(trial.matchers):
+            if any(p.grad is not None and p.grad.any() for p in matcher.parameters()):
+                reached.add(number)
     for number in set(range(len(trial.matchers))) - reached:
         yield f"over {case.epochs} epochs no gradient reached matcher_{number}"
 
@@ -193,13 +192,7 @@ def modes(case: MethodCase) -> Iterator[str]:
 
 def repeatability(case: MethodCase) -> Iterator[str]:
     """Two trainings with the same seed give the same weights to the bit."""
-    ends = []
-    for _ in range(2):
-        trial = case.start()
-        for _ in trial.run(case.epochs):
-            pass
-        ends.append(trial.weights())
-    if not same_weights(*ends):
+    if not same_weights(case.start().finish(), case.start().finish()):
         yield f"two trainings of {case.epochs} epochs from the same seed ended with different weights"
 
 
@@ -209,7 +202,7 @@ def resuming(case: MethodCase) -> Iterator[str]:
     places = {(min(1, case.epochs - 1), 1), (case.epochs - 1, 1)}
     with TemporaryDirectory() as folder:
         saved: list[tuple[int, int]] = []
-        for _ in trial.run(case.epochs):
+        for _ in trial.run():
             place = (trial.epoch, trial.step)
             if place in places:
                 trial.save(Path(folder) / f"{place[0]}-{place[1]}")
@@ -217,9 +210,7 @@ def resuming(case: MethodCase) -> Iterator[str]:
         for epoch, step in saved:
             resumed = case.start(seed=1)
             resumed.restore(Path(folder) / f"{epoch}-{step}")
-            for _ in resumed.run(case.epochs):
-                pass
-            if not same_weights(trial.weights(), resumed.weights()):
+            if not same_weights(trial.weights(), resumed.finish()):
                 yield (
                     f"stopped after step {step} of epoch {epoch} and resumed, training ended with other "
                     "weights, so something is saved neither in state_dict() nor in a network"

@@ -66,10 +66,10 @@ def _division_problems(found: object, n_pairs: int) -> list[str]:
 
 def rematches(case: MethodCase) -> Iterator[str]:
     """A rematch has a detached plan (n, m) >= 0, positive only on allowed cells, for the pairs it names."""
-    trial, given = case.start(), 0
-    for result in trial.run(case.epochs):
+    trial, given = case.start(), False
+    for result in trial.run():
         if result.rematch is not None:
-            given += 1
+            given = True
             found = list(_rematch_problems(result.rematch, len(case.pairs)))
             yield from (f"training_step in epoch {trial.epoch} gave a rematch {what}" for what in found)
             if found:

@@ -31,15 +31,7 @@ OPTIM = OptimOptions(name="adam", lr=5e-3, weight_decay=0.0, milestones=())
 
 @dataclass(frozen=True)
 class MethodCase:
-    """A method to try repeatedly.
-
-    Attributes:
-        cls: the method's class.
-        config: its options.
-        epochs: epochs of a trial.
-        batch_size: pairs a batch.
-        pairs: the training data.
-    """
+    """A method to try repeatedly: its options, and the data and length of a trial."""
 
     cls: type[Method]
     config: Options
@@ -53,12 +45,7 @@ class MethodCase:
 
 
 class Trial:
-    """One training on the CPU, with matchers of its own.
-
-    Args:
-        case: the method, its options and data.
-        seed: of the weights, and of the global generators from here on.
-    """
+    """One training on the CPU, with matchers of its own; the global generators are seeded."""
 
     def __init__(self, case: MethodCase, seed: int) -> None:
         self.case = case
@@ -135,11 +122,21 @@ class Trial:
         self.optimiser.step()
         self.step += 1
 
-    def run(self, epochs: int) -> Iterator[StepResult]:
-        """Train up to an epoch, step by step."""
-        while self.epoch < epochs:
-            for batches in self.batches():
-                yield self.take_step(batches)
+    def remaining(self) -> Iterator[dict[str, PairBatch]]:
+        """Yield the remaining batches of all epochs."""
+        while self.epoch < self.case.epochs:
+            yield from self.batches()
+
+    def run(self) -> Iterator[StepResult]:
+        """Train to the end, step by step."""
+        for batches in self.remaining():
+            yield self.take_step(batches)
+
+    def finish(self) -> dict[str, Tensor]:
+        """Train to the end and return the weights."""
+        for _ in self.run():
+            pass
+        return self.weights()
 
     def planned_epochs(self) -> Iterator[EpochPlan]:
         """Yield each epoch's plan at its beginning, in training mode; train between the epochs."""

@@ -31,8 +31,8 @@ def captions_of(n_images: int) -> list[str]:
     return [f"image {image} , caption {caption} ." for image in range(n_images) for caption in range(5)]
 
 
-def check_folder(root: Path, vocabulary: Path | None = None, captions_per_image: int = 5):
-    return check_data(open_folder(root, captions_per_image), vocabulary)
+def check_folder(root: Path, vocabulary: Path | None = None):
+    return check_data(open_folder(root), vocabulary)
 
 
 class Memory:
@@ -202,12 +202,6 @@ def test_features_alone_are_a_precomputed_folder_without_captions(tmp_path):
         True,
         True,
     ]
-
-
-def test_captions_an_image_are_passed_on(tmp_path):
-    put(tmp_path, "train", features_of(10), captions_of(4))
-    assert not check_folder(tmp_path).ok
-    assert check_folder(tmp_path, captions_per_image=2).ok
 
 
 def test_unknown_layouts(tmp_path):

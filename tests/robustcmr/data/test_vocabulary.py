@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from robustcmr.data.scan import scan_captions
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError, UserError
 
@@ -39,8 +40,8 @@ def test_encode_adds_marks_and_maps_unknown_words():
 
 def test_coverage_is_the_share_of_words():
     vocabulary = Vocabulary([*SPECIAL_WORDS, "a", "dog"])
-    assert vocabulary.coverage(["a dog barks", "a cat"]) == pytest.approx(3 / 5)
-    assert vocabulary.coverage([""]) == 1.0
+    assert scan_captions(["a dog barks", "a cat"], vocabulary).known_share == pytest.approx(3 / 5)
+    assert scan_captions([""], vocabulary).known_share == 1.0
 
 
 def test_build_counts_words_and_orders_them():

@@ -43,15 +43,9 @@ class KeyMap:
 
 @dataclass(frozen=True)
 class Plan:
-    """A released network as a matcher of ours.
+    """A released network as a matcher of ours: its name and sizes, read from the shapes, and its keys.
 
-    Attributes:
-        matcher: its name.
-        options: its options that the shapes decide.
-        feature_width: F, numbers a region.
-        vocabulary_size: rows of the word embedding.
-        n_regions: regions that an image must have; None for any number.
-        keys: destinations of the file's keys.
+    ``n_regions`` is the number of regions that an image must have; None for any number.
     """
 
     matcher: str

@@ -32,12 +32,7 @@ from robustcmr.types import DataSpec
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind of released file.
-
-    Attributes:
-        parts: names of a network's parts, in the order of a list of them.
-        plan: from its tensors to its sizes and key map.
-    """
+    """A kind of released file: a network's parts in order, and from its tensors to sizes and keys."""
 
     parts: Sequence[str]
     plan: Callable[[Mapping[str, Tensor]], Plan]

@@ -14,13 +14,9 @@ from robustcmr.types import FloatArray, IntArray
 
 
 class ArrayFeatures:
-    """One vector an item, from an array in memory or a memory map.
+    """One vector an item, from an array (rows, F) in memory or a memory map: of the given rows (n,), or all.
 
     A pickled copy reopens a map, and copies an array in memory.
-
-    Args:
-        array: (rows, F) numbers.
-        rows: (n,) the row of each item; None takes all rows.
     """
 
     def __init__(self, array: npt.NDArray[Any], rows: IntArray | None = None) -> None:
@@ -39,11 +35,7 @@ class ArrayFeatures:
         return isinstance(self._array, np.memmap)
 
     def take(self, images: IntArray) -> FloatArray:
-        """Read vectors (k,) as (k, 1, F) float32, in the requested order; repeats allowed.
-
-        Raises:
-            IndexError: an item lies outside 0..n-1.
-        """
+        """Read vectors (k,) as (k, 1, F) float32, in the requested order; repeats allowed."""
         wanted = checked_indices(images, self.shape[0])
         if self._rows is not None:
             wanted = self._rows[wanted]

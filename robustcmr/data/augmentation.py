@@ -47,13 +47,7 @@ class Augmentation:
 
 
 def drop_regions(mask: BoolArray, rate: float, generator: np.random.Generator) -> BoolArray:
-    """Drop regions at random from a mask (N, R) of real ones; every image keeps at least one.
-
-    Args:
-        mask: (N, R) bool.
-        rate: probability of dropping a region.
-        generator: random source.
-    """
+    """Drop real regions of a mask (N, R) with probability ``rate``; every image keeps at least one."""
     draws = generator.random(mask.shape)
     kept = mask & (draws >= rate)
     luckiest = np.where(mask, draws, -1.0).argmax(axis=1)
@@ -70,11 +64,7 @@ def corrupt_words(
 ) -> tuple[IntArray, BoolArray]:
     """Mask, replace or delete words at random; start and end marks stay.
 
-    Args:
-        tokens: (N, W) int64.
-        mask: (N, W) bool, True for real words.
-        options: the rate and the indices.
-        generator: random source.
+    Tokens are (N, W) int64; the mask (N, W) is True for real words.
 
     Returns:
         New tokens and mask, (N, W) each, the kept words moved to the front.

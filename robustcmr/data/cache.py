@@ -49,10 +49,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return a complete folder of generated files; generate them if it is missing or damaged.
 
     Two processes may build the same folder at once: each builds its own, and the first to finish is kept.
-
-    Args:
-        folder: where the files belong.
-        build: fills an empty folder with files; must write the same bytes each time.
+    ``build`` fills an empty folder with files, and must write the same bytes each time.
 
     Raises:
         UserError: the cache cannot be written.

@@ -96,13 +96,7 @@ def _where(lines: Sequence[int], most: int = 5) -> str:
 
 
 class TokenTable:
-    """Captions as word indices in one flat array.
-
-    Args:
-        tokens: (total,) int32 or int64, the captions one after another.
-        offsets: (n + 1,) int64, the start of each caption, then the total; no caption is empty.
-        padding_index: index of padding.
-    """
+    """Captions as word indices in one flat array, (total,), with the start of each and the end, (n + 1,)."""
 
     def __init__(
         self, tokens: npt.NDArray[np.int32] | IntArray, offsets: IntArray, padding_index: int = 0

@@ -28,14 +28,7 @@ class DamagedSplitError(DataError):
 
 
 class FeatureFolder(PairsData):
-    """A folder with ``{split}_ims.npy`` and a caption file per split, and optionally ``{split}_txts.npy``.
-
-    Args:
-        root: the folder.
-
-    Raises:
-        DataError: there is no such folder, or it has no file of this layout.
-    """
+    """A folder with ``{split}_ims.npy`` and a caption file per split, and optionally ``{split}_txts.npy``."""
 
     captions_suffix: ClassVar[str]
     """End of the caption files' names."""

@@ -76,11 +76,7 @@ class Images(PairsData):
         return splits_by_suffix(self.config.root, CAPTIONS_SUFFIX)
 
     def split(self, name: str) -> PairsSplit:
-        """Open a split; pictures stay on disk.
-
-        Raises:
-            DataError: there is no such split, its captions are damaged, or pictures are broken.
-        """
+        """Open a split; pictures stay on disk. See :class:`robustcmr.data.base.DataSet`."""
         if name not in self._opened:
             if name not in self.splits():
                 raise DataError(

@@ -18,11 +18,7 @@ from robustcmr.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class HalfFeatures:
-    """The numbers of a store, rounded to half precision (float16) as they are read.
-
-    Attributes:
-        store: (n, R, F).
-    """
+    """The numbers of a store (n, R, F), rounded to half precision (float16) as they are read."""
 
     store: FeatureStore
 
@@ -32,11 +28,7 @@ class HalfFeatures:
         return self.store.shape
 
     def take(self, images: IntArray) -> FloatArray:
-        """Read some images, (k, R, F) float32, in the requested order; repeats allowed.
-
-        Raises:
-            DataError: a number is too large for half precision.
-        """
+        """Read images (k,) as (k, R, F) float32; raise a :class:`DataError` if a number is too large."""
         rounded: FloatArray = _to_half(torch.from_numpy(self.store.take(images))).float().numpy()
         return rounded
 
@@ -73,11 +65,7 @@ class InMemoryFeatures:
             self._numbers[first : first + len(block)] = _to_half(read) if dtype == torch.float16 else read
 
     def gather(self, images: IntArray) -> Tensor:
-        """Return some images, (k, R, F) float32 on the device, in the requested order; repeats allowed.
-
-        Raises:
-            IndexError: an index lies outside 0..n-1.
-        """
+        """Return images (k,) as (k, R, F) float32 on the device, in the requested order; repeats allowed."""
         wanted = torch.from_numpy(checked_indices(images, self.shape[0]))
         return self._numbers.index_select(0, wanted.to(self._numbers.device)).float()
 

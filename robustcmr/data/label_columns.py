@@ -28,11 +28,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """The classes of n rows as the file writes them.
+    """The classes of n rows as the file writes them: (n,) int64 numbers, or columns of a one-hot matrix.
 
-    Attributes:
-        numbers: (n,) int64; for a one-hot matrix the column of the 1, from 0.
-        width: columns of a one-hot matrix; None for plain numbers.
+    ``width`` is the number of columns of the matrix; None for plain numbers.
     """
 
     numbers: IntArray
@@ -165,10 +163,7 @@ def _label_list(path: Path, column: int) -> LabelColumn:
 class Classes:
     """The classes as the training labels define them.
 
-    Attributes:
-        first: number of the first class in the file, 0 or 1.
-        one_hot: whether the training labels are a one-hot matrix.
-        names: of all classes.
+    ``first`` is the number of the first class in the file, 0 or 1; ``one_hot`` is the form of the labels.
     """
 
     first: int
@@ -208,11 +203,7 @@ class Classes:
         return found
 
     def labels_of(self, written: LabelColumn, split: str, base: Base, where: str) -> IntArray:
-        """Return the labels of a split, counted from 0.
-
-        Raises:
-            DataError: a label is not among the classes, or it is unclear where plain numbers start.
-        """
+        """Return the labels of a split, counted from 0."""
         first = 0 if written.width is not None else self.first
         if self.one_hot and written.width is None:
             if base == "auto":

@@ -40,9 +40,6 @@ def find_tables(config: LabelledOptions, shared: Collection[str]) -> dict[str, T
     """Find the columns of each split, ``train`` first.
 
     ``shared`` are the splits that divide the rows of one file; empty if each has its own arrays.
-
-    Raises:
-        DataError: a file is missing, or there is no training split.
     """
     root, folder = config.root, folder_of(config.root)
     names = in_order(config.splits or shared or _splits_with_files(root))
@@ -116,13 +113,7 @@ def folder_of(root: Path) -> Path:
 def rows_of_split(
     config: LabelledOptions, name: str, n: int, listed: Mapping[str, IntArray]
 ) -> IntArray | None:
-    """Return the rows of a split among the ``n`` rows of its arrays; None for all of them.
-
-    ``listed`` has the rows of each split by the split file; it is empty without one.
-
-    Raises:
-        DataError: there are no such rows.
-    """
+    """Return the rows of a split among ``n``, or None for all; ``listed`` are those of the split file."""
     if config.split_sizes:
         return rows_by_sizes(n, config.split_sizes, config.split_seed, str(config.root))[name]
     if listed:
@@ -148,13 +139,7 @@ def rows_of_split(
 
 
 def rows_by_sizes(n: int, sizes: Mapping[str, int | None], seed: int, where: str) -> dict[str, IntArray]:
-    """Assign ``n`` rows to splits at random, ascending; a size of None, of at most one split, is the rest.
-
-    ``where`` names the file in messages. No row is in two splits.
-
-    Raises:
-        DataError: there are too few rows.
-    """
+    """Assign ``n`` rows to splits at random, ascending; a size of None, of at most one split, is the rest."""
     requested = sum(size for size in sizes.values() if size is not None)
     rest = n - requested
     if rest < 0 or (rest == 0 and None in sizes.values()):

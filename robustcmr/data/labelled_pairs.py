@@ -27,7 +27,7 @@ class TrainingLabels:
         images: (n, 1, F), one vector an image.
         texts: (n, 1, V), one vector a text; text i belongs to image i.
         labels: (n, M) int64, given classes; M = 1, or 2 if image and text have one each.
-        noise: standard deviation of the Gaussian noise added to every number in training; 0 adds none.
+        noise: standard deviation of the Gaussian noise added to every number in training.
         captions: word indices of all texts; None if only their vectors are known.
     """
 

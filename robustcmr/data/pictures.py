@@ -32,14 +32,7 @@ class Processor(Protocol):
 
 
 class PicturePixels:
-    """Pixels of all pictures of a split; each is loaded, resized and normalised when it is read.
-
-    Args:
-        picture: loads or draws picture ``i``.
-        n_images: number of pictures.
-        processor: resizes and normalises.
-        names: of the pictures, for messages.
-    """
+    """Pixels of all pictures of a split; each is loaded, resized and normalised when it is read."""
 
     def __init__(
         self, picture: Callable[[int], Any], n_images: int, processor: Processor, names: Sequence[str] | None
@@ -96,10 +89,6 @@ class PicturePixels:
 
 class PictureProcessor:
     """Turns pictures of any size and mode into pixels of one size by an image processor of transformers.
-
-    Args:
-        processor: image processor of transformers.
-        name: for messages.
 
     Raises:
         DataError: the size of its pixels depends on the picture.

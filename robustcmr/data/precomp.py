@@ -141,11 +141,7 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
 
 
 def names_of_images(path: Path, ids: list[str], n_captions: int, captions_per_image: int) -> list[str] | None:
-    """Return one name an image; None if each caption has an identifier of its own.
-
-    Raises:
-        DataError: there are neither as many identifiers as images nor as captions.
-    """
+    """Return one name an image; None if each caption has an identifier of its own."""
     if len(ids) * captions_per_image == n_captions:
         return ids
     if len(ids) != n_captions:

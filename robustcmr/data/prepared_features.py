@@ -17,12 +17,7 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each of F numbers: x -> (x - mean) / deviation.
-
-    Attributes:
-        mean: (F,) float64.
-        deviation: (F,) float64 > 0.
-    """
+    """Mean and standard deviation > 0 of F numbers, (F,) float64 each: x -> (x - mean) / deviation."""
 
     mean: npt.NDArray[np.float64]
     deviation: npt.NDArray[np.float64]
@@ -30,13 +25,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class PreparedFeatures:
-    """The vectors of a store, standardised and normalised.
-
-    Attributes:
-        store: (n, 1, F).
-        scale: standardises the vectors; None does not.
-        normalise: whether to scale vectors to length 1 afterwards; zero vectors stay zero.
-    """
+    """Vectors of a store (n, 1, F), standardised, then normalised to length 1; zero ones stay zero."""
 
     store: FeatureStore
     scale: Scale | None = None

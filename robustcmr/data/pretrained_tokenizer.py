@@ -20,11 +20,7 @@ _RESERVED = re.compile(r"\[unused\d+\]")  # places in BERT's vocabularies that n
 
 
 class PretrainedTokenizer:
-    """Turns captions into the indices that a pretrained text encoder reads.
-
-    Args:
-        tokenizer: of transformers.
-        longest: most indices of a caption, marks included; None for only the tokenizer's own limit.
+    """Turns captions into the indices that a pretrained text encoder reads, at most ``longest`` each.
 
     Raises:
         DataError: the tokenizer has no mask, unknown or end mark to use for masked words.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,10 +22,10 @@ from robustcmr.data.scenes.build import (
     CAPTIONS,
     LAYOUT,
     SPLITS,
+    Content,
+    DrawnData,
     Recipe,
-    drawn_folder,
     drawn_picture,
-    require_split,
 )
 from robustcmr.data.scenes.grammar import GrammarOptions, write_captions
 from robustcmr.data.scenes.layout import LayoutOptions, Scene, sample_scene
@@ -36,9 +34,6 @@ from robustcmr.data.scenes.truth import scene_from_json, scene_to_json
 from robustcmr.data.store import NpyFeatures
 from robustcmr.options import Options
 from robustcmr.types import FloatArray
-
-VERSION = 1
-"""Increased whenever the same options would give other bytes."""
 
 FIRST_STREAM = 100
 """Makes the pictures different from those of ``scenes`` with the same seed."""
@@ -69,8 +64,6 @@ PIXELS = 432
 LAYOUT_OPTIONS = LayoutOptions(min_objects=3, max_objects=7, repeats=0.85, rotation=8.0, occlusion=0.3)
 GRAMMAR = GrammarOptions(attribute_dropout=0.2, background_mentions=0.2, synonyms=True)
 
-logger = logging.getLogger(__name__)
-
 _SHAPE_FAMILY = {shape: i for i, family in enumerate(SHAPE_FAMILIES.values()) for shape in family}
 _COLOUR_FAMILY = {colour: i for i, family in enumerate(COLOUR_FAMILIES.values()) for colour in family}
 
@@ -88,15 +81,7 @@ def kind_of_scene(scene: Scene, purity: float) -> int | None:
     return kind
 
 
-@dataclass(frozen=True)
-class _Content:
-    """A split as read from the cache."""
-
-    split: LabelledSplit
-    scenes: Sequence[Scene]
-
-
-class ScenesLabels(LabelledData):
+class ScenesLabels(DrawnData[LabelledSplit], LabelledData):
     """Drawn scenes of nine classes, a vector per picture and per text; no download, built in seconds.
 
     A class is a family of shapes in a family of colours that most objects of the scene belong to. The image
@@ -107,6 +92,10 @@ class ScenesLabels(LabelledData):
     Args:
         config: sizes, seed and difficulty.
     """
+
+    name = "scenes-labels"
+    drawn = "labelled scenes"
+    unwritten: ClassVar[set[str]] = {"standardise"}
 
     class Config(Options):
         """Sizes, seed and difficulty of the labelled scenes."""
@@ -130,66 +119,38 @@ class ScenesLabels(LabelledData):
         )
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self._opened: dict[str, _Content] = {}
+        super().__init__(config)
         self._scales: dict[str, Scale] = {}
-
-    def splits(self) -> tuple[str, ...]:
-        """Return ``train``, ``dev`` and ``test``."""
-        return SPLITS
-
-    def split(self, name: str) -> LabelledSplit:
-        """Open a split; build the data set first if it is not in the cache."""
-        return self._open(name).split
 
     def fingerprint(self, split: str) -> str:
         """Return a hash of a split's scenes, texts and labels, 16 hexadecimal digits."""
         content = self._open(split)
         opened = content.split
         prepared = f"{opened.images.shape} {opened.texts.shape} {self.config.standardise}"
-        digest = hashlib.sha256(f"{VERSION} {prepared}\n".encode())
+        digest = hashlib.sha256(f"{self.version} {prepared}\n".encode())
         digest.update(opened.labels.astype("<i8").tobytes())
         # the last bit of pooled pixels may differ between machines; scenes and texts may not
         shown = [scene_to_json(scene) for scene in content.scenes]
         digest.update(json.dumps([shown, list(opened.captions or ())]).encode("utf-8"))
         return digest.hexdigest()[:16]
 
-    def scenes(self, split: str) -> Sequence[Scene]:
-        """Return the scene of each picture of a split."""
-        return self._open(split).scenes
-
-    def folder(self) -> Path:
-        """Return the folder in the cache, built if it is missing or damaged."""
-        # vectors are standardised when they are read, so the files do not depend on it
-        options = self.config.model_dump(mode="json", exclude={"standardise"})
-        return drawn_folder("scenes-labels", VERSION, options, self._build)
-
-    def _build(self, folder: Path) -> None:
+    def _write(self, folder: Path, sizes: Mapping[str, int]) -> None:
         config = self.config
-        sizes = (config.n_train, config.n_dev, config.n_test)
-        logger.info("drawing %d labelled scenes; later runs find them in %s", sum(sizes), folder.parent)
         bag: BagOfWords | None = None
-        for name, size in zip(SPLITS, sizes, strict=True):
-            images, content = draw_split(self._recipe(name), size, config.purity, config.captions)
+        for name, size in sizes.items():
+            images, content = draw_split(self.recipe(name), size, config.purity, config.captions)
             if bag is None:  # the training split comes first
                 bag = BagOfWords(content["captions"], config.text_width, config.seed)
             np.save(folder / f"{name}_ims.npy", images)
             np.save(folder / f"{name}_txts.npy", bag.vectors(content["captions"]))
             (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-        written = config.model_dump_json(indent=2, exclude={"standardise"})
-        (folder / "options.json").write_text(written, encoding="utf-8")
 
-    def _recipe(self, name: str) -> Recipe:
-        stream = FIRST_STREAM + SPLITS.index(name)
+    def recipe(self, split: str) -> Recipe:
+        """Return the recipe of a split."""
+        stream = FIRST_STREAM + SPLITS.index(split)
         return Recipe(self.config.seed, stream, LAYOUT_OPTIONS, GRAMMAR, pixel_noise=0.02, box_jitter=0.08)
 
-    def _open(self, name: str) -> _Content:
-        require_split("scenes-labels", name)
-        if name not in self._opened:
-            self._opened[name] = self._read(self.folder(), name)
-        return self._opened[name]
-
-    def _read(self, folder: Path, name: str) -> _Content:
+    def _read(self, folder: Path, name: str) -> Content[LabelledSplit]:
         value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
         split = LabelledSplit(
@@ -199,9 +160,9 @@ class ScenesLabels(LabelledData):
             labels=np.array(value["labels"], dtype=np.int64),
             class_names=KINDS,
             captions=tuple(value["captions"]),
-            picture=partial(drawn_picture, self._recipe(name), scenes, tuple(value["candidates"])),
+            picture=partial(drawn_picture, self.recipe(name), scenes, tuple(value["candidates"])),
         )
-        return _Content(split, scenes)
+        return Content(split, scenes)
 
     def _prepared(self, folder: Path, name: str, side: str) -> FeatureStore:
         """Return the vectors of a split's ``ims`` or ``txts``, standardised if configured."""

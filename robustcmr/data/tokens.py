@@ -21,12 +21,6 @@ def tokenize(caption: str) -> list[str]:
     only a full stop at its end is separated. The published vocabularies were made by splitting into
     sentences first, which needs a downloaded model and differs only at a full stop within a caption.
 
-    Args:
-        caption: text of any length.
-
-    Returns:
-        The words in order.
-
     Example:
         >>> tokenize("A dog, running.")
         ['a', 'dog', ',', 'running', '.']

@@ -35,9 +35,9 @@ class Vocabulary:
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[:4]) != SPECIAL_WORDS:
             raise ValueError(f"a vocabulary starts with {', '.join(SPECIAL_WORDS)}, got {tuple(words[:4])}")
-        self._words = tuple(words)
-        self._index = {word: index for index, word in enumerate(self._words)}
-        if len(self._index) != len(self._words):
+        self.words = tuple(words)
+        self._index = {word: index for index, word in enumerate(self.words)}
+        if len(self._index) != len(self.words):
             raise ValueError("a vocabulary holds each word once")
 
     @classmethod
@@ -82,15 +82,10 @@ class Vocabulary:
         """Write the vocabulary in the published form, atomically."""
         parts = {
             "word2idx": self._index,
-            "idx2word": {str(index): word for index, word in enumerate(self._words)},
+            "idx2word": {str(index): word for index, word in enumerate(self.words)},
             "idx": len(self),
         }
         write_text(path, json.dumps(parts, ensure_ascii=False) + "\n")
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """All words, by index."""
-        return self._words
 
     @property
     def is_word(self) -> npt.NDArray[np.bool_]:
@@ -100,16 +95,16 @@ class Vocabulary:
         return mask
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self.words)
 
     def __contains__(self, word: object) -> bool:
         return word in self._index
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self._words == other._words
+        return isinstance(other, Vocabulary) and self.words == other.words
 
     def __hash__(self) -> int:
-        return hash(self._words)
+        return hash(self.words)
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
         """Yield the indices of each caption's words, between the start and the end mark."""

@@ -19,13 +19,7 @@ Split = PairsSplit | LabelledSplit
 
 @dataclass(frozen=True)
 class DataCase:
-    """A data set to check.
-
-    Attributes:
-        data: the data set, opened.
-        again: the same, opened once more; or None.
-        sample: entries of a split to examine closely.
-    """
+    """A data set to check, perhaps opened once more, and how many entries of a split to examine closely."""
 
     data: PairsData | LabelledData
     again: PairsData | LabelledData | None

@@ -21,16 +21,7 @@ N_IMAGES, N_TEXTS = 5, 6
 
 @dataclass(frozen=True)
 class MatcherCase:
-    """A matcher to build repeatedly, and the data to try it on.
-
-    Attributes:
-        cls: the matcher's class.
-        config: its options.
-        spec: description of the data that it is built with.
-        tolerance: largest difference of equal scores, relative to scores above 1.
-        bf16_tolerance: the same between bfloat16 and float32.
-        largest_score: bound on the scores of ordinary data.
-    """
+    """A matcher to build repeatedly, and the data to try it on; see :func:`check_matcher` for its limits."""
 
     cls: type[Matcher]
     config: Options

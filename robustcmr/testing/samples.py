@@ -78,11 +78,7 @@ def sample_texts(spec: DataSpec, n: int, seed: int = 0) -> TextBatch:
 
 
 class Sample(ABC):
-    """Training pairs for a method.
-
-    Attributes:
-        spec: description of the data for a matcher.
-    """
+    """Training pairs for a method; ``spec`` describes them for a matcher."""
 
     spec: DataSpec
 
@@ -108,13 +104,9 @@ class Sample(ABC):
 
 
 class SamplePairs(Sample):
-    """Pairs that are easy to learn: captions name the kinds of region that their image shows.
+    """Pairs that are easy to learn: captions, four an image, name the kinds of region that their image shows.
 
     A quarter of the captions is given a wrong image; nothing says which.
-
-    Args:
-        n_images: number of images, four captions each.
-        seed: of the random numbers.
     """
 
     spec = sample_spec()
@@ -155,12 +147,7 @@ class SamplePairs(Sample):
 class SampleLabels(Sample):
     """Labelled pairs that are easy to learn: the vectors of a class lie around a centre on each side.
 
-    A quarter of the labels is wrong, in each column another quarter; nothing says which.
-
-    Args:
-        n_pairs: number of pairs, equally many of each class.
-        columns: 1, or 2 for a label each of image and text.
-        seed: of the random numbers.
+    A quarter of the labels is wrong, in each of one or two columns another quarter; nothing says which.
     """
 
     spec = sample_spec(text_width=TEXT_WIDTH)

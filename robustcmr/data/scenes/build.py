@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from robustcmr.data.base import DataSet, LabelledSplit, PairsSplit
 from robustcmr.data.cache import cache_root, cached_folder
 from robustcmr.data.scenes.drawing import draw_scene
 from robustcmr.data.scenes.grammar import GrammarOptions, write_captions
@@ -25,18 +28,14 @@ LAYOUT, DRAWING, BOXES, CAPTIONS = range(4)
 
 SPLITS = ("train", "dev", "test")
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that the content of a split depends on, except its size.
+    """Everything that the content of a split depends on, except its size; see ``Scenes.Config``.
 
-    Attributes:
-        seed: of the data set.
-        stream: number of the split; splits with different numbers share no random source.
-        layout: options of scenes.
-        grammar: options of captions.
-        pixel_noise: standard deviation of the pixel noise; 1 is the whole range.
-        box_jitter: largest shift of each side of an object's box, as a share of the box.
+    Splits with different ``stream`` numbers share no random source.
     """
 
     seed: int
@@ -80,14 +79,87 @@ def build_split(folder: Path, name: str, n_images: int, recipe: Recipe) -> None:
     (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def drawn_folder(name: str, version: int, options: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """Return the folder of a drawn data set in the user's cache, built if it is missing or damaged.
+Split = TypeVar("Split", PairsSplit, LabelledSplit)
 
-    ``options`` is everything that the files depend on; ``version`` is increased whenever the same options
-    would give other bytes.
+
+@dataclass(frozen=True)
+class Content(Generic[Split]):
+    """A split as read from the cache, and the scene of each of its pictures."""
+
+    split: Split
+    scenes: Sequence[Scene]
+
+
+class DrawnData(DataSet, Generic[Split]):
+    """A data set that is drawn once and then kept in the user's cache.
+
+    Args:
+        config: sizes, seed and difficulty.
     """
-    key = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()[:16]
-    return cached_folder(cache_root() / name / f"v{version}-{key}", build)
+
+    name: ClassVar[str]
+    drawn: ClassVar[str]
+    """Plural of what is drawn, for the log."""
+
+    version: ClassVar[int] = 1
+    """Increased whenever the same options would give other bytes."""
+
+    unwritten: ClassVar[set[str]] = set()
+    """Options that apply when vectors are read, so that the files do not depend on them."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self._opened: dict[str, Content[Split]] = {}
+
+    @abstractmethod
+    def recipe(self, split: str) -> Recipe:
+        """Return the recipe of a split."""
+
+    @abstractmethod
+    def _write(self, folder: Path, sizes: Mapping[str, int]) -> None:
+        """Write splits of these sizes to an empty folder."""
+
+    @abstractmethod
+    def _read(self, folder: Path, name: str) -> Content[Split]:
+        """Read a split that was written."""
+
+    def splits(self) -> tuple[str, ...]:
+        """Return ``train``, ``dev`` and ``test``."""
+        return SPLITS
+
+    def split(self, name: str) -> Split:
+        """Open a split; build the data set first if it is not in the cache.
+
+        Raises:
+            DataError: there is no such split.
+            UserError: the cache folder cannot be written.
+        """
+        return self._open(name).split
+
+    def scenes(self, split: str) -> Sequence[Scene]:
+        """Return the scene of each picture of a split."""
+        return self._open(split).scenes
+
+    def folder(self) -> Path:
+        """Return the folder in the cache, built if it is missing or damaged."""
+        options = self.config.model_dump(mode="json", exclude=self.unwritten)
+        key = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()[:16]
+        return cached_folder(cache_root() / self.name / f"v{self.version}-{key}", self._build)
+
+    def _build(self, folder: Path) -> None:
+        sizes = {name: getattr(self.config, f"n_{name}") for name in SPLITS}
+        total = sum(sizes.values())
+        logger.info("drawing %d %s; later runs find them in %s", total, self.drawn, folder.parent)
+        self._write(folder, sizes)
+        options = self.config.model_dump_json(indent=2, exclude=self.unwritten)
+        (folder / "options.json").write_text(options, encoding="utf-8")
+
+    def _open(self, name: str) -> Content[Split]:
+        if name not in SPLITS:
+            raise DataError(f"{self.name} has no split {name!r}; expected one of {', '.join(SPLITS)}")
+        if name not in self._opened:
+            self._opened[name] = self._read(self.folder(), name)
+        return self._opened[name]
 
 
 def drawn_picture(recipe: Recipe, scenes: Sequence[Scene], numbers: Sequence[int], image: int) -> Image.Image:
@@ -95,9 +167,3 @@ def drawn_picture(recipe: Recipe, scenes: Sequence[Scene], numbers: Sequence[int
     if not 0 <= image < len(scenes):
         raise IndexError(f"image must lie in 0..{len(scenes) - 1}, got {image}")
     return recipe.picture(scenes[image], numbers[image])
-
-
-def require_split(data: str, name: str) -> None:
-    """Raise a :class:`DataError` unless a split of a drawn data set exists."""
-    if name not in SPLITS:
-        raise DataError(f"{data} has no split {name!r}; expected one of {', '.join(SPLITS)}")

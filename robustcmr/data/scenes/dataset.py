@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,37 +17,27 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.fingerprint import fingerprint
 from robustcmr.data.scenes.build import (
     SPLITS,
+    Content,
+    DrawnData,
     Recipe,
     build_split,
-    drawn_folder,
     drawn_picture,
-    require_split,
 )
 from robustcmr.data.scenes.grammar import CAPTIONS_PER_PICTURE, GrammarOptions
-from robustcmr.data.scenes.layout import LayoutOptions, Scene
+from robustcmr.data.scenes.layout import LayoutOptions
 from robustcmr.data.scenes.truth import Meaning, SceneTable, meaning_from_json, scene_from_json
 from robustcmr.data.store import NpyFeatures
 from robustcmr.options import Options
 from robustcmr.types import IntArray
 
-VERSION = 1
-"""Increased whenever the same options would give other bytes."""
-
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class _Content:
-    """A split as read from the cache."""
-
-    split: PairsSplit
-    features: NpyFeatures
-    scenes: Sequence[Scene]
+class _Content(Content[PairsSplit]):
     meanings: Sequence[Meaning]
     table: SceneTable
 
 
-class Scenes(PairsData):
+class Scenes(DrawnData[PairsSplit], PairsData):
     """Drawn scenes of a few coloured shapes, five captions each; no download, built in seconds.
 
     Each picture has 12 regions of 436 numbers, its pixels, so a model must learn to see. Each caption names a
@@ -57,6 +46,9 @@ class Scenes(PairsData):
     Args:
         config: sizes, seed and difficulty.
     """
+
+    name = "scenes"
+    drawn = "scenes"
 
     class Config(Options):
         """Sizes, seed and difficulty of the scenes."""
@@ -110,75 +102,49 @@ class Scenes(PairsData):
                 )
             return self
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self._opened: dict[str, _Content] = {}
-
-    def splits(self) -> tuple[str, ...]:
-        """Return ``train``, ``dev`` and ``test``."""
-        return SPLITS
-
-    def split(self, name: str) -> PairsSplit:
-        """Open a split; build the data set first if it is not in the cache."""
-        return self._open(name).split
-
     def fingerprint(self, split: str) -> str:
         """Return a hash of a split's captions and features, 16 hexadecimal digits."""
         content = self._open(split)
-        return fingerprint(content.split.captions, content.features)
-
-    def scenes(self, split: str) -> Sequence[Scene]:
-        """Return the scene of each picture of a split."""
-        return self._open(split).scenes
+        return fingerprint(content.split.captions, cast(NpyFeatures, content.split.features))
 
     def meanings(self, split: str) -> Sequence[Meaning]:
         """Return the claims of each caption of a split."""
-        return self._open(split).meanings
+        return self._contents(split).meanings
 
     def fits(self, split: str, caption_row: int, images: IntArray) -> npt.NDArray[np.bool_]:
         """Return which pictures (k,) a caption is true of, (k,) bool; see :meth:`PairsData.fits`."""
-        content = self._open(split)
+        content = self._contents(split)
         return content.table.satisfies(content.meanings[caption_row], images)
 
-    def folder(self) -> Path:
-        """Return the folder in the cache, built if it is missing or damaged."""
-        return drawn_folder("scenes", VERSION, self.config.model_dump(mode="json"), self._build)
+    def _contents(self, split: str) -> _Content:
+        return cast(_Content, self._open(split))
 
-    def _build(self, folder: Path) -> None:
-        sizes = (self.config.n_train, self.config.n_dev, self.config.n_test)
-        logger.info("drawing %d scenes; later runs find them in %s", sum(sizes), folder.parent)
-        for name, size in zip(SPLITS, sizes, strict=True):
-            build_split(folder, name, size, self._recipe(name))
-        (folder / "options.json").write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
+    def _write(self, folder: Path, sizes: Mapping[str, int]) -> None:
+        for name, size in sizes.items():
+            build_split(folder, name, size, self.recipe(name))
 
-    def _recipe(self, name: str) -> Recipe:
+    def recipe(self, split: str) -> Recipe:
+        """Return the recipe of a split."""
         c = self.config
         return Recipe(
             seed=c.seed,
-            stream=SPLITS.index(name),
+            stream=SPLITS.index(split),
             layout=LayoutOptions(c.min_objects, c.max_objects, c.repeats, c.rotation, c.occlusion),
             grammar=GrammarOptions(c.attribute_dropout, c.background_mentions, c.synonyms),
             pixel_noise=c.pixel_noise,
             box_jitter=c.box_jitter,
         )
 
-    def _open(self, name: str) -> _Content:
-        require_split("scenes", name)
-        if name not in self._opened:
-            self._opened[name] = self._read(self.folder(), name)
-        return self._opened[name]
-
     def _read(self, folder: Path, name: str) -> _Content:
         value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
-        features = NpyFeatures(folder / f"{name}_ims.npy")
         split = PairsSplit(
             name=name,
-            features=features,
+            features=NpyFeatures(folder / f"{name}_ims.npy"),
             captions=tuple(value["captions"]),
             image_of_caption=np.repeat(np.arange(len(scenes), dtype=np.int64), CAPTIONS_PER_PICTURE),
-            picture=partial(drawn_picture, self._recipe(name), scenes, range(len(scenes))),
+            picture=partial(drawn_picture, self.recipe(name), scenes, range(len(scenes))),
             image_names=tuple(f"{name}-{index:04d}" for index in range(len(scenes))),
         )
         meanings = tuple(meaning_from_json(meaning) for meaning in value["meanings"])
-        return _Content(split, features, scenes, meanings, SceneTable(scenes))
+        return _Content(split, scenes, meanings, SceneTable(scenes))

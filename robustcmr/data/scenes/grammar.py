@@ -46,13 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GrammarOptions:
-    """Options of captions.
-
-    Attributes:
-        attribute_dropout: probability of omitting an attribute of a named object.
-        background_mentions: probability of naming the background.
-        synonyms: whether to vary words; otherwise the first word of each list is used.
-    """
+    """Options of captions, as those of ``Scenes.Config``."""
 
     attribute_dropout: float
     background_mentions: float

@@ -67,15 +67,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """Options of sampling.
-
-    Attributes:
-        min_objects: fewest objects.
-        max_objects: most objects.
-        repeats: probability that an object copies the shape, the colour or both of an earlier one.
-        rotation: largest rotation in degrees, either way.
-        occlusion: largest hidden share of an object.
-    """
+    """Options of sampling: numbers of objects, and the other options of ``Scenes.Config`` of these names."""
 
     min_objects: int
     max_objects: int

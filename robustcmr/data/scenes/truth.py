@@ -39,12 +39,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation between entities, given by their positions in the caption.
-
-    Attributes:
-        name: a key of ``RELATIONS``, or ``between``.
-        parties: two positions; three for ``between``, the middle first.
-    """
+    """A relation, or ``between`` with the middle first, of entities given by their positions."""
 
     name: str
     parties: tuple[int, ...]

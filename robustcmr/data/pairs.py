@@ -1,4 +1,4 @@
-"""Training pairs as a method sees them: features, words and the given pairing, without the truth."""
+"""Training pairs as a method sees them: as they are given, without the truth."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from robustcmr.data.scoring_order import STRETCH_BYTES, WINDOW_BYTES, shuffled_p
 from robustcmr.data.store import rows_within
 from robustcmr.errors import ConfigError
 from robustcmr.types import Correspondence, ImageBatch, IntArray, PairBatch, TextBatch
+
+NO_WORD = 0
+"""Index of the only word of a text whose words are unknown."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ class TrainingPairs:
                 left_out = torch.from_numpy(np.flatnonzero(~mask)).to(features.device)
                 features.flatten(0, 1).index_fill_(0, left_out, 0.0)
             tokens, token_mask = corrupt_words(tokens, token_mask, self.augmentation, generator)
+        stored = self.text_vectors
+        vectors = None if stored is None else gather_finite(stored, pair_ids, "caption")
         return PairBatch(
             ImageBatch(features, torch.from_numpy(mask)),
-            _text_batch(tokens, token_mask, self.text_vectors, pair_ids),
+            _text_batch((tokens, token_mask), vectors),
             torch.from_numpy(pair_ids),
             torch.from_numpy(given[:, None] == given[None, :]),
         )
@@ -100,6 +105,57 @@ class TrainingPairs:
         return shuffled_parts(self.correspondence.image_of_caption, n_parts, stretch, window, generator)
 
 
+@dataclass(frozen=True)
+class TrainingLabels:
+    """Labelled pairs with their classes as given, some of them wrong.
+
+    Attributes:
+        images: (n, 1, F), one vector an image.
+        texts: (n, 1, V), one vector a text; text i belongs to image i.
+        labels: (n, M) int64, given classes; M = 1, or 2 if image and text have one each.
+        noise: standard deviation of the Gaussian noise added to every number in training.
+        captions: word indices of all texts; None if only their vectors are known.
+    """
+
+    images: FeatureStore
+    texts: FeatureStore
+    labels: IntArray
+    noise: float = 0.0
+    captions: TokenTable | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+        """Read some pairs (B,), with noise from a generator; vectors that are on a device stay there.
+
+        Raises:
+            DataError: a number read is not finite.
+        """
+        images = gather_finite(self.images, pair_ids, "image")
+        texts = gather_finite(self.texts, pair_ids, "text")
+        if generator is not None and self.noise > 0:
+            images, texts = (_with_noise(side, self.noise, generator) for side in (images, texts))
+        words = None if self.captions is None else self.captions.padded(pair_ids)
+        return PairBatch(
+            ImageBatch(images, torch.from_numpy(_full_mask(images))),
+            _text_batch(words, texts),
+            torch.from_numpy(pair_ids),
+            torch.eye(len(pair_ids), dtype=torch.bool),
+            torch.from_numpy(self.labels[pair_ids]),
+        )
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all vectors are in main memory or on a device."""
+        return all(isinstance(store, InMemoryFeatures) for store in (self.images, self.texts))
+
+    def placed(self, requested: RequestedPlace, half: bool, budget: MemoryBudget) -> TrainingLabels:
+        """Return the same pairs with their vectors placed by :func:`place_features`."""
+        found = place_features({"image": self.images, "text": self.texts}, requested, half, budget)
+        return replace(self, images=found["image"], texts=found["text"])
+
+
 def image_batches(
     images: ImageStore, batch_size: int, chosen: IntArray | None = None
 ) -> Iterator[ImageBatch]:
@@ -111,23 +167,34 @@ def image_batches(
 
 
 def text_batches(
-    captions: TokenTable, batch_size: int, text_vectors: FeatureStore | None = None
+    captions: TokenTable | None, batch_size: int, vectors: FeatureStore | None = None, kind: str = "caption"
 ) -> Iterator[TextBatch]:
-    """Read all captions in order, in batches, with a precomputed vector each if there are any."""
-    for start in range(0, len(captions), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(captions)), dtype=np.int64)
-        yield _text_batch(*captions.padded(rows), text_vectors, rows)
+    """Read all texts in order, in batches: their words, their precomputed vectors, or both.
+
+    ``kind`` is what a text is called if its vector is not finite.
+    """
+    n = len(captions) if captions is not None else 0 if vectors is None else vectors.shape[0]
+    for start in range(0, n, batch_size):
+        rows = np.arange(start, min(start + batch_size, n), dtype=np.int64)
+        words = None if captions is None else captions.padded(rows)
+        yield _text_batch(words, None if vectors is None else gather_finite(vectors, rows, kind))
 
 
-def _text_batch(
-    tokens: IntArray, mask: BoolArray, text_vectors: FeatureStore | None, rows: IntArray
-) -> TextBatch:
-    vectors = None
-    if text_vectors is not None:
-        vectors = gather_finite(text_vectors, rows, "caption")[:, 0]  # (B, V)
-    return TextBatch(torch.from_numpy(tokens), torch.from_numpy(mask), vectors)
+def _text_batch(words: tuple[IntArray, BoolArray] | None, vectors: Tensor | None) -> TextBatch:
+    """Return texts by indices and mask (B, W), by vectors (B, 1, V), or both."""
+    known = None if vectors is None else vectors[:, 0]
+    if words is None and known is not None:
+        tokens = torch.full((len(known), 1), NO_WORD)
+        return TextBatch(tokens, torch.ones_like(tokens, dtype=torch.bool), known)
+    tokens, mask = (torch.from_numpy(each) for each in words or ())
+    return TextBatch(tokens, mask, known)
 
 
 def _full_mask(features: Tensor) -> BoolArray:
     """Return a mask of real regions only, (B, R), or (B, 1) for pixels."""
     return np.ones((len(features), features.shape[1] if features.ndim == 3 else 1), dtype=np.bool_)
+
+
+def _with_noise(vectors: Tensor, deviation: float, generator: np.random.Generator) -> Tensor:
+    noise = deviation * generator.standard_normal(tuple(vectors.shape), dtype=np.float32)
+    return vectors + torch.from_numpy(noise).to(vectors.device)

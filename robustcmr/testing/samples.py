@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustcmr.data.array_features import ArrayFeatures
-from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.data.pairs import TrainingLabels
 from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.options import Options
 from robustcmr.types import DataSpec, Fragments, ImageBatch, IntArray, PairBatch, TextBatch

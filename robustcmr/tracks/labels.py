@@ -19,8 +19,7 @@ from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import Settings, TextOptions
 from robustcmr.data.base import LabelledData, LabelledSplit, TextReader
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.labelled_pairs import NO_WORD, TrainingLabels, text_vector_batches
-from robustcmr.data.pairs import image_batches
+from robustcmr.data.pairs import NO_WORD, TrainingLabels, image_batches, text_batches
 from robustcmr.data.scan import refuse_non_finite
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
@@ -189,7 +188,7 @@ class LabelsTrack(Track):
             Member(
                 matcher,
                 lambda: image_batches(opened.images, size),
-                lambda: text_vector_batches(opened.texts, size, captions),
+                lambda: text_batches(captions, size, opened.texts, "text"),
             )
             for matcher in matchers
         ]

@@ -11,7 +11,7 @@ from robustcmr import plugins
 from robustcmr.config.resolve import resolve_component
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.data.pairs import TrainingLabels
 from robustcmr.errors import DataError
 from robustcmr.matchers.two_tower import TwoTower, TwoTowerConfig
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors

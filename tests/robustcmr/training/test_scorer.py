@@ -9,7 +9,7 @@ import torch
 
 from robustcmr.config.resolve import resolve
 from robustcmr.data.array_features import ArrayFeatures
-from robustcmr.data.labelled_pairs import TrainingLabels
+from robustcmr.data.pairs import TrainingLabels
 from robustcmr.errors import DataError
 from robustcmr.matchers.two_tower import TwoTower
 from robustcmr.selection import batch_cross_entropy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake in the input; the command line prints only its message and exits with code 2."""
@@ -45,3 +47,8 @@ class TrainingDivergedError(UserError):
 
 class InfeasibleTransportError(UserError):
     """A transport problem has no solution: a side is empty, or the requested mass does not fit."""
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """Return the first few names, and how many more there are, for a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

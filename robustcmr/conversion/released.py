@@ -22,7 +22,7 @@ from robustcmr.data.captions import TokenTable
 from robustcmr.data.scan import scan_captions
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.environment import describe_environment
-from robustcmr.errors import CheckpointError, ConfigError, DataError
+from robustcmr.errors import CheckpointError, ConfigError, DataError, some_of
 from robustcmr.matchers.base import Matcher
 from robustcmr.plugins import did_you_mean
 from robustcmr.runs.folder import RunFolder
@@ -128,8 +128,8 @@ def convert(
     if moved.without_place and not partial:
         raise CheckpointError(
             f"{file} has {n_keys(len(moved.without_place))} without a place in the matcher {plan.matcher}, "
-            f"{_some(moved.without_place)}; if the network's scores do not depend on them, ignore them with "
-            "--partial"
+            f"{some_of(moved.without_place)}; if the network's scores do not depend on them, ignore them "
+            "with --partial"
         )
     matcher.load_state_dict(moved.state)
     source = _source(file, layout, released)
@@ -231,7 +231,3 @@ def _header(source: Mapping[str, Any]) -> str:
 def n_keys(count: int) -> str:
     """Return such as ``1 key`` or ``29 keys``."""
     return f"{count} key{'' if count == 1 else 's'}"
-
-
-def _some(keys: Sequence[str], most: int = 8) -> str:
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

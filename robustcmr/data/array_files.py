@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy.io
 import scipy.sparse
 
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, some_of
 
 SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 """Endings of the files that are looked up by the name of a split."""
@@ -66,9 +66,8 @@ def read_array(path: Path, key: str) -> Array:
     """
     kind, names = kind_of(path), array_names(path)
     if key not in names:
-        shown = [f"{name} {shape}" for name, shape in list(names.items())[:LISTED]]
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        raise DataError(f"{path} has no array {key!r}; it has {', '.join(shown) or 'none'}{more}")
+        shown = some_of([f"{name} {shape}" for name, shape in names.items()], LISTED)
+        raise DataError(f"{path} has no array {key!r}; it has {shown or 'none'}")
     with _damage_reported(path):
         if kind == "npz":
             array, content = _from_npz(path, key)

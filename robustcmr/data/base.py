@@ -34,23 +34,19 @@ class FeatureStore(ImageStore, Protocol):
 
 
 class TextReader(Protocol):
-    """Turns captions into indices: a vocabulary of words, or a pretrained tokenizer."""
+    """Turns captions into indices: a vocabulary of words, or a pretrained tokenizer.
 
-    @property
-    def padding_index(self) -> int:
-        """Index of padding."""
+    Attributes:
+        padding_index: index of padding.
+        unknown_index: index of an unknown or masked word.
+        words: the words by index; empty if captions are cut into word pieces.
+        is_word: (V,) whether an index is a word or word piece; marks of start, end and padding are not.
+    """
 
-    @property
-    def unknown_index(self) -> int:
-        """Index of an unknown or masked word."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words by index; empty if captions are cut into word pieces."""
-
-    @property
-    def is_word(self) -> npt.NDArray[np.bool_]:
-        """(V,) whether an index is a word or word piece; marks of start, end and padding are not."""
+    padding_index: int
+    unknown_index: int
+    words: tuple[str, ...]
+    is_word: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Return the number of indices V."""

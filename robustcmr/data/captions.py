@@ -101,14 +101,9 @@ class TokenTable:
     def __init__(
         self, tokens: npt.NDArray[np.int32] | IntArray, offsets: IntArray, padding_index: int = 0
     ) -> None:
-        lengths = np.diff(offsets)
-        if offsets.ndim != 1 or offsets.size < 1 or offsets[0] != 0 or offsets[-1] != tokens.size:
-            raise ValueError(f"offsets must run from 0 to the number of tokens, {tokens.size}")
-        if lengths.size and lengths.min() < 1:
-            raise ValueError("every caption needs at least one token")
         self._tokens = tokens
-        self._offsets = offsets.astype(np.int64, copy=False)
-        self._lengths = lengths.astype(np.int64, copy=False)
+        self._offsets = offsets
+        self._lengths = np.diff(offsets)
         self._padding_index = padding_index
 
     @classmethod

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from robustcmr.data.base import FeatureStore
+from robustcmr.data.store import evenly_spaced
 
 SAMPLED = 16
 
@@ -34,6 +33,4 @@ def fingerprint(
 
 def sample_bytes(store: FeatureStore) -> bytes:
     """Return the float32 bytes of up to 16 evenly spaced entries."""
-    n = store.shape[0]
-    chosen = np.unique(np.linspace(0, n - 1, min(SAMPLED, n)).round().astype(np.int64))
-    return store.take(chosen).astype("<f4").tobytes()
+    return store.take(evenly_spaced(store.shape[0], SAMPLED)).astype("<f4").tobytes()

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.fingerprint import fingerprint
 from robustcmr.data.store import NpyFeatures
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, some_of
 
 Value = TypeVar("Value")
 FEATURES_SUFFIX = "_ims.npy"
@@ -129,12 +129,9 @@ def wrong_root(root: Path, first: str, captions_suffix: str) -> DataError:
     )
 
 
-def listing(root: Path, most: int = 8) -> str:
+def listing(root: Path) -> str:
     """Name the first few files of a folder."""
-    names = sorted(path.name for path in root.iterdir())
-    if not names:
-        return "no file in it"
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return some_of(sorted(path.name for path in root.iterdir())) or "no file in it"
 
 
 def attempt(problems: list[str], read: Callable[[], Value]) -> Value | None:

@@ -20,6 +20,7 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cache import cache_root
 from robustcmr.data.captions import read_captions_tsv
 from robustcmr.data.folder import splits_by_suffix, wrong_root
+from robustcmr.data.store import evenly_spaced
 from robustcmr.errors import DataError, UserError
 from robustcmr.files import write_json
 from robustcmr.options import Options
@@ -91,7 +92,7 @@ class Images(PairsData):
         names = opened.image_names or ()
         digest = hashlib.sha256(json.dumps([list(opened.captions), list(names)]).encode())
         digest.update(opened.image_of_caption.astype("<i8").tobytes())
-        for image in np.unique(np.linspace(0, len(names) - 1, min(16, len(names))).round().astype(int)):
+        for image in evenly_spaced(len(names), 16):
             digest.update(hashlib.sha256(self._path(names[image]).read_bytes()).digest())
         return digest.hexdigest()[:16]
 

@@ -7,10 +7,10 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 from torch.utils.data import get_worker_info
 
@@ -20,30 +20,17 @@ from robustcmr.pretrained import PROCESSOR, read
 from robustcmr.types import FloatArray, IntArray
 
 
-class Processor(Protocol):
-    """Turns a picture into pixels of a fixed size."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W)."""
-
-    def __call__(self, picture: Any) -> npt.NDArray[np.float32]:
-        """Return (3, H, W) pixels of a ``PIL.Image.Image``."""
-
-
+@dataclass(frozen=True)
 class PicturePixels:
     """Pixels of all pictures of a split; each is loaded, resized and normalised when it is read."""
 
-    def __init__(
-        self, picture: Callable[[int], Any], n_images: int, processor: Processor, names: Sequence[str] | None
-    ) -> None:
-        self._picture = picture
-        self._n_images = n_images
-        self._processor = processor
-        self._names = names
+    picture: Callable[[int], Any]
+    n_images: int
+    processor: PictureProcessor
+    names: Sequence[str] | None
 
     @classmethod
-    def of_split(cls, split: PairsSplit, processor: Processor) -> PicturePixels:
+    def of_split(cls, split: PairsSplit, processor: PictureProcessor) -> PicturePixels:
         """Return the pixels of a split, which must have pictures."""
         if split.picture is None:
             raise DataError(
@@ -55,7 +42,7 @@ class PicturePixels:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(n_images, 3, H, W)."""
-        return self._n_images, 3, *self._processor.size
+        return self.n_images, 3, *self.processor.size
 
     def take(self, images: IntArray) -> FloatArray:
         """Return some pictures, (k, 3, H, W) float32, in the requested order; repeats are loaded once.
@@ -78,9 +65,9 @@ class PicturePixels:
 
     def _read(self, image: int) -> FloatArray:
         try:
-            return self._processor(self._picture(image))
+            return self.processor(self.picture(image))
         except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for damaged files
-            name = f"image {image}" if self._names is None else self._names[image]
+            name = f"image {image}" if self.names is None else self.names[image]
             raise DataError(
                 f"cannot read the picture {name}: {error}; repair it, or leave it out with "
                 "--set data.broken=skip"

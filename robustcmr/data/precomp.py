@@ -11,7 +11,7 @@ from pydantic import Field
 from robustcmr.data.base import PairsSplit
 from robustcmr.data.captions import read_captions, read_ids
 from robustcmr.data.folder import DamagedSplitError, FeatureFolder, attempt
-from robustcmr.data.store import NpyFeatures
+from robustcmr.data.store import NpyFeatures, evenly_spaced
 from robustcmr.errors import DataError
 from robustcmr.options import Options
 
@@ -128,8 +128,7 @@ def once_an_image(features: NpyFeatures, n_captions: int, captions_per_image: in
             f"{features.path} has {rows} rows for {n_captions} captions; with {captions_per_image} captions "
             f"an image, {n_images} or {n_captions} rows were expected"
         )
-    images = np.unique(np.linspace(0, n_images - 1, min(COMPARED_IMAGES, n_images)).round().astype(np.int64))
-    for first in (images * captions_per_image).tolist():
+    for first in (evenly_spaced(n_images, COMPARED_IMAGES) * captions_per_image).tolist():
         copies = features.take(np.arange(first, first + captions_per_image, dtype=np.int64))
         if not np.array_equal(copies, np.broadcast_to(copies[:1], copies.shape), equal_nan=True):
             raise DataError(

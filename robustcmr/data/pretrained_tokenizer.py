@@ -33,9 +33,15 @@ class PretrainedTokenizer:
         self._tokenizer = tokenizer
         self._longest = min(int(tokenizer.model_max_length), longest or _NO_LIMIT)
         self.is_word = _ordinary(tokenizer)  # (V,) bool, False for every mark
-        self.unknown_index = _hidden_word(tokenizer)
         padding, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-        self.padding_index: int = next(i for i in (padding, end, self.unknown_index) if i is not None)
+        hidden = [i for i in (tokenizer.mask_token_id, tokenizer.unk_token_id, end) if i is not None]
+        if not hidden:
+            raise DataError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has no mask, unknown or end token; name one in "
+                "tokenizer_config.json"
+            )
+        self.unknown_index = int(hidden[0])
+        self.padding_index = int(next(i for i in (padding, end, hidden[0]) if i is not None))
 
     def __len__(self) -> int:
         """Return the number of indices."""
@@ -43,21 +49,17 @@ class PretrainedTokenizer:
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
         """Yield the indices of each caption, with the marks of the model, cut to its length, never empty."""
-        rest = iter(captions)
+        rest, cut = iter(captions), self._longest < _NO_LIMIT
         while batch := list(islice(rest, AT_ONCE)):
-            yield from (indices or [self.unknown_index] for indices in self._encode(batch))
-
-    def _encode(self, captions: list[str]) -> list[list[int]]:
-        cut = self._longest < _NO_LIMIT
-        encoded: list[list[int]] = self._tokenizer(
-            captions,
-            truncation=cut,
-            max_length=self._longest if cut else None,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return encoded
+            encoded = self._tokenizer(
+                batch,
+                truncation=cut,
+                max_length=self._longest if cut else None,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+            yield from (indices or [self.unknown_index] for indices in encoded)
 
 
 _NO_LIMIT = 1_000_000
@@ -100,14 +102,3 @@ def _ordinary(tokenizer: Any) -> npt.NDArray[np.bool_]:
     marks = [index for index, mark in tokenizer.added_tokens_decoder.items() if mark.special]
     is_word[[*tokenizer.all_special_ids, *marks]] = False
     return is_word
-
-
-def _hidden_word(tokenizer: Any) -> int:
-    """Return the index of a masked word."""
-    for index in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
-        if index is not None:
-            return int(index)
-    raise DataError(
-        f"the tokenizer of {tokenizer.name_or_path!r} has no mask, unknown or end token; name one in "
-        "tokenizer_config.json"
-    )

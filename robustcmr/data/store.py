@@ -141,6 +141,11 @@ def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
     return offset, shape, dtype
 
 
+def evenly_spaced(n: int, most: int) -> IntArray:
+    """Return up to ``most`` evenly spaced indices of 0..n-1, both ends among them."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(np.int64))
+
+
 def rows_within(shape: tuple[int, ...], size: int) -> int:
     """Return how many rows of shape (n, R, F) fit in ``size`` bytes as float32, at least 1."""
     return max(1, size // (4 * shape[1] * shape[2]))
@@ -152,8 +157,6 @@ def iterate_blocks(store: FeatureStore, chunk_rows: int | None = None) -> Iterat
     By default a block takes ``BLOCK_BYTES``.
     """
     chunk_rows = rows_within(store.shape, BLOCK_BYTES) if chunk_rows is None else chunk_rows
-    if chunk_rows < 1:
-        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
     for first in range(0, store.shape[0], chunk_rows):
         last = min(first + chunk_rows, store.shape[0])
         yield first, store.take(np.arange(first, last, dtype=np.int64))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from robustcmr.data.tokens import tokenize
 from robustcmr.errors import DataError
@@ -39,6 +38,7 @@ class Vocabulary:
         self._index = {word: index for index, word in enumerate(self.words)}
         if len(self._index) != len(self.words):
             raise ValueError("a vocabulary holds each word once")
+        self.is_word = np.arange(len(self.words)) >= self.unknown_index  # (V,) bool
 
     @classmethod
     def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
@@ -86,13 +86,6 @@ class Vocabulary:
             "idx": len(self),
         }
         write_text(path, json.dumps(parts, ensure_ascii=False) + "\n")
-
-    @property
-    def is_word(self) -> npt.NDArray[np.bool_]:
-        """(V,) False for padding, start and end; the unknown word counts as a word."""
-        mask = np.ones(len(self), dtype=np.bool_)
-        mask[: self.unknown_index] = False
-        return mask
 
     def __len__(self) -> int:
         return len(self.words)

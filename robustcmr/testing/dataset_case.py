@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit, PairsData, PairsSplit
+from robustcmr.data.store import evenly_spaced
 from robustcmr.testing.report import array_of
 from robustcmr.types import FloatArray, IntArray
 
@@ -39,8 +40,7 @@ class DataCase:
 
     def some(self, n: int) -> IntArray:
         """Return a few evenly spaced indices of 0..n-1."""
-        chosen = np.unique(np.linspace(0, n - 1, min(self.sample, n)).round())
-        return np.asarray(chosen, dtype=np.int64)
+        return evenly_spaced(n, self.sample)
 
     def sampled(self, store: FeatureStore) -> FloatArray:
         """Read some evenly spaced entries."""

@@ -51,9 +51,6 @@ def check_dataset(
         sample: entries of a split to examine closely, at least 2.
         skip: names of checks to leave out, of :data:`DATASET_CHECKS` or :data:`LABELLED_CHECKS`.
 
-    Returns:
-        The checks that passed, were skipped or had nothing to examine.
-
     Raises:
         ConformanceError: rules are broken; the message has a sentence for each.
         ConfigError: options do not fit, or ``skip`` names no check.

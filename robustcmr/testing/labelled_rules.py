@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from robustcmr.errors import some_of
 from robustcmr.testing.dataset_case import DataCase, misshapen, stores_of, unequal
-from robustcmr.testing.report import array_of, some_of
+from robustcmr.testing.report import array_of
 
 
 def classes(case: DataCase) -> Iterator[str]:
@@ -24,14 +25,14 @@ def classes(case: DataCase) -> Iterator[str]:
             continue
         twice = sorted({name for name in given if given.count(name) > 1})
         if twice:
-            yield f"class_names of {split.name} name {some_of(twice)} more than once"
+            yield f"class_names of {split.name} name {some_of(twice, 5)} more than once"
         names = given if names is None else names
         if given != names:
             yield f"class_names of {split.name} differ from those of train"
     train = case.splits[0]
     missing = sorted(set(range(len(train.class_names))) - set(np.unique(train.labels).tolist()))
     if missing:
-        yield f"no pair of train is of class {some_of([str(number) for number in missing])}"
+        yield f"no pair of train is of class {some_of([str(number) for number in missing], 5)}"
 
 
 def labels(case: DataCase) -> Iterator[str]:

@@ -45,6 +45,11 @@ class MatcherCase:
         """Return n synthetic captions."""
         return sample_texts(self.spec, n, seed)
 
+    def sample(self) -> tuple[Matcher, ImageBatch, TextBatch, Tensor]:
+        """Return a fresh matcher, images, captions and their scores."""
+        matcher, images, texts = self.build(), self.images(), self.texts()
+        return matcher, images, texts, scored(matcher, images, texts)
+
     def moved(
         self, what: str, found: Tensor, expected: Tensor, tolerance: float | None = None
     ) -> Iterator[str]:

@@ -98,24 +98,23 @@ def _misshapen(what: str, n: int, side: object) -> Iterator[str]:
 
 def forward(case: MatcherCase) -> Iterator[str]:
     """Calling the matcher gives the score of both encodings."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
+    matcher, images, texts, expected = case.sample()
     with torch.no_grad():
         called = matcher(images, texts)
     what = "matcher(images, texts) differed from score(encode_images, encode_texts)"
-    yield from case.moved(what, called, scored(matcher, images, texts))
+    yield from case.moved(what, called, expected)
 
 
 def scale(case: MatcherCase) -> Iterator[str]:
     """Scores are about the size of a cosine, the unit of margins and temperatures."""
-    largest = float(scored(case.build(), case.images(), case.texts()).abs().max())
+    largest = float(case.sample()[-1].abs().max())
     if not largest <= case.largest_score:
         yield f"a score of ordinary data was {largest:.3g}; the limit is {case.largest_score:g}"
 
 
 def input_padding(case: MatcherCase) -> Iterator[str]:
     """More padding on either side never changes a score."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    expected = scored(matcher, images, texts)
+    matcher, images, texts, expected = case.sample()
     tried = []
     if can_pad_regions(case.spec):
         tried.append(("regions an image", longer_images(images), texts))
@@ -130,8 +129,7 @@ def input_padding(case: MatcherCase) -> Iterator[str]:
 
 def padded_garbage(case: MatcherCase) -> Iterator[str]:
     """The content of a padded place, region or word, never changes a score."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    expected = scored(matcher, images, texts)
+    matcher, images, texts, expected = case.sample()
     generator = torch.Generator().manual_seed(1)
     tried = []
     if can_pad_regions(case.spec):
@@ -170,8 +168,7 @@ def _longer(side: Fragments, size: float) -> Fragments:
 
 def order(case: MatcherCase) -> Iterator[str]:
     """Another order of images or captions gives the same scores in that order."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    expected = scored(matcher, images, texts)
+    matcher, images, texts, expected = case.sample()
     rows, columns = torch.arange(len(images)).roll(2), torch.arange(len(texts)).roll(2)
     for what, found, wanted in (
         ("images", scored(matcher, rows_of_images(images, rows), texts), expected[rows]),
@@ -227,8 +224,7 @@ def extremes(case: MatcherCase) -> Iterator[str]:
 
 def bf16(case: MatcherCase) -> Iterator[str]:
     """Under bfloat16 autocast, scores stay near those of float32."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    expected = scored(matcher, images, texts)
+    matcher, images, texts, expected = case.sample()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = scored(matcher, images, texts)
     what = f"under bfloat16 autocast scores moved (tolerance {case.bf16_tolerance:g})"

@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from robustcmr.errors import some_of
 from robustcmr.matchers.base import Matcher
 from robustcmr.testing.matcher_case import MatcherCase, encoded, scored, trainable
-from robustcmr.testing.report import NotApplicable, some_of
+from robustcmr.testing.report import NotApplicable
 from robustcmr.training.checkpoint import load_modules, save_checkpoint
 from robustcmr.training.seeds import capture_generators
 
@@ -38,16 +39,16 @@ def gradients(case: MatcherCase) -> Iterator[str]:
         given = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         broken = sorted(name for name, gradient in given.items() if not gradient.isfinite().all())
         if broken:
-            yield f"the gradient of {some_of(broken)} was not finite"
+            yield f"the gradient of {some_of(broken, 5)} was not finite"
             return
         missing -= given.keys()
         idle -= {name for name, gradient in given.items() if gradient.any()}
         if not idle:
             return
     if missing:
-        yield f"over {_ATTEMPTS} random batches no gradient reached {some_of(sorted(missing))}"
+        yield f"over {_ATTEMPTS} random batches no gradient reached {some_of(sorted(missing), 5)}"
     if idle - missing:
-        zero = some_of(sorted(idle - missing))
+        zero = some_of(sorted(idle - missing), 5)
         yield f"over {_ATTEMPTS} random batches the gradient of {zero} was all zero"
 
 
@@ -81,9 +82,9 @@ def parameter_groups(case: MatcherCase) -> Iterator[str]:
     twice = [name for key, name in wanted.items() if counted[key] > 1]
     foreign = sum(key not in wanted for key in counted)
     if left_out:
-        yield f"the groups leave out {some_of(left_out)}"
+        yield f"the groups leave out {some_of(left_out, 5)}"
     if twice:
-        yield f"the groups hold {some_of(twice)} more than once"
+        yield f"the groups hold {some_of(twice, 5)} more than once"
     if foreign:
         yield f"the groups hold {foreign} tensors that are not trainable parameters of the matcher"
 
@@ -102,8 +103,7 @@ def saving(case: MatcherCase) -> Iterator[str]:
 
 def copying(case: MatcherCase) -> Iterator[str]:
     """A deep copy gives the same scores and shares no weight, as running means need."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    expected = scored(matcher, images, texts)
+    matcher, images, texts, expected = case.sample()
     twin = copy.deepcopy(matcher)
     yield from case.moved("scores of a deep copy differed", scored(twin, images, texts), expected)
     _perturb(twin.parameters(), 1)
@@ -113,16 +113,15 @@ def copying(case: MatcherCase) -> Iterator[str]:
 
 def repeatability(case: MatcherCase) -> Iterator[str]:
     """In evaluation mode, the same input gives exactly the same scores."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    first = scored(matcher, images, texts)
+    matcher, images, texts, first = case.sample()
     if not torch.equal(scored(matcher, images, texts), first):
         yield "a second call with the same input gave other scores"
 
 
 def hidden_state(case: MatcherCase) -> Iterator[str]:
     """All that training changes is in the state_dict."""
-    matcher, images, texts = case.build(), case.images(), case.texts()
-    before, state = scored(matcher, images, texts), copy.deepcopy(matcher.state_dict())
+    matcher, images, texts, before = case.sample()
+    state = copy.deepcopy(matcher.state_dict())
     matcher.train()
     for seed in (1, 2):
         _backward(matcher, case, seed)
@@ -139,7 +138,7 @@ def evaluation_state(case: MatcherCase) -> Iterator[str]:
     scored(matcher, case.images(seed=3), case.texts(seed=3))
     changed = [key for key, value in matcher.state_dict().items() if not _same(before.get(key), value)]
     if changed:
-        yield f"scoring in evaluation mode changed {some_of(changed)}"
+        yield f"scoring in evaluation mode changed {some_of(changed, 5)}"
     if [module.training for module in matcher.modules()] != modes:
         yield "scoring in evaluation mode switched a submodule to training mode"
 

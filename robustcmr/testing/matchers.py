@@ -47,9 +47,6 @@ def check_matcher(
         bf16_tolerance: the same between bfloat16 and float32.
         largest_score: bound on the scores of ordinary data.
 
-    Returns:
-        The checks that passed, were skipped or had nothing to examine.
-
     Raises:
         ConformanceError: rules are broken; the message has a sentence for each.
         ConfigError: options do not fit, a spec is needed, or ``skip`` names no check.

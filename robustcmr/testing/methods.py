@@ -59,9 +59,6 @@ def check_method(
         batch_size: pairs a batch, 2 to 50.
         skip: names of checks to leave out, of :data:`METHOD_CHECKS` or :data:`LABEL_METHOD_CHECKS`.
 
-    Returns:
-        The checks that passed, were skipped or had nothing to examine.
-
     Raises:
         ConformanceError: rules are broken; the message has a sentence for each.
         ConfigError: options or sizes do not fit, or ``skip`` names no check.

@@ -167,11 +167,6 @@ def options_of(cls: type[Any], config: Options | Mapping[str, Any] | None) -> Op
     return options
 
 
-def some_of(names: list[str], most: int = 5) -> str:
-    """Return the first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def described(cls: object) -> str:
     """Return the module and name of a class."""
     return f"{getattr(cls, '__module__', '?')}.{getattr(cls, '__qualname__', repr(cls))}"

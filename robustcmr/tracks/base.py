@@ -14,7 +14,7 @@ import torch
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.pictures import Processor
+from robustcmr.data.pictures import PictureProcessor
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.candidate_search import Collection
@@ -73,7 +73,7 @@ class OpenedData:
     training: Any
     spec: DataSpec
     noise: Any
-    processor: Processor | None = None
+    processor: PictureProcessor | None = None
 
 
 class Track(ABC):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from robustcmr.config.schema import TextOptions
 from robustcmr.data.base import ImageStore, PairsSplit, TextReader
-from robustcmr.data.pictures import PicturePixels, Processor
+from robustcmr.data.pictures import PicturePixels, PictureProcessor
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.runs.folder import RunFolder
@@ -46,7 +46,7 @@ def save_reader(reader: TextReader | None, run: RunFolder) -> None:
         reader.save(run.vocabulary)
 
 
-def picture_processor(inputs: MatcherInputs) -> Processor | None:
+def picture_processor(inputs: MatcherInputs) -> PictureProcessor | None:
     """Return the pretrained image processor the matcher names; None if it reads region features."""
     if inputs.image_processor is None:
         return None
@@ -55,7 +55,7 @@ def picture_processor(inputs: MatcherInputs) -> Processor | None:
     return open_processor(inputs.image_processor)
 
 
-def image_store(split: PairsSplit, processor: Processor | None) -> ImageStore:
+def image_store(split: PairsSplit, processor: PictureProcessor | None) -> ImageStore:
     """Return pixels for a matcher that reads pictures, region features for any other."""
     if processor is not None:
         return PicturePixels.of_split(split, processor)

@@ -149,14 +149,3 @@ def test_rows_outside_are_refused(row):
 def test_another_padding_index():
     table = TokenTable(np.array([5, 6, 7]), np.array([0, 1, 3]), padding_index=9)
     assert table.padded(np.array([0, 1]))[0].tolist() == [[5, 9], [6, 7]]
-
-
-@pytest.mark.parametrize("offsets", [[0, 2], [1, 3], [0, 4], []])
-def test_offsets_must_cover_the_tokens(offsets):
-    with pytest.raises(ValueError, match="from 0 to the number of tokens, 3"):
-        TokenTable(np.array([5, 6, 7]), np.array(offsets, dtype=np.int64))
-
-
-def test_every_caption_needs_a_token():
-    with pytest.raises(ValueError, match="at least one token"):
-        TokenTable(np.array([5, 6, 7]), np.array([0, 0, 3]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +13,7 @@ from torch import Tensor
 from robustcmr.errors import some_of
 from robustcmr.matchers.base import Matcher
 from robustcmr.testing.matcher_case import MatcherCase, encoded, scored, trainable
-from robustcmr.testing.report import NotApplicable
+from robustcmr.testing.report import NotApplicable, group_problems
 from robustcmr.training.checkpoint import load_modules, save_checkpoint
 from robustcmr.training.seeds import capture_generators
 
@@ -71,22 +70,12 @@ def _perturb(parameters: Iterable[Tensor], seed: int) -> None:
 def parameter_groups(case: MatcherCase) -> Iterator[str]:
     """The parameter groups hold every trainable parameter once, each with a finite lr_factor >= 0."""
     matcher = case.build()
-    wanted = {id(p): name for name, p in trainable(matcher).items()}
-    counted: Counter[int] = Counter()
-    for number, group in enumerate(matcher.parameter_groups()):
+    groups = matcher.parameter_groups()
+    for number, group in enumerate(groups):
         factor = group.get("lr_factor")
         if not isinstance(factor, float) or not 0 <= factor < float("inf"):
             yield f"group {number} has lr_factor {factor!r}, expected a float"
-        counted.update(id(p) for p in group["params"])
-    left_out = [name for key, name in wanted.items() if not counted[key]]
-    twice = [name for key, name in wanted.items() if counted[key] > 1]
-    foreign = sum(key not in wanted for key in counted)
-    if left_out:
-        yield f"the groups leave out {some_of(left_out, 5)}"
-    if twice:
-        yield f"the groups hold {some_of(twice, 5)} more than once"
-    if foreign:
-        yield f"the groups hold {foreign} tensors that are not trainable parameters of the matcher"
+    yield from group_problems(groups, trainable(matcher), "the matcher")
 
 
 def saving(case: MatcherCase) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustcmr.testing.method_findings import ids_problem, step_problem, training_problem
-from robustcmr.testing.report import NotApplicable
+from robustcmr.testing.report import NotApplicable, group_problems
 from robustcmr.testing.trial import MethodCase, same_weights
 from robustcmr.types import EpochPlan
 
@@ -63,22 +62,16 @@ def auxiliary(case: MethodCase) -> Iterator[str]:
 def parameter_groups(case: MethodCase) -> Iterator[str]:
     """The parameter groups hold all that is trainable once, with the lr_factor that matchers ask for."""
     trial = case.start()
-    named = {id(p): f"{m}.{n}" for m, net in trial.modules.items() for n, p in net.named_parameters()}
-    frozen = {id(p) for net in trial.modules.values() for p in net.parameters() if not p.requires_grad}
-    counted: Counter[int] = Counter()
-    for group in trial.method.parameter_groups():
-        counted.update(id(p) for p in group["params"])
-    for key, name in named.items():
-        if key not in frozen and counted[key] != 1:
-            yield f"the groups hold {name} {counted[key]} times"
-    foreign = sum(key not in named or key in frozen for key in counted)
-    if foreign:
-        yield f"the groups hold {foreign} tensors that are not trainable parameters of these networks"
+    groups = trial.method.parameter_groups()
+    found = {f"{m}.{n}": p for m, net in trial.modules.items() for n, p in net.named_parameters()}
+    learnt = {name: p for name, p in found.items() if p.requires_grad}
+    yield from group_problems(groups, learnt, "these networks")
     wanted = {
         id(p): g["lr_factor"] for m in trial.matchers for g in m.parameter_groups() for p in g["params"]
     }
-    given = {id(p): g.get("lr_factor", 1.0) for g in trial.method.parameter_groups() for p in g["params"]}
-    slow = [named[key] for key, factor in wanted.items() if given.get(key, factor) != factor]
+    given = {id(p): g.get("lr_factor", 1.0) for g in groups for p in g["params"]}
+    shared = wanted.keys() & given.keys()
+    slow = [name for name, p in found.items() if id(p) in shared and given[id(p)] != wanted[id(p)]]
     if slow:
         yield f"the groups give {slow[0]} another lr_factor than matcher.parameter_groups() does"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from robustcmr.errors import ConfigError
+from torch.nn import Parameter
+
+from robustcmr.errors import ConfigError, some_of
 from robustcmr.options import Options
 from robustcmr.plugins import Registry, did_you_mean
 from robustcmr.training.seeds import capture_generators, restore_generators, seed_everything
@@ -165,6 +168,23 @@ def options_of(cls: type[Any], config: Options | Mapping[str, Any] | None) -> Op
             f"{described(cls)} cannot be checked with the options {given}: {error}; give config="
         ) from error
     return options
+
+
+def group_problems(
+    groups: Iterable[Mapping[str, Any]], trainable: Mapping[str, Parameter], owner: str
+) -> Iterator[str]:
+    """Yield problems unless parameter groups hold every trainable parameter, by name, once."""
+    names = {id(parameter): name for name, parameter in trainable.items()}
+    counted = Counter(id(parameter) for group in groups for parameter in group["params"])
+    left_out = [name for key, name in names.items() if not counted[key]]
+    twice = [name for key, name in names.items() if counted[key] > 1]
+    foreign = sum(key not in names for key in counted)
+    if left_out:
+        yield f"the groups leave out {some_of(left_out, 5)}"
+    if twice:
+        yield f"the groups hold {some_of(twice, 5)} more than once"
+    if foreign:
+        yield f"the groups hold {foreign} tensors that are not trainable parameters of {owner}"
 
 
 def described(cls: object) -> str:

@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from robustcmr.data.scenes.layout import SIDE, Scene, Thing
-from robustcmr.data.scenes.shapes import OUTLINES, placed
+from robustcmr.data.scenes.layout import SIDE, Scene, Thing, thing_edges
 from robustcmr.data.scenes.vocabulary import BACKGROUNDS, COLOURS, Rgb
 
 FACTOR = 3
@@ -62,15 +61,11 @@ def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
     # a rotated outline exceeds its upright box by at most a quarter
     reach = int(half * 1.25) + 2
     left, top = int(thing.x * scale) - reach, int(thing.y * scale) - reach
-    outline = OUTLINES[thing.shape]
-    place = (thing.x * scale - left, thing.y * scale - top, half, thing.angle)
-    rim = placed(outline.rim, *place).ravel().tolist()
-    hole = None if outline.hole is None else placed(outline.hole, *place).ravel().tolist()
+    edges = thing_edges(thing, scale, left, top)
     mask = Image.new("L", (2 * reach, 2 * reach))
     pen = ImageDraw.Draw(mask)
-    pen.polygon(rim, fill=255)
-    if hole is not None:
-        pen.polygon(hole, fill=0)
+    for edge, fill in zip(edges, (255, 0), strict=False):
+        pen.polygon(edge, fill=fill)
     stamp = Image.new("RGB", mask.size, tone)
     if thing.texture != "plain":
         width = max(1, round(2 * half))
@@ -78,9 +73,8 @@ def _draw_thing(board: Image.Image, thing: Thing, tone: Rgb) -> None:
         marks.paste(pattern(thing.texture, width), (reach - width // 2, reach - width // 2))
         stamp.paste(pattern_tone(tone), (0, 0), ImageChops.multiply(mask, marks))
     pen = ImageDraw.Draw(stamp)
-    for edge in (rim, hole):
-        if edge is not None:
-            pen.line([*edge, *edge[:4]], fill=mix(tone, (0, 0, 0), 0.45), width=FACTOR, joint="curve")
+    for edge in edges:
+        pen.line([*edge, *edge[:4]], fill=mix(tone, (0, 0, 0), 0.45), width=FACTOR, joint="curve")
     board.paste(stamp, (left, top), mask)
 
 

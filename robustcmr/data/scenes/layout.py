@@ -76,15 +76,19 @@ class LayoutOptions:
     occlusion: float
 
 
+def thing_edges(thing: Thing, side: int, left: int = 0, top: int = 0) -> list[list[float]]:
+    """Return the rim of a thing and the edge of its hole, if any: x0, y0, x1, y1, ... from (left, top)."""
+    outline = OUTLINES[thing.shape]
+    place = (thing.x * side - left, thing.y * side - top, thing.half * side, thing.angle)
+    return [placed(e, *place).ravel().tolist() for e in (outline.rim, outline.hole) if e is not None]
+
+
 def thing_mask(thing: Thing, side: int = SIDE) -> Mask:
     """Return the pixels of an unoccluded thing, (side, side) bool."""
     image = Image.new("L", (side, side))
     pen = ImageDraw.Draw(image)
-    outline = OUTLINES[thing.shape]
-    place = (thing.x * side, thing.y * side, thing.half * side, thing.angle)
-    pen.polygon(placed(outline.rim, *place).ravel().tolist(), fill=1)
-    if outline.hole is not None:
-        pen.polygon(placed(outline.hole, *place).ravel().tolist(), fill=0)
+    for edge, fill in zip(thing_edges(thing, side), (1, 0), strict=False):
+        pen.polygon(edge, fill=fill)
     return np.asarray(image, dtype=np.bool_)
 
 

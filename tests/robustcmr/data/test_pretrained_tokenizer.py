@@ -159,7 +159,7 @@ def test_a_tokenizer_of_another_model_is_refused(bert_folder: Path, tmp_path: Pa
     folder = tmp_path / "model"
     shutil.copytree(bert_folder, folder)
     BertConfig(vocab_size=50).save_pretrained(folder)
-    with pytest.raises(DataError, match=r"has \d+ indices but its model knows 50"):
+    with pytest.raises(DataError, match=r"has \d+ indices but its model has 50"):
         open_tokenizer(str(folder))
 
 

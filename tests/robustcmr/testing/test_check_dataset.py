@@ -426,6 +426,9 @@ def test_what_is_no_data_set_is_refused():
         def splits(self):
             return ("train",)
 
+        def split(self, name):
+            return name
+
         def fingerprint(self, split):
             return split
 

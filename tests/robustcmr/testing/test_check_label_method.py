@@ -259,7 +259,7 @@ BROKEN = [
     (TakesFourThings, {"builds"}, "takes 5 positional arguments but 7 were given"),
     (ForgetsClasses, {"builds"}, "it was built with n_classes=5 but has n_classes=6"),
     (TakesMatcherName, {"auxiliary"}, "auxiliary has the name 'matcher_7', which is that of a matcher"),
-    (HidesAnchors, {"parameter_groups"}, "the groups hold anchors.weight 0 times"),
+    (HidesAnchors, {"parameter_groups"}, "the groups leave out anchors.weight"),
     (OwnPace, {"parameter_groups"}, "another lr_factor"),
     (FarIds, {"plans"}, "with ids 1..100 for 100 pairs"),
     (NoGraph, {"steps"}, "gave a loss without a graph"),

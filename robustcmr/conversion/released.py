@@ -32,7 +32,7 @@ from robustcmr.types import DataSpec
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind of released file: a network's parts in order, and from its tensors to sizes and keys."""
+    """A kind of released file: a network's parts in order, and how its tensors give sizes and keys."""
 
     parts: Sequence[str]
     plan: Callable[[Mapping[str, Tensor]], Plan]

@@ -11,7 +11,7 @@ from robustcmr.types import FloatArray
 
 
 class BagOfWords:
-    """Turns texts into vectors of ``width`` numbers by the words of the training texts, at least one.
+    """Turns texts into vectors of ``width`` numbers, by the words of the training texts.
 
     The weight of a word w in a text is (1 + log tf) (1 + log((1 + n) / (1 + df))), where tf is its count in
     the text and df the number of the n training texts with it. Weights are scaled to length 1 and projected

@@ -134,7 +134,13 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
         published = data.published_images
         problems.extend(data.folder_problems())
     problems.extend(_no_training_split(names, "no complete split"))
-    reports = tuple(_check_split(data, name, words, problems, warnings) for name in names)
+    reports = []
+    for name in names:
+        found: list[str] = []
+        unusual: list[str] = []
+        reports.append(_check_split(data, name, words, found, unusual))
+        problems.extend(f"{name}: {problem}" for problem in found)
+        warnings.extend(f"{name}: {warning}" for warning in unusual)
     for report in reports:
         sizes = published.get(report.name, ())
         if sizes and report.features and report.captions and report.features.shape[0] not in sizes:
@@ -142,7 +148,7 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
             warnings.append(
                 f"{report.name}: {report.features.shape[0]} images; the published split has {usual}"
             )
-    return DataReport(tuple(problems), tuple(warnings), reports, None if words is None else len(words))
+    return DataReport(tuple(problems), tuple(warnings), tuple(reports), None if words is None else len(words))
 
 
 def _no_training_split(names: Sequence[str], nothing: str) -> Iterator[str]:
@@ -156,22 +162,20 @@ def _check_split(
     try:
         split = data.split(name)
     except DataError as error:
-        found = error.problems if isinstance(error, DamagedSplitError) else (str(error),)
-        problems.extend(f"{name}: {problem}" for problem in found)
+        problems.extend(error.problems if isinstance(error, DamagedSplitError) else (str(error),))
         return SplitReport(name, _scan_without_split(data, name, problems), None, None)
     features = None if split.features is None else scan_features(split.features)
     captions = scan_captions(split.captions, vocabulary)
     if features is not None:
-        problems.extend(f"{name}: {problem}" for problem in _feature_problems(features, "images"))
+        problems.extend(_feature_problems(features, "images"))
     if split.text_vectors is not None:
-        vectors = scan_features(split.text_vectors)
-        problems.extend(f"{name}: {problem}" for problem in _feature_problems(vectors, "caption vectors"))
-    problems.extend(f"{name}: {problem}" for problem in _pairing_problems(split))
+        problems.extend(_feature_problems(scan_features(split.text_vectors), "caption vectors"))
+    problems.extend(_pairing_problems(split))
     if captions.empty:
-        problems.append(f"{name}: {captions.empty} of {captions.count} captions contain no word")
+        problems.append(f"{captions.empty} of {captions.count} captions contain no word")
     if captions.known_share is not None and captions.known_share < LOW_COVERAGE:
         warnings.append(
-            f"{name}: the vocabulary knows only {captions.known_share:.1%} of the words; "
+            f"the vocabulary knows only {captions.known_share:.1%} of the words; "
             "give the one that was made for this data"
         )
     return SplitReport(name, features, captions, data.fingerprint(name))
@@ -185,7 +189,7 @@ def _scan_without_split(data: PairsData, name: str, problems: list[str]) -> Feat
         report = scan_features(NpyFeatures(data.features_path(name)))
     except DataError:  # kept the split from opening, so it is reported already
         return None
-    problems.extend(f"{name}: {problem}" for problem in _feature_problems(report, "rows"))
+    problems.extend(_feature_problems(report, "rows"))
     return report
 
 

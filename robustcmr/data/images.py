@@ -147,7 +147,7 @@ def _load(paths: Sequence[Path], image: int) -> Image.Image:
 def broken_pictures(paths: Sequence[Path], root: Path) -> dict[int, str]:
     """Decode every picture and return why some cannot be, by position in ``paths``.
 
-    Outcomes are kept in the user's cache, in a file of the data folder ``root``.
+    Outcomes are kept in the user's cache, in one file for each data folder ``root``.
     """
     cached = cache_root() / "images" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
     try:

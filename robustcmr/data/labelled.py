@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -96,12 +96,12 @@ class Labelled(LabelledData):
 
     def unusual(self) -> tuple[str, ...]:
         """Return a sentence for each split whose size differs from the published one; opens all splits."""
-        counts = {name: len(self.split(name)) for name in self.splits()}
-        return tuple(
-            f"{name}: {count} pairs; the published split has {self.published_pairs[name]}"
-            for name, count in counts.items()
-            if count != self.published_pairs.get(name, count)
-        )
+        return tuple(found for name in self.splits() for found in self._unusual(self.split(name)))
+
+    def _unusual(self, split: LabelledSplit) -> Iterator[str]:
+        usual = self.published_pairs.get(split.name, len(split))
+        if len(split) != usual:
+            yield f"{split.name}: {len(split)} pairs; the published split has {usual}"
 
     def _open(self, name: str) -> _Opened:
         if name not in self._tables:
@@ -110,9 +110,8 @@ class Labelled(LabelledData):
             if name != "train":
                 self._open("train")
             self._opened[name] = self._read(name)
-            found, usual = len(self._opened[name].split), self.published_pairs.get(name)
-            if usual not in (None, found):
-                logger.warning("%s: %d pairs; the published split has %d", name, found, usual)
+            for found in self._unusual(self._opened[name].split):
+                logger.warning("%s", found)
         return self._opened[name]
 
     def _read(self, name: str) -> _Opened:
@@ -127,15 +126,21 @@ class Labelled(LabelledData):
             self._classes = self._learn_classes(written, where)
         labels = self._classes.labels_of(written, name, config.label_base, where)
         raw = ArrayFeatures(columns.images, rows), ArrayFeatures(columns.texts, rows)
-        for what, store, place in zip(("image", "text"), raw, (table.image, table.text), strict=True):
+        usual = raw if name == "train" else self._opened["train"].raw
+        for what, store, place, train in zip(
+            ("image", "text"), raw, (table.image, table.text), usual, strict=True
+        ):
             bad = [row for row, _ in non_finite_images(store)]
             if bad:
                 raise DataError(
                     f"{len(bad)} of {store.shape[0]} {what} vectors of the {name} split hold NaN or "
                     f"infinity: rows {named(bad)} of {place}; repair or leave out these pairs"
                 )
-        if name != "train":
-            self._check_widths(name, raw)
+            if store.shape[2] != train.shape[2]:
+                raise DataError(
+                    f"the {name} split has {what} vectors of {store.shape[2]} numbers, the train split of "
+                    f"{train.shape[2]}; expected the same width"
+                )
         images, texts = self._prepared(raw)
         trusted = config.trusted or name != "train"
         split = LabelledSplit(name, images, texts, labels, self._classes.names, trusted=trusted)
@@ -147,14 +152,6 @@ class Labelled(LabelledData):
             names = read_class_names(self._folder / self.config.class_names)
             count = len(names)
         return Classes.of_training(train, self.config.label_base, names, count, where)
-
-    def _check_widths(self, name: str, raw: tuple[ArrayFeatures, ArrayFeatures]) -> None:
-        for what, own, train in zip(("image", "text"), raw, self._opened["train"].raw, strict=True):
-            if own.shape[2] != train.shape[2]:
-                raise DataError(
-                    f"the {name} split has {what} vectors of {own.shape[2]} numbers, the train split of "
-                    f"{train.shape[2]}; expected the same width"
-                )
 
     def _prepared(self, raw: tuple[ArrayFeatures, ArrayFeatures]) -> tuple[FeatureStore, FeatureStore]:
         """Standardise and normalise as configured; the scale is that of the split that comes first, train."""

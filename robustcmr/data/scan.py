@@ -127,7 +127,7 @@ def scan_captions(captions: Sequence[str], vocabulary: Vocabulary | None = None)
 
 
 def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> None:
-    """Raise a :class:`DataError` unless all features are finite; ``stores`` by plural, such as ``images``."""
+    """Raise a :class:`DataError` unless all features are finite; a key is a plural, such as ``images``."""
     for things, store in stores.items():
         found = [] if store is None else non_finite_images(store)
         if store is not None and found:

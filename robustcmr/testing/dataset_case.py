@@ -20,7 +20,7 @@ Split = PairsSplit | LabelledSplit
 
 @dataclass(frozen=True)
 class DataCase:
-    """A data set to check, perhaps opened once more, and how many entries of a split to examine closely."""
+    """A data set to check, opened ``again`` if possible, and how many entries of a split to sample."""
 
     data: PairsData | LabelledData
     again: PairsData | LabelledData | None

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GrammarOptions:
-    """Options of captions, as those of ``Scenes.Config``."""
+    """Options of captions; see ``Scenes.Config``."""
 
     attribute_dropout: float
     background_mentions: float

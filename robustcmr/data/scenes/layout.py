@@ -67,7 +67,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """Options of sampling: numbers of objects, and the other options of ``Scenes.Config`` of these names."""
+    """Options of sampling; see ``Scenes.Config``."""
 
     min_objects: int
     max_objects: int

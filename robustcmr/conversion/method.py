@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from robustcmr.errors import ConfigError
 from robustcmr.matchers.base import Matcher
@@ -23,15 +23,11 @@ class TrainedElsewhere(Method):
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
-        self._refuse()
+        self.training_step({})
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """Refuse; see the class."""
+        """Refuse to train; see the class."""
         del batches
-        self._refuse()
-
-    @staticmethod
-    def _refuse() -> NoReturn:
         raise ConfigError(
             "this network was trained elsewhere and converted, so there is no training to resume; "
             "evaluate it with 'robustcmr eval', or train a new one with 'robustcmr train'"

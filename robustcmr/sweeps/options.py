@@ -105,13 +105,10 @@ def read_sweep(given: str) -> SweepOptions:
         The options; ``base`` holds sections even if the file names a recipe.
 
     Raises:
-        SweepError: the file is missing or not a sweep; all problems are listed.
+        UserError: the file is missing or not a sweep; all problems are listed.
     """
     path = sweep_path(given)
-    try:
-        tree = read_config(path)
-    except ConfigError as error:
-        raise SweepError(str(error)) from error
+    tree = read_config(path)
     tree.setdefault("name", path.stem)
     options = sweep_options(tree, f"the sweep {path}")
     if not isinstance(options.base, str):

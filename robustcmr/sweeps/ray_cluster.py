@@ -21,9 +21,7 @@ RETRIES = 3
 def train_in_worker(job: Job, stop: Path) -> Ended:
     """Train one trial in a process of its own, until it ends or the file ``stop`` appears.
 
-    Args:
-        job: the trial; all machines must see its files under the same paths.
-        stop: while this file exists, the trial is asked to save and exit.
+    All machines must see the trial's files and ``stop`` under the same paths.
     """
     if stop.exists():  # started too late
         return Ended(job.trial, -signal.SIGTERM, 0.0)
@@ -49,7 +47,14 @@ class RayExecutor:
     """
 
     def __init__(self, execution: ExecutionOptions, stop: Path) -> None:
-        self._ray = _installed_ray()
+        try:
+            import ray
+        except ImportError as error:
+            raise SweepError(
+                "--executor ray needs the package ray; install it by pip install 'robustcmr[ray]', or use "
+                "--executor local"
+            ) from error
+        self._ray: Any = ray
         self._stop = stop
         stop.unlink(missing_ok=True)  # left by a sweep that was killed while stopping
         self._here = not self._ray.is_initialized()
@@ -106,8 +111,8 @@ class RayExecutor:
 
     def start(self, job: Job) -> None:
         """Submit a trial to Ray."""
-        share = {**job.environment, "OMP_NUM_THREADS": str(self.shares.threads)}
-        reference = self._task.remote(replace(job, environment=share), self._stop)
+        job = replace(job, environment=self.shares.environment(0))
+        reference = self._task.remote(job, self._stop)
         self._running[reference] = (job.trial, time.monotonic())
 
     def poll(self) -> list[Ended]:
@@ -136,14 +141,3 @@ class RayExecutor:
         self._stop.unlink(missing_ok=True)
         if self._here:
             self._ray.shutdown()
-
-
-def _installed_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise SweepError(
-            "--executor ray needs the package ray; install it by pip install 'robustcmr[ray]', or use "
-            "--executor local"
-        ) from error
-    return ray

@@ -20,27 +20,16 @@ from robustcmr.sweeps.options import SweepOptions, listed
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep, as its folder stores it.
+    """One run of a sweep, as its folder stores it."""
 
-    Attributes:
-        name: of its run folder.
-        choices: the label chosen on each axis of the grid.
-        seed: of the run.
-        config_hash: SHA-256 of its resolved configuration.
-        epochs: of the run.
-        track: ``pairs`` or ``labels``.
-        select: the split that chooses its best epoch.
-        version: of the package that planned it.
-    """
-
-    name: str
-    choices: Mapping[str, Any]
+    name: str  # of its run folder
+    choices: Mapping[str, Any]  # the label chosen on each axis of the grid
     seed: int
-    config_hash: str
+    config_hash: str  # SHA-256 of its resolved configuration
     epochs: int
-    track: str
-    select: str
-    version: str
+    track: str  # ``pairs`` or ``labels``
+    select: str  # the split that chooses its best epoch
+    version: str  # of the package that planned it
 
 
 @dataclass(frozen=True)
@@ -78,11 +67,9 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
 
 
 def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
-    """Return every trial of a sweep with its resolved configuration, in the order to run them.
+    """Return every trial of a sweep, its base given as sections, in the order to run them.
 
-    Args:
-        options: the sweep, its base as sections.
-        where: its name in messages.
+    ``where`` names the sweep in messages.
 
     Raises:
         SweepError: the grid or a trial is invalid; all problems are listed.
@@ -183,15 +170,9 @@ def _alike(planned: Sequence[PlannedTrial]) -> Iterator[str]:
 
 
 def same_or_refuse(stored: Mapping[str, Any], planned: PlannedTrial, folder: str) -> None:
-    """Refuse a trial whose name is taken in a sweep folder by another configuration.
+    """Raise SweepError if a trial differs from the configuration stored under its name, naming the first key.
 
-    Args:
-        stored: the configuration stored under that name.
-        planned: the new trial.
-        folder: name of the sweep folder in messages.
-
-    Raises:
-        SweepError: they differ; the message names the first difference.
+    ``folder`` names the sweep folder in the message.
     """
     try:
         before = resolve(stored).to_dict()

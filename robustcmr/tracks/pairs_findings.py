@@ -44,14 +44,7 @@ def pairs_table(
 ) -> PairsTable:
     """Return the division of the training pairs, with the best other training image of every caption.
 
-    Args:
-        division: which training pairs are clean.
-        matcher: which suggests other images.
-        scores: (N,) its score of each given pair.
-        split: the training split.
-        training: its pairs as given.
-        options: batch and block sizes, and how many images to suggest from.
-        device: where the matcher is.
+    The matcher, on ``device``, suggests the images; ``scores`` (N,) are its scores of the given pairs.
     """
     given = training.correspondence.image_of_caption
     most = options.rematch_images
@@ -120,34 +113,23 @@ def suspected_captions(
     return Collection(lambda: image_batches(training.images, batch_size), texts, split.n_images, excluded)
 
 
-def chance_of_fit(pairs: IntArray, pairing: Correspondence, fits: Fits) -> float:
-    """Return the share of other images that a suspected caption is true of, over a sample of captions."""
-    every = np.arange(pairing.n_images, dtype=np.int64)
-    given = pairing.image_of_caption
-    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
-    return float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))
-
-
 def whole_set_quality(
     pairs: IntArray,
     images: IntArray,
     scores: FloatArray,
     plan: FloatArray,
     place: IntArray,
-    chance: float,
+    pairing: Correspondence,
     fits: Fits,
 ) -> dict[str, float]:
-    """Compare a whole-set rematching with the images that the captions are true of.
+    """Compare a whole-set rematching with the images that the captions are true of, and with chance.
 
-    Args:
-        pairs: (n,) suspected pairs, at least one.
-        images: (n, k) candidate images of their captions, best-scoring first; -1 for none.
-        scores: (n, k) of the candidates.
-        plan: (n, k) mass moved.
-        place: (n,) the candidate suggested, or -1.
-        chance: see :func:`chance_of_fit`.
-        fits: the truth.
+    See :meth:`Track.rematch_quality`. Chance is the share of other images that a suspected caption is true
+    of, over a sample of captions.
     """
+    every, given = np.arange(pairing.n_images, dtype=np.int64), pairing.image_of_caption
+    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
+    chance = float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))
     cells = np.zeros(images.shape, dtype=np.bool_)
     for row, pair in enumerate(pairs.tolist()):
         there = images[row] >= 0

@@ -80,17 +80,10 @@ def unit_vectors(
     device: torch.device,
     after_batch: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Encode one side of a split, in evaluation mode and without gradients.
-
-    Args:
-        matcher: the encoder, on ``device``.
-        encode: its method for that side.
-        batches: the items in order.
-        device: where to encode and keep the vectors.
-        after_batch: called after each batch, such as to check for a stop request.
+    """Encode one side of a split by the matcher's ``encode``, in evaluation mode and without gradients.
 
     Returns:
-        (N, D) float32 of length 1.
+        (N, D) float32 of length 1, on ``device``.
     """
     parts = []
     with evaluation_mode(matcher), torch.inference_mode():

@@ -70,11 +70,7 @@ def recover(folder: Path) -> None:
 
 
 def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Load the weights of every network from a checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, damaged, or of another architecture.
-    """
+    """Load every network's weights; raise CheckpointError if missing, damaged or of another architecture."""
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:
@@ -92,11 +88,7 @@ def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Load the state file of a checkpoint, of tensors and plain values only.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
+    """Load a checkpoint's state file, of tensors and plain values; raise CheckpointError if damaged."""
     path = folder / _STATE
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

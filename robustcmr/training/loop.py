@@ -64,13 +64,8 @@ class Trainer:
         run: RunFolder,
         console: Console,
     ) -> None:
-        self.settings = settings
-        self.track = track
-        self.matchers = matchers
-        self.method = method
-        self.accelerator = accelerator
-        self.run = run
-        self.console = console
+        self.settings, self.track, self.matchers, self.method = settings, track, matchers, method
+        self.accelerator, self.run, self.console = accelerator, run, console
         self.optimiser = accelerator.prepare(build_optimiser(method.parameter_groups(), settings.optim))
         self.state = TrainingState()
         self.scores = track.epoch_scores()
@@ -89,12 +84,7 @@ class Trainer:
         return next((row for row in self.state.rows if row["epoch"] == best), {})
 
     def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
-        """Return what gives a method evidence over the training set.
-
-        Args:
-            epoch: from 0; it determines the shuffling.
-            after_batch: called after each batch, such as to check for a stop request.
-        """
+        """Return the scorer of an epoch, from 0; see :class:`TrainingSetScorer`."""
         training = self.settings.training
         device, seed = self.accelerator.device, self.settings.seed
         return TrainingSetScorer(self.track.training, training.batch_size, device, seed, epoch, after_batch)
@@ -117,7 +107,8 @@ class Trainer:
                         progress.note("planning")
                         scorer = self.scorer(self.state.epoch, stop.raise_if_asked)
                         plan = self.method.plan_epoch(self.state.epoch, scorer)
-                        self.state.plan = self._score_estimate(plan)
+                        self.scores.begin(plan.estimate)
+                        self.state.plan = replace(plan, estimate=None)
                     self._take_steps(self.state.plan, stop, progress)
                     self.save()  # a stop during measuring must not cost the epoch
                     progress.note(f"measuring {self.settings.evaluation.select}")
@@ -129,11 +120,6 @@ class Trainer:
             except TrainingStopped:
                 self.save()
                 raise
-
-    def _score_estimate(self, plan: EpochPlan) -> EpochPlan:
-        """Compare a plan's estimate with the truth, and return the plan without it."""
-        self.scores.begin(plan.estimate)
-        return replace(plan, estimate=None)
 
     def _take_steps(self, plan: EpochPlan, stop: StopRequest, progress: TrainingProgress) -> None:
         """Take the remaining steps of the epoch."""
@@ -254,11 +240,7 @@ class Trainer:
         save_checkpoint(self.run.checkpoint("last"), self.modules, saved)
 
     def restore(self) -> None:
-        """Go back to the ``last`` checkpoint, or to the start if the run has none yet.
-
-        Raises:
-            CheckpointError: the checkpoint is damaged or of another architecture.
-        """
+        """Go back to the ``last`` checkpoint, if there is one; raise CheckpointError if it does not fit."""
         folder = self.run.checkpoint("last")
         if processes.is_writer():
             recover(folder)

@@ -12,12 +12,7 @@ from robustcmr.config.schema import OptimOptions
 
 
 def build_optimiser(groups: Sequence[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
-    """Return Adam or AdamW over the method's parameter groups.
-
-    Args:
-        groups: torch parameter groups; a group may set its own ``lr``, and an ``lr_factor`` for it.
-        options: the ``optim`` section.
-    """
+    """Return Adam or AdamW over torch parameter groups, which may set their ``lr`` and an ``lr_factor``."""
     prepared = [
         {**group, "base_lr": group.get("lr", options.lr) * group.get("lr_factor", 1.0)}
         for group in groups

@@ -133,20 +133,25 @@ def image_batches(
 
 
 def text_batches(
-    captions: TokenTable, batch_size: int, text_vectors: FeatureStore | None = None
+    captions: TokenTable,
+    batch_size: int,
+    text_vectors: FeatureStore | None = None,
+    chosen: IntArray | None = None,
 ) -> Iterator[TextBatch]:
-    """Read all captions in order, in batches.
+    """Read captions in batches.
 
     Args:
         captions: word indices.
         batch_size: captions a batch.
         text_vectors: a precomputed vector a caption, or None.
+        chosen: (k,) the captions to read, in this order; None reads all in order.
 
     Raises:
         DataError: a vector read is not finite.
     """
-    for start in range(0, len(captions), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(captions)), dtype=np.int64)
+    every = np.arange(len(captions), dtype=np.int64) if chosen is None else chosen
+    for start in range(0, len(every), batch_size):
+        rows = every[start : start + batch_size]
         yield _text_batch(*captions.padded(rows), text_vectors, rows)
 
 

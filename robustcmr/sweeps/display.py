@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,34 +16,19 @@ LONGEST_TABLE = 20
 """Running trials listed; more are counted."""
 
 
-class Display:
-    """Shows a sweep on a console; the live table is shown inside the context."""
+class Display(Live):
+    """Lines on a console, and inside the context a live table if it is a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
-
-    def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console=console, auto_refresh=False, transient=True)
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def show(self, view: RenderableType) -> None:
-        """Redraw the live table, if there is a terminal."""
-        if self._live is not None:
-            self._live.update(view, refresh=True)
+        """Redraw the live table."""
+        self.update(view, refresh=True)
 
 
 def _table(*columns: str) -> Table:

@@ -76,11 +76,7 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
 
 
 def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor:
-    """Return the requested executor for the trials of a folder.
-
-    Raises:
-        SweepError: Ray is requested but not available, or the shares do not fit.
-    """
+    """Return the requested executor; raise SweepError if it is not available or the shares do not fit."""
     if execution.executor == "ray":
         from robustcmr.sweeps.ray_cluster import RayExecutor
 
@@ -89,11 +85,7 @@ def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor
 
 
 def end_orphans(folder: SweepFolder, due: Sequence[Record], say: Callable[[str], None]) -> None:
-    """Ask those of the trials to be started that a killed sweep left running to save and exit; wait for them.
-
-    Raises:
-        SweepError: one does not exit.
-    """
+    """Ask due trials that outlived a killed sweep to save and exit; raise SweepError if one does not."""
     held = [path for record in due if locks.is_held(path := folder.trial_lock(record.trial.name))]
     if not held:
         return
@@ -116,12 +108,7 @@ def run_trials(
     The first signal lets the running trials save; a second one kills them, and they resume from their last
     checkpoint.
 
-    Args:
-        folder: of the sweep, already read; the caller must hold its lock.
-        due: trials to run, in this order.
-        executor: runs their processes.
-        display: shows them.
-        program: the command that ``train`` is passed to.
+    The caller must hold the lock of the folder. ``train`` is passed to ``program``.
     """
     sweep = _Sweep(folder, executor, display, program, due)
     with SignalWatch((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as signals, display:

@@ -99,11 +99,7 @@ class SweepFolder:
         return sweep_options(read_config(self.options), str(self.options))
 
     def write_plan(self, options: SweepOptions, planned: Sequence[PlannedTrial]) -> list[str]:
-        """Add trials to the folder, leaving those it holds unchanged; return the names of the new ones.
-
-        Args:
-            options: the sweep, its base as sections.
-            planned: its trials.
+        """Add the planned trials to the folder, leaving those it holds unchanged; return the new names.
 
         Raises:
             UserError: a name is taken by another configuration, or that cannot be read; nothing is written.
@@ -131,10 +127,10 @@ class SweepFolder:
         return current_config(read_config(self.config(trial)))
 
     def read(self) -> dict[str, Record]:
-        """Return the record of every trial, in the order to run them.
+        """Return every trial's record, in the order to run them; an incomplete last line is ignored.
 
         Raises:
-            SweepError: the file is damaged, other than by an incomplete last line.
+            SweepError: the file is damaged.
         """
         try:
             lines = self.states.read_text(encoding="utf-8").split("\n")
@@ -174,10 +170,9 @@ class SweepFolder:
     def _write(self) -> None:
         lines = []
         for record in self._records.values():
-            lines.append(json.dumps(asdict(record.trial)))
-            if record.time is not None:
-                lines.append(json.dumps(_event(record)))
-        write_text(self.states, "".join(f"{line}\n" for line in lines))
+            events = [] if record.time is None else [_event(record)]
+            lines.extend(f"{json.dumps(row)}\n" for row in [asdict(record.trial), *events])
+        write_text(self.states, "".join(lines))
 
 
 def _event(record: Record) -> dict[str, Any]:

@@ -82,11 +82,7 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
 
 
 def take_trial(lock: Path) -> int:
-    """Take the lock of a trial, asking a process left by an earlier start to save and exit.
-
-    Raises:
-        SweepError: it does not exit.
-    """
+    """Take a trial's lock from an earlier process by asking it to exit; raise SweepError if it does not."""
     descriptor = locks.take(lock, patience=0.0)
     if descriptor is None:
         ask_to_stop(lock)

@@ -58,7 +58,8 @@ class RayExecutor:
         self._stop = stop
         stop.unlink(missing_ok=True)  # left by a sweep that was killed while stopping
         self._here = not self._ray.is_initialized()
-        self._connect(execution.address)
+        if self._here:
+            self._connect(execution.address)
         try:
             self.shares = self._shares(execution)
         except SweepError:
@@ -73,15 +74,9 @@ class RayExecutor:
         self._running: dict[Any, tuple[str, float]] = {}
 
     def _connect(self, address: str | None) -> None:
-        if not self._here:
-            return
+        place = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
         try:
-            self._ray.init(
-                address=address if address is not None else "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if address is not None else {"include_dashboard": False}),
-            )
+            self._ray.init(**place, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises many types
             line = str(error).strip().split("\n")[0]
             raise SweepError(

@@ -84,12 +84,27 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
     for name, cell in zip(_names(cells), cells, strict=True):
         try:
             config = resolve(_tree(base, cell))
-            planned.append(PlannedTrial(_trial(name, cell, config), config))
         except ConfigError as error:
             for sentence in _single_problems(error):
                 faults.setdefault(sentence, []).append(name)
             continue
-        device = config.settings.training.device
+        settings, track = config.settings, known_track(config.data.cls) or ""
+        planned.append(
+            PlannedTrial(
+                Trial(
+                    name=name,
+                    choices=dict(cell.choices),
+                    seed=cell.seed,
+                    config_hash=config_hash(config),
+                    epochs=settings.training.epochs,
+                    track=track,
+                    select=settings.evaluation.select,
+                    version=robustcmr.__version__,
+                ),
+                config,
+            )
+        )
+        device = settings.training.device
         if re.fullmatch(r"cuda:\d+", device):
             sentence = (
                 f"training.device: '{device}' names one GPU, but a sweep gives each trial its share of them; "
@@ -105,7 +120,7 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
 
 def config_hash(config: RunConfig) -> str:
     """Return the SHA-256 of a resolved configuration, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
+    return _digest(config.to_dict())
 
 
 def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
@@ -120,32 +135,18 @@ def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     return apply_overrides(tree, [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()])
 
 
-def _trial(name: str, cell: Cell, config: RunConfig) -> Trial:
-    settings = config.settings
-    return Trial(
-        name=name,
-        choices=dict(cell.choices),
-        seed=cell.seed,
-        config_hash=config_hash(config),
-        epochs=settings.training.epochs,
-        track=known_track(config.data.cls) or "",
-        select=settings.evaluation.select,
-        version=robustcmr.__version__,
-    )
-
-
 def _names(cells: Sequence[Cell]) -> list[str]:
     """Return a name for each cell, with a digest of its values where two names would be the same."""
     plain = [cell_name(cell) for cell in cells]
     count = Counter(name.lower() for name in plain)  # some file systems ignore case
     return [
-        f"{name}-{_digest(cell.values)}" if count[name.lower()] > 1 else name
+        f"{name}-{_digest(cell.values)[:8]}" if count[name.lower()] > 1 else name
         for name, cell in zip(plain, cells, strict=True)
     ]
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _single_problems(error: ConfigError) -> list[str]:

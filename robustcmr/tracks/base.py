@@ -62,12 +62,7 @@ class OpenedData:
 
 
 class Track(ABC):
-    """Data ready for a run: training pairs as given, splits to measure, and the hidden truth.
-
-    Args:
-        settings: of the run.
-        opened: its data.
-    """
+    """Data ready for a run: training pairs as given, splits to measure, and the hidden truth."""
 
     name: ClassVar[str]
     """``pairs`` or ``labels``, as :attr:`DataSet.track`."""
@@ -186,11 +181,7 @@ class Track(ABC):
 
     @abstractmethod
     def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:
-        """Compare an estimate with the hidden truth; empty if the truth is not known.
-
-        Raises:
-            PluginError: the estimate is of another track.
-        """
+        """Compare an estimate with the truth, empty if unknown; raise PluginError for another track's."""
 
     def check_estimate(self, estimate: Estimate, method: str = "the method") -> None:
         """Raise PluginError unless the estimate of a method, by name, is of the type :attr:`estimates`."""

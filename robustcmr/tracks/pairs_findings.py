@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.whole_set_quality import evaluate_whole_set
 from robustcmr.matchers.base import Matcher
 from robustcmr.runs.pairs_table import PairsTable
-from robustcmr.types import Correspondence, Division, FloatArray, IntArray, TextBatch
+from robustcmr.types import Correspondence, Division, FloatArray, IntArray
 
 logger = logging.getLogger("robustcmr")
 
@@ -86,11 +86,7 @@ def pairs_table(
 def suspected_captions(
     table: PairsTable, split: PairsSplit, training: TrainingPairs, batch_size: int
 ) -> Collection:
-    """Return the suspected captions of a table, each excluding its given image, with all training images.
-
-    Raises:
-        DataError: the table does not list the training pairs.
-    """
+    """Return the suspected captions of a table, without their given images; see :meth:`Track.suspects`."""
     given = training.correspondence.image_of_caption
     same = np.array_equal(table.pair, np.arange(len(given))) and np.array_equal(table.image, given)
     if not same or list(table.caption) != list(split.captions):
@@ -99,18 +95,12 @@ def suspected_captions(
             "pairs.csv written at the end of training"
         )
     rows = np.flatnonzero(~table.is_clean)
-
-    def texts() -> Iterator[TextBatch]:
-        for start in range(0, len(rows), batch_size):
-            some = rows[start : start + batch_size]
-            tokens, mask = training.captions.padded(some)
-            vectors = None
-            if training.text_vectors is not None:
-                vectors = torch.from_numpy(training.text_vectors.take(some)[:, 0])
-            yield TextBatch(torch.from_numpy(tokens), torch.from_numpy(mask), vectors)
-
-    excluded = torch.from_numpy(given[rows])
-    return Collection(lambda: image_batches(training.images, batch_size), texts, split.n_images, excluded)
+    return Collection(
+        lambda: image_batches(training.images, batch_size),
+        lambda: text_batches(training.captions, batch_size, training.text_vectors, rows),
+        split.n_images,
+        torch.from_numpy(given[rows]),
+    )
 
 
 def whole_set_quality(

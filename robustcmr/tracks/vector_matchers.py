@@ -24,12 +24,9 @@ Batch = TypeVar("Batch", ImageBatch, TextBatch)
 
 
 def check_vector_matcher(matcher: Matcher, batch: PairBatch, words_known: bool) -> int:
-    """Refuse a matcher that cannot learn with class labels, after trying it on a few pairs.
+    """Refuse a matcher that cannot learn with class labels, after trying it on a batch on its device.
 
-    Args:
-        matcher: on the device of the batch.
-        batch: at least one pair, not augmented.
-        words_known: whether the texts' words are known; if not, only vectors distinguish texts.
+    Without ``words_known``, only vectors distinguish texts.
 
     Returns:
         D, the width of its vectors.

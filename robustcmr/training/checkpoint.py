@@ -28,10 +28,7 @@ _STATE = "state.pt"
 def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
     """Write a checkpoint folder atomically, replacing an older one.
 
-    Args:
-        folder: its path.
-        modules: networks by name, each written as ``NAME.safetensors``.
-        state: nested plain values and tensors.
+    Each network is written as ``NAME.safetensors``; the state holds nested plain values and tensors.
 
     Raises:
         UserError: it cannot be written; the older checkpoint is untouched.

@@ -10,11 +10,7 @@ from robustcmr.training import processes
 
 
 class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
-    """A signal asked the run to stop, and the run has saved itself.
-
-    Args:
-        signal_number: the signal.
-    """
+    """A signal asked the run to stop, and the run has saved itself."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")

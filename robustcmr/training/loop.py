@@ -39,16 +39,7 @@ logger = logging.getLogger("robustcmr")
 
 
 class Trainer:
-    """Trains the matchers of one method and keeps the run folder up to date.
-
-    Args:
-        settings: all settings of the run.
-        track: data and measures.
-        matchers: the method's matchers, on the accelerator's device.
-        method: built on those matchers.
-        accelerator: device and precision.
-        run: receives checkpoints and metrics.
-        console: shows progress.
+    """Trains the matchers of one method, on the accelerator's device, and keeps the run folder up to date.
 
     Attributes:
         state: position, sums and history; saved and restored as a whole.
@@ -92,8 +83,7 @@ class Trainer:
     def fit(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch.
 
-        Args:
-            on_epoch: called with the metrics of each epoch that ends, in the process that writes.
+        ``on_epoch`` is called with the metrics of each epoch that ends, in the process that writes.
 
         Raises:
             TrainingStopped: a signal asked to stop; everything is saved.

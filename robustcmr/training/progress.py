@@ -14,12 +14,7 @@ from rich.progress import (
 
 
 class TrainingProgress(Progress):
-    """A bar over all steps of the run.
-
-    Args:
-        console: draws the bar if it is a terminal.
-        total_epochs: epochs of the run.
-    """
+    """A bar over all steps of the run, drawn if the console is a terminal."""
 
     def __init__(self, console: Console, total_epochs: int) -> None:
         super().__init__(

@@ -203,8 +203,8 @@ def _gathered(part: Tensor, length: int) -> Tensor:
     elif place.type == "cpu" and kind in (torch.float16, torch.bfloat16):
         sent = sent.float()
     sizes = [end - start for start, end in pairwise(cuts)]
-    room = max(sizes)  # all parts are sent at the same size
-    sent = torch.cat([sent, sent.new_zeros(room - len(sent), *sent.shape[1:])]).contiguous()
+    missing = max(sizes) - len(sent)  # all parts are sent at the same size
+    sent = torch.cat([sent, sent.new_zeros(missing, *sent.shape[1:])]).contiguous()
     received = [torch.empty_like(sent) for _ in sizes]
     distributed.all_gather(received, sent)
     whole = torch.cat([chunk[:size] for chunk, size in zip(received, sizes, strict=True)])

@@ -64,12 +64,8 @@ def tracking(
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Run trackers during the block, which gets a function that sends them the metrics of an epoch.
 
-    Args:
-        accelerator: of the run.
-        options: which trackers.
-        run: its folder; trackers show its name.
-        config: the resolved configuration, sent once when the run begins.
-        done: epochs that have ended; an epoch sent again after a lost checkpoint replaces the first.
+    They show the run folder's name, and get the configuration once, when the run begins. ``done`` counts the
+    epochs that have ended; an epoch sent again after a lost checkpoint replaces the first.
 
     Raises:
         ConfigError: a tracker does not start, such as without a login.

@@ -168,7 +168,7 @@ class SweepFolder:
         return record
 
     def _write(self) -> None:
-        lines = []
+        lines: list[str] = []
         for record in self._records.values():
             events = [] if record.time is None else [_event(record)]
             lines.extend(f"{json.dumps(row)}\n" for row in [asdict(record.trial), *events])

@@ -27,11 +27,8 @@ def given_pairs(
 ) -> tuple[IntArray, NoiseRecord]:
     """Return the pairing that a run trains on, and the record of its noise.
 
-    Args:
-        settings: of the run.
-        split: its training split, without noise.
-        fingerprint: of that split.
-        saved: run folder whose saved noise, if any, takes precedence.
+    ``split`` is the training split without noise, with its fingerprint; noise saved in a run folder takes
+    precedence over new noise.
 
     Returns:
         The image given to each caption, (n_captions,) int64, and the record.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -74,26 +75,29 @@ def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[di
     return steps
 
 
+@dataclass
 class EpochBatches(Dataset[dict[str, PairBatch]]):
     """The batches of one epoch by step number, the same from any process; ``steps`` as :func:`step_ids`."""
 
-    def __init__(self, data: TrainingData, steps: list[dict[str, IntArray]], seed: int, epoch: int) -> None:
-        self._data, self._steps, self._seed, self._epoch = data, steps, seed, epoch
+    data: TrainingData
+    steps: list[dict[str, IntArray]]
+    seed: int
+    epoch: int
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def __getitem__(self, step: int) -> dict[str, PairBatch]:
-        groups = sorted(self._steps[step].items())
+        groups = sorted(self.steps[step].items())
         return {
-            name: self._data.batch(ids, generator_for(self._seed, _AUGMENTATION, self._epoch, step, position))
+            name: self.data.batch(ids, generator_for(self.seed, _AUGMENTATION, self.epoch, step, position))
             for position, (name, ids) in enumerate(groups)
         }
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
         """Yield the batches from a step on, read ahead by ``workers`` processes, or by a thread from disk."""
         if workers == 0:
-            yield from batches_of(self._data, (self[step] for step in range(first, len(self))))
+            yield from batches_of(self.data, (self[step] for step in range(first, len(self))))
             return
         loader: DataLoader[Any] = DataLoader(
             self,

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ from robustcmr.types import EpochPlan, PairBatch
 logger = logging.getLogger("robustcmr")
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains the matchers of one method, on the accelerator's device, and keeps the run folder up to date.
 
@@ -45,22 +46,20 @@ class Trainer:
         state: position, sums and history; saved and restored as a whole.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        track: Track,
-        matchers: Sequence[Matcher],
-        method: Method,
-        accelerator: Accelerator,
-        run: RunFolder,
-        console: Console,
-    ) -> None:
-        self.settings, self.track, self.matchers, self.method = settings, track, matchers, method
-        self.accelerator, self.run, self.console = accelerator, run, console
-        self.optimiser = accelerator.prepare(build_optimiser(method.parameter_groups(), settings.optim))
+    settings: Settings
+    track: Track
+    matchers: Sequence[Matcher]
+    method: Method
+    accelerator: Accelerator
+    run: RunFolder
+    console: Console
+
+    def __post_init__(self) -> None:
+        optimiser = build_optimiser(self.method.parameter_groups(), self.settings.optim)
+        self.optimiser = self.accelerator.prepare(optimiser)
         self.state = TrainingState()
-        self.scores = track.epoch_scores()
-        self.warm_up = WarmUp() if settings.training.compile else None
+        self.scores = self.track.epoch_scores()
+        self.warm_up = WarmUp() if self.settings.training.compile else None
         self._saved_at = self._clock = time.monotonic()
 
     @cached_property
@@ -76,9 +75,8 @@ class Trainer:
 
     def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
         """Return the scorer of an epoch, from 0; see :class:`TrainingSetScorer`."""
-        training = self.settings.training
-        device, seed = self.accelerator.device, self.settings.seed
-        return TrainingSetScorer(self.track.training, training.batch_size, device, seed, epoch, after_batch)
+        size, device, seed = self.settings.training.batch_size, self.accelerator.device, self.settings.seed
+        return TrainingSetScorer(self.track.training, size, device, seed, epoch, after_batch)
 
     def fit(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch.

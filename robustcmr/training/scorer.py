@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,33 +20,20 @@ from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch
 _PURPOSE = 3
 
 
+@dataclass
 class TrainingSetScorer:
     """Scores shuffled batches of given pairs, without augmentation, and gathers one number per pair.
 
     Pairs of large data are shuffled within windows of it; see :mod:`robustcmr.data.scoring_order`. The order
     does not depend on where the features are.
-
-    Args:
-        data: the training pairs.
-        batch_size: approximate pairs per batch; batches differ by at most one and have at least two pairs.
-        device: where the matchers are.
-        seed: the run's seed.
-        epoch: from 0; it determines the shuffling.
-        after_batch: called after each batch, such as to check for a stop request.
     """
 
-    def __init__(
-        self,
-        data: TrainingData,
-        batch_size: int,
-        device: torch.device,
-        seed: int,
-        epoch: int,
-        after_batch: Callable[[], None] | None = None,
-    ) -> None:
-        self._data, self._batch_size, self._device = data, batch_size, device
-        self._keys = (seed, _PURPOSE, epoch)
-        self._after_batch = after_batch or (lambda: None)
+    data: TrainingData
+    batch_size: int  # approximate; batches differ by at most one and have at least two pairs
+    device: torch.device  # where the matchers are
+    seed: int  # the run's
+    epoch: int  # from 0; it determines the shuffling
+    after_batch: Callable[[], None] | None = None  # such as to check for a stop request
 
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
@@ -54,9 +42,10 @@ class TrainingSetScorer:
             for ids, batch in batches:
                 values = evidence(matcher(batch.images, batch.texts).float(), batch)
                 if not len(gathered):
-                    gathered = np.empty((len(self._data), *values.shape[1:]), dtype=np.float32)
+                    gathered = np.empty((len(self.data), *values.shape[1:]), dtype=np.float32)
                 gathered[ids] = values.float().cpu().numpy()
-                self._after_batch()
+                if self.after_batch is not None:
+                    self.after_batch()
         return gathered
 
     @contextmanager
@@ -64,23 +53,23 @@ class TrainingSetScorer:
         self, parts: Iterable[IntArray], matcher: Matcher
     ) -> Iterator[Iterator[tuple[IntArray, PairBatch]]]:
         """Provide ids and batches, on the device, to a block in evaluation mode and without gradients."""
-        read = batches_of(self._data, ((ids, self._data.batch(ids)) for ids in parts))
+        read = batches_of(self.data, ((ids, self.data.batch(ids)) for ids in parts))
         with evaluation_mode(matcher), torch.inference_mode(), closing(read):
-            yield ((ids, batch.to(self._device)) for ids, batch in read)
+            yield ((ids, batch.to(self.device)) for ids, batch in read)
 
     def _shuffled_ids(self) -> list[IntArray]:
         """Return the pair ids of every batch."""
-        n_pairs, generator = len(self._data), generator_for(*self._keys)
+        n_pairs, generator = len(self.data), generator_for(self.seed, _PURPOSE, self.epoch)
         # as even as possible, so that no batch lacks negatives
-        count = max(1, min(round(n_pairs / self._batch_size), n_pairs // 2))
-        if isinstance(self._data, OrderedData):
-            return self._data.shuffled_parts(count, generator)
+        count = max(1, min(round(n_pairs / self.batch_size), n_pairs // 2))
+        if isinstance(self.data, OrderedData):
+            return self.data.shuffled_parts(count, generator)
         return np.array_split(generator.permutation(n_pairs), count)
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:
         """See :class:`robustcmr.methods.base.Scorer`."""
         images, texts, labels = [], [], []
-        every, size = np.arange(len(self._data), dtype=np.int64), self._batch_size
+        every, size = np.arange(len(self.data), dtype=np.int64), self.batch_size
         in_order = (every[start : start + size] for start in range(0, len(every), size))
         with self._batches(in_order, matcher) as batches:
             for _, batch in batches:
@@ -89,6 +78,7 @@ class TrainingSetScorer:
                 images.append(pooled_vectors(matcher.encode_images(batch.images)).float())
                 texts.append(pooled_vectors(matcher.encode_texts(batch.texts)).float())
                 labels.append(batch.labels)
-                self._after_batch()
+                if self.after_batch is not None:
+                    self.after_batch()
         # joined outside inference mode, so that methods may use them in autograd
         return LabelledVectors(torch.cat(images), torch.cat(texts), torch.cat(labels))

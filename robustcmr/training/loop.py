@@ -95,8 +95,7 @@ class Trainer:
                         progress.note("planning")
                         scorer = self.scorer(self.state.epoch, stop.raise_if_asked)
                         plan = self.method.plan_epoch(self.state.epoch, scorer)
-                        self.scores.begin(plan.estimate)
-                        self.state.plan = replace(plan, estimate=None)
+                        self.state.plan = self._score_estimate(plan)
                     self._take_steps(self.state.plan, stop, progress)
                     self.save()  # a stop during measuring must not cost the epoch
                     progress.note(f"measuring {self.settings.evaluation.select}")
@@ -108,6 +107,11 @@ class Trainer:
             except TrainingStopped:
                 self.save()
                 raise
+
+    def _score_estimate(self, plan: EpochPlan) -> EpochPlan:
+        """Compare a plan's estimate with the truth, and return the plan without it."""
+        self.scores.begin(plan.estimate)
+        return replace(plan, estimate=None)
 
     def _take_steps(self, plan: EpochPlan, stop: StopRequest, progress: TrainingProgress) -> None:
         """Take the remaining steps of the epoch."""

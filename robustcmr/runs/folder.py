@@ -155,7 +155,7 @@ class RunFolder:
             )
         raise RunFolderError(
             f"{self.path} has no {names}: its method does not estimate which pairs are wrong; train one that "
-            "divides the pairs or corrects their labels, such as --method l2rm"
+            "divides the pairs or corrects their labels, such as --method robust"
         )
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:

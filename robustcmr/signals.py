@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import signal
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class SignalWatch(ABC):
-    """A context in which signals reach :meth:`_note`.
+class SignalWatch:
+    """A context in which signals are recorded instead of ending the process.
 
     Python handles signals only in the main thread; in other threads the context does nothing.
 
     Args:
-        numbers: signal numbers.
+        numbers: signal numbers to watch.
+
+    Attributes:
+        number: the last signal; None before the first.
+        count: how many came.
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._numbers = tuple(numbers)
         self._previous: dict[int, Any] = {}
+        self.number: int | None = None
+        self.count = 0
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -35,6 +40,7 @@ class SignalWatch(ABC):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    @abstractmethod
     def _note(self, number: int, _frame: FrameType | None) -> None:
         """Record a signal; called between two instructions of the main thread."""
+        self.number = number
+        self.count += 1

@@ -69,7 +69,7 @@ def suspects(
     if no_sheet and target is not None:
         raise ConfigError("--output names a contact sheet and --no-sheet leaves it out; give one of them")
     folder = RunFolder(run)
-    _require_estimates(folder)
+    folder.require_estimates(folder.pairs, folder.labels)
     found = _suspected_labels(folder, top) if folder.labels.is_file() else _suspected_pairs(folder, top)
     console = table_console()
     if not as_json and len(found.rows):
@@ -146,23 +146,6 @@ def _suspected_labels(run: RunFolder, top: int) -> Suspects:
         lambda: suspected_labels_table(table, worst),
         lambda: plain_rows(table, worst),
         sheet,
-    )
-
-
-def _require_estimates(run: RunFolder) -> None:
-    from robustcmr.errors import RunFolderError
-
-    run.require_trained()
-    if run.pairs.is_file() or run.labels.is_file():
-        return
-    names = f"{run.pairs.name} or {run.labels.name}"
-    if run.read_results() is None:
-        raise RunFolderError(
-            f"{run.path} has no {names} yet; finish it with 'robustcmr train --resume {run.path}'"
-        )
-    raise RunFolderError(
-        f"{run.path} has no {names}: its method does not estimate which pairs are wrong; train one that "
-        "divides the pairs or corrects their labels, such as --method l2rm"
     )
 
 

@@ -167,15 +167,21 @@ def image_batches(
 
 
 def text_batches(
-    captions: TokenTable | None, batch_size: int, vectors: FeatureStore | None = None, kind: str = "caption"
+    captions: TokenTable | None,
+    batch_size: int,
+    vectors: FeatureStore | None = None,
+    kind: str = "caption",
+    chosen: IntArray | None = None,
 ) -> Iterator[TextBatch]:
-    """Read all texts in order, in batches: their words, their precomputed vectors, or both.
+    """Read texts in batches: their words, their precomputed vectors, or both.
 
-    ``kind`` is what a text is called if its vector is not finite.
+    ``kind`` is what a text is called if its vector is not finite. ``chosen`` (k,) gives the texts to read, in
+    this order; by default all.
     """
     n = len(captions) if captions is not None else 0 if vectors is None else vectors.shape[0]
-    for start in range(0, n, batch_size):
-        rows = np.arange(start, min(start + batch_size, n), dtype=np.int64)
+    every = np.arange(n, dtype=np.int64) if chosen is None else chosen
+    for start in range(0, len(every), batch_size):
+        rows = every[start : start + batch_size]
         words = None if captions is None else captions.padded(rows)
         yield _text_batch(words, None if vectors is None else gather_finite(vectors, rows, kind))
 

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
     from robustcmr.jobs.report import write_run_report
     from robustcmr.jobs.train import resume
 
-__all__ = [
-    "OpenRun",
-    "RematchOptions",
-    "open_run",
-    "rematch_run",
-    "resume",
-    "write_run_report",
-]
+__all__ = ["OpenRun", "RematchOptions", "open_run", "rematch_run", "resume", "write_run_report"]
 
 __getattr__, __dir__ = attach(
     __name__,

@@ -64,13 +64,7 @@ def evaluate_ensemble(
     device: torch.device,
     folds: int | None = None,
 ) -> dict[str, Any]:
-    """Measure a split with the mean score of the matchers of several runs; see :func:`evaluate`.
-
-    Args:
-        parts: the track and matchers of at least one run.
-        split: which split; the same in every run.
-        device: where the matchers are.
-        folds: measure this many consecutive parts and average; None measures the whole.
+    """Measure a split with the mean score of several matchers, given with their tracks; see :func:`evaluate`.
 
     Raises:
         DataError: there is no such split, or the runs differ in data or track.

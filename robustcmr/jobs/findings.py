@@ -13,9 +13,7 @@ from robustcmr.training.loop import Trainer
 def report_findings(trainer: Trainer, run: RunFolder) -> dict[str, Any]:
     """Ask the method for its estimate with the best epoch's weights, and write it into the run folder.
 
-    Args:
-        trainer: with the best epoch's weights.
-        run: receives ``pairs.csv`` or ``labels.csv`` and charts.
+    The run folder receives ``pairs.csv`` or ``labels.csv`` and charts.
 
     Returns:
         Figures of the estimate, with its agreement with the hidden truth if that is known; empty if the

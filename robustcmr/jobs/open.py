@@ -56,10 +56,7 @@ class OpenRun:
 
 
 def open_data(path: Path) -> tuple[RunConfig, Track]:
-    """Read the configuration of a run and open its data, without its model.
-
-    Args:
-        path: the run folder.
+    """Read the configuration of the run in a folder and open its data, without its model.
 
     Raises:
         UserError: there is no run, or its data is missing or has changed.

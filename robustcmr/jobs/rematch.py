@@ -77,7 +77,8 @@ def rematch_run(
     target = path / RematchesTable.file if output is None else output
     if target.is_dir():
         raise RunFolderError(f"{target} is a folder, expected a file for the rematches; add a name to it")
-    table = _suspecting_table(folder)
+    folder.require_estimates(folder.pairs)
+    table = PairsTable.read(folder.pairs)
     run = open_run(path, device=device)
     collection = run.track.suspects(table)
     rows = np.flatnonzero(~table.is_clean)
@@ -111,32 +112,18 @@ def _solve(
     run: OpenRun, collection: Collection, options: RematchOptions
 ) -> tuple[Candidates, WholeSetPlan, float]:
     """Return candidates, plan, and the seconds that the search for candidates took."""
-    started, block_bytes, half = time.perf_counter(), run.track.block_bytes, options.half
+    started, k, epsilon, capacity = time.perf_counter(), options.top_k, options.epsilon, options.capacity
+    search: Any = {"half": options.half, "block_bytes": run.track.block_bytes}
     if options.reach is not None:
         texts, images = _unit_vectors(run, collection)
-        excluded = collection.excluded.to(run.device)
-        found = nearest_candidates(
-            texts, images, options.top_k, excluded, half=half, block_bytes=block_bytes
-        ).cpu()
+        found = nearest_candidates(texts, images, k, collection.excluded.to(run.device), **search).cpu()
         seconds = time.perf_counter() - started
-        plan = rematch_whole_set_densely(
-            texts, images, found, options.reach, options.epsilon, capacity=options.capacity
-        )
+        plan = rematch_whole_set_densely(texts, images, found, options.reach, epsilon, capacity=capacity)
         return found, plan, seconds
-    found = search_candidates(
-        run.matchers[0],
-        collection,
-        options.top_k,
-        run.device,
-        scoring=options.scoring,
-        shortlist=options.shortlist,
-        half=half,
-        block_bytes=block_bytes,
-    )
+    search |= {"scoring": options.scoring, "shortlist": options.shortlist}
+    found = search_candidates(run.matchers[0], collection, k, run.device, **search)
     seconds = time.perf_counter() - started
-    plan = rematch_whole_set(
-        found, collection.n_images, options.mass, options.epsilon, capacity=options.capacity
-    )
+    plan = rematch_whole_set(found, collection.n_images, options.mass, epsilon, capacity=capacity)
     return found, plan, seconds
 
 
@@ -155,25 +142,6 @@ def _unit_vectors(run: OpenRun, collection: Collection) -> tuple[Tensor, Tensor]
     return vectors
 
 
-def _suspecting_table(run: RunFolder) -> PairsTable:
-    run.require_trained()
-    if run.pairs.is_file():
-        return PairsTable.read(run.pairs)
-    if run.labels.is_file():
-        raise RunFolderError(
-            f"{run.path} corrects labels, expected a run that suspects pairs; list its labels with "
-            f"'robustcmr suspects {run.path}'"
-        )
-    if run.read_results() is None:
-        raise RunFolderError(
-            f"{run.path} has no {run.pairs.name} yet; finish it with 'robustcmr train --resume {run.path}'"
-        )
-    raise RunFolderError(
-        f"{run.path} has no {run.pairs.name}: its method does not estimate which pairs are wrong; "
-        "train one that divides the pairs"
-    )
-
-
 def _suggestions(
     table: PairsTable,
     rows: IntArray,
@@ -183,16 +151,9 @@ def _suggestions(
     plan: WholeSetPlan,
     names: Sequence[str] | None,
 ) -> RematchesTable:
-    """Return the suggested candidate of each suspected pair.
+    """Return the suggestion for each of the (n,) suspected ``rows`` of a table.
 
-    Args:
-        table: all pairs.
-        rows: (n,) the suspected ones.
-        place: (n,) the candidate suggested, or -1.
-        images: (n, k) candidate images.
-        scores: (n, k) of the candidates.
-        plan: the mass moved.
-        names: of all training images.
+    ``place`` (n,) is its place among the candidate ``images`` (n, k) and ``scores`` (n, k), or -1.
     """
     every = np.arange(len(rows))
     suggested = np.where(place >= 0, images[every, place], -1)

@@ -122,14 +122,7 @@ def _accelerator(config: RunConfig) -> Accelerator:
 
 
 def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, new: bool) -> OpenRun:
-    """Open the data and build matchers and method as training begins.
-
-    Args:
-        config: the resolved configuration.
-        folder: of the run.
-        accelerator: device and precision.
-        new: whether the run begins, so that the folder holds nothing yet.
-    """
+    """Open the data and build matchers and method as training begins; ``new`` ignores the run folder."""
     settings = config.settings
     with processes.writer_first():  # the writer fills the cache that the others read
         track = build_track(config, None if new else folder)
@@ -176,8 +169,8 @@ def fit(run: OpenRun, console: Console) -> Trainer:
     if trainer.state.global_step:
         logger.info("resumed at epoch %d, step %d", trainer.state.epoch + 1, trainer.state.step + 1)
     config, done = run.config.to_dict(), trainer.state.epoch
-    with tracking(run.accelerator, settings.tracking, run.folder, config, done) as trackers:
-        trainer.fit(trackers.epoch)
+    with tracking(run.accelerator, settings.tracking, run.folder, config, done) as send:
+        trainer.fit(send)
     return trainer
 
 

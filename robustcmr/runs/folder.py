@@ -77,11 +77,7 @@ class RunFolder:
         )
 
     def check_free(self, overwrite: bool) -> None:
-        """Refuse a folder that cannot take a new run.
-
-        Raises:
-            RunFolderError: it holds a run and may not be overwritten, or holds other files.
-        """
+        """Raise RunFolderError if it holds a run that may not be overwritten, or holds other files."""
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(
                 f"{self.path} is a file, expected a folder for the run; choose another --output"
@@ -103,31 +99,24 @@ class RunFolder:
             RunFolderError: the older run cannot be removed.
             UserError: the folder cannot be written.
         """
-        if self.holds_run:
-            self._clear()
-        write_json(self.environment, environment)
-        write_text(self.config, config)  # last: a folder with a configuration holds a run
-
-    def _clear(self) -> None:
         try:
-            self.config.unlink()  # first: a half-removed folder then holds no run
-            for path in self.path.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+            if self.holds_run:
+                self.config.unlink()  # first: a half-removed folder then holds no run
+                for path in self.path.iterdir():
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
         except OSError as error:
             raise RunFolderError(
                 f"cannot remove the older run in {self.path}: {error.strerror or error}; "
                 "choose another --output"
             ) from error
+        write_json(self.environment, environment)
+        write_text(self.config, config)  # last: a folder with a configuration holds a run
 
     def require(self) -> None:
-        """Refuse a folder without a run.
-
-        Raises:
-            RunFolderError: there is no run, or only some of its files.
-        """
+        """Raise RunFolderError if there is no run, or only some of its files."""
         if self.holds_part:
             raise RunFolderError(
                 f"{self.path} holds only a part of a run (config.yaml or environment.json is missing); copy "
@@ -140,11 +129,7 @@ class RunFolder:
             )
 
     def require_trained(self) -> None:
-        """Refuse a folder whose run was not trained here.
-
-        Raises:
-            RunFolderError: there is no run, or it was converted from a released checkpoint.
-        """
+        """Raise RunFolderError if there is no run, or it was converted from a released checkpoint."""
         self.require()
         origin = self.read_environment().get("converted_from")
         if origin is not None:
@@ -152,6 +137,26 @@ class RunFolder:
                 f"{self.path} was not trained here but converted from {origin['file']}, so it can only be "
                 "measured; use 'robustcmr eval', or train a new run"
             )
+
+    def require_estimates(self, *tables: Path) -> None:
+        """Raise RunFolderError unless the run was trained here and has one of some tables of estimates."""
+        self.require_trained()
+        if any(table.is_file() for table in tables):
+            return
+        names = " or ".join(table.name for table in tables)
+        if self.labels.is_file():
+            raise RunFolderError(
+                f"{self.path} corrects labels, expected a run that suspects pairs; list its labels with "
+                f"'robustcmr suspects {self.path}'"
+            )
+        if self.read_results() is None:
+            raise RunFolderError(
+                f"{self.path} has no {names} yet; finish it with 'robustcmr train --resume {self.path}'"
+            )
+        raise RunFolderError(
+            f"{self.path} has no {names}: its method does not estimate which pairs are wrong; train one that "
+            "divides the pairs or corrects their labels, such as --method robust"
+        )
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one row per epoch."""
@@ -165,10 +170,7 @@ class RunFolder:
         """
         if not self.metrics.exists():
             return []
-        rows: list[dict[str, Any]] = _read(
-            self.metrics, lambda text: [json.loads(line) for line in text.splitlines()]
-        )
-        return rows
+        return list(_read(self.metrics, lambda text: [json.loads(line) for line in text.splitlines()]))
 
     def read_results(self) -> dict[str, Any] | None:
         """Return the outcome, or None while the run has not finished."""

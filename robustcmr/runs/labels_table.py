@@ -16,6 +16,7 @@ Values = npt.NDArray[np.float64]
 
 CHANGED, KEPT = "changed", "kept"
 
+_CLASSES = ("given", "given_text", "corrected")  # columns of class numbers, each with one of names
 _MOST_CLASSES = 10**6  # a larger number is damage, and would allocate names for all classes below it
 
 
@@ -72,7 +73,7 @@ class LabelsTable(Table):
     def __post_init__(self) -> None:
         super().__post_init__()
         k = len(self.class_names)
-        for name in ("given", "given_text", "corrected"):
+        for name in _CLASSES:
             labels = getattr(self, name)
             if labels is not None and len(self) > 0 and (labels.min() < 0 or labels.max() >= k):
                 raise ValueError(
@@ -110,7 +111,7 @@ class LabelsTable(Table):
     @classmethod
     def check_row(cls, cells: Mapping[str, str], values: Mapping[str, Any], seen: dict[Any, Any]) -> None:
         """Refuse a second name of a class, or a decision that the classes contradict."""
-        labels = {name: values[name] for name in ("given", "given_text", "corrected") if name in values}
+        labels = {name: values[name] for name in _CLASSES if name in values}
         for column, number in labels.items():
             name = cells[f"{column}_name"]
             if seen.setdefault(number, name) != name:

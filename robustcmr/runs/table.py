@@ -24,17 +24,11 @@ _CHUNK = 10_000  # rows written at once
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of a column.
+    """The values of a column."""
 
-    Attributes:
-        code: typecode of an ``array`` of the values; None for text.
-        parse: value of a cell; raises ValueError with what the cell is and what was expected.
-        format: cells of an array or list of values.
-    """
-
-    code: str | None
-    parse: Callable[[str], Any]
-    format: Callable[[Any], Sequence[Any]]
+    code: str | None  # typecode of an array of the values; None for text
+    parse: Callable[[str], Any]  # of a cell; raises ValueError with the cell and what was expected
+    format: Callable[[Any], Sequence[Any]]  # cells of an array or list of values
 
 
 def _whole(text: str) -> int:
@@ -93,21 +87,13 @@ def choice(true: str, false: str) -> Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a file.
+    """A column of a file."""
 
-    Attributes:
-        name: in the header.
-        cell: its values.
-        field: attribute of the table; the name by default.
-        optional: name of a column without which this one is absent; None for columns always there.
-        derived: whether it follows from other columns, and so is checked but not kept on reading.
-    """
-
-    name: str
+    name: str  # in the header
     cell: Cell
-    field: str = ""
-    optional: str | None = None
-    derived: bool = False
+    field: str = ""  # attribute of the table; the name by default
+    optional: str | None = None  # a column without which this one is absent
+    derived: bool = False  # follows from other columns: checked on reading, but not kept
 
 
 class Table:

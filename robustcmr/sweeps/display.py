@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,53 +16,19 @@ LONGEST_TABLE = 20
 """Running trials listed; more are counted."""
 
 
-@dataclass(frozen=True)
-class Board:
-    """A sweep at one moment.
-
-    Attributes:
-        name: of the sweep.
-        counted: trials by state.
-        running: the running trials, each with its seconds so far.
-        left: estimated seconds to the end; None if unknown.
-        stopping: whether it was asked to stop.
-    """
-
-    name: str
-    counted: dict[str, int]
-    running: Sequence[tuple[Standing, float]]
-    left: float | None
-    stopping: bool = False
-
-
-class Display:
-    """Shows a sweep on a console; the live table is shown inside the context."""
+class Display(Live):
+    """Lines on a console, and inside the context a live table if it is a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        )
-
-    def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console=console, auto_refresh=False, transient=True)
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def show(self, board: Board) -> None:
-        """Redraw the live table, if there is a terminal."""
-        if self._live is not None:
-            self._live.update(board_view(board), refresh=True)
+    def show(self, view: RenderableType) -> None:
+        """Redraw the live table."""
+        self.update(view, refresh=True)
 
 
 def _table(*columns: str) -> Table:
@@ -76,23 +40,32 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def board_view(board: Board) -> RenderableType:
-    """Return the live table."""
-    total = sum(board.counted.values())
-    done = board.counted["finished"] + board.counted["failed"]
-    left = left_words(board.left)
+def board_view(
+    title: str, counted: Mapping[str, int], running: Sequence[tuple[Standing, float]], left: float | None
+) -> RenderableType:
+    """Return the live table of a sweep.
+
+    Args:
+        title: its name, or that it is stopping.
+        counted: trials by state.
+        running: the running trials, each with its seconds so far.
+        left: estimated seconds to the end; None if unknown.
+    """
+    total, done = sum(counted.values()), counted["finished"] + counted["failed"]
     head = Table.grid(padding=(0, 1))
-    title = "stopping, trials save themselves" if board.stopping else board.name
     head.add_row(Text(title, style="bold"), ProgressBar(total=max(total, 1), completed=done, width=30))
-    parts: list[RenderableType] = [head, Text(f"{count_words(board.counted)} of {total}  {left}".rstrip())]
-    if board.running:
+    parts: list[RenderableType] = [
+        head,
+        Text(f"{count_words(counted)} of {total}  {left_words(left)}".rstrip()),
+    ]
+    if running:
         table = _table("running", "epoch", "best so far", "time")
-        for row, seconds in board.running[:LONGEST_TABLE]:
-            progress = f"{row.epoch}/{row.epochs}"
-            table.add_row(Text(row.trial), progress, best_words(row) or "-", duration_words(seconds))
+        for row, seconds in running[:LONGEST_TABLE]:
+            best, time = best_words(row) or "-", duration_words(seconds)
+            table.add_row(Text(row.trial), f"{row.epoch}/{row.epochs}", best, time)
         parts.append(table)
-    if len(board.running) > LONGEST_TABLE:
-        parts.append(Text(f"and {len(board.running) - LONGEST_TABLE} more"))
+    if len(running) > LONGEST_TABLE:
+        parts.append(Text(f"and {len(running) - LONGEST_TABLE} more"))
     return Group(*parts)
 
 
@@ -102,21 +75,14 @@ def best_words(row: Standing) -> str:
 
 
 def ended_line(row: Standing, seconds: float, done: int, total: int, left: float | None) -> str:
-    """Return the line for a trial that ended.
+    """Return the line for a trial that ended after ``seconds`` of this start.
 
-    Args:
-        row: the trial.
-        seconds: duration of this start.
-        done: finished and failed trials, this one included.
-        total: all trials.
-        left: estimated seconds to the end of the sweep; None if unknown.
+    ``done`` of all trials have finished or failed; ``left`` as in :func:`board_view`.
     """
     outcome = row.reason if row.state == "failed" else best_words(row)
-    parts = [f"[{done}/{total}] {row.trial} {row.state}{f': {outcome}' if outcome else ''}"]
-    parts.append(duration_words(seconds))
-    if done < total and left_words(left):
-        parts.append(left_words(left))
-    return ", ".join(parts)
+    head = f"[{done}/{total}] {row.trial} {row.state}{f': {outcome}' if outcome else ''}"
+    rest = left_words(left) if done < total else ""
+    return ", ".join(part for part in (head, duration_words(seconds), rest) if part)
 
 
 def left_words(left: float | None) -> str:

@@ -8,50 +8,38 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 from robustcmr.config.resolve import resolve
-from robustcmr.errors import ConfigError, SweepError
+from robustcmr.errors import ConfigError
 from robustcmr.files import write_text
 from robustcmr.signals import SignalWatch
 from robustcmr.sweeps import locks
-from robustcmr.sweeps.display import Board, Display, ended_line
+from robustcmr.sweeps.display import Display, board_view, ended_line
 from robustcmr.sweeps.folder import Record, SweepFolder
 from robustcmr.sweeps.local import Executor, LocalExecutor, local_shares, usable_cores, usable_gpus
 from robustcmr.sweeps.options import ExecutionOptions, listed
-from robustcmr.sweeps.process import ORPHAN_SECONDS, PROGRAM, Ended, Job, ask_to_stop, log_end, state_after
+from robustcmr.sweeps.process import (
+    LOOK_SECONDS,
+    PROGRAM,
+    Ended,
+    Job,
+    ask_to_stop,
+    log_end,
+    state_after,
+    take_trial,
+)
 from robustcmr.sweeps.progress import Standing, counts, seconds_left, standing, state_now
 
-LOOK_SECONDS = 0.2
 DRAW_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a sweep.
+    """The end of a sweep."""
 
-    Attributes:
-        counted: trials by state.
-        failed: reasons of the failed ones.
-        signal_number: the signal that stopped the sweep; None if all its trials ended.
-    """
-
-    counted: dict[str, int]
-    failed: dict[str, str]
-    signal_number: int | None
-
-
-class StopSignals(SignalWatch):
-    """Counts SIGINT, SIGTERM and SIGHUP inside the context, instead of exiting."""
-
-    def __init__(self) -> None:
-        super().__init__((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-        self.number: int | None = None
-        self.count = 0
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
-        self.count += 1
+    counted: dict[str, int]  # trials by state
+    failed: dict[str, str]  # reasons of the failed ones
+    signal_number: int | None  # that stopped the sweep; None if all its trials ended
 
 
 def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
@@ -72,7 +60,7 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
         name = record.trial.name
         try:
             resolve(folder.stored_config(name))
-        except (ConfigError, SweepError) as error:
+        except ConfigError as error:
             writer = f"{folder.config(name).name} was written by robustcmr {record.trial.version}: "
             faults.setdefault(str(error), []).append(writer)
     if faults:
@@ -88,11 +76,7 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
 
 
 def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor:
-    """Return the requested executor for the trials of a folder.
-
-    Raises:
-        SweepError: Ray is requested but not available, or the shares do not fit.
-    """
+    """Return the requested executor; raise SweepError if it is not available or the shares do not fit."""
     if execution.executor == "ray":
         from robustcmr.sweeps.ray_cluster import RayExecutor
 
@@ -101,30 +85,15 @@ def build_executor(execution: ExecutionOptions, folder: SweepFolder) -> Executor
 
 
 def end_orphans(folder: SweepFolder, due: Sequence[Record], say: Callable[[str], None]) -> None:
-    """Ask trials left by a killed sweep to save and exit, and wait for them.
-
-    Args:
-        folder: of the sweep.
-        due: trials to be started.
-        say: prints a message.
-
-    Raises:
-        SweepError: one does not exit.
-    """
+    """Ask due trials that outlived a killed sweep to save and exit; raise SweepError if one does not."""
     held = [path for record in due if locks.is_held(path := folder.trial_lock(record.trial.name))]
     if not held:
         return
     say(f"{len(held)} trials outlived their killed sweep; waiting for them to save and exit")
     for path in held:
         ask_to_stop(path)
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while held := [path for path in held if locks.is_held(path)]:
-        if time.monotonic() > deadline:
-            raise SweepError(
-                f"trial {held[0].stem} is still trained by {locks.describe_owner(held[0])} and does not exit;"
-                " stop that process first"
-            )
-        time.sleep(LOOK_SECONDS)
+    for path in held:
+        os.close(take_trial(path))
 
 
 def run_trials(
@@ -139,15 +108,10 @@ def run_trials(
     The first signal lets the running trials save; a second one kills them, and they resume from their last
     checkpoint.
 
-    Args:
-        folder: of the sweep, already read; the caller must hold its lock.
-        due: trials to run, in this order.
-        executor: runs their processes.
-        display: shows them.
-        program: the command that ``train`` is passed to.
+    The caller must hold the lock of the folder. ``train`` is passed to ``program``.
     """
-    sweep = _Sweep(folder, due, executor, display, program)
-    with StopSignals() as signals, display:
+    sweep = _Sweep(folder, executor, display, program, due)
+    with SignalWatch((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as signals, display:
         try:
             sweep.run(signals)
         finally:
@@ -155,30 +119,28 @@ def run_trials(
     return sweep.outcome(signals.number)
 
 
+@dataclass
 class _Sweep:
     """State of a sweep while its trials run."""
 
-    def __init__(
-        self,
-        folder: SweepFolder,
-        due: Sequence[Record],
-        executor: Executor,
-        display: Display,
-        program: tuple[str, ...],
-    ) -> None:
-        self.folder, self.executor, self.display, self.program = folder, executor, display, program
-        self.queue = deque(due)
+    folder: SweepFolder
+    executor: Executor
+    display: Display
+    program: tuple[str, ...]
+    due: Sequence[Record]
+
+    def __post_init__(self) -> None:
+        self.queue = deque(record.trial.name for record in self.due)
         self.running: dict[str, tuple[float, int]] = {}  # time of the start, epochs done by then
-        self.records = folder.read()
-        names = {record.trial.name for record in due}
+        self.records = self.folder.read()
         self.states = {
-            name: "waiting" if name in names else state_now(record, folder, alive=True)[0]
+            name: "waiting" if name in self.queue else state_now(record, self.folder, alive=True)[0]
             for name, record in self.records.items()
         }
         self.durations: list[float] = []  # of finished trials, in seconds
         self.at_once = False
 
-    def run(self, signals: StopSignals) -> None:
+    def run(self, signals: SignalWatch) -> None:
         passed_on, drawn = 0, 0.0
         while self.running or (self.queue and not signals.count):
             if signals.count > passed_on:
@@ -188,11 +150,11 @@ class _Sweep:
                     self.display.say("stopping: running trials save and exit (repeat to kill them)")
                 passed_on = signals.count
             while self.queue and len(self.running) < self.executor.shares.jobs and not signals.count:
-                self._start(self.queue.popleft().trial.name)
+                self._start(self.queue.popleft())
             for ended in self.executor.poll():
                 self._end(ended)
             if time.monotonic() - drawn > DRAW_SECONDS:
-                self.display.show(self._board(bool(signals.count)))
+                self._draw("stopping, trials save themselves" if signals.count else self.folder.path.name)
                 drawn = time.monotonic()
             if self.running:
                 time.sleep(LOOK_SECONDS)
@@ -211,7 +173,6 @@ class _Sweep:
             run=self.folder.run(name).path.absolute(),
             log=self.folder.log(name).absolute(),
             lock=self.folder.trial_lock(name).absolute(),
-            environment={},
             program=self.program,
         )
         done = self._standing(name).epoch
@@ -245,10 +206,10 @@ class _Sweep:
             shares.append((now - began, (row.epoch - before) / max(row.epochs - before, 1)))
         return seconds_left(self.durations, shares, len(self.queue), self.executor.shares.jobs)
 
-    def _board(self, stopping: bool) -> Board:
+    def _draw(self, title: str) -> None:
         now = time.monotonic()
         rows = [(self._standing(name), now - began) for name, (began, _) in self.running.items()]
-        return Board(self.folder.path.name, counts(self.states.values()), rows, self._left(), stopping)
+        self.display.show(board_view(title, counts(self.states.values()), rows, self._left()))
 
     def outcome(self, number: int | None) -> Outcome:
         failed = {

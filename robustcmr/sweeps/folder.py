@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from robustcmr.config.resolve import read_config
-from robustcmr.errors import ConfigError, SweepError
+from robustcmr.errors import SweepError
 from robustcmr.files import write_text
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.older import current_config
@@ -24,46 +24,26 @@ SWEEP = "sweep.yaml"
 
 @dataclass(frozen=True)
 class Record:
-    """A trial with its last recorded state.
-
-    Attributes:
-        trial: its plan.
-        state: ``waiting``, ``running``, ``finished``, ``failed`` or ``interrupted``.
-        time: of that state, ISO 8601 in UTC; None before the first start.
-        seconds: run time, over all starts.
-        reason: why it failed, in one line.
-    """
+    """A trial with its last recorded state."""
 
     trial: Trial
-    state: str = "waiting"
-    time: str | None = None
-    seconds: float = 0.0
-    reason: str | None = None
+    state: str = "waiting"  # waiting, running, finished, failed or interrupted
+    time: str | None = None  # of that state, ISO 8601 in UTC; None before the first start
+    seconds: float = 0.0  # run time, over all starts
+    reason: str | None = None  # why it failed, in one line
 
 
 class SweepFolder:
-    """Paths and small files of a sweep.
-
-    Args:
-        path: the folder; it need not exist.
-
-    Attributes:
-        options: the sweep as it was last run, base included, YAML.
-        states: one JSON line for each trial and for each change of its state.
-        trials: folder of the run folders.
-        lock: held by the process that runs the sweep.
-        stop: while it exists, trials on other machines save and exit.
-        report: page that compares the trials; made on request.
-    """
+    """Paths and small files of a sweep; the folder need not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.options = path / SWEEP
-        self.states = path / "trials.jsonl"
-        self.trials = path / "trials"
-        self.lock = path / "lock"
-        self.stop = path / "stop"
-        self.report = path / "report.html"
+        self.options = path / SWEEP  # the sweep as it was last run, base included
+        self.states = path / "trials.jsonl"  # one line for each trial and for each change of its state
+        self.trials = path / "trials"  # the run folders
+        self.lock = path / "lock"  # held by the process that runs the sweep
+        self.stop = path / "stop"  # while it exists, trials on other machines save and exit
+        self.report = path / "report.html"  # compares the trials; made on request
         self._records: dict[str, Record] = {}
 
     def run(self, trial: str) -> RunFolder:
@@ -92,11 +72,7 @@ class SweepFolder:
         return self.options.is_file()
 
     def check_free(self) -> None:
-        """Refuse a folder that holds no sweep and cannot take one.
-
-        Raises:
-            SweepError: it is a file, or holds other files.
-        """
+        """Raise SweepError unless the folder holds a sweep or can take one."""
         if self.path.exists() and not self.path.is_dir():
             raise SweepError(
                 f"{self.path} is a file, expected a folder for the sweep; choose another --output"
@@ -111,11 +87,7 @@ class SweepFolder:
             )
 
     def require(self) -> None:
-        """Refuse a folder without a sweep.
-
-        Raises:
-            SweepError: there is none here.
-        """
+        """Raise SweepError if there is no sweep here."""
         if not self.holds_sweep:
             what = "holds no sweep" if self.path.is_dir() else "is not there"
             raise SweepError(
@@ -123,25 +95,14 @@ class SweepFolder:
             )
 
     def read_options(self) -> SweepOptions:
-        """Return the sweep as it was last run.
-
-        Raises:
-            SweepError: the file is damaged, or written by a version with other keys.
-        """
-        try:
-            return sweep_options(read_config(self.options), str(self.options))
-        except ConfigError as error:
-            raise SweepError(str(error)) from error
+        """Return the sweep as it was last run; raise UserError if the file is damaged or has other keys."""
+        return sweep_options(read_config(self.options), str(self.options))
 
     def write_plan(self, options: SweepOptions, planned: Sequence[PlannedTrial]) -> list[str]:
-        """Add trials to the folder, leaving those it holds unchanged; return the names of the new ones.
-
-        Args:
-            options: the sweep, its base as sections.
-            planned: its trials.
+        """Add the planned trials to the folder, leaving those it holds unchanged; return the new names.
 
         Raises:
-            SweepError: a name is taken by a trial of another configuration; nothing is written.
+            UserError: a name is taken by another configuration, or that cannot be read; nothing is written.
         """
         known = self.read() if self.holds_sweep else {}
         hashes = {record.trial.config_hash for record in known.values()}
@@ -162,21 +123,14 @@ class SweepFolder:
         return [entry.trial.name for entry in new]
 
     def stored_config(self, trial: str) -> dict[str, Any]:
-        """Return the stored configuration of a trial, as sections.
-
-        Raises:
-            SweepError: the file is missing or damaged.
-        """
-        try:
-            return current_config(read_config(self.config(trial)))
-        except ConfigError as error:
-            raise SweepError(str(error)) from error
+        """Return the stored configuration of a trial, as sections; raise ConfigError if it cannot be read."""
+        return current_config(read_config(self.config(trial)))
 
     def read(self) -> dict[str, Record]:
-        """Return the record of every trial, in the order to run them.
+        """Return every trial's record, in the order to run them; an incomplete last line is ignored.
 
         Raises:
-            SweepError: the file is damaged, other than by an incomplete last line.
+            SweepError: the file is damaged.
         """
         try:
             lines = self.states.read_text(encoding="utf-8").split("\n")
@@ -204,14 +158,7 @@ class SweepFolder:
         return dict(self._records)
 
     def note(self, trial: str, state: str, seconds: float = 0.0, reason: str | None = None) -> Record:
-        """Append a change of state to the file.
-
-        Args:
-            trial: its name.
-            state: the new state.
-            seconds: how long the start that has just ended took.
-            reason: why it failed, in one line.
-        """
+        """Append a change of a trial's state to the file, with the seconds that its last start took."""
         before = self._records[trial]
         now = datetime.now(UTC).isoformat("T", "seconds")
         record = Record(before.trial, state, now, round(before.seconds + seconds, 1), reason)
@@ -221,12 +168,11 @@ class SweepFolder:
         return record
 
     def _write(self) -> None:
-        lines = []
+        lines: list[str] = []
         for record in self._records.values():
-            lines.append(json.dumps(asdict(record.trial)))
-            if record.time is not None:
-                lines.append(json.dumps(_event(record)))
-        write_text(self.states, "".join(f"{line}\n" for line in lines))
+            events = [] if record.time is None else [_event(record)]
+            lines.extend(f"{json.dumps(row)}\n" for row in [asdict(record.trial), *events])
+        write_text(self.states, "".join(lines))
 
 
 def _event(record: Record) -> dict[str, Any]:

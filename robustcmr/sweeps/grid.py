@@ -18,15 +18,10 @@ LONGEST_PART = 40
 
 @dataclass(frozen=True)
 class Axis:
-    """One key of the grid with its choices.
+    """One key of the grid with its choices."""
 
-    Attributes:
-        name: the key, or a name for choices of several keys.
-        choices: (label, values by dotted key) each; the label of a single value is the value itself.
-    """
-
-    name: str
-    choices: tuple[tuple[Any, Mapping[str, Any]], ...]
+    name: str  # the key, or a name for choices of several keys
+    choices: tuple[tuple[Any, Mapping[str, Any]], ...]  # (label, values by dotted key) each
 
     @property
     def keys(self) -> set[str]:
@@ -36,16 +31,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """One trial of the grid.
+    """One trial of the grid."""
 
-    Attributes:
-        choices: the label chosen on each axis.
-        values: the values it sets, by dotted key.
-        seed: of the run.
-    """
-
-    choices: Mapping[str, Any]
-    values: Mapping[str, Any]
+    choices: Mapping[str, Any]  # the label chosen on each axis
+    values: Mapping[str, Any]  # the values it sets, by dotted key
     seed: int
 
     def matches(self, partial: Mapping[str, Any]) -> bool:
@@ -119,9 +108,7 @@ def _repeated(where: str, values: Sequence[Any]) -> Iterator[str]:
 def grid_cells(options: SweepOptions, problems: list[str]) -> list[Cell]:
     """Return all cells of a sweep: every combination, seed by seed, except those excluded.
 
-    Args:
-        options: the sweep.
-        problems: gets a sentence for everything wrong with the grid; the cells are then useless.
+    Everything wrong with the grid is added to ``problems`` as a sentence; the cells are then useless.
     """
     before = len(problems)
     axes = grid_axes(options.grid, problems)

@@ -16,17 +16,11 @@ from robustcmr.sweeps.process import Ended, Job, launch
 
 @dataclass(frozen=True)
 class Shares:
-    """How trials share the machine.
+    """How trials share the machine."""
 
-    Attributes:
-        jobs: parallel trials.
-        threads: of each trial.
-        gpus: names of the GPUs as CUDA knows them, assigned in turn.
-    """
-
-    jobs: int
-    threads: int
-    gpus: tuple[str, ...]
+    jobs: int  # parallel trials
+    threads: int  # of each trial
+    gpus: tuple[str, ...]  # names of the GPUs as CUDA knows them, assigned in turn
 
     def environment(self, slot: int) -> dict[str, str]:
         """Return the environment variables of the trial in a slot, 0..jobs-1."""
@@ -65,13 +59,7 @@ def usable_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
 def local_shares(
     execution: ExecutionOptions, environment: Mapping[str, str], cores: int, gpus: tuple[str, ...]
 ) -> Shares:
-    """Divide one machine.
-
-    Args:
-        execution: the requested jobs and threads.
-        environment: of this process.
-        cores: that it may use.
-        gpus: that it may use.
+    """Divide the cores and GPUs that this process may use, as requested or else evenly.
 
     Raises:
         SweepError: OMP_NUM_THREADS is not a positive whole number.
@@ -108,11 +96,7 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Runs each trial as a process of this machine.
-
-    Args:
-        shares: parallel trials, and the resources of each.
-    """
+    """Runs each trial as a process of this machine."""
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
@@ -124,7 +108,7 @@ class LocalExecutor:
         """Start a trial in a free slot."""
         slot = self._free.pop(0)
         try:
-            process = launch(replace(job, environment={**job.environment, **self.shares.environment(slot)}))
+            process = launch(replace(job, environment=self.shares.environment(slot)))
         except SweepError as error:  # fails this trial alone
             self._free.append(slot)
             self._failed.append(Ended(job.trial, None, 0.0, str(error)))

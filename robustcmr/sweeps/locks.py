@@ -26,11 +26,9 @@ PATIENCE = 1.0
 
 
 def take(path: Path, patience: float = PATIENCE) -> int | None:
-    """Take a lock.
+    """Take a lock, trying for some seconds.
 
-    Args:
-        path: the lock's file; created if missing, and never removed, as others may have opened it.
-        patience: seconds to try.
+    Its file is created if missing, and never removed, as others may have opened it.
 
     Returns:
         A file descriptor that holds the lock until its last copy is closed, including copies that other
@@ -108,11 +106,7 @@ def describe_owner(path: Path) -> str:
 
 @contextmanager
 def sole_user(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock inside the context; ``what`` names in messages the thing it protects.
-
-    Raises:
-        SweepError: another process holds it; the message names it.
-    """
+    """Hold a lock inside the context; raise SweepError if another process uses ``what`` it protects."""
     descriptor = take(path)
     if descriptor is None:
         raise SweepError(

@@ -75,11 +75,7 @@ def sweep_names() -> list[str]:
 
 
 def sweep_path(given: str) -> Path:
-    """Return the file of a sweep given as a path or as the name of a shipped one.
-
-    Raises:
-        SweepError: there is no such file and no such sweep.
-    """
+    """Return the file of a sweep given as a path or a shipped name; raise SweepError if there is none."""
     found = file_or_shipped(given, recipe_folder() / "sweeps")
     if found is not None:
         return found
@@ -96,22 +92,13 @@ def sweep_path(given: str) -> Path:
 
 
 def read_sweep(given: str) -> SweepOptions:
-    """Read a sweep file, its base included.
-
-    Args:
-        given: a path, or the name of a shipped sweep.
-
-    Returns:
-        The options; ``base`` holds sections even if the file names a recipe.
+    """Read a sweep, given as a path or a shipped name, with the sections of its base.
 
     Raises:
-        SweepError: the file is missing or not a sweep; all problems are listed.
+        UserError: the file is missing or not a sweep; all problems are listed.
     """
     path = sweep_path(given)
-    try:
-        tree = read_config(path)
-    except ConfigError as error:
-        raise SweepError(str(error)) from error
+    tree = read_config(path)
     tree.setdefault("name", path.stem)
     options = sweep_options(tree, f"the sweep {path}")
     if not isinstance(options.base, str):
@@ -125,11 +112,7 @@ def read_sweep(given: str) -> SweepOptions:
 
 
 def sweep_options(tree: dict[str, Any], where: str) -> SweepOptions:
-    """Validate the keys of a sweep file; ``where`` names it in messages.
-
-    Raises:
-        SweepError: unknown keys or bad values; all are listed.
-    """
+    """Validate the keys of a sweep file, named ``where`` in messages; raise SweepError with all problems."""
     given = {key: value for key, value in tree.items() if value is not None}  # a key may be left empty
     try:
         return SweepOptions.model_validate(given)

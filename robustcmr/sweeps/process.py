@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustcmr.errors import SweepError
@@ -19,6 +19,7 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.sweeps import locks
 
 PROGRAM = (sys.executable, "-m", "robustcmr")
+LOOK_SECONDS = 0.2
 ORPHAN_SECONDS = 120.0
 """Seconds that a trial whose sweep was killed may take to save and exit."""
 
@@ -32,52 +33,34 @@ LONGEST_FAILURE = 64 * 1024
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to train, on this or another machine with the same files.
+    """A trial to train, on this or another machine with the same files."""
 
-    Attributes:
-        trial: its name.
-        config: configuration file to start it with.
-        run: its run folder.
-        log: file for its stderr.
-        lock: held by the process while it lives.
-        environment: variables to set for it.
-        program: the command that ``train`` is passed to.
-    """
-
-    trial: str
-    config: Path
-    run: Path
-    log: Path
-    lock: Path
-    environment: Mapping[str, str]
-    program: tuple[str, ...] = PROGRAM
+    trial: str  # its name
+    config: Path  # configuration file to start it with
+    run: Path  # its run folder
+    log: Path  # file for its stderr
+    lock: Path  # held by the process while it lives
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables to set for it
+    program: tuple[str, ...] = PROGRAM  # the command that ``train`` is passed to
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A finished trial process.
+    """A finished trial process."""
 
-    Attributes:
-        trial: its name.
-        code: exit code, negative for a signal; None if it could not be started or its machine was lost.
-        seconds: how long it ran.
-        error: why there is no exit code.
-    """
-
-    trial: str
-    code: int | None
-    seconds: float
-    error: str | None = None
+    trial: str  # its name
+    code: int | None  # negative for a signal; None if it did not start or its machine was lost
+    seconds: float  # how long it ran
+    error: str | None = None  # why there is no exit code
 
 
 def launch(job: Job) -> subprocess.Popen[bytes]:
     """Start a trial, or resume it, in a process that Ctrl-C in the terminal does not reach.
 
     Raises:
-        SweepError: a process of an earlier sweep still trains it and does not exit, or its run folder holds
-            other files.
+        SweepError: an earlier process still trains it and does not exit, or its run folder holds other files.
     """
-    descriptor = _take_lock(job)
+    descriptor = take_trial(job.lock)
     try:
         arguments = _arguments(job)
         locks.write_owner(descriptor, None)
@@ -98,16 +81,16 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
         os.close(descriptor)
 
 
-def _take_lock(job: Job) -> int:
-    """Take the lock of a trial, asking a process left by an earlier start to save and exit."""
-    descriptor = locks.take(job.lock, patience=0.0)
+def take_trial(lock: Path) -> int:
+    """Take a trial's lock from an earlier process by asking it to exit; raise SweepError if it does not."""
+    descriptor = locks.take(lock, patience=0.0)
     if descriptor is None:
-        ask_to_stop(job.lock)
-        descriptor = locks.take(job.lock, patience=ORPHAN_SECONDS)
+        ask_to_stop(lock)
+        descriptor = locks.take(lock, patience=ORPHAN_SECONDS)
     if descriptor is None:
         raise SweepError(
-            f"{job.run} is still trained by {locks.describe_owner(job.lock)} of an earlier start; stop that "
-            "first"
+            f"trial {lock.stem} is still trained by {locks.describe_owner(lock)} and does not exit; stop "
+            "that process first"
         )
     return descriptor
 
@@ -126,7 +109,7 @@ def ask_to_stop(lock: Path) -> None:
 def _arguments(job: Job) -> list[str]:
     run = RunFolder(job.run)
     if run.holds_run:
-        if run.results.exists() and not _is_json(run.results):  # to be measured again
+        if run.results.exists() and not is_finished(run):  # to be measured again
             run.results.replace(run.results.with_name("results.json.damaged"))
         return ["--resume", str(job.run)]
     if job.run.is_dir():  # a run killed before it wrote its configuration leaves only these files
@@ -139,27 +122,21 @@ def _arguments(job: Job) -> list[str]:
     return ["--config", str(job.config), "--output", str(job.run)]
 
 
-def _is_json(path: Path) -> bool:
+def is_finished(run: RunFolder) -> bool:
+    """Whether a trial has readable results."""
+    if not (run.holds_run and run.results.is_file()):
+        return False
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(run.results.read_text(encoding="utf-8"))
     except ValueError:
         return False
     return True
 
 
-def is_finished(run: RunFolder) -> bool:
-    """Whether a trial has readable results."""
-    return run.holds_run and run.results.is_file() and _is_json(run.results)
-
-
 def state_after(ended: Ended, run: RunFolder, log: Path, at_once: bool = False) -> tuple[str, str | None]:
     """Return the state of a trial whose process ended, and if it failed the reason in one line.
 
-    Args:
-        ended: how it ended.
-        run: its run folder.
-        log: its stderr.
-        at_once: whether the sweep killed its trials.
+    ``log`` has its stderr; ``at_once`` says that the sweep killed its trials.
     """
     if is_finished(run):
         return "finished", None
@@ -187,13 +164,10 @@ def log_end(log: Path) -> str:
         return ""
 
 
-def wait_or_stop(process: subprocess.Popen[bytes], stop: Path, every: float = 0.2) -> int:
-    """Wait for a trial, and return its exit code; once ``stop`` exists, ask it to save and exit.
+def wait_or_stop(process: subprocess.Popen[bytes], stop: Path) -> int:
+    """Wait for a trial, and return its exit code.
 
-    Args:
-        process: the trial.
-        stop: file to look for; if it contains ``kill``, the trial is killed.
-        every: seconds between looks.
+    Once the file ``stop`` exists, ask the trial to save and exit, or kill it if the file contains ``kill``.
     """
     asked = False
     while (code := process.poll()) is None:
@@ -203,5 +177,5 @@ def wait_or_stop(process: subprocess.Popen[bytes], stop: Path, every: float = 0.
             elif not asked:
                 process.terminate()
             asked = True
-        time.sleep(every)
+        time.sleep(LOOK_SECONDS)
     return code

@@ -16,38 +16,23 @@ STATES = ("finished", "running", "interrupted", "failed", "waiting")
 
 @dataclass(frozen=True)
 class Standing:
-    """The current progress of a trial.
+    """The current progress of a trial."""
 
-    Attributes:
-        trial: its name.
-        state: one of :data:`STATES`.
-        epoch: epochs done.
-        epochs: epochs in total.
-        split: the split that chooses the best epoch.
-        measure: the measure that chooses it, ``rsum`` or ``map``.
-        best: its best value so far; None before the first epoch has ended.
-        seconds: run time, over all starts that have ended.
-        reason: why it failed, or what happened to its results.
-    """
-
-    trial: str
-    state: str
-    epoch: int
-    epochs: int
-    split: str
-    measure: str
-    best: float | None
-    seconds: float
-    reason: str | None
+    trial: str  # its name
+    state: str  # one of STATES
+    epoch: int  # epochs done
+    epochs: int  # epochs in total
+    split: str  # the split that chooses the best epoch
+    measure: str  # that chooses it, rsum or map
+    best: float | None  # of the measure; None before the first epoch has ended
+    seconds: float  # run time, over all starts that have ended
+    reason: str | None  # why it failed, or what happened to its results
 
 
 def state_now(record: Record, folder: SweepFolder, alive: bool) -> tuple[str, str | None]:
     """Return the state of a trial and the reason for it; its run folder overrides its record.
 
-    Args:
-        record: of the trial.
-        folder: of the sweep.
-        alive: whether a process is running the sweep.
+    ``alive`` says whether a process is running the sweep.
     """
     run = folder.run(record.trial.name)
     if is_finished(run):
@@ -81,11 +66,7 @@ def standing(record: Record, folder: SweepFolder, alive: bool) -> Standing:
 
 
 def standings(folder: SweepFolder) -> list[Standing]:
-    """Return the current progress of all trials of a sweep, in the order to run them.
-
-    Raises:
-        SweepError: there is no sweep, or its file of trials is damaged.
-    """
+    """Return the progress of all trials, in the order to run them; raise SweepError if there is no sweep."""
     folder.require()
     alive = is_held(folder.lock)
     return [standing(record, folder, alive) for record in folder.read().values()]

@@ -21,9 +21,7 @@ RETRIES = 3
 def train_in_worker(job: Job, stop: Path) -> Ended:
     """Train one trial in a process of its own, until it ends or the file ``stop`` appears.
 
-    Args:
-        job: the trial; all machines must see its files under the same paths.
-        stop: while this file exists, the trial is asked to save and exit.
+    All machines must see the trial's files and ``stop`` under the same paths.
     """
     if stop.exists():  # started too late
         return Ended(job.trial, -signal.SIGTERM, 0.0)
@@ -49,11 +47,19 @@ class RayExecutor:
     """
 
     def __init__(self, execution: ExecutionOptions, stop: Path) -> None:
-        self._ray = _installed_ray()
+        try:
+            import ray
+        except ImportError as error:
+            raise SweepError(
+                "--executor ray needs the package ray; install it by pip install 'robustcmr[ray]', or use "
+                "--executor local"
+            ) from error
+        self._ray: Any = ray
         self._stop = stop
         stop.unlink(missing_ok=True)  # left by a sweep that was killed while stopping
         self._here = not self._ray.is_initialized()
-        self._connect(execution.address)
+        if self._here:
+            self._connect(execution.address)
         try:
             self.shares = self._shares(execution)
         except SweepError:
@@ -68,15 +74,9 @@ class RayExecutor:
         self._running: dict[Any, tuple[str, float]] = {}
 
     def _connect(self, address: str | None) -> None:
-        if not self._here:
-            return
+        place = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
         try:
-            self._ray.init(
-                address=address if address is not None else "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({} if address is not None else {"include_dashboard": False}),
-            )
+            self._ray.init(**place, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises many types
             line = str(error).strip().split("\n")[0]
             raise SweepError(
@@ -106,8 +106,8 @@ class RayExecutor:
 
     def start(self, job: Job) -> None:
         """Submit a trial to Ray."""
-        share = {**job.environment, "OMP_NUM_THREADS": str(self.shares.threads)}
-        reference = self._task.remote(replace(job, environment=share), self._stop)
+        job = replace(job, environment=self.shares.environment(0))
+        reference = self._task.remote(job, self._stop)
         self._running[reference] = (job.trial, time.monotonic())
 
     def poll(self) -> list[Ended]:
@@ -136,14 +136,3 @@ class RayExecutor:
         self._stop.unlink(missing_ok=True)
         if self._here:
             self._ray.shutdown()
-
-
-def _installed_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise SweepError(
-            "--executor ray needs the package ray; install it by pip install 'robustcmr[ray]', or use "
-            "--executor local"
-        ) from error
-    return ray

@@ -20,27 +20,16 @@ from robustcmr.sweeps.options import SweepOptions, listed
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep, as its folder stores it.
+    """One run of a sweep, as its folder stores it."""
 
-    Attributes:
-        name: of its run folder.
-        choices: the label chosen on each axis of the grid.
-        seed: of the run.
-        config_hash: SHA-256 of its resolved configuration.
-        epochs: of the run.
-        track: ``pairs`` or ``labels``.
-        select: the split that chooses its best epoch.
-        version: of the package that planned it.
-    """
-
-    name: str
-    choices: Mapping[str, Any]
+    name: str  # of its run folder
+    choices: Mapping[str, Any]  # the label chosen on each axis of the grid
     seed: int
-    config_hash: str
+    config_hash: str  # SHA-256 of its resolved configuration
     epochs: int
-    track: str
-    select: str
-    version: str
+    track: str  # ``pairs`` or ``labels``
+    select: str  # the split that chooses its best epoch
+    version: str  # of the package that planned it
 
 
 @dataclass(frozen=True)
@@ -78,11 +67,9 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
 
 
 def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
-    """Return every trial of a sweep with its resolved configuration, in the order to run them.
+    """Return every trial of a sweep, its base given as sections, in the order to run them.
 
-    Args:
-        options: the sweep, its base as sections.
-        where: its name in messages.
+    ``where`` names the sweep in messages.
 
     Raises:
         SweepError: the grid or a trial is invalid; all problems are listed.
@@ -97,12 +84,27 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
     for name, cell in zip(_names(cells), cells, strict=True):
         try:
             config = resolve(_tree(base, cell))
-            planned.append(PlannedTrial(_trial(name, cell, config), config))
         except ConfigError as error:
             for sentence in _single_problems(error):
                 faults.setdefault(sentence, []).append(name)
             continue
-        device = config.settings.training.device
+        settings, track = config.settings, known_track(config.data.cls) or ""
+        planned.append(
+            PlannedTrial(
+                Trial(
+                    name=name,
+                    choices=dict(cell.choices),
+                    seed=cell.seed,
+                    config_hash=config_hash(config),
+                    epochs=settings.training.epochs,
+                    track=track,
+                    select=settings.evaluation.select,
+                    version=robustcmr.__version__,
+                ),
+                config,
+            )
+        )
+        device = settings.training.device
         if re.fullmatch(r"cuda:\d+", device):
             sentence = (
                 f"training.device: '{device}' names one GPU, but a sweep gives each trial its share of them; "
@@ -118,7 +120,7 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
 
 def config_hash(config: RunConfig) -> str:
     """Return the SHA-256 of a resolved configuration, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()
+    return _digest(config.to_dict())
 
 
 def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
@@ -133,32 +135,18 @@ def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     return apply_overrides(tree, [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()])
 
 
-def _trial(name: str, cell: Cell, config: RunConfig) -> Trial:
-    settings = config.settings
-    return Trial(
-        name=name,
-        choices=dict(cell.choices),
-        seed=cell.seed,
-        config_hash=config_hash(config),
-        epochs=settings.training.epochs,
-        track=known_track(config.data.cls) or "",
-        select=settings.evaluation.select,
-        version=robustcmr.__version__,
-    )
-
-
 def _names(cells: Sequence[Cell]) -> list[str]:
     """Return a name for each cell, with a digest of its values where two names would be the same."""
     plain = [cell_name(cell) for cell in cells]
     count = Counter(name.lower() for name in plain)  # some file systems ignore case
     return [
-        f"{name}-{_digest(cell.values)}" if count[name.lower()] > 1 else name
+        f"{name}-{_digest(cell.values)[:8]}" if count[name.lower()] > 1 else name
         for name, cell in zip(plain, cells, strict=True)
     ]
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _single_problems(error: ConfigError) -> list[str]:
@@ -183,15 +171,9 @@ def _alike(planned: Sequence[PlannedTrial]) -> Iterator[str]:
 
 
 def same_or_refuse(stored: Mapping[str, Any], planned: PlannedTrial, folder: str) -> None:
-    """Refuse a trial whose name is taken in a sweep folder by another configuration.
+    """Raise SweepError if a trial differs from the configuration stored under its name, naming the first key.
 
-    Args:
-        stored: the configuration stored under that name.
-        planned: the new trial.
-        folder: name of the sweep folder in messages.
-
-    Raises:
-        SweepError: they differ; the message names the first difference.
+    ``folder`` names the sweep folder in the message.
     """
     try:
         before = resolve(stored).to_dict()

@@ -15,19 +15,8 @@ if TYPE_CHECKING:
     from robustcmr.tracks.labels import LabelsTrack
     from robustcmr.tracks.pairs import PairsTrack
 
-__all__ = [
-    "LabelsTrack",
-    "PairsTrack",
-    "Track",
-    "build_track",
-]
+__all__ = ["LabelsTrack", "PairsTrack", "Track", "build_track"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "LabelsTrack": "labels",
-        "PairsTrack": "pairs",
-        "Track": "base",
-        "build_track": "build",
-    },
+    __name__, {"LabelsTrack": "labels", "PairsTrack": "pairs", "Track": "base", "build_track": "build"}
 )

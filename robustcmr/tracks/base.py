@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import PairsSplit, TextReader
 from robustcmr.data.captions import TokenTable
@@ -40,52 +41,31 @@ Estimate = Division | LabelEstimate
 
 @dataclass(frozen=True)
 class Findings:
-    """A method's final estimate of the training pairs, and its agreement with the hidden truth.
+    """A method's final estimate of the training pairs, and its agreement with the hidden truth."""
 
-    Attributes:
-        table: one row per pair, for the run folder.
-        summary: figures for ``results.json``.
-        division: the estimate, if it says which pairs are clean.
-        confusion: how given and corrected classes relate to the true ones; None if unknown or too large.
-    """
-
-    table: PairsTable | LabelsTable
-    summary: Mapping[str, Any]
-    division: Division | None = None
-    confusion: Mapping[str, Any] | None = None
+    table: PairsTable | LabelsTable  # one row per pair, for the run folder
+    summary: Mapping[str, Any]  # figures for ``results.json``
+    division: Division | None = None  # the estimate, if it says which pairs are clean
+    confusion: Mapping[str, Any] | None = None  # of given and corrected classes with the true ones
 
 
 @dataclass(frozen=True)
 class OpenedData:
-    """A data set, read and with noise, as a run begins.
+    """A data set, read and with noise, as a run begins."""
 
-    Attributes:
-        data: the opened data set.
-        reader: how captions become indices; None if only vectors of the texts exist.
-        training: the training pairs as given; training sees nothing else.
-        spec: what a matcher must know of the data.
-        noise: how the given pairing or labels differ from the true ones.
-        processor: how pictures become pixels; None if the matcher reads features.
-    """
-
-    data: Any
-    reader: TextReader | None
-    training: Any
-    spec: DataSpec
-    noise: Any
-    processor: PictureProcessor | None = None
+    data: Any  # the opened data set
+    reader: TextReader | None  # how captions become indices; None if only vectors of the texts exist
+    training: Any  # the training pairs as given; training sees nothing else
+    spec: DataSpec  # what a matcher must know of the data
+    noise: Any  # how the given pairing or labels differ from the true ones
+    processor: PictureProcessor | None = None  # pictures to pixels; None for features
 
 
 class Track(ABC):
-    """Data ready for a run: training pairs as given, splits to measure, and the hidden truth.
-
-    Args:
-        settings: of the run.
-        opened: its data.
-    """
+    """Data ready for a run: training pairs as given, splits to measure, and the hidden truth."""
 
     name: ClassVar[str]
-    """``pairs`` or ``labels``."""
+    """``pairs`` or ``labels``, as :attr:`DataSet.track`."""
     estimates: ClassVar[type[Division] | type[LabelEstimate]]
     """What a method for this track estimates."""
 
@@ -95,6 +75,25 @@ class Track(ABC):
         self.training, self.noise = opened.training, opened.noise
         self._processor = opened.processor
         self._token_tables: dict[str, TokenTable] = {}
+
+    @classmethod
+    def build(cls, config: RunConfig, saved: RunFolder | None = None) -> Self:
+        """Open the data of a run, read or make its vocabulary and noise, and hide the truth.
+
+        Args:
+            config: the resolved configuration.
+            saved: a run folder whose vocabulary and noise are reused if they are there.
+
+        Raises:
+            UserError: data, vocabulary or noise file do not fit, features are not finite, or the matcher
+                needs inputs that this data lacks.
+        """
+        return cls(config.settings, cls.open(config, saved))
+
+    @staticmethod
+    @abstractmethod
+    def open(config: RunConfig, saved: RunFolder | None) -> OpenedData:
+        """Open the data for :meth:`build`."""
 
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that can be measured."""
@@ -126,9 +125,6 @@ class Track(ABC):
     def place_training(self, device: torch.device) -> None:
         """Move the training features to the requested device or memory, or leave them on disk.
 
-        Args:
-            device: that will train.
-
         Raises:
             UserError: they do not fit where they were requested.
         """
@@ -138,10 +134,6 @@ class Track(ABC):
 
     def method_arguments(self, matchers: Sequence[Matcher], device: torch.device) -> tuple[Any, ...]:
         """Return the arguments of a method after those that all methods share; none by default.
-
-        Args:
-            matchers: the matchers to be trained.
-            device: where they are.
 
         Raises:
             UserError: such matchers cannot be trained on this data.
@@ -189,22 +181,10 @@ class Track(ABC):
 
     @abstractmethod
     def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:
-        """Compare an estimate with the hidden truth; empty if the truth is not known.
-
-        Raises:
-            PluginError: the estimate is of another track.
-        """
+        """Compare an estimate with the truth, empty if unknown; raise PluginError for another track's."""
 
     def check_estimate(self, estimate: Estimate, method: str = "the method") -> None:
-        """Refuse an estimate of another track.
-
-        Args:
-            estimate: of the training pairs.
-            method: its name, for the message.
-
-        Raises:
-            PluginError: it is not of the type :attr:`estimates`.
-        """
+        """Raise PluginError unless the estimate of a method, by name, is of the type :attr:`estimates`."""
         if not isinstance(estimate, self.estimates):
             raise PluginError(
                 f"{method} estimated a {type(estimate).__name__} on the {self.name} track; return a "
@@ -219,13 +199,9 @@ class Track(ABC):
     def findings(
         self, estimate: Estimate, matcher: Matcher, scorer: Scorer, device: torch.device
     ) -> Findings:
-        """Return the table and figures of a method's final estimate.
+        """Return the table and figures of a method's final estimate of the training pairs.
 
-        Args:
-            estimate: of the training pairs.
-            matcher: which suggests other images.
-            scorer: runs over the training pairs.
-            device: where the matcher is.
+        The matcher, on ``device``, suggests other images; the scorer runs over the training pairs.
 
         Raises:
             PluginError: the estimate is of another track.

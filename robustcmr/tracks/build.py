@@ -11,21 +11,12 @@ from robustcmr.tracks.base import Track
 from robustcmr.tracks.labels import LabelsTrack
 from robustcmr.tracks.pairs import PairsTrack
 
-TRACKS: Mapping[str, type[PairsTrack] | type[LabelsTrack]] = MappingProxyType(
-    {"pairs": PairsTrack, "labels": LabelsTrack}
+TRACKS: Mapping[str, type[Track]] = MappingProxyType(
+    {track.name: track for track in (PairsTrack, LabelsTrack)}
 )
-"""By ``DataSet.track``."""
 
 
 def build_track(config: RunConfig, saved: RunFolder | None = None) -> Track:
-    """Open the data of a run, read or make its vocabulary and noise, and hide the truth.
-
-    Args:
-        config: the resolved configuration.
-        saved: a run folder whose vocabulary and noise are reused if they are there.
-
-    Raises:
-        UserError: data, vocabulary or noise file do not fit, or features are not finite.
-    """
+    """Build the track of a run's data set; see :meth:`Track.build`."""
     kind: str = config.data.cls.track  # type: ignore[attr-defined]  # the registry checked the class
     return TRACKS[kind].build(config, saved)

@@ -13,9 +13,7 @@ from robustcmr.types import Division, LabelEstimate, Rematch, StepResult
 class EpochScores:
     """Collects one epoch's measures for reports; training never sees them.
 
-    Args:
-        diagnose: scores an estimate against the truth.
-        evaluate: scores the rematching of a step; None if the truth is unknown or pairs are not rematched.
+    ``diagnose`` scores an estimate against the truth, ``evaluate`` the rematching of a step, if it can.
     """
 
     def __init__(

@@ -18,11 +18,7 @@ def text_reader(
 ) -> TextReader:
     """Return the pretrained tokenizer the matcher names, or the vocabulary of the run.
 
-    Args:
-        options: how captions are read.
-        captions: of the training split; a vocabulary is built from them if there is none yet.
-        saved: a run folder whose vocabulary is reused if it has one.
-        inputs: what the matcher reads.
+    That is the saved run's, else the configured one, else a new one of the training captions.
     """
     if inputs.tokenizer is not None:
         if options.vocabulary is not None:
@@ -68,16 +64,9 @@ def image_store(split: PairsSplit, processor: PictureProcessor | None) -> ImageS
 
 
 def check_width(split: str, what: str, width: int | None, expected: int | None) -> None:
-    """Refuse a split that a matcher of the training split cannot read.
+    """Raise DataError if a split's vectors differ in width from those of the training split.
 
-    Args:
-        split: its name.
-        what: the vectors compared, such as ``an image``.
-        width: numbers per vector; None without vectors.
-        expected: the same of the training split.
-
-    Raises:
-        DataError: the widths differ.
+    ``what`` names the vectors, such as ``an image``; a width of None means that there are none.
     """
     if width != expected:
         raise DataError(

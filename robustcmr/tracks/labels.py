@@ -51,15 +51,10 @@ SHORT_SCOPES = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class HiddenLabels:
-    """The true classes of the training pairs; never handed to a matcher, a method or correction code.
+    """The true classes of the training pairs; never handed to a matcher, a method or correction code."""
 
-    Attributes:
-        labels: (N,) int64.
-        n_classes: K.
-    """
-
-    labels: IntArray
-    n_classes: int
+    labels: IntArray  # (N,) int64
+    n_classes: int  # K
 
     def wrong_share(self, given: IntArray) -> float:
         """Return the share of wrong labels among (N, M) given ones, in [0, 1]."""
@@ -72,58 +67,8 @@ class HiddenLabels:
         )
 
 
-def open_labels(config: RunConfig, saved: RunFolder | None = None) -> OpenedData:
-    """Open the data of a run, with its vocabulary and noise.
-
-    Args:
-        config: the resolved configuration.
-        saved: a run folder whose vocabulary and noise are reused if they are there.
-
-    Raises:
-        UserError: data, vocabulary or noise file do not fit, vectors are not finite, or the matcher needs
-            inputs that this data lacks.
-    """
-    settings = config.settings
-    data: LabelledData = config.data.cls(config.data.options)
-    split = data.split("train")
-    inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
-    _check_inputs(config, inputs, settings.text, split)
-    if saved is None:  # else they were checked when the run began
-        refuse_non_finite(split.name, {"images": split.images, "texts": split.texts})
-    given, noise = given_labels(settings, split, data.fingerprint("train"), saved)
-    spec = DataSpec(
-        feature_width=split.images.shape[2],
-        n_regions=1,
-        vocabulary_size=1,
-        longest_caption=1,
-        padding_index=NO_WORD,
-        unknown_index=NO_WORD,
-        text_width=split.texts.shape[2],
-    )
-    reader: TextReader | None = None
-    captions: TokenTable | None = None
-    if split.captions is not None:
-        reader = text_reader(settings.text, split.captions, saved, inputs)
-        captions = TokenTable.from_captions(split.captions, reader)
-        spec = replace(
-            spec,
-            vocabulary_size=len(reader),
-            longest_caption=captions.longest,
-            padding_index=reader.padding_index,
-            unknown_index=reader.unknown_index,
-            words=reader.words,
-        )
-    training = TrainingLabels(split.images, split.texts, given, settings.augmentation.feature_noise, captions)
-    return OpenedData(data, reader, training, spec, noise)
-
-
 class LabelsTrack(Track):
-    """Image-text pairs with a class each, right or wrong.
-
-    Args:
-        settings: of the run.
-        opened: its data.
-    """
+    """Image-text pairs with a class each, right or wrong."""
 
     name = "labels"
     estimates = LabelEstimate
@@ -133,16 +78,48 @@ class LabelsTrack(Track):
         split = opened.data.split("train")
         self._truth = HiddenLabels(split.labels, len(split.class_names))
 
-    @classmethod
-    def build(cls, config: RunConfig, saved: RunFolder | None = None) -> LabelsTrack:
-        """Open the data of a run; see :func:`open_labels`."""
-        return cls(config.settings, open_labels(config, saved))
+    @staticmethod
+    def open(config: RunConfig, saved: RunFolder | None) -> OpenedData:
+        """Open the data; see :class:`Track`."""
+        settings = config.settings
+        data: LabelledData = config.data.cls(config.data.options)
+        split = data.split("train")
+        inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
+        _check_inputs(config, inputs, settings.text, split)
+        if saved is None:  # else they were checked when the run began
+            refuse_non_finite(split.name, {"images": split.images, "texts": split.texts})
+        given, noise = given_labels(settings, split, data.fingerprint("train"), saved)
+        spec = DataSpec(
+            feature_width=split.images.shape[2],
+            n_regions=1,
+            vocabulary_size=1,
+            longest_caption=1,
+            padding_index=NO_WORD,
+            unknown_index=NO_WORD,
+            text_width=split.texts.shape[2],
+        )
+        reader: TextReader | None = None
+        captions: TokenTable | None = None
+        if split.captions is not None:
+            reader = text_reader(settings.text, split.captions, saved, inputs)
+            captions = TokenTable.from_captions(split.captions, reader)
+            spec = replace(
+                spec,
+                vocabulary_size=len(reader),
+                longest_caption=captions.longest,
+                padding_index=reader.padding_index,
+                unknown_index=reader.unknown_index,
+                words=reader.words,
+            )
+        training = TrainingLabels(
+            split.images, split.texts, given, settings.augmentation.feature_noise, captions
+        )
+        return OpenedData(data, reader, training, spec, noise)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """K class names."""
-        names: tuple[str, ...] = self.data.split("train").class_names
-        return names
+        return cast(tuple[str, ...], self.data.split("train").class_names)
 
     def provenance(self) -> dict[str, Any]:
         """Return data fingerprint and noise record; see :class:`Track`."""

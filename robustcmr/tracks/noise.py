@@ -27,11 +27,8 @@ def given_pairs(
 ) -> tuple[IntArray, NoiseRecord]:
     """Return the pairing that a run trains on, and the record of its noise.
 
-    Args:
-        settings: settings of the run.
-        split: its training split, without noise.
-        fingerprint: fingerprint of that split.
-        saved: run folder whose saved noise, if any, takes precedence; or None.
+    ``split`` is the training split without noise, with its fingerprint; noise saved in a run folder takes
+    precedence over new noise.
 
     Returns:
         The image given to each caption, (n_captions,) int64, and the record.
@@ -39,7 +36,7 @@ def given_pairs(
     Raises:
         DataError: the noise cannot be made, or its file is unreadable or made for other data.
     """
-    options, truth, file = settings.noise, split.image_of_caption, noise_file(settings, saved)
+    options, truth, (file, seed) = settings.noise, split.image_of_caption, _file_and_seed(settings, saved)
     try:
         if file is not None:
             return load_noise(file, truth, split.n_images, fingerprint)
@@ -48,7 +45,7 @@ def given_pairs(
             split.n_images,
             options.ratio,
             str(options.protocol),
-            noise_seed(settings),
+            seed,
             options.derange,
             fingerprint,
         )
@@ -61,19 +58,12 @@ def given_labels(
 ) -> tuple[IntArray, LabelNoiseRecord]:
     """Return the class labels that a run trains on, and the record of their noise.
 
-    Args:
-        settings: settings of the run.
-        split: its training split, without noise.
-        fingerprint: fingerprint of that split.
-        saved: run folder whose saved noise, if any, takes precedence; or None.
+    Arguments and errors are those of :func:`given_pairs`.
 
     Returns:
         The labels, (n, 1) int64 or, with one each for image and text, (n, 2); and the record.
-
-    Raises:
-        DataError: the noise cannot be made, or its file is unreadable or made for other data.
     """
-    options, file, n_classes = settings.noise, noise_file(settings, saved), len(split.class_names)
+    options, n_classes, (file, seed) = settings.noise, len(split.class_names), _file_and_seed(settings, saved)
     try:
         if file is not None:
             return load_label_noise(file, split.labels, n_classes, fingerprint)
@@ -87,7 +77,7 @@ def given_labels(
             n_classes,
             options.ratio,
             str(options.kind),
-            noise_seed(settings),
+            seed,
             per_modality=per_modality,
             redraw_true=options.redraw_true,
             class_map=options.class_map,
@@ -98,16 +88,10 @@ def given_labels(
         raise DataError(str(error)) from error
 
 
-def noise_file(settings: Settings, saved: RunFolder | None) -> Path | None:
-    """Return the noise file of the run folder, else that of the settings; None to make new noise."""
-    if saved is not None and saved.noise.exists():
-        return saved.noise
-    return settings.noise.file
-
-
-def noise_seed(settings: Settings) -> int:
-    """Return the seed of the noise, by default the run's."""
-    return settings.seed if settings.noise.seed is None else settings.noise.seed
+def _file_and_seed(settings: Settings, saved: RunFolder | None) -> tuple[Path | None, int]:
+    """Return the noise file of the run folder or else of the settings, if any, and the seed of new noise."""
+    file = settings.noise.file if saved is None or not saved.noise.exists() else saved.noise
+    return file, settings.seed if settings.noise.seed is None else settings.noise.seed
 
 
 def _all_vectors(store: FeatureStore) -> FloatArray:

@@ -34,7 +34,7 @@ from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_reader, text_reader
 from robustcmr.tracks.noise import given_pairs
-from robustcmr.tracks.pairs_findings import chance_of_fit, pairs_table, suspected_captions, whole_set_quality
+from robustcmr.tracks.pairs_findings import pairs_table, suspected_captions, whole_set_quality
 from robustcmr.types import (
     Correspondence,
     DataSpec,
@@ -46,60 +46,8 @@ from robustcmr.types import (
 )
 
 
-def open_pairs(config: RunConfig, saved: RunFolder | None = None) -> OpenedData:
-    """Open the data of a run, with its vocabulary and noise.
-
-    Args:
-        config: the resolved configuration.
-        saved: a run folder whose vocabulary and noise are reused if they are there.
-
-    Raises:
-        UserError: data, vocabulary or noise file do not fit, or features are not finite.
-    """
-    settings = config.settings
-    data: PairsData = config.data.cls(config.data.options)
-    split = data.split("train")
-    fingerprint = data.fingerprint("train")
-    inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
-    reader = text_reader(settings.text, split.captions, saved, inputs)
-    processor = picture_processor(inputs)
-    images = image_store(split, processor)
-    if saved is None:  # else they were checked when the run began
-        refuse_non_finite(split.name, {"images": split.features, "captions": split.text_vectors})
-    given, noise = given_pairs(settings, split, fingerprint, saved)
-    captions = TokenTable.from_captions(split.captions, reader)
-    augmentation = Augmentation(
-        settings.augmentation.drop_regions,
-        settings.augmentation.corrupt_words,
-        padding_index=reader.padding_index,
-        unknown_index=reader.unknown_index,
-        is_word=reader.is_word,
-    )
-    training = TrainingPairs(
-        images, captions, Correspondence(given, split.n_images), augmentation, split.text_vectors
-    )
-    pixels = len(images.shape) == 4
-    spec = DataSpec(
-        feature_width=images.shape[1] if pixels else images.shape[2],
-        n_regions=1 if pixels else images.shape[1],
-        vocabulary_size=len(reader),
-        longest_caption=captions.longest,
-        padding_index=reader.padding_index,
-        unknown_index=reader.unknown_index,
-        words=reader.words,
-        picture_size=(images.shape[2], images.shape[3]) if pixels else None,
-        text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
-    )
-    return OpenedData(data, reader, training, spec, noise, processor)
-
-
 class PairsTrack(Track):
-    """Image-text pairs with mismatches.
-
-    Args:
-        settings: of the run.
-        opened: its data.
-    """
+    """Image-text pairs with mismatches."""
 
     name = "pairs"
     estimates = Division
@@ -109,10 +57,44 @@ class PairsTrack(Track):
         self._truth = HiddenTruth(opened.data.split("train").image_of_caption)
         self._fitting = FittingCells(opened.training.correspondence, partial(opened.data.fits, "train"))
 
-    @classmethod
-    def build(cls, config: RunConfig, saved: RunFolder | None = None) -> PairsTrack:
-        """Open the data of a run; see :func:`open_pairs`."""
-        return cls(config.settings, open_pairs(config, saved))
+    @staticmethod
+    def open(config: RunConfig, saved: RunFolder | None) -> OpenedData:
+        """Open the data; see :class:`Track`."""
+        settings = config.settings
+        data: PairsData = config.data.cls(config.data.options)
+        split = data.split("train")
+        fingerprint = data.fingerprint("train")
+        inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
+        reader = text_reader(settings.text, split.captions, saved, inputs)
+        processor = picture_processor(inputs)
+        images = image_store(split, processor)
+        if saved is None:  # else they were checked when the run began
+            refuse_non_finite(split.name, {"images": split.features, "captions": split.text_vectors})
+        given, noise = given_pairs(settings, split, fingerprint, saved)
+        captions = TokenTable.from_captions(split.captions, reader)
+        augmentation = Augmentation(
+            settings.augmentation.drop_regions,
+            settings.augmentation.corrupt_words,
+            padding_index=reader.padding_index,
+            unknown_index=reader.unknown_index,
+            is_word=reader.is_word,
+        )
+        training = TrainingPairs(
+            images, captions, Correspondence(given, split.n_images), augmentation, split.text_vectors
+        )
+        pixels = len(images.shape) == 4
+        spec = DataSpec(
+            feature_width=images.shape[1] if pixels else images.shape[2],
+            n_regions=1 if pixels else images.shape[1],
+            vocabulary_size=len(reader),
+            longest_caption=captions.longest,
+            padding_index=reader.padding_index,
+            unknown_index=reader.unknown_index,
+            words=reader.words,
+            picture_size=(images.shape[2], images.shape[3]) if pixels else None,
+            text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
+        )
+        return OpenedData(data, reader, training, spec, noise, processor)
 
     @property
     def pairing(self) -> Correspondence:
@@ -180,13 +162,11 @@ class PairsTrack(Track):
         """Return which images a training caption is true of; see :class:`Track`."""
         if not self.truth_is_known:
             return None
-        fits: npt.NDArray[np.bool_] = self.data.fits("train", pair, images)
-        return fits
+        return cast(npt.NDArray[np.bool_], self.data.fits("train", pair, images))
 
     def retrieval_split(self, name: str) -> PairsSplit:
         """Return a split; see :class:`Track`."""
-        split: PairsSplit = self.data.split(name)
-        return split
+        return cast(PairsSplit, self.data.split(name))
 
     def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:
         """Return detection, calibration and noise rate under ``division``; see :class:`Track`."""
@@ -208,11 +188,9 @@ class PairsTrack(Track):
         self, estimate: Estimate, matcher: Matcher, scorer: Scorer, device: torch.device
     ) -> Findings:
         """Return the division with the best other image of each caption; see :class:`Track`."""
-        found = self.diagnose(estimate)
-        division = cast(Division, estimate)
+        found, division = self.diagnose(estimate), cast(Division, estimate)
         scores = scorer(lambda scores, _: scores.diagonal(), matcher)  # (N,)
-        options = self.settings.evaluation
-        split = self.retrieval_split("train")
+        options, split = self.settings.evaluation, self.retrieval_split("train")
         table = pairs_table(division, matcher, scores, split, self.training, options, device)
         summary = {
             "reason": division.reason,
@@ -235,5 +213,4 @@ class PairsTrack(Track):
         if not self.truth_is_known:
             return {}
         fits = partial(self.data.fits, "train")
-        chance = chance_of_fit(pairs, self.pairing, fits)
-        return whole_set_quality(pairs, images, scores, plan, place, chance, fits)
+        return whole_set_quality(pairs, images, scores, plan, place, self.pairing, fits)

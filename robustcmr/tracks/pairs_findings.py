@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.whole_set_quality import evaluate_whole_set
 from robustcmr.matchers.base import Matcher
 from robustcmr.runs.pairs_table import PairsTable
-from robustcmr.types import Correspondence, Division, FloatArray, IntArray, TextBatch
+from robustcmr.types import Correspondence, Division, FloatArray, IntArray
 
 logger = logging.getLogger("robustcmr")
 
@@ -44,14 +44,7 @@ def pairs_table(
 ) -> PairsTable:
     """Return the division of the training pairs, with the best other training image of every caption.
 
-    Args:
-        division: which training pairs are clean.
-        matcher: which suggests other images.
-        scores: (N,) its score of each given pair.
-        split: the training split.
-        training: its pairs as given.
-        options: batch and block sizes, and how many images to suggest from.
-        device: where the matcher is.
+    The matcher, on ``device``, suggests the images; ``scores`` (N,) are its scores of the given pairs.
     """
     given = training.correspondence.image_of_caption
     most = options.rematch_images
@@ -93,11 +86,7 @@ def pairs_table(
 def suspected_captions(
     table: PairsTable, split: PairsSplit, training: TrainingPairs, batch_size: int
 ) -> Collection:
-    """Return the suspected captions of a table, each excluding its given image, with all training images.
-
-    Raises:
-        DataError: the table does not list the training pairs.
-    """
+    """Return the suspected captions of a table, without their given images; see :meth:`Track.suspects`."""
     given = training.correspondence.image_of_caption
     same = np.array_equal(table.pair, np.arange(len(given))) and np.array_equal(table.image, given)
     if not same or list(table.caption) != list(split.captions):
@@ -106,26 +95,12 @@ def suspected_captions(
             "pairs.csv written at the end of training"
         )
     rows = np.flatnonzero(~table.is_clean)
-
-    def texts() -> Iterator[TextBatch]:
-        for start in range(0, len(rows), batch_size):
-            some = rows[start : start + batch_size]
-            tokens, mask = training.captions.padded(some)
-            vectors = None
-            if training.text_vectors is not None:
-                vectors = torch.from_numpy(training.text_vectors.take(some)[:, 0])
-            yield TextBatch(torch.from_numpy(tokens), torch.from_numpy(mask), vectors)
-
-    excluded = torch.from_numpy(given[rows])
-    return Collection(lambda: image_batches(training.images, batch_size), texts, split.n_images, excluded)
-
-
-def chance_of_fit(pairs: IntArray, pairing: Correspondence, fits: Fits) -> float:
-    """Return the share of other images that a suspected caption is true of, over a sample of captions."""
-    every = np.arange(pairing.n_images, dtype=np.int64)
-    given = pairing.image_of_caption
-    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
-    return float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))
+    return Collection(
+        lambda: image_batches(training.images, batch_size),
+        lambda: text_batches(training.captions, batch_size, training.text_vectors, chosen=rows),
+        split.n_images,
+        torch.from_numpy(given[rows]),
+    )
 
 
 def whole_set_quality(
@@ -134,20 +109,17 @@ def whole_set_quality(
     scores: FloatArray,
     plan: FloatArray,
     place: IntArray,
-    chance: float,
+    pairing: Correspondence,
     fits: Fits,
 ) -> dict[str, float]:
-    """Compare a whole-set rematching with the images that the captions are true of.
+    """Compare a whole-set rematching with the images that the captions are true of, and with chance.
 
-    Args:
-        pairs: (n,) suspected pairs, at least one.
-        images: (n, k) candidate images of their captions, best-scoring first; -1 for none.
-        scores: (n, k) of the candidates.
-        plan: (n, k) mass moved.
-        place: (n,) the candidate suggested, or -1.
-        chance: see :func:`chance_of_fit`.
-        fits: the truth.
+    See :meth:`Track.rematch_quality`. Chance is the share of other images that a suspected caption is true
+    of, over a sample of captions.
     """
+    every, given = np.arange(pairing.n_images, dtype=np.int64), pairing.image_of_caption
+    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
+    chance = float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))
     cells = np.zeros(images.shape, dtype=np.bool_)
     for row, pair in enumerate(pairs.tolist()):
         there = images[row] >= 0

@@ -24,12 +24,9 @@ Batch = TypeVar("Batch", ImageBatch, TextBatch)
 
 
 def check_vector_matcher(matcher: Matcher, batch: PairBatch, words_known: bool) -> int:
-    """Refuse a matcher that cannot learn with class labels, after trying it on a few pairs.
+    """Refuse a matcher that cannot learn with class labels, after trying it on a batch on its device.
 
-    Args:
-        matcher: on the device of the batch.
-        batch: at least one pair, not augmented.
-        words_known: whether the texts' words are known; if not, only vectors distinguish texts.
+    Without ``words_known``, only vectors distinguish texts.
 
     Returns:
         D, the width of its vectors.
@@ -80,17 +77,10 @@ def unit_vectors(
     device: torch.device,
     after_batch: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Encode one side of a split, in evaluation mode and without gradients.
-
-    Args:
-        matcher: the encoder, on ``device``.
-        encode: its method for that side.
-        batches: the items in order.
-        device: where to encode and keep the vectors.
-        after_batch: called after each batch, such as to check for a stop request.
+    """Encode one side of a split by the matcher's ``encode``, in evaluation mode and without gradients.
 
     Returns:
-        (N, D) float32 of length 1.
+        (N, D) float32 of length 1, on ``device``.
     """
     parts = []
     with evaluation_mode(matcher), torch.inference_mode():

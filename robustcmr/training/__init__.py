@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from robustcmr.training.loop import Trainer
     from robustcmr.training.state import TrainingState
 
-__all__ = [
-    "Trainer",
-    "TrainingState",
-    "TrainingStopped",
-]
+__all__ = ["Trainer", "TrainingState", "TrainingStopped"]
 
 __getattr__, __dir__ = attach(
-    __name__,
-    {
-        "Trainer": "loop",
-        "TrainingState": "state",
-        "TrainingStopped": "interrupt",
-    },
+    __name__, {"Trainer": "loop", "TrainingState": "state", "TrainingStopped": "interrupt"}
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,24 +13,40 @@ from torch.utils.data import DataLoader, Dataset
 
 from robustcmr.data.base import TrainingData
 from robustcmr.errors import ConfigError
-from robustcmr.training.read_ahead import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import EpochPlan, IntArray, PairBatch
 
+T = TypeVar("T")
+
 _ORDER, _AUGMENTATION = 1, 2  # keys of the random generators
+
+_END = object()
 
 
 def check_batch_size(batch_size: int, n_pairs: int) -> None:
-    """Refuse a batch larger than the data.
-
-    Raises:
-        ConfigError: there are fewer pairs than a batch holds.
-    """
+    """Raise ConfigError if there are fewer pairs than a batch holds."""
     if batch_size > n_pairs:
         raise ConfigError(
             f"training.batch_size is {batch_size} "
             f"but there are only {n_pairs} training pairs; use {n_pairs} or fewer"
         )
+
+
+def batches_of(data: TrainingData, items: Iterable[T]) -> Generator[T, None, None]:
+    """Return items in order; if the features are on disk, a thread makes the next one meanwhile.
+
+    Features in memory are gathered faster than a thread would pay for. An error is raised where its item
+    would have come. The thread ends when the iterator is closed.
+    """
+    if data.in_memory:
+        yield from items
+        return
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+        upcoming = thread.submit(next, iterator, _END)
+        while (item := upcoming.result()) is not _END:
+            upcoming = thread.submit(next, iterator, _END)
+            yield item  # type: ignore[misc]
 
 
 def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[dict[str, IntArray]]:
@@ -37,14 +55,8 @@ def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[di
     The longest group sets the number of steps; its incomplete last batch is dropped. A shorter group starts
     over in a new order, a group smaller than a batch is used whole at every step, an empty group is skipped.
 
-    Args:
-        plan: groups of pair ids.
-        batch_size: pairs of a group in a step.
-        seed: the run's seed.
-        epoch: from 0.
-
     Returns:
-        One mapping a step, group name to (<= batch_size,) ids.
+        One mapping a step, group name to (<= batch_size,) ids, determined by ``seed`` and ``epoch``.
     """
     groups = {name: ids for name, ids in plan.groups.items() if len(ids)}
     if not groups:
@@ -63,36 +75,29 @@ def step_ids(plan: EpochPlan, batch_size: int, seed: int, epoch: int) -> list[di
     return steps
 
 
+@dataclass
 class EpochBatches(Dataset[dict[str, PairBatch]]):
-    """The batches of one epoch by step number, the same from any process.
+    """The batches of one epoch by step number, the same from any process; ``steps`` as :func:`step_ids`."""
 
-    Args:
-        data: the training pairs.
-        steps: pair ids by group, one mapping a step.
-        seed: the run's seed.
-        epoch: from 0.
-    """
-
-    def __init__(self, data: TrainingData, steps: list[dict[str, IntArray]], seed: int, epoch: int) -> None:
-        self._data = data
-        self._steps = steps
-        self._seed = seed
-        self._epoch = epoch
+    data: TrainingData
+    steps: list[dict[str, IntArray]]
+    seed: int
+    epoch: int
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def __getitem__(self, step: int) -> dict[str, PairBatch]:
-        groups = sorted(self._steps[step].items())
+        groups = sorted(self.steps[step].items())
         return {
-            name: self._data.batch(ids, generator_for(self._seed, _AUGMENTATION, self._epoch, step, position))
+            name: self.data.batch(ids, generator_for(self.seed, _AUGMENTATION, self.epoch, step, position))
             for position, (name, ids) in enumerate(groups)
         }
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
         """Yield the batches from a step on, read ahead by ``workers`` processes, or by a thread from disk."""
         if workers == 0:
-            yield from batches_of(self._data, (self[step] for step in range(first, len(self))))
+            yield from batches_of(self.data, (self[step] for step in range(first, len(self))))
             return
         loader: DataLoader[Any] = DataLoader(
             self,

@@ -28,10 +28,7 @@ _STATE = "state.pt"
 def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
     """Write a checkpoint folder atomically, replacing an older one.
 
-    Args:
-        folder: its path.
-        modules: networks by name, each written as ``NAME.safetensors``.
-        state: nested plain values and tensors.
+    Each network is written as ``NAME.safetensors``; the state holds nested plain values and tensors.
 
     Raises:
         UserError: it cannot be written; the older checkpoint is untouched.
@@ -70,11 +67,7 @@ def recover(folder: Path) -> None:
 
 
 def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Load the weights of every network from a checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, damaged, or of another architecture.
-    """
+    """Load every network's weights; raise CheckpointError if missing, damaged or of another architecture."""
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:
@@ -92,11 +85,7 @@ def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Load the state file of a checkpoint, of tensors and plain values only.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
+    """Load a checkpoint's state file, of tensors and plain values; raise CheckpointError if damaged."""
     path = folder / _STATE
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -43,7 +43,5 @@ class WarmUp:
             return
         usual = statistics.median(self._steps)
         self.seconds = sum(max(0.0, step - 2 * usual) for step in self._steps)
-        logger.info(
-            "torch.compile took %.1f s of the first %d steps; a step then takes %.3f s",
-            *(self.seconds, _WATCHED, usual),
-        )
+        words = "torch.compile took %.1f s of the first %d steps; a step then takes %.3f s"
+        logger.info(words, self.seconds, _WATCHED, usual)

@@ -14,34 +14,26 @@ from robustcmr.errors import DeviceError
 
 
 def check_device(device: str, precision: str) -> None:
-    """Refuse a device or precision that this machine lacks.
+    """Raise DeviceError if a device or precision is unknown or not available on this machine.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-
-    Raises:
-        DeviceError: the device or precision is unknown or not available here.
     """
     if not is_device_name(device):
         raise DeviceError(f"unknown device '{device}', expected {EXPECTED}")
     kind, _, number = device.partition(":")
-    if kind == "cuda" and not torch.cuda.is_available():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, True):
+        maker = "CUDA" if kind == "cuda" else "Apple"
         raise DeviceError(
-            "device cuda was requested, but torch sees no CUDA GPU here; use --device cpu or auto"
+            f"device {kind} was requested, but torch sees no {maker} GPU here; use --device cpu or auto"
         )
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise DeviceError(
             f"device {device} was requested, but there are {torch.cuda.device_count()} GPUs, from cuda:0"
         )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(
-            "device mps was requested, but torch sees no Apple GPU here; use --device cpu or auto"
-        )
-    on_cpu = kind == "cpu" or (
-        kind == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available()
-    )
-    if precision == "fp16" and on_cpu:
+    if precision == "fp16" and (kind == "cpu" or (kind == "auto" and not any(there.values()))):
         raise DeviceError("precision fp16 needs a GPU; use --precision bf16 or fp32 on the CPU")
 
 

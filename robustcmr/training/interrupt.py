@@ -10,11 +10,7 @@ from robustcmr.training import processes
 
 
 class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
-    """A signal asked the run to stop, and the run has saved itself.
-
-    Args:
-        signal_number: the signal.
-    """
+    """A signal asked the run to stop, and the run has saved itself."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
@@ -29,15 +25,14 @@ class StopRequest(SignalWatch):
 
     def __init__(self) -> None:
         super().__init__((signal.SIGINT, signal.SIGTERM))
-        self.signal_number: int | None = None
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal_number is not None and number == signal.SIGINT:
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.count and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
+        super()._note(number, frame)
 
     def raise_if_asked(self) -> None:
         """Raise :class:`TrainingStopped` if any process has received a signal."""
-        number = processes.largest(self.signal_number or 0)
+        number = processes.largest(self.number or 0)
         if number:
             raise TrainingStopped(number)

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,43 +38,28 @@ from robustcmr.types import EpochPlan, PairBatch
 logger = logging.getLogger("robustcmr")
 
 
+@dataclass(eq=False)
 class Trainer:
-    """Trains the matchers of one method and keeps the run folder up to date.
-
-    Args:
-        settings: all settings of the run.
-        track: data and measures.
-        matchers: the method's matchers, on the accelerator's device.
-        method: built on those matchers.
-        accelerator: device and precision.
-        run: receives checkpoints and metrics.
-        console: shows progress.
+    """Trains the matchers of one method, on the accelerator's device, and keeps the run folder up to date.
 
     Attributes:
         state: position, sums and history; saved and restored as a whole.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        track: Track,
-        matchers: Sequence[Matcher],
-        method: Method,
-        accelerator: Accelerator,
-        run: RunFolder,
-        console: Console,
-    ) -> None:
-        self.settings = settings
-        self.track = track
-        self.matchers = matchers
-        self.method = method
-        self.accelerator = accelerator
-        self.run = run
-        self.console = console
-        self.optimiser = accelerator.prepare(build_optimiser(method.parameter_groups(), settings.optim))
+    settings: Settings
+    track: Track
+    matchers: Sequence[Matcher]
+    method: Method
+    accelerator: Accelerator
+    run: RunFolder
+    console: Console
+
+    def __post_init__(self) -> None:
+        optimiser = build_optimiser(self.method.parameter_groups(), self.settings.optim)
+        self.optimiser = self.accelerator.prepare(optimiser)
         self.state = TrainingState()
-        self.scores = track.epoch_scores()
-        self.warm_up = WarmUp() if settings.training.compile else None
+        self.scores = self.track.epoch_scores()
+        self.warm_up = WarmUp() if self.settings.training.compile else None
         self._saved_at = self._clock = time.monotonic()
 
     @cached_property
@@ -89,21 +74,14 @@ class Trainer:
         return next((row for row in self.state.rows if row["epoch"] == best), {})
 
     def scorer(self, epoch: int, after_batch: Callable[[], None] | None = None) -> TrainingSetScorer:
-        """Return what gives a method evidence over the training set.
-
-        Args:
-            epoch: from 0; it determines the shuffling.
-            after_batch: called after each batch, such as to check for a stop request.
-        """
-        training = self.settings.training
-        device, seed = self.accelerator.device, self.settings.seed
-        return TrainingSetScorer(self.track.training, training.batch_size, device, seed, epoch, after_batch)
+        """Return the scorer of an epoch, from 0; see :class:`TrainingSetScorer`."""
+        size, device, seed = self.settings.training.batch_size, self.accelerator.device, self.settings.seed
+        return TrainingSetScorer(self.track.training, size, device, seed, epoch, after_batch)
 
     def fit(self, on_epoch: Callable[[Mapping[str, Any]], None]) -> None:
         """Train to the last epoch.
 
-        Args:
-            on_epoch: called with the metrics of each epoch that ends, in the process that writes.
+        ``on_epoch`` is called with the metrics of each epoch that ends, in the process that writes.
 
         Raises:
             TrainingStopped: a signal asked to stop; everything is saved.
@@ -254,11 +232,7 @@ class Trainer:
         save_checkpoint(self.run.checkpoint("last"), self.modules, saved)
 
     def restore(self) -> None:
-        """Go back to the ``last`` checkpoint, or to the start if the run has none yet.
-
-        Raises:
-            CheckpointError: the checkpoint is damaged or of another architecture.
-        """
+        """Go back to the ``last`` checkpoint, if there is one; raise CheckpointError if it does not fit."""
         folder = self.run.checkpoint("last")
         if processes.is_writer():
             recover(folder)

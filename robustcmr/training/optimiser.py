@@ -12,12 +12,7 @@ from robustcmr.config.schema import OptimOptions
 
 
 def build_optimiser(groups: Sequence[dict[str, Any]], options: OptimOptions) -> torch.optim.Optimizer:
-    """Return Adam or AdamW over the method's parameter groups.
-
-    Args:
-        groups: torch parameter groups; a group may set its own ``lr``, and an ``lr_factor`` for it.
-        options: the ``optim`` section.
-    """
+    """Return Adam or AdamW over torch parameter groups, which may set their ``lr`` and an ``lr_factor``."""
     prepared = [
         {**group, "base_lr": group.get("lr", options.lr) * group.get("lr_factor", 1.0)}
         for group in groups
@@ -34,13 +29,8 @@ def lr_factor(options: OptimOptions, epoch: int, global_step: int, done: float) 
     """Return the factor of every learning rate, in [0, 1].
 
     With warm-up w = min(1, (global_step + 1) / warmup_steps), it is w * (1 + cos(pi * done)) / 2 under
-    ``cosine``, and w * decay ** (number of milestones <= epoch) under ``milestones``.
-
-    Args:
-        options: the ``optim`` section.
-        epoch: from 0.
-        global_step: steps taken before this one.
-        done: share of the whole training that has passed, in 0..1.
+    ``cosine``, and w * decay ** (number of milestones <= epoch) under ``milestones``; ``epoch`` and
+    ``global_step`` count from 0, and ``done`` in 0..1 is the share of the training that has passed.
     """
     warm = min(1.0, (global_step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     if options.schedule == "cosine":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,17 +13,11 @@ from rich.progress import (
 )
 
 
-class TrainingProgress:
-    """A bar over all steps of the run.
-
-    Args:
-        console: draws the bar if it is a terminal.
-        total_epochs: epochs of the run.
-    """
+class TrainingProgress(Progress):
+    """A bar over all steps of the run, drawn if the console is a terminal."""
 
     def __init__(self, console: Console, total_epochs: int) -> None:
-        self._total_epochs = total_epochs
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -38,20 +29,12 @@ class TrainingProgress:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._task = self._progress.add_task("training", total=None, note="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        self._total_epochs = total_epochs
+        self._task = self.add_task("training", total=None, note="")
 
     def begin_epoch(self, epoch: int, steps: int, first: int) -> None:
         """Show the epoch (from 0), of ``steps`` steps, whose next step is ``first``."""
-        self._progress.update(
+        self.update(
             self._task,
             description=f"epoch {epoch + 1}/{self._total_epochs}",
             total=self._total_epochs * steps,
@@ -60,8 +43,8 @@ class TrainingProgress:
 
     def step(self, loss: float, pairs_per_second: float) -> None:
         """Advance by one step."""
-        self._progress.update(self._task, advance=1, note=f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s")
+        self.update(self._task, advance=1, note=f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s")
 
     def note(self, text: str) -> None:
         """Show work other than steps."""
-        self._progress.update(self._task, note=text)
+        self.update(self._task, note=text)

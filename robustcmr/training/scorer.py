@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,93 +13,72 @@ from torch import Tensor
 from robustcmr.data.base import OrderedData, TrainingData
 from robustcmr.evaluation.scoring import evaluation_mode
 from robustcmr.matchers.base import Matcher, pooled_vectors
-from robustcmr.training.read_ahead import batches_of
+from robustcmr.training.batches import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch
 
 _PURPOSE = 3
 
 
+@dataclass
 class TrainingSetScorer:
     """Scores shuffled batches of given pairs, without augmentation, and gathers one number per pair.
 
     Pairs of large data are shuffled within windows of it; see :mod:`robustcmr.data.scoring_order`. The order
     does not depend on where the features are.
-
-    Args:
-        data: the training pairs.
-        batch_size: approximate pairs per batch; batches differ by at most one and have at least two pairs.
-        device: where the matchers are.
-        seed: the run's seed.
-        epoch: from 0; it determines the shuffling.
-        after_batch: called after each batch, such as to check for a stop request.
     """
 
-    def __init__(
-        self,
-        data: TrainingData,
-        batch_size: int,
-        device: torch.device,
-        seed: int,
-        epoch: int,
-        after_batch: Callable[[], None] | None = None,
-    ) -> None:
-        self._data = data
-        self._batch_size = batch_size
-        self._device = device
-        self._keys = (seed, _PURPOSE, epoch)
-        self._after_batch = after_batch
+    data: TrainingData
+    batch_size: int  # approximate; batches differ by at most one and have at least two pairs
+    device: torch.device  # where the matchers are
+    seed: int  # the run's
+    epoch: int  # from 0; it determines the shuffling
+    after_batch: Callable[[], None] | None = None  # such as to check for a stop request
 
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        n_pairs = len(self._data)
         gathered = np.empty(0, dtype=np.float32)
-        with (
-            evaluation_mode(matcher),
-            torch.inference_mode(),
-            closing(batches_of(self._data, self._shuffled_batches())) as batches,
-        ):
-            for ids, read in batches:
-                batch = read.to(self._device)
+        with self._batches(self._shuffled_ids(), matcher) as batches:
+            for ids, batch in batches:
                 values = evidence(matcher(batch.images, batch.texts).float(), batch)
                 if not len(gathered):
-                    gathered = np.empty((n_pairs, *values.shape[1:]), dtype=np.float32)
+                    gathered = np.empty((len(self.data), *values.shape[1:]), dtype=np.float32)
                 gathered[ids] = values.float().cpu().numpy()
-                if self._after_batch is not None:
-                    self._after_batch()
+                if self.after_batch is not None:
+                    self.after_batch()
         return gathered
 
-    def _shuffled_batches(self) -> Iterator[tuple[IntArray, PairBatch]]:
-        """Yield the pair ids and pairs of every batch."""
-        n_pairs, generator = len(self._data), generator_for(*self._keys)
+    @contextmanager
+    def _batches(
+        self, parts: Iterable[IntArray], matcher: Matcher
+    ) -> Iterator[Iterator[tuple[IntArray, PairBatch]]]:
+        """Provide ids and batches, on the device, to a block in evaluation mode and without gradients."""
+        read = batches_of(self.data, ((ids, self.data.batch(ids)) for ids in parts))
+        with evaluation_mode(matcher), torch.inference_mode(), closing(read):
+            yield ((ids, batch.to(self.device)) for ids, batch in read)
+
+    def _shuffled_ids(self) -> list[IntArray]:
+        """Return the pair ids of every batch."""
+        n_pairs, generator = len(self.data), generator_for(self.seed, _PURPOSE, self.epoch)
         # as even as possible, so that no batch lacks negatives
-        count = max(1, min(round(n_pairs / self._batch_size), n_pairs // 2))
-        if isinstance(self._data, OrderedData):
-            parts = self._data.shuffled_parts(count, generator)
-        else:
-            parts = np.array_split(generator.permutation(n_pairs), count)
-        for ids in parts:
-            yield ids, self._data.batch(ids)
+        count = max(1, min(round(n_pairs / self.batch_size), n_pairs // 2))
+        if isinstance(self.data, OrderedData):
+            return self.data.shuffled_parts(count, generator)
+        return np.array_split(generator.permutation(n_pairs), count)
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        n_pairs = len(self._data)
         images, texts, labels = [], [], []
-        starts = range(0, n_pairs, self._batch_size)
-        rows = (np.arange(start, min(start + self._batch_size, n_pairs), dtype=np.int64) for start in starts)
-        with (
-            evaluation_mode(matcher),
-            torch.inference_mode(),
-            closing(batches_of(self._data, (self._data.batch(ids) for ids in rows))) as batches,
-        ):
-            for read in batches:
-                batch = read.to(self._device)
+        every, size = np.arange(len(self.data), dtype=np.int64), self.batch_size
+        in_order = (every[start : start + size] for start in range(0, len(every), size))
+        with self._batches(in_order, matcher) as batches:
+            for _, batch in batches:
                 if batch.labels is None:
                     raise ValueError("these pairs carry no classes, so there are no labelled vectors")
                 images.append(pooled_vectors(matcher.encode_images(batch.images)).float())
                 texts.append(pooled_vectors(matcher.encode_texts(batch.texts)).float())
                 labels.append(batch.labels)
-                if self._after_batch is not None:
-                    self._after_batch()
+                if self.after_batch is not None:
+                    self.after_batch()
         # joined outside inference mode, so that methods may use them in autograd
         return LabelledVectors(torch.cat(images), torch.cat(texts), torch.cat(labels))

@@ -81,38 +81,34 @@ class _Sharded(_Base):
 
     def encode_images(self, images: ImageBatch) -> Fragments:
         """Return fragments of all images; this process encodes its part."""
-        part = _own_part(len(images))
-        if part is None:
-            side = super().encode_images(images)  # type: ignore[safe-super]
-            return _scaled_side(side, 1 / processes.count())
-        with self._apart():
-            side = super().encode_images(ImageBatch(images.features[part], images.mask[part]))  # type: ignore[safe-super]
-        return _assembled_side(side, len(images))
+        own = _own_part(len(images))
+        part = ImageBatch(images.features[own], images.mask[own])
+        return self._encoded(super().encode_images, part, len(images))  # type: ignore[safe-super]
 
     def encode_texts(self, texts: TextBatch) -> Fragments:
         """Return fragments of all captions; this process encodes its part."""
-        part = _own_part(len(texts))
-        if part is None:
-            side = super().encode_texts(texts)  # type: ignore[safe-super]
-            return _scaled_side(side, 1 / processes.count())
-        vectors = None if texts.vectors is None else texts.vectors[part]
+        own = _own_part(len(texts))
+        vectors = None if texts.vectors is None else texts.vectors[own]
+        part = TextBatch(texts.tokens[own], texts.mask[own], vectors)
+        return self._encoded(super().encode_texts, part, len(texts))  # type: ignore[safe-super]
+
+    def _encoded(self, encode: Callable[[Any], Fragments], part: ImageBatch | TextBatch, n: int) -> Fragments:
+        """Return fragments of all ``n`` items, from this process's part."""
+        if not _is_split(n):
+            return _changed(encode(part), lambda values: _scaled(values, 1 / processes.count()))
         with self._apart():
-            side = super().encode_texts(TextBatch(texts.tokens[part], texts.mask[part], vectors))  # type: ignore[safe-super]
-        return _assembled_side(side, len(texts))
+            side = encode(part)
+        return _assembled_side(side, n)
 
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Return all scores; this process computes those of its images."""
-        part = _own_part(len(images))
-        if self.training and not self.pairwise:
-            part = None
-        if part is None:
-            whole = (_scaled_side(side, processes.count()) for side in (images, texts))
-            scores = super().score(*whole)  # type: ignore[safe-super]
-            return _scaled(scores, 1 / processes.count())
+        n = processes.count()
+        if not _is_split(len(images)) or (self.training and not self.pairwise):
+            images, texts = (_changed(side, lambda values: _scaled(values, n)) for side in (images, texts))
+            return _scaled(super().score(images, texts), 1 / n)  # type: ignore[safe-super]
+        images, texts = _changed(images, _entered), _changed(texts, _entered)
         with self._apart():
-            rows = super().score(  # type: ignore[safe-super]
-                _entered_side(images)[part], _entered_side(texts)
-            )
+            rows = super().score(images[_own_part(len(images))], texts)  # type: ignore[safe-super]
         return _assembled(rows, len(images))
 
     @contextmanager
@@ -143,12 +139,13 @@ def _random_state() -> bytes:
     return torch.cat(states).numpy().tobytes()
 
 
-def _own_part(length: int) -> slice | None:
-    """Return the items of this process; None if the batch is too small to split."""
-    if length // processes.count() < _LEAST_PART:
-        return None
-    cuts = _cuts(length)
-    return slice(cuts[processes.rank()], cuts[processes.rank() + 1])
+def _is_split(length: int) -> bool:
+    return length // processes.count() >= _LEAST_PART
+
+
+def _own_part(length: int) -> slice:
+    """Return the items of this process; all if the batch is too small to split."""
+    return slice(*_cuts(length)[processes.rank() :][:2]) if _is_split(length) else slice(None)
 
 
 def _cuts(length: int) -> list[int]:
@@ -206,8 +203,8 @@ def _gathered(part: Tensor, length: int) -> Tensor:
     elif place.type == "cpu" and kind in (torch.float16, torch.bfloat16):
         sent = sent.float()
     sizes = [end - start for start, end in pairwise(cuts)]
-    room = max(sizes)  # all parts are sent at the same size
-    sent = torch.cat([sent, sent.new_zeros(room - len(sent), *sent.shape[1:])]).contiguous()
+    missing = max(sizes) - len(sent)  # all parts are sent at the same size
+    sent = torch.cat([sent, sent.new_zeros(missing, *sent.shape[1:])]).contiguous()
     received = [torch.empty_like(sent) for _ in sizes]
     distributed.all_gather(received, sent)
     whole = torch.cat([chunk[:size] for chunk, size in zip(received, sizes, strict=True)])
@@ -237,8 +234,8 @@ def _unchanged(values: Tensor) -> Tensor:
 
 def _assembled(part: Tensor, length: int) -> Tensor:
     """Gather all parts; the gradient is that of this process's part."""
-    start, end = _cuts(length)[processes.rank() : processes.rank() + 2]
-    return _two_way(part, lambda values: _gathered(values, length), lambda gradient: gradient[start:end])
+    own = _own_part(length)
+    return _two_way(part, lambda values: _gathered(values, length), lambda gradient: gradient[own])
 
 
 def _entered(values: Tensor) -> Tensor:
@@ -264,11 +261,6 @@ def _assembled_side(side: Fragments, length: int) -> Fragments:
     return Fragments(_assembled(features, length), _gathered(mask, length), pooled)
 
 
-def _entered_side(side: Fragments) -> Fragments:
-    pooled = None if side.pooled is None else _entered(side.pooled)
-    return Fragments(_entered(side.features), side.mask, pooled)
-
-
-def _scaled_side(side: Fragments, factor: float) -> Fragments:
-    pooled = None if side.pooled is None else _scaled(side.pooled, factor)
-    return Fragments(_scaled(side.features, factor), side.mask, pooled)
+def _changed(side: Fragments, change: Map) -> Fragments:
+    pooled = None if side.pooled is None else change(side.pooled)
+    return Fragments(change(side.features), side.mask, pooled)

@@ -61,11 +61,7 @@ class TrainingState:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingState:
-        """Return the state whose :meth:`to_dict` gave ``values``.
-
-        Raises:
-            ValueError: fields are missing or unknown.
-        """
+        """Return the state whose :meth:`to_dict` gave ``values``; raise ValueError if fields do not match."""
         wrong = {entry.name for entry in dataclasses.fields(cls)} ^ values.keys()
         if wrong:
             raise ValueError(f"the training state has missing or unknown fields: {', '.join(sorted(wrong))}")
@@ -77,11 +73,7 @@ class TrainingState:
 
 
 def from_version_0_1(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the training state within a checkpoint of version 0.1, as :meth:`TrainingState.to_dict` has it.
-
-    Args:
-        saved: the checkpoint's state file, whose fields lie side by side.
-    """
+    """Return the training state in a state file of version 0.1, as :meth:`TrainingState.to_dict` has it."""
     plan, sums = saved["plan"], saved["rematch_sums"]
     if plan is not None:
         plan = {"groups": plan["streams"], "metrics": plan["metrics"]}

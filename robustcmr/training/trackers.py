@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -31,11 +32,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers whose package is not installed.
-
-    Raises:
-        ConfigError: at least one is missing; the message names the command that installs it.
-    """
+    """Raise ConfigError if the package of a tracker is not installed, with the command that installs it."""
     available = {str(getattr(name, "value", name)) for name in get_available_trackers()}
     missing = [name for name in names if name not in available]
     if missing:
@@ -45,41 +42,30 @@ def check_trackers(names: Sequence[str]) -> None:
         )
 
 
-class Trackers:
-    """The started trackers of a run. One that fails later is dropped with a warning; training continues.
+def send_epoch(accelerator: Accelerator, row: Mapping[str, Any]) -> None:
+    """Send the finite numbers of an epoch's metrics to the started trackers, by names such as ``dev/rsum``.
 
-    Args:
-        accelerator: with the started trackers.
+    A tracker that fails is dropped with a warning; training continues.
     """
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """Send the finite numbers of an epoch's metrics, under names such as ``dev/rsum``."""
-        values = scalars({name: value for name, value in row.items() if name != "epoch"})
-        for tracker in list(self._accelerator.trackers):
-            try:
-                tracker.log(values, step=row["epoch"])
-            except Exception as error:  # a tracker's network or disk must not stop the training
-                logger.warning(
-                    "the tracker %s failed and gets no more metrics of this run: %s", tracker.name, error
-                )
-                self._accelerator.trackers.remove(tracker)
+    values = scalars({name: value for name, value in row.items() if name != "epoch"})
+    for tracker in list(accelerator.trackers):
+        try:
+            tracker.log(values, step=row["epoch"])
+        except Exception as error:  # a tracker's network or disk must not stop the training
+            logger.warning(
+                "the tracker %s failed and gets no more metrics of this run: %s", tracker.name, error
+            )
+            accelerator.trackers.remove(tracker)
 
 
 @contextmanager
 def tracking(
     accelerator: Accelerator, options: TrackingOptions, run: RunFolder, config: Mapping[str, Any], done: int
-) -> Iterator[Trackers]:
-    """Run trackers during the block.
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Run trackers during the block, which gets a function that sends them the metrics of an epoch.
 
-    Args:
-        accelerator: of the run.
-        options: which trackers.
-        run: its folder; trackers show its name.
-        config: the resolved configuration, sent once when the run begins.
-        done: epochs that have ended; an epoch sent again after a lost checkpoint replaces the first.
+    They show the run folder's name, and get the configuration once, when the run begins. ``done`` counts the
+    epochs that have ended; an epoch sent again after a lost checkpoint replaces the first.
 
     Raises:
         ConfigError: a tracker does not start, such as without a login.
@@ -88,9 +74,20 @@ def tracking(
         try:
             accelerator.project_configuration.set_directories(str(run.tracking))
             accelerator.log_with = filter_trackers(list(options.names), accelerator.logging_dir)
-            accelerator.init_trackers(options.project, init_kwargs=_how(run, done))
+            name, folder = run.path.resolve().name, str(run.tracking)
+            own = {
+                "tensorboard": {"purge_step": done + 1},
+                "wandb": {"name": name, "dir": folder, "resume": "allow", "id": _identity(run)},
+                "mlflow": {"run_name": name},
+            }
+            accelerator.init_trackers(options.project, init_kwargs=own)
             if done == 0:
-                _describe(accelerator, config)
+                flat = {
+                    key: value if isinstance(value, bool | int | float | str) else str(value)
+                    for key, value in _leaves(config)
+                }
+                for tracker in accelerator.trackers:
+                    tracker.store_init_configuration(flat)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConfigError(
@@ -98,34 +95,16 @@ def tracking(
                 "instructions say, or leave it out of tracking.names"
             ) from error
     try:
-        yield Trackers(accelerator)
+        yield partial(send_epoch, accelerator)
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
-
-
-def _how(run: RunFolder, done: int) -> dict[str, dict[str, Any]]:
-    name = run.path.resolve().name
-    return {
-        "tensorboard": {"purge_step": done + 1},
-        "wandb": {"name": name, "dir": str(run.tracking), "resume": "allow", "id": _identity(run)},
-        "mlflow": {"run_name": name},
-    }
 
 
 def _identity(run: RunFolder) -> str:
     """Return an id that a resumed run keeps and no other run has."""
     made = f"{run.path.resolve()} {run.environment.stat().st_mtime_ns}"
     return hashlib.sha256(made.encode()).hexdigest()[:16]
-
-
-def _describe(accelerator: Accelerator, config: Mapping[str, Any]) -> None:
-    flat = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in _leaves(config)
-    }
-    for tracker in accelerator.trackers:
-        tracker.store_init_configuration(flat)
 
 
 def scalars(tree: Mapping[str, Any]) -> dict[str, float]:

@@ -5,7 +5,7 @@ import io
 
 from rich.console import Console
 
-from robustcmr.sweeps.display import Board, Display, board_view, ended_line, status_table
+from robustcmr.sweeps.display import Display, board_view, ended_line, status_table
 from robustcmr.sweeps.progress import Standing, counts
 
 ROW = Standing("hinge-seed0", "running", 2, 6, "dev", "rsum", 123.44, 0.0, None)
@@ -19,11 +19,11 @@ def drawn(view, width=100):
 
 def board(running=((ROW, 61.0),), **changes):
     counted = counts(["finished"] * 3 + ["running", "failed", "waiting"])
-    return dataclasses.replace(Board("noise", counted, running, 125.0), **changes)
+    return board_view(**{"title": "noise", "counted": counted, "running": running, "left": 125.0, **changes})
 
 
 def test_the_board_names_what_runs_and_what_is_left():
-    text = drawn(board_view(board()))
+    text = drawn(board())
     assert "noise" in text
     assert "3 finished, 1 running, 1 failed, 1 waiting of 6  about 2 min left" in text
     assert "hinge-seed0" in text
@@ -33,13 +33,13 @@ def test_the_board_names_what_runs_and_what_is_left():
 
 
 def test_many_running_trials_are_counted():
-    text = drawn(board_view(board(running=[(ROW, 1.0)] * 25)))
+    text = drawn(board(running=[(ROW, 1.0)] * 25))
     assert text.count("hinge-seed0") == 20
     assert "and 5 more" in text
 
 
-def test_stopping_and_an_unknown_end_are_said():
-    text = drawn(board_view(board(running=(), left=None, stopping=True)))
+def test_the_title_and_an_unknown_end_are_said():
+    text = drawn(board(title="stopping, trials save themselves", running=(), left=None))
     assert "stopping, trials save themselves" in text
     assert "left" not in text
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from robustcmr.errors import SweepError
-from robustcmr.sweeps import execute, locks
+from robustcmr.sweeps import execute, locks, process
 from robustcmr.sweeps.display import Display
 from robustcmr.sweeps.execute import due_trials, end_orphans, run_trials
 from robustcmr.sweeps.local import LocalExecutor, Shares
@@ -200,7 +200,7 @@ def test_a_trial_that_does_not_exit_is_reported(planned, monkeypatch):
     folder.read()
     folder.note(NAMES[0], "running")
     descriptor = locks.take(folder.trial_lock(NAMES[0]))
-    monkeypatch.setattr(execute, "ORPHAN_SECONDS", 0.1)
+    monkeypatch.setattr(process, "ORPHAN_SECONDS", 0.1)
     with pytest.raises(SweepError, match=f"trial {NAMES[0]} is still trained by another process"):
         end_orphans(folder, due_trials(folder, False), lambda line: None)
     os.close(descriptor)

@@ -7,7 +7,7 @@ import yaml
 
 import robustcmr
 from robustcmr.config.resolve import read_config, resolve
-from robustcmr.errors import SweepError
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.sweeps.folder import SweepFolder
 from robustcmr.sweeps.options import read_sweep, sweep_options
 from robustcmr.sweeps.trials import config_hash, plan_trials
@@ -119,7 +119,7 @@ def test_a_plan_of_a_version_that_knew_fewer_keys_is_the_same_plan(planned):
         folder.config(name).write_text(yaml.safe_dump(tree))
     assert take(folder, grid={"noise.ratio": [0.2, 0.4]}, seeds=[0, 1]) == []
     folder.config(NAMES[0]).unlink()
-    with pytest.raises(SweepError, match="cannot read the configuration"):
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
         take(folder, grid={"noise.ratio": [0.2]}, seeds=[0])
 
 
@@ -151,7 +151,7 @@ def test_folders_that_cannot_take_a_sweep(tmp_path, planned):
 def test_damaged_options_are_told(planned):
     folder = planned()
     folder.options.write_text("a: b: c")
-    with pytest.raises(SweepError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         folder.read_options()
     folder.options.write_text("name: x\nold_key: 3\n")
     with pytest.raises(SweepError, match="old_key: unknown key"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr.errors import SweepError
+from robustcmr.errors import ConfigError, SweepError
 from robustcmr.sweeps import options as sweep_file
 from robustcmr.sweeps.options import read_sweep, sweep_options
 from robustcmr.sweeps.trials import plan_trials
@@ -51,7 +51,7 @@ def test_a_recipe_as_base_is_read_in(tmp_path):
     ],
 )
 def test_mistakes_are_told_by_key(tmp_path, text, sentence):
-    with pytest.raises(SweepError) as error:
+    with pytest.raises((SweepError, ConfigError)) as error:
         read_sweep(write(tmp_path / "bad.yaml", text))
     assert sentence in str(error.value)
     assert "bad.yaml" in str(error.value)

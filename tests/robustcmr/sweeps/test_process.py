@@ -173,4 +173,4 @@ def test_a_file_stops_a_trial(job, fake, tmp_path, word, deaf, code):
     child = launch(job)
     until((job.run / "metrics.jsonl").exists)
     (tmp_path / "stop").write_text(word)
-    assert wait_or_stop(child, tmp_path / "stop", every=0.02) == code
+    assert wait_or_stop(child, tmp_path / "stop") == code

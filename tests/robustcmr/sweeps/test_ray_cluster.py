@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from robustcmr.errors import SweepError
-from robustcmr.sweeps import ray_cluster
 from robustcmr.sweeps.display import Display
 from robustcmr.sweeps.execute import build_executor, due_trials, run_trials
 from robustcmr.sweeps.options import ExecutionOptions
@@ -153,7 +152,7 @@ def test_a_missing_cluster_is_reported(monkeypatch, tmp_path):
         def init(self, **options):
             raise ConnectionError(f"nobody answers at {options['address']}\nand more")
 
-    monkeypatch.setattr(ray_cluster, "_installed_ray", NoRay)
+    monkeypatch.setitem(sys.modules, "ray", NoRay())
     for address, sentence in (
         (
             "10.0.0.1:6379",

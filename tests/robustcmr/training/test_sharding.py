@@ -130,7 +130,7 @@ def test_stopped_with_two_processes_and_gone_on_with_one_ends_as_one(tmp_path):
         said = process.communicate(timeout=120)[1]
     assert (stopped / "checkpoints/last").exists(), said
     assert not (stopped / "results.json").exists(), "it ended before it could be stopped"
-    assert said.count("stopped and saved; go on with") == 1
+    assert said.count("stopped and saved; resume with") == 1
     gone_on = CliRunner().invoke(app, ["train", "--resume", str(stopped)])
     assert gone_on.exit_code == 0, gone_on.output
     alike(rows(alone), rows(stopped))

@@ -17,7 +17,7 @@ from robustcmr.jobs.train import resume, train
 from robustcmr.runs.folder import RunFolder
 from robustcmr.training import trackers
 from robustcmr.training.interrupt import TrainingStopped
-from robustcmr.training.trackers import PACKAGES, Trackers, check_trackers, scalars
+from robustcmr.training.trackers import PACKAGES, check_trackers, scalars, send_epoch
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="needs tensorboard"
@@ -51,10 +51,10 @@ def test_scalars_are_finite_numbers_by_path():
 
 def test_every_tracker_is_told_and_one_that_fails_is_dropped(caplog):
     good, bad = Spy("good"), Spy("bad", fails=True)
-    told = Trackers(Accelerator(bad, good))
+    accelerator = Accelerator(bad, good)
     with caplog.at_level(logging.WARNING, "robustcmr"):
-        told.epoch({"epoch": 1, "loss": 0.5})
-        told.epoch({"epoch": 2, "loss": 0.25})
+        send_epoch(accelerator, {"epoch": 1, "loss": 0.5})
+        send_epoch(accelerator, {"epoch": 2, "loss": 0.25})
     assert good.told == [(1, {"loss": 0.5}), (2, {"loss": 0.25})]
     assert [record.getMessage() for record in caplog.records] == [
         "the tracker bad failed and gets no more metrics of this run: no route to host"
@@ -160,9 +160,9 @@ def test_an_epoch_told_twice_is_shown_once(tiny_tree, tmp_path):
     options = TrackingOptions(names=("tensorboard",))
     for done, epochs in ((0, (1, 2)), (1, (2, 3))):  # killed after epoch 2 was told, before it was saved
         accelerator = build_accelerator("cpu", "fp32")
-        with tracking(accelerator, options, run, {"seed": 1, "betas": [0.9, 0.99]}, done) as told:
+        with tracking(accelerator, options, run, {"seed": 1, "betas": [0.9, 0.99]}, done) as send:
             for epoch in epochs:
-                told.epoch({"epoch": epoch, "loss": float(10 * done + epoch)})
+                send({"epoch": epoch, "loss": float(10 * done + epoch)})
     assert events(run.tracking / "robustcmr")["loss"] == {1: 1.0, 2: 12.0, 3: 13.0}
 
 

@@ -99,25 +99,19 @@ class Registry:
 
     def _check(self, name: str, cls: type) -> None:
         base = self._import(self._base, self._base, None)
-        if not issubclass(cls, base):
-            raise PluginError(
-                f"{self.kind} '{name}' is {cls.__module__}.{cls.__qualname__}, not a {self._base}"
-            )
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
-        if missing:
-            raise PluginError(
-                f"{self.kind} '{name}' leaves out {', '.join(missing)}; {self._base} asks for it"
-            )
         config = getattr(cls, "Config", None)
-        if not (isinstance(config, type) and issubclass(config, Options)):
-            raise PluginError(
-                f"{self.kind} '{name}' has no Config class; "
-                "give it one derived from robustcmr.options.Options"
-            )
-        if "name" in config.model_fields:
-            raise PluginError(
-                f"{self.kind} '{name}' has an option called 'name', which chooses the {self.kind}; rename it"
-            )
+        if not issubclass(cls, base):
+            problem = f"is {cls.__module__}.{cls.__qualname__}, not a {self._base}"
+        elif missing:
+            problem = f"leaves out {', '.join(missing)}; {self._base} asks for it"
+        elif not (isinstance(config, type) and issubclass(config, Options)):
+            problem = "has no Config class; give it one derived from robustcmr.options.Options"
+        elif "name" in config.model_fields:
+            problem = f"has an option called 'name', which chooses the {self.kind}; rename it"
+        else:
+            return
+        raise PluginError(f"{self.kind} '{name}' {problem}")
 
     def _offers(self, name: str) -> dict[str, EntryPoint | None]:
         """Places that offer a name, each once: the registered class first, then entry points."""

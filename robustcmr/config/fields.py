@@ -104,6 +104,12 @@ def simple_type(annotation: Any) -> type:
     return next((part for part in _parts(annotation) if part in (int, float, Path)), str)
 
 
+def one_of(values: Sequence[Any]) -> str:
+    """Return values as words, such as ``a, b or c``."""
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _parts(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
@@ -112,8 +118,7 @@ def _kind(annotation: Any, limits: Sequence[Any]) -> str | None:
     if annotation is NoneType:
         return "null"
     if get_origin(annotation) is Literal:
-        *others, last = map(str, get_args(annotation))
-        return f"{', '.join(others)} or {last}" if others else last
+        return one_of(get_args(annotation))
     if get_origin(annotation) in (tuple, list):
         parts = get_args(annotation)
         count = "" if get_origin(annotation) is list or Ellipsis in parts else f"{len(parts)} "

@@ -15,13 +15,13 @@ from robustcmr.plugins import did_you_mean
 def sentences(
     model: type[BaseModel], error: ValidationError, prefix: str, extra_keys: Sequence[str]
 ) -> list[str]:
-    """Return one sentence for each problem.
+    """Return one sentence for each problem that an options class found.
 
     Args:
-        model: the options class that raised the error.
-        error: the error.
+        model: the options class.
+        error: what it raised.
         prefix: put before every key, such as ``matcher.``.
-        extra_keys: keys allowed besides the fields of ``model``.
+        extra_keys: keys allowed besides its fields.
     """
     found = [_sentence(model, item, prefix, extra_keys) for item in error.errors()]
     return list(dict.fromkeys(found))  # each part of a union reports by itself

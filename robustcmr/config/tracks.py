@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robustcmr import plugins
+from robustcmr.config.fields import one_of
 from robustcmr.config.schema import NoiseOptions, Settings
 from robustcmr.errors import PluginError
 from robustcmr.options import Options
@@ -81,12 +82,7 @@ DECIDED_BY_FILE = ("ratio", "kind", "protocol", "seed", "derange", "redraw_true"
 
 
 def with_defaults(tree: Mapping[str, Any], track: str) -> dict[str, Any]:
-    """Return a tree with a track's own defaults under its values.
-
-    Args:
-        tree: sections as in a recipe; a value that is no section is left for the schema to refuse.
-        track: a known track.
-    """
+    """Return a tree with a track's own defaults under its values; what is no section is left as it is."""
     result = dict(tree)
     for section, values in TRACKS[track].settings.items():
         given = {} if result.get(section) is None else result[section]
@@ -105,12 +101,7 @@ def with_noise_filled(settings: Settings, track: str) -> Settings:
 
 
 def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
-    """Yield a sentence for each key that a noise file already sets.
-
-    Args:
-        noise: with kind and protocol filled where the track is known.
-        track: its defaults do not count; None where the data is unknown.
-    """
+    """Yield a sentence for each key that a noise file already sets; a known track's defaults are fine."""
     if noise.file is None:
         return
     usual = {key: _default(NoiseOptions, key) for key in DECIDED_BY_FILE}
@@ -124,13 +115,7 @@ def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
 
 
 def meaningless(settings: Settings, data: str, track: str) -> Iterator[str]:
-    """Yield a sentence for each key whose value has no meaning on the track of the data.
-
-    Args:
-        settings: with kind and protocol of the noise filled.
-        data: name of the data set.
-        track: its track.
-    """
+    """Yield a sentence for each key whose value has no meaning on the track of the data."""
     from_file = settings.noise.file is not None  # other noise keys are then refused by contradictions()
     if not from_file:
         yield from _unfit_noise(settings.noise, data, track)
@@ -149,9 +134,7 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
     for key, known in (("kind", TRACKS[track].kinds), ("protocol", TRACKS[track].protocols)):
         given = getattr(noise, key)
         if given not in known:
-            *others, last = known
-            expected = f"{', '.join(others)} or {last}" if others else last
-            yield f"noise.{key}: got '{given}', and {_whose(data, track)}; expected {expected}"
+            yield f"noise.{key}: got '{given}', and {_whose(data, track)}; expected {one_of(known)}"
     if noise.kind not in TRACKS[track].kinds:
         return
     for key, kind in NEEDS_KIND.items():
@@ -164,14 +147,7 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
 
 
 def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]:
-    """Yield a sentence that names fitting methods where a method is for another track than the data.
-
-    Args:
-        method: its name.
-        cls: its class.
-        data: name of the data set.
-        track: the data's track.
-    """
+    """Yield a sentence that names fitting methods where a method is for another track than the data."""
     own = _track_of(cls)
     if own == track:
         return

@@ -94,15 +94,14 @@ def nearest_candidates(
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         for start in range(0, n, rows_at_once):
             some = slice(start, min(start + rows_at_once, n))
-            scores = torch.mm(
-                queries[some].detach().to(kind), columns, out=block[: some.stop - start]
-            )  # (b, M)
+            query = queries[some].detach()
+            scores = torch.mm(query.to(kind), columns, out=block[: len(query)])  # (b, M)
             if excluded is not None:
                 _leave_out(scores, excluded[some])
             best, place = _best(scores, kept)
             if half:
                 there = best > -torch.inf
-                again = _products(queries[some].detach(), images.detach(), place)  # (b, kept)
+                again = _products(query, images.detach(), place)  # (b, kept)
                 best, order = again.masked_fill(~there, -torch.inf).topk(min(k, m), dim=1)
                 place = place.gather(1, order)
             _refuse_non_finite(best)
@@ -129,11 +128,7 @@ class RunningBest:
         self._scored = 0
 
     def add(self, rows: slice, first_image: int, scores: Tensor) -> None:
-        """Add the scores (b, p) of some captions with the p images from ``first_image`` on.
-
-        Raises:
-            TrainingDivergedError: a score is NaN or infinite.
-        """
+        """Add the scores (b, p) of some captions with the p images from ``first_image`` on."""
         block = scores.float().cpu().clone()
         self._scored += block.numel()
         excluded = self._excluded[rows] - first_image
@@ -153,20 +148,7 @@ class RunningBest:
 
 
 def reranked(shortlist: Candidates, scores: Tensor, k: int) -> Candidates:
-    """Sort a shortlist by exact scores and keep the best.
-
-    Args:
-        shortlist: (N, s) images.
-        scores: (N, s) exact scores; ignored where there is no image.
-        k: number of candidates, >= 1.
-
-    Returns:
-        The candidates, min(k, s) a caption.
-
-    Raises:
-        ValueError: shapes do not fit.
-        TrainingDivergedError: a score is NaN or infinite.
-    """
+    """Sort a shortlist (N, s) by exact scores (N, s), ignored where there is no image; keep the k best."""
     if scores.shape != shortlist.images.shape or k < 1:
         raise ValueError(
             f"expected scores of shape {tuple(shortlist.images.shape)} and k >= 1, got "

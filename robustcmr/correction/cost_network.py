@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.correction.context import N_STATISTICS, cell_context
+from robustcmr.losses.checks import allowed_mask
 
 FLOOR = 1e-10
 _HIDDEN = 8
@@ -84,7 +85,9 @@ class CostNetwork(nn.Module):
         Raises:
             ValueError: the scores are no matrix or empty, or the mask has another shape.
         """
-        allowed = _checked(scores, allowed)
+        if scores.numel() == 0:
+            raise ValueError(f"scores must be (n, m) with at least one cell, got {tuple(scores.shape)}")
+        allowed = allowed_mask(scores, allowed)
         with torch.autocast(scores.device.type, enabled=False):
             S = scores.to(self.hidden.weight.dtype)
             context = cell_context(S, allowed, self.temperature).flatten(1)  # (6, n m)
@@ -100,16 +103,3 @@ class CostNetwork(nn.Module):
 def _bounded(log_slope: Tensor) -> Tensor:
     """The log slope, bounded so that no slope vanishes or overflows."""
     return _STEEPEST * (log_slope / _STEEPEST).tanh()
-
-
-def _checked(scores: Tensor, allowed: Tensor | None) -> Tensor:
-    if scores.ndim != 2 or scores.numel() == 0:
-        raise ValueError(f"scores must be (n, m) with at least one cell, got {tuple(scores.shape)}")
-    if allowed is None:
-        return torch.ones_like(scores, dtype=torch.bool)
-    if allowed.shape != scores.shape or allowed.dtype != torch.bool:
-        raise ValueError(
-            f"allowed must be bool of shape {tuple(scores.shape)} like the scores, "
-            f"got {allowed.dtype} of shape {tuple(allowed.shape)}"
-        )
-    return allowed

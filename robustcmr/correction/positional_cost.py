@@ -38,17 +38,7 @@ class PositionalCost(nn.Module):
             self.layer.bias.fill_(1.0)
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Return the cost of every cell.
-
-        Args:
-            scores: (n, B) similarity, larger is closer.
-
-        Returns:
-            (n, B) >= 1e-10, in the type of the weights whatever autocast says.
-
-        Raises:
-            ValueError: the scores have another number of columns.
-        """
+        """Return the cost (n, B) >= 1e-10 of every cell of scores (n, B), in the type of the weights."""
         if scores.ndim != 2 or scores.shape[1] != self.batch_size:
             raise ValueError(
                 f"the positional cost takes scores of exactly {self.batch_size} captions, "

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import TrainingDivergedError
+from robustcmr.losses.checks import allowed_mask
 from robustcmr.transport import exact_plan, feasible_mass, partial_plan
 from robustcmr.types import TransportPlan
 
@@ -156,25 +157,15 @@ def rematch_targets(plan: Tensor, allowed: Tensor | None = None, floor: float = 
     if not floor > 0:
         raise ValueError(f"the floor must be positive, got {floor}")
     plan = plan.detach()
-    cells = _cells(plan, allowed)
+    cells = allowed_mask(plan, allowed)
     return Targets(*_normalised(plan, cells, floor), *_normalised(plan.T, cells.T, floor))
 
 
 def movable_mass(allowed: Tensor, mass: float) -> float:
     """Return the mass, or 99% of what the allowed cells carry between even shares where that is less.
 
-    A mask that clearly carries it, such as one that forbids single cells, costs one small sum; others are
-    solved as a flow on the CPU.
-
-    Args:
-        allowed: (n, m) bool, cells that may carry mass.
-        mass: in (0, 1].
-
-    Returns:
-        At most ``mass``; 0 where no cell is allowed.
-
-    Raises:
-        ValueError: the mass is out of range.
+    A mask (n, m) that clearly carries it, such as one that forbids single cells, costs one small sum; others
+    are solved as a flow on the CPU. The result is 0 where no cell is allowed.
     """
     if not 0 < mass <= 1:
         raise ValueError(f"the mass to rematch must be above 0 and at most 1, got {mass}")
@@ -200,32 +191,14 @@ def nothing_moved(cost: Tensor) -> TransportPlan:
 
 
 def checked_cells(cost: Tensor, allowed: Tensor | None) -> Tensor:
-    """Return the mask of a cost, all True where it is None.
-
-    Raises:
-        ValueError: the cost is no matrix or the mask has another shape.
-        TrainingDivergedError: an allowed cost is NaN or infinite.
-    """
-    cells = _cells(cost, allowed)
+    """Return the mask of a cost, all True where it is None; refuse a NaN or infinite allowed cost."""
+    cells = allowed_mask(cost, allowed)
     if not bool(torch.where(cells, cost, 0.0).isfinite().all()):
         raise TrainingDivergedError(
             "a cost of rematching is NaN or infinite, expected finite numbers; "
             "the scores have diverged, so lower the learning rate or clip gradients"
         )
     return cells
-
-
-def _cells(matrix: Tensor, allowed: Tensor | None) -> Tensor:
-    if matrix.ndim != 2:
-        raise ValueError(f"expected a matrix (n, m), got {tuple(matrix.shape)}")
-    if allowed is None:
-        return torch.ones_like(matrix, dtype=torch.bool)
-    if allowed.shape != matrix.shape or allowed.dtype != torch.bool:
-        raise ValueError(
-            f"allowed must be bool of shape {tuple(matrix.shape)}, "
-            f"got {allowed.dtype} of shape {tuple(allowed.shape)}"
-        )
-    return allowed
 
 
 def _normalised(plan: Tensor, cells: Tensor, floor: float) -> tuple[Tensor, Tensor]:

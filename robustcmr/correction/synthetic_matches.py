@@ -33,11 +33,7 @@ class SyntheticProblem:
 
 
 def n_matches(share: float, n: int) -> int:
-    """Return how many of n rows get their partner: ``share * n`` rounded, at least one.
-
-    Raises:
-        ValueError: the share is not in (0, 1].
-    """
+    """Return how many of n rows get their partner: ``share * n`` rounded, at least one."""
     if not 0 < share <= 1:
         raise ValueError(f"the share of synthetic matches must be above 0 and at most 1, got {share}")
     return max(1, round(share * n))
@@ -123,11 +119,7 @@ def synthetic_loss(
 
 
 def require_pairs(scores: Tensor, same_image: Tensor | None) -> int:
-    """Return the number of pairs B of a (B, B) score matrix.
-
-    Raises:
-        ValueError: a shape does not fit, or there is no pair.
-    """
+    """Return the number of pairs B >= 1 of a (B, B) score matrix."""
     check_square(scores, same_image)
     if len(scores) == 0:
         raise ValueError("synthetic matches need at least one pair, got none")
@@ -137,14 +129,9 @@ def require_pairs(scores: Tensor, same_image: Tensor | None) -> int:
 def cut_problem(
     scores: Tensor, images: Tensor, captions: Tensor, is_match: Tensor, same_image: Tensor | None
 ) -> SyntheticProblem:
-    """Cut some images and captions out of a batch; cells of the same image that are no match are forbidden.
+    """Cut the rows ``images`` (n,) and columns ``captions`` (m,), indices on the CPU, out of a batch (B, B).
 
-    Args:
-        scores: (B, B).
-        images: (n,) int64 on the CPU, pairs whose images become the rows.
-        captions: (m,) int64 on the CPU, pairs whose captions become the columns.
-        is_match: (n, m) bool on the CPU.
-        same_image: (B, B) bool or None.
+    Cells of the same image that are no match are forbidden.
     """
     rows, columns, matches = (x.to(scores.device) for x in (images, captions, is_match))
     allowed = torch.ones_like(matches)

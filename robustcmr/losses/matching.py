@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcmr.losses.checks import allowed_mask
 from robustcmr.losses.fusing import fusible
 
 
@@ -107,21 +108,14 @@ def _directions(
     allowed: Tensor | None,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Log probabilities (0 where not allowed), targets and allowed cells, of both directions."""
-    if scores.ndim != 2:
-        raise ValueError(f"scores must be (n, m), got {tuple(scores.shape)}")
+    cells = allowed_mask(scores, allowed)
     n, m = scores.shape
     if targets_rows.shape != (n, m) or targets_columns.shape != (m, n):
         raise ValueError(
             f"scores of {n} images and {m} captions need targets ({n}, {m}) and ({m}, {n}), "
             f"got {tuple(targets_rows.shape)} and {tuple(targets_columns.shape)}"
         )
-    if allowed is not None and (allowed.shape != scores.shape or allowed.dtype != torch.bool):
-        raise ValueError(
-            f"allowed must be bool of shape ({n}, {m}) like the scores, "
-            f"got {allowed.dtype} of shape {tuple(allowed.shape)}"
-        )
     logits = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
-    cells = torch.ones_like(logits, dtype=torch.bool) if allowed is None else allowed
     return [
         (_masked_log_softmax(logits, cells), targets_rows.to(logits), cells),
         (_masked_log_softmax(logits.T, cells.T), targets_columns.to(logits), cells.T),

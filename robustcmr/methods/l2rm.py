@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
 from robustcmr.correction.dummy_points import dummy_point_plan
 from robustcmr.correction.positional_cost import PositionalCost, positional_loss, positional_problem
@@ -17,52 +17,41 @@ from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
 from robustcmr.losses.hinge import hinge_loss
 from robustcmr.losses.matching import symmetric_kl_loss
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.robust_options import check_shares
-from robustcmr.methods.steps import added, joined, solved
+from robustcmr.methods.base import Scorer
+from robustcmr.methods.rematching import (
+    RematchingMethod,
+    RematchingOptions,
+    added,
+    division_metrics,
+    joined,
+    solved,
+)
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.evidence import batch_hinge
 from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
 
 
-class L2RMOptions(Options):
+class L2RMOptions(RematchingOptions):
     """Options of L2RM; the defaults are the released recipe for Flickr30K (MS-COCO, CC152K: epsilon 0.07)."""
 
-    warmup_epochs: int = Field(5, ge=0, description="epochs on all given pairs before the first division")
-    temperature: float = Field(0.05, gt=0.0, description="tau of every softmax, in units of the score")
-    floor: float = Field(1e-7, gt=0.0, lt=1.0, description="replaces 0 inside a logarithm")
     mixture: Literal["beta", "gaussian"] = Field("beta", description="shape of the two groups of evidence")
     evidence_margin: float = Field(0.2, gt=0.0, description="margin of the hinge that is the evidence")
-    threshold: float = Field(
-        0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
-    )
     margin: float = Field(0.2, gt=0.0, description="margin of the hinge of clean pairs, hardest negatives")
-    rematch_weight: float = Field(1.0, ge=0.0, description="weight of the rematched targets; 0 turns it off")
-    mass: float = Field(0.1, gt=0.0, le=1.0, description="rho, share of the suspected captions' mass to move")
     solver: Literal["entropic", "exact"] = Field(
         "entropic", description="with entropy and dummy points, as released, or exact on the CPU"
     )
-    epsilon: float = Field(0.01, gt=0.0, description="smoothing of the plan, in units of the cost (entropic)")
     cost_lr: float = Field(2e-6, gt=0.0, description="learning rate of the cost network")
-    synthetic_least: float = Field(0.01, gt=0.0, le=1.0, description="least share of synthetic matches")
-    synthetic_most: float = Field(0.10, gt=0.0, le=1.0, description="largest share of synthetic matches")
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        check_shares(self.synthetic_least, self.synthetic_most)
-        return self
 
 
-class L2RM(Method):
+class L2RM(RematchingMethod):
     """Learning to rematch mismatched pairs, the released recipe with any matcher.
 
     1. Warm-up: robust cross entropy on all pairs.
     2. Each epoch, a two-component mixture of the mean in-batch hinge divides clean from suspected pairs.
-    3. A step takes a batch of clean and a batch of suspected pairs and adds up the hinge with hardest
-    negatives
-       of the clean ones, the symmetric KL divergence of the suspected ones to the targets of a partial plan,
-       and the loss of the cost network on synthetic matches among the clean ones.
+    3. A step takes a batch of clean and a batch of suspected pairs. It adds up the hinge with hardest
+       negatives of the clean ones, the symmetric KL divergence of the suspected ones to the targets of a
+       partial plan, and the loss of the cost network on synthetic matches among the clean ones.
 
     Departures from the release: the mask depends on the division alone, not on the injected noise rate, and
     the plan is computed on the device of the scores. Only full batches train the cost and are rematched, as
@@ -74,26 +63,13 @@ class L2RM(Method):
 
     Config: ClassVar[type[Options]] = L2RMOptions
     config: L2RMOptions
+    cost: PositionalCost | None
 
     def __init__(
         self, config: L2RMOptions, matchers: Sequence[Matcher], n_pairs: int, batch_size: int
     ) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
-        self.matcher = self.matchers[0]
         self.cost = PositionalCost(batch_size) if config.rematch_weight > 0 else None
-
-    @property
-    def auxiliary(self) -> Mapping[str, nn.Module]:
-        """The cost network."""
-        return {} if self.cost is None else {"cost": self.cost}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The matcher's own, and the cost network at its own rate without decay."""
-        groups = self.matcher.parameter_groups()
-        if self.cost is not None:
-            own = {"lr": self.config.cost_lr, "weight_decay": 0.0}
-            groups.append({"params": list(self.cost.parameters()), **own})
-        return groups
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then batches of clean and of suspected pairs."""
@@ -101,12 +77,9 @@ class L2RM(Method):
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
         division = self.estimate(scorer)
-        metrics = {"suspected": float((~division.is_clean).mean())}
-        if division.noise_rate is not None:
-            metrics["noise_rate"] = division.noise_rate
         ids = np.arange(self.n_pairs, dtype=np.int64)
         groups = {"clean": ids[division.is_clean], "noisy": ids[~division.is_clean]}
-        return EpochPlan(groups, metrics, division)
+        return EpochPlan(groups, division_metrics(division), division)
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their mean hinge, even where a mixture is not supported by the data."""
@@ -150,10 +123,7 @@ class L2RM(Method):
 
     def _cost_loss(self, network: PositionalCost, steady: Tensor, batch: PairBatch, clean: bool) -> Tensor:
         """Scalar mean cost of synthetic matches among a full batch of clean pairs."""
-        config = self.config
-        share = config.synthetic_least + (config.synthetic_most - config.synthetic_least) * float(
-            torch.rand(())
-        )
+        share = self.synthetic_share()
         if not clean or len(batch) < self.batch_size:
             return steady.new_zeros(())
         found = positional_problem(steady, share, batch.same_image)

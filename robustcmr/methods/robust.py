@@ -20,9 +20,9 @@ from robustcmr.losses.cross_entropy import (
 )
 from robustcmr.losses.matching import soft_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Method, Scorer
+from robustcmr.methods.base import Scorer
+from robustcmr.methods.rematching import RematchingMethod, added, division_metrics, joined, solved
 from robustcmr.methods.robust_options import RobustOptions
-from robustcmr.methods.steps import added, joined, solved
 from robustcmr.methods.teacher import Teacher
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_reference
@@ -34,7 +34,7 @@ _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
 
 
-class Robust(Method):
+class Robust(RematchingMethod):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
@@ -61,7 +61,6 @@ class Robust(Method):
         self, config: RobustOptions, matchers: Sequence[Matcher], n_pairs: int, batch_size: int
     ) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
-        self.matcher = self.matchers[0]
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
         learned = config.rematch_weight > 0 and config.cost == "network"
         self.cost = CostNetwork() if learned else None
@@ -72,16 +71,8 @@ class Robust(Method):
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
         """The teacher and the cost network."""
-        networks = {"teacher": self.teacher, "cost": self.cost}
-        return {name: network for name, network in networks.items() if network is not None}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The matcher's own, and the cost network at its own rate without decay."""
-        groups = self.matcher.parameter_groups()
-        if self.cost is not None:
-            own = {"lr": self.config.cost_lr, "weight_decay": 0.0}
-            groups.append({"params": list(self.cost.parameters()), **own})
-        return groups
+        teacher = {} if self.teacher is None else {"teacher": self.teacher}
+        return {**teacher, **super().auxiliary}
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
@@ -90,9 +81,7 @@ class Robust(Method):
         self.epoch = epoch
         division = self.estimate(scorer)
         ids = np.arange(self.n_pairs, dtype=np.int64)
-        metrics = {"suspected": float((~division.is_clean).mean())}
-        if division.noise_rate is not None:
-            metrics["noise_rate"] = division.noise_rate
+        metrics = division_metrics(division)
         self.warming_up = self.warming_up and self._extends_warmup(division)
         if self.warming_up:
             return EpochPlan({"all": ids}, metrics, division)
@@ -207,9 +196,7 @@ class Robust(Method):
     def _cost_loss(self, steady: Tensor, batch: PairBatch, is_clean: Tensor) -> Tensor:
         """Scalar loss of the cost network on synthetic matches among the clean pairs of the batch."""
         config, clean = self.config, is_clean.nonzero().squeeze(1)  # (k,)
-        share = config.synthetic_least + (config.synthetic_most - config.synthetic_least) * float(
-            torch.rand(())
-        )
+        share = self.synthetic_share()
         if self.cost is None or len(clean) < 2:
             return steady.new_zeros(())
         found = synthetic_problem(steady[clean][:, clean], share, batch.same_image[clean][:, clean])

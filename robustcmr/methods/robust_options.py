@@ -6,11 +6,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from robustcmr.options import Options
+from robustcmr.methods.rematching import RematchingOptions
 
 
-class RobustOptions(Options):
-    """Options of ``robust``; epochs count from 0, temperatures and costs are in units of the score."""
+class RobustOptions(RematchingOptions):
+    """Options of ``robust``, besides those shared with ``l2rm``."""
 
     # warm-up
     warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
@@ -25,8 +25,6 @@ class RobustOptions(Options):
     warmup_loss: Literal["infonce", "rce"] = Field(
         "infonce", description="loss of the warm-up: InfoNCE or robust cross entropy"
     )
-    temperature: float = Field(0.05, gt=0.0, description="tau of every softmax")
-    floor: float = Field(1e-7, gt=0.0, lt=1.0, description="replaces 0 inside the logarithm (rce)")
     # teacher
     teacher_decay: float | None = Field(
         0.99,
@@ -41,9 +39,6 @@ class RobustOptions(Options):
     )
     agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
-    threshold: float = Field(
-        0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
-    )
     most_wrong: float = Field(
         0.5,
         gt=0.0,
@@ -59,20 +54,9 @@ class RobustOptions(Options):
         0.65, gt=0.0, le=1.0, description="estimated noise rate above which auto splits the batches"
     )
     # rematching
-    rematch_weight: float = Field(
-        1.0, ge=0.0, description="weight of the rematched targets; 0 turns rematching off"
-    )
-    mass: float = Field(0.1, gt=0.0, le=1.0, description="rho, share of the suspected captions' mass to move")
-    solver: Literal["entropic", "exact"] = Field(
-        "entropic", description="partial transport with entropy, or exact on the CPU"
-    )
-    epsilon: float = Field(0.01, gt=0.0, description="smoothing of the plan (entropic)")
     cost: Literal["network", "similarity"] = Field(
         "network", description="learned from synthetic matches, or 1 - score"
     )
-    cost_lr: float = Field(1e-3, gt=0.0, description="learning rate of the cost network")
-    synthetic_least: float = Field(0.01, gt=0.0, le=1.0, description="least share of synthetic matches")
-    synthetic_most: float = Field(0.10, gt=0.0, le=1.0, description="largest share of synthetic matches")
     contrast: float = Field(
         1.0, ge=0.0, description="weight of telling synthetic matches from other cells (cost: network)"
     )
@@ -84,18 +68,4 @@ class RobustOptions(Options):
                 f"agreement is {self.agreement} but there is no teacher to agree with; "
                 "set teacher_decay, or agreement to 0"
             )
-        check_shares(self.synthetic_least, self.synthetic_most)
         return self
-
-
-def check_shares(least: float, most: float) -> None:
-    """Refuse a range of shares of synthetic matches whose ends are swapped.
-
-    Raises:
-        ValueError: the least share exceeds the largest.
-    """
-    if least > most:
-        raise ValueError(
-            f"synthetic_least is {least} but synthetic_most is {most}; "
-            "expected synthetic_least to be no larger"
-        )

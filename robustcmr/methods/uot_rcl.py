@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,21 +12,21 @@ from torch.nn import functional as F
 
 from robustcmr.correction.class_evidence import class_evidence
 from robustcmr.correction.label_transport import LabelTargets, label_targets, relation_plan
-from robustcmr.losses.class_anchors import anchor_probabilities, multimodal_contrast, robust_clustering
+from robustcmr.losses.class_anchors import anchor_probabilities
 from robustcmr.losses.matching import soft_cross_entropy_loss
-from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
-from robustcmr.methods.labels import LabelMethod, given_classes, label_estimate
+from robustcmr.methods.label_baselines import AnchorMethod, mrl_losses
+from robustcmr.methods.labels import label_estimate
 from robustcmr.methods.uot_rcl_options import UotRclOptions
 from robustcmr.options import Options
 from robustcmr.selection.label_transitions import estimate_transitions
-from robustcmr.types import EpochPlan, LabelEstimate, LabelledVectors, PairBatch, StepResult
+from robustcmr.types import EpochPlan, LabelEstimate, LabelledVectors, PairBatch
 
 _MOVED = 1e-3
 """A sample with less moved mass keeps its previous target."""
 
 
-class UotRcl(LabelMethod):
+class UotRcl(AnchorMethod):
     """Semantic and relation alignment, each switchable, on the losses of MRL.
 
     After a warm-up on the given classes, each epoch
@@ -51,18 +51,10 @@ class UotRcl(LabelMethod):
     Config: ClassVar[type[Options]] = UotRclOptions
     config: UotRclOptions
 
-    def __init__(
-        self,
-        config: UotRclOptions,
-        matchers: Sequence[Matcher],
-        n_pairs: int,
-        batch_size: int,
-        n_classes: int,
-        width: int,
-    ) -> None:
-        super().__init__(config, matchers, n_pairs, batch_size, n_classes, width)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.targets: Tensor | None = None  # (N, K) once something was corrected
-        self.weights = torch.ones(n_pairs)  # (N,)
+        self.weights = torch.ones(self.n_pairs)  # (N,)
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs; after the warm-up, with new targets."""
@@ -98,25 +90,24 @@ class UotRcl(LabelMethod):
         found = scorer.vectors(self.matchers[0])
         return label_estimate(self._correct(found, self.config.mass_end)[0].targets, found)
 
-    def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
-        """The losses of one step."""
-        batch, config = batches["all"], self.config
-        images, texts = self.encode(batch)
-        of_images, of_texts, weights = self._class_targets(batch, images)
-        anchors, tau = self.anchors(), config.temperature
-        by_image = robust_clustering(images, anchors, of_images, tau)  # (B,)
-        by_text = robust_clustering(texts, anchors, of_texts, tau)  # (B,)
-        contrast = multimodal_contrast(images, texts, config.contrast_temperature)  # (B,)
-        losses = {
-            "class_loss": config.beta * (weights * (by_image + by_text)).mean() / 2,
-            "contrast_loss": (1 - config.beta) * contrast.mean(),
-        }
+    def losses(
+        self, images: Tensor, texts: Tensor, of_images: Tensor, of_texts: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses of MRL and, after the warm-up, of the relation alignment."""
+        config = self.config
+        found = mrl_losses(images, texts, self.anchors(), of_images, of_texts, weights, config)
         if config.relation and self.epoch >= config.warmup_epochs:
-            losses["relation_loss"] = config.relation_weight * self._relation_loss(
-                images, texts, (of_images + of_texts) / 2
-            )
-        total = torch.stack(list(losses.values())).sum()
-        return StepResult(total, {name: value.detach() for name, value in losses.items()})
+            relation = self._relation_loss(images, texts, (of_images + of_texts) / 2)
+            found["relation_loss"] = config.relation_weight * relation
+        return found
+
+    def class_targets(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Corrected classes once there are some."""
+        if self.targets is None:
+            return super().class_targets(batch, like)
+        ids = batch.pair_ids.cpu()
+        targets = self.targets[ids].to(like)
+        return targets, targets, self.weights[ids].to(like)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, targets and weights."""
@@ -126,15 +117,6 @@ class UotRcl(LabelMethod):
         """Restore epoch, targets and weights."""
         super().load_state_dict(state)
         self.targets, self.weights = state["targets"], state["weights"]
-
-    def _class_targets(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Target classes (B, K) of images and texts, and the weight (B,) of each pair."""
-        if self.targets is None:
-            one_hot = [F.one_hot(labels, self.n_classes).to(like) for labels in given_classes(batch)]
-            return one_hot[0], one_hot[1], like.new_ones(len(batch))
-        ids = batch.pair_ids.cpu()
-        targets = self.targets[ids].to(like)
-        return targets, targets, self.weights[ids].to(like)
 
     def _relation_loss(self, images: Tensor, texts: Tensor, classes: Tensor) -> Tensor:
         """Scalar cross entropy of the batch's scores to the plan among its pairs, mean of both directions."""

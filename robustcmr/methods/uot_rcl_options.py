@@ -6,21 +6,17 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from robustcmr.options import Options
+from robustcmr.methods.label_baselines import MRLOptions
 
 
-class UotRclOptions(Options):
+class UotRclOptions(MRLOptions):
     """Options of UOT-RCL; lengths are in epochs, temperatures in units of the cosine."""
 
     semantic: bool = Field(True, description="semantic alignment: correct classes by partial transport")
     relation: bool = Field(True, description="relation alignment: match all pairs of one class in a batch")
-    # losses of MRL, alone during the warm-up
+    # the losses of MRL, alone during the warm-up
     warmup_epochs: int = Field(
         10, ge=1, description="epochs on the given classes before the first correction"
-    )
-    temperature: float = Field(1.0, gt=0.0, description="temperature of class probabilities in the loss")
-    beta: float = Field(
-        0.7, ge=0.0, le=1.0, description="weight of the class loss; the contrast has 1 - beta"
     )
     contrast_temperature: float = Field(0.8, gt=0.0, description="temperature of the contrast between pairs")
     # estimated classes

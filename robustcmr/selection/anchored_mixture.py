@@ -44,9 +44,9 @@ class AnchoredMixture(NormalPair):
 
         The shift is treated as known; its effect is measured by refitting with other fixed shifts.
         """
-        apart = (values - self.means[0]) / self.variances[0]
-        zero = np.zeros_like(values)
-        return np.stack([apart, 0.5 * (apart**2 - 1 / self.variances[0]), zero, zero])
+        slopes = super().scores(values)
+        slopes[2:] = 0.0
+        return slopes
 
 
 def fit_anchored_mixture(
@@ -147,11 +147,7 @@ def shift_of_upper_part(values: Values, reference: Values, cut: float = _CUT) ->
 
 
 def _likeliest_means(means: Values, precisions: Values, bounds: tuple[float, float], gap: float) -> Values:
-    """(2,) clean and noisy mean that minimise the precision-weighted squared distance to ``means``.
-
-    The noisy one stays within bounds and the clean one at least ``gap`` below it; where the gap binds, both
-    move together.
-    """
+    """(2,) clean and noisy mean nearest to ``means``, weighted by precision, at least ``gap`` apart."""
     noisy = float(np.clip(means[1], *bounds))
     if means[0] > noisy - gap:
         joint = (precisions[0] * (means[0] + gap) + precisions[1] * means[1]) / precisions.sum()

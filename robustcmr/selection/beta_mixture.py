@@ -133,12 +133,7 @@ def fit_beta_mixture(values: Values, max_iterations: int = 1000, tolerance: floa
 def fit_beta(values: Values) -> tuple[float, float, float]:
     """Return alpha, beta and the summed log likelihood of one Beta component.
 
-    Args:
-        values: (N,) in [0, 1], N >= 2; clipped to EDGE .. 1 - EDGE.
-
-    Raises:
-        ValueError: fewer than two values, or one outside 0..1.
-        TrainingDivergedError: a value is NaN or infinite.
+    Values and errors are those of :func:`fit_beta_mixture`.
     """
     log_x, log_rest = _logs(_checked(values))
     s, t = float(log_x.mean()), float(log_rest.mean())

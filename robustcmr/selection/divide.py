@@ -34,9 +34,9 @@ from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, s
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
 from robustcmr.selection.density import fitted_density
 from robustcmr.selection.mixture import Mixture, low_posterior
-from robustcmr.selection.noise_rate import noise_rate
+from robustcmr.selection.noise_rate import NoiseRate, noise_rate
 from robustcmr.selection.normalise import Values, check_evidence, robust_min_max, robust_range
-from robustcmr.types import Division
+from robustcmr.types import Division, FittedDensity
 
 # Chosen on simulated data; the tests show which groups these values separate.
 LEAST_GAIN, LEAST_GAIN_PER_VALUE = 10.0, 0.005
@@ -120,8 +120,6 @@ def divide_by_mixture(
     if not always and (gain < needed or apart < LEAST_SEPARATION):
         reason = f"one group: {found} (needed {needed:.0f} and {LEAST_SEPARATION:g})"
         return _all_clean(given, threshold, reason)
-    probability = low_posterior(mixture, values)
-    rate = noise_rate(mixture, values)
     lowest, highest = robust_range(given)
     density = fitted_density(
         mixture,
@@ -130,17 +128,8 @@ def divide_by_mixture(
         lambda v: np.full_like(v, 1 / (highest - lowest)),
         None if model == "beta" else 0.0,
     )
-    return Division(
-        probability,
-        threshold,
-        probability > threshold,
-        given,
-        True,
-        f"two groups: {found}",
-        rate.rate,
-        (rate.low, rate.high),
-        density,
-    )
+    reason = f"two groups: {found}"
+    return _two_groups(given, values, mixture, threshold, reason, noise_rate(mixture, values), density)
 
 
 def divide_by_reference(
@@ -208,20 +197,11 @@ def divide_by_reference(
     if min(rate, most) < LEAST_SHARE or low < LEAST_SHARE / 10:
         reason = f"one group: about {min(rate, most):.1%} {found}, which cannot be told from none"
         return _all_clean(given, threshold, reason)
-    mixture, rate = fits[shift], rates[shift].rate
     low, high = min(each.low for each in rates.values()), max(each.high for each in rates.values())
-    probability = low_posterior(mixture, values)
-    return Division(
-        probability,
-        threshold,
-        probability > threshold,
-        given,
-        True,
-        f"two groups: between {low:.1%} and {high:.1%} {found}",
-        rate,
-        (low, high),
-        fitted_density(mixture, (values.min(), values.max()), np.expm1, lambda v: np.exp(-v), 0.0),
-    )
+    reason = f"two groups: between {low:.1%} and {high:.1%} {found}"
+    density = fitted_density(fits[shift], (values.min(), values.max()), np.expm1, lambda v: np.exp(-v), 0.0)
+    widest = NoiseRate(rates[shift].rate, low, high)
+    return _two_groups(given, values, fits[shift], threshold, reason, widest, density)
 
 
 def _checked(evidence: npt.ArrayLike, threshold: float) -> Values:
@@ -239,6 +219,20 @@ def _most_noisy(values: Values, middle: float) -> float:
 def _too_few(evidence: Values, threshold: float, n: int, name: str) -> Division:
     reason = f"{n} {name} are too few to tell one group from two (needed {LEAST_PAIRS})"
     return _all_clean(evidence, threshold, reason)
+
+
+def _two_groups(
+    evidence: Values,
+    values: Values,
+    mixture: Mixture,
+    threshold: float,
+    reason: str,
+    rate: NoiseRate,
+    density: FittedDensity,
+) -> Division:
+    clean = low_posterior(mixture, values)
+    interval = (rate.low, rate.high)
+    return Division(clean, threshold, clean > threshold, evidence, True, reason, rate.rate, interval, density)
 
 
 def _all_clean(evidence: Values, threshold: float, reason: str) -> Division:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from sklearn.mixture import GaussianMixture as SklearnMixture
+from sklearn.mixture import GaussianMixture
 
 from robustcmr.selection.mixture import NormalPair, otsu_split
 from robustcmr.selection.normalise import Values, check_evidence
@@ -15,24 +14,7 @@ FLOOR = 1e-4
 """Added to every variance; without it a component could collapse onto equal values."""
 
 
-@dataclass(frozen=True)
-class GaussianMixture(NormalPair):
-    """Two normal components, each with a variance of at least ``FLOOR``."""
-
-    n_parameters = 5
-
-    def scores(self, values: Values) -> Values:
-        """(4, N) slope of each component's log density in its mean and variance, low component's first."""
-        rows = []
-        for mean, variance in zip(self.means, self.variances, strict=True):
-            apart = (values - mean) / variance
-            rows += [apart, 0.5 * (apart**2 - 1 / variance)]
-        return np.stack(rows)
-
-
-def fit_gaussian_mixture(
-    values: Values, max_iterations: int = 1000, tolerance: float = 1e-6
-) -> GaussianMixture:
+def fit_gaussian_mixture(values: Values, max_iterations: int = 1000, tolerance: float = 1e-6) -> NormalPair:
     """Fit two normal components; the order of the values does not matter.
 
     Args:
@@ -41,7 +23,8 @@ def fit_gaussian_mixture(
         tolerance: stop once a step gains less log likelihood than this, per value.
 
     Returns:
-        The mixture; ``converged`` is False where the steps ran out (scikit-learn warns, too).
+        The mixture, each variance at least ``FLOOR``; ``converged`` is False
+        where the steps ran out (scikit-learn warns, too).
 
     Raises:
         ValueError: fewer than two values.
@@ -53,7 +36,7 @@ def fit_gaussian_mixture(
     ordered = _checked(values)
     split = otsu_split(ordered)
     groups = (ordered[:split], ordered[split:])
-    model = SklearnMixture(
+    model = GaussianMixture(
         2,
         tol=tolerance,
         reg_covar=FLOOR,
@@ -65,7 +48,7 @@ def fit_gaussian_mixture(
     column = ordered[:, None]
     model.fit(column)
     order = np.argsort(model.means_[:, 0], kind="stable")
-    return GaussianMixture(
+    return NormalPair(
         model.means_[order, 0],
         model.covariances_[order, 0, 0],
         model.weights_[order],
@@ -76,15 +59,7 @@ def fit_gaussian_mixture(
 
 
 def fit_gaussian(values: Values) -> tuple[float, float, float]:
-    """Return mean, variance and summed log likelihood of one normal component.
-
-    Args:
-        values: (N,) finite, N >= 2.
-
-    Raises:
-        ValueError: fewer than two values.
-        TrainingDivergedError: a value is NaN or infinite.
-    """
+    """Return mean, variance and summed log likelihood of one normal component of values as above."""
     ordered = _checked(values)
     spread = float(ordered.var())
     variance = spread + FLOOR

@@ -76,6 +76,8 @@ class NormalPair:
     iterations: int
     converged: bool
 
+    n_parameters = 5
+
     def log_densities(self, values: Values) -> Values:
         """(2, N) log density of each component, without its share."""
         return normal_log_densities(values, self.means, self.variances)
@@ -86,6 +88,14 @@ class NormalPair:
         if low == high:
             return None
         return float((self.means[0] * high - self.means[1] * low) / (high - low)), bool(low < high)
+
+    def scores(self, values: Values) -> Values:
+        """(4, N) slope of each component's log density in its mean and variance, low component's first."""
+        rows = []
+        for mean, variance in zip(self.means, self.variances, strict=True):
+            apart = (values - mean) / variance
+            rows += [apart, 0.5 * (apart**2 - 1 / variance)]
+        return np.stack(rows)
 
 
 def normal_log_densities(values: Values, means: Values, variances: Values) -> Values:

@@ -9,7 +9,7 @@ A singular I is inverted by its pseudo-inverse, so the interval exists even wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit, ndtri
@@ -18,15 +18,8 @@ from robustcmr.selection.mixture import Mixture, log_ratio
 from robustcmr.selection.normalise import Values
 
 
-@dataclass(frozen=True)
-class NoiseRate:
-    """Estimated share of pairs in the upper component.
-
-    Attributes:
-        rate: in (0, 1).
-        low: lower end of the interval.
-        high: upper end of the interval.
-    """
+class NoiseRate(NamedTuple):
+    """Estimated share of pairs in the upper component, in (0, 1), and the ends of its interval."""
 
     rate: float
     low: float

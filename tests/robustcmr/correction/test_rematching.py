@@ -140,7 +140,8 @@ def test_refuses_what_does_not_fit():
         with pytest.raises(ValueError, match="mass to rematch must be above 0 and at most 1"):
             rematch(random_cost(3, 3), None, mass)
     with pytest.raises(
-        ValueError, match=r"allowed must be bool of shape \(3, 3\), got torch.bool of shape \(3, 2"
+        ValueError,
+        match=r"allowed must be bool of shape \(3, 3\) like the scores, got torch.bool of shape \(3, 2",
     ):
         rematch(random_cost(3, 3), torch.ones(3, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"expected a matrix \(n, m\), got \(3,\)"):

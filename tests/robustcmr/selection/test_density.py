@@ -6,12 +6,12 @@ from scipy import stats
 
 from robustcmr.selection import divide_by_mixture, divide_by_reference
 from robustcmr.selection.density import fitted_density
-from robustcmr.selection.gaussian_mixture import GaussianMixture
+from robustcmr.selection.mixture import NormalPair
 
 
 def normal(low, high, share):
     means, variances = np.array([low[0], high[0]]), np.array([low[1], high[1]]) ** 2
-    return GaussianMixture(means, variances, np.array([1 - share, share]), 0.0, 1, True)
+    return NormalPair(means, variances, np.array([1 - share, share]), 0.0, 1, True)
 
 
 def area(density):

@@ -5,8 +5,7 @@ import pytest
 from scipy import stats
 
 from robustcmr.selection.beta_mixture import EDGE, BetaMixture
-from robustcmr.selection.gaussian_mixture import GaussianMixture
-from robustcmr.selection.mixture import low_posterior, otsu_split
+from robustcmr.selection.mixture import NormalPair, low_posterior, otsu_split
 
 GRID = np.linspace(0, 1, 2001)
 
@@ -18,7 +17,7 @@ def beta(low, high, share=0.4):
 
 def normal(low, high, share=0.4):
     means, variances = np.array([low[0], high[0]]), np.array([low[1], high[1]]) ** 2
-    return GaussianMixture(means, variances, np.array([1 - share, share]), 0.0, 1, True)
+    return NormalPair(means, variances, np.array([1 - share, share]), 0.0, 1, True)
 
 
 def plain(mixture, x, share=0.4):

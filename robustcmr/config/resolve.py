@@ -153,8 +153,7 @@ def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[st
         overrides: ``key.key=value`` each.
 
     Raises:
-        ConfigError: the recipe cannot be read, or the result does not fit the schema; all problems are
-        listed.
+        ConfigError: the recipe cannot be read, or the result does not fit the schema.
     """
     tree = {} if recipe is None else read_config(recipe_path(recipe))
     before, after = _names(tree, {}), _names(tree, flags)

@@ -5,6 +5,8 @@ With p_v, p_t the probabilities of image and text, N_v, N_t the neighbour means 
     e_v = (1 - share) p_v + share N_v,    e_t likewise
     image trust  a = <e_v, N_t> / (<e_v, N_t> + <e_t, N_v>)
     probabilities    a e_v + (1 - a) e_t
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -33,18 +35,9 @@ class ClassEvidence:
 
 
 def neighbours(vectors: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Find the nearest others of each vector by cosine, in bounded memory.
+    """Return rows (N, k) and weights (N, k) of the nearest others of each unit vector (N, D), N >= 2.
 
-    Args:
-        vectors: (N, D) of length 1, N >= 2.
-        count: neighbours of each; at most N - 1 are used.
-        temperature: > 0, in units of the cosine; weights are the softmax of the neighbours' cosines.
-
-    Returns:
-        Rows (N, k) int64 and weights (N, k) summing to 1.
-
-    Raises:
-        ValueError: there are fewer than two vectors, or count is below 1.
+    At most N - 1 of ``count`` are used. The weights are the softmax of cosines over the temperature.
     """
     n = len(vectors)
     if n < 2 or count < 1:

@@ -3,6 +3,8 @@
     C_ij = 1 - exp(a(h_ij)) s_ij - b(h_ij, x_ij) + lift,    h = tanh(W x),  x_ij the context of cell (i, j)
 
 Raising s_ij alone never raises C_ij, whatever the weights. Before training a = b = lift = 0, so C = 1 - S.
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -35,9 +37,6 @@ class CostNetwork(nn.Module):
 
     Args:
         temperature: of the log-mean-exp in the context, > 0, in units of the score.
-
-    Raises:
-        ValueError: the temperature is not a positive finite number.
 
     Example:
         >>> import torch
@@ -81,9 +80,6 @@ class CostNetwork(nn.Module):
 
         Returns:
             (n, m) >= 1e-10.
-
-        Raises:
-            ValueError: the scores are no matrix or empty, or the mask has another shape.
         """
         if scores.numel() == 0:
             raise ValueError(f"scores must be (n, m) with at least one cell, got {tuple(scores.shape)}")

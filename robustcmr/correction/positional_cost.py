@@ -1,4 +1,7 @@
-"""The cost network of L2RM as released: a linear layer over caption positions, tied to the batch size."""
+"""The cost network of L2RM as released: a linear layer over caption positions, tied to the batch size.
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,6 @@ class PositionalCost(nn.Module):
 
     Args:
         batch_size: B, the number of captions it takes, >= 1.
-
-    Raises:
-        ValueError: the batch size is below 1.
 
     References:
         Han et al., L2RM, CVPR 2024, released code.
@@ -69,9 +69,6 @@ def positional_problem(
 
     Returns:
         The problem, B x B. True matches that are not synthetic matches are not allowed.
-
-    Raises:
-        ValueError: shapes do not fit, there is no pair, or the share is out of range.
     """
     B = require_pairs(scores, same_image)
     k = n_matches(share, B)

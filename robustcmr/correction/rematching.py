@@ -7,6 +7,8 @@ With cost C, allowed cells A, even shares 1/n and 1/m, and rho = mass:
 
 If ``max_iterations`` run out, the plan of the last scaling is returned with ``converged`` False; its mass is
 still rho to rounding.
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -57,9 +59,6 @@ def allowed_cells(row_pairs: Tensor, column_pairs: Tensor, same_image: Tensor | 
 
     Returns:
         (n, m) bool.
-
-    Raises:
-        ValueError: a shape does not fit.
 
     Example:
         >>> import torch
@@ -150,9 +149,6 @@ def rematch_targets(plan: Tensor, allowed: Tensor | None = None, floor: float = 
 
     Returns:
         The targets, detached.
-
-    Raises:
-        ValueError: a shape does not fit, or floor is out of range.
     """
     if not floor > 0:
         raise ValueError(f"the floor must be positive, got {floor}")

@@ -4,6 +4,8 @@ With cost C over the allowed cells A and synthetic matches M within A:
 
     loss = (1 / |M|) sum_{(i,j) in M} [ C_ij - min_A C + contrast * surprise_ij ]
     surprise_ij = C_ij / tau + mean over row, column and whole problem of logsumexp(-C / tau)
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -59,9 +61,6 @@ def synthetic_problem(
 
     Returns:
         The problem, n x n.
-
-    Raises:
-        ValueError: shapes do not fit, there is no pair, or the share is out of range.
     """
     B = require_pairs(scores, same_image)
     n = (B + 1) // 2

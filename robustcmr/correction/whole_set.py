@@ -4,6 +4,8 @@
 
 over the candidates of each caption alone. If ``max_iterations`` run out, a warning is logged and the last
 plan is used; ``error`` is then the share of the mass out of place.
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -84,9 +86,6 @@ def rematch_whole_set(
 
     Returns:
         The plan; zeros, converged, where there is no candidate at all.
-
-    Raises:
-        ValueError: numbers do not fit.
     """
     started = time.perf_counter()
     n = len(candidates.images)

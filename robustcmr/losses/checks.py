@@ -16,6 +16,13 @@ def check_square(scores: Tensor, same_image: Tensor | None = None) -> None:
         )
 
 
+def no_negatives(scores: Tensor, same_image: Tensor | None) -> Tensor:
+    """Return the (B, B) cells that are no negatives: the diagonal, and those of the same image."""
+    check_square(scores, same_image)
+    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    return itself if same_image is None else same_image | itself
+
+
 def allowed_mask(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """Return the mask of a matrix (n, m), all True where it is None; a ``ValueError`` for another shape."""
     if scores.ndim != 2:

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from robustcmr.losses.checks import check_square
+from robustcmr.losses.checks import no_negatives
 from robustcmr.losses.fusing import fusible
 
 
@@ -34,11 +33,7 @@ def hinge_loss(scores: Tensor, margin: float, hardest: bool, same_image: Tensor 
     References:
         Faghri et al., VSE++, BMVC 2018, equations 4 and 6.
     """
-    check_square(scores, same_image)
-    pair = scores.diagonal()
-    excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    if same_image is not None:
-        excluded = excluded | same_image
+    excluded, pair = no_negatives(scores, same_image), scores.diagonal()
     against_captions = (margin - pair[:, None] + scores).clamp(min=0).masked_fill(excluded, 0.0)  # (B, B)
     against_images = (margin - pair[None, :] + scores).clamp(min=0).masked_fill(excluded, 0.0)  # (B, B)
     if hardest:

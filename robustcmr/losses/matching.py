@@ -4,6 +4,8 @@ With p = softmax of a row or column of scores / tau over its allowed cells, and 
 
     soft cross entropy  -sum t log p
     symmetric KL         KL(t | p) + KL(p | t) = sum (t - p) (log t - log p)
+
+Shapes that do not fit raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -39,9 +41,6 @@ def symmetric_kl_loss(
 
     Returns:
         (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
-
-    Raises:
-        ValueError: a shape does not fit.
 
     Example:
         >>> import torch
@@ -84,9 +83,6 @@ def soft_cross_entropy_loss(
 
     Returns:
         (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
-
-    Raises:
-        ValueError: a shape does not fit.
 
     Example:
         >>> import torch

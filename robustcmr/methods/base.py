@@ -28,10 +28,10 @@ class Scorer(Protocol):
     """A pass over the training set in evaluation mode that gathers values of each pair."""
 
     def __call__(self, evidence: Evidence, matcher: Matcher) -> FloatArray:
-        """Apply ``evidence(scores (B, B), batch) -> (B,) or (B, K)`` to shuffled batches.
+        """Apply ``evidence(scores (B, B), batch) -> (B,) or (B, K)`` to shuffled batches of given pairs.
 
         Args:
-            evidence: computed from the score matrix of a batch of given pairs.
+            evidence: a function of a batch's score matrix.
             matcher: one of the method's matchers, or a copy of one.
 
         Returns:
@@ -40,11 +40,7 @@ class Scorer(Protocol):
         ...
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:
-        """Encode the whole labelled training set, unaugmented, on the matcher's device.
-
-        Args:
-            matcher: gives a pooled vector of each image and text.
-        """
+        """Encode the whole labelled training set by pooled vectors, unaugmented, on the matcher's device."""
         ...
 
 
@@ -76,8 +72,7 @@ class Method(ABC):
         return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameter groups for the optimiser: by default the matchers' own and one for each auxiliary
-        network.
+        """Parameter groups for the optimiser: the matchers' own, and one for each auxiliary network.
 
         A group may set its own ``lr``, and an ``lr_factor`` that multiplies it.
         """

@@ -109,12 +109,8 @@ def solved(
 ) -> tuple[Rematch, dict[str, Tensor | float]]:
     """Return the record of a rematching, and how well it was solved.
 
-    Args:
-        plan: (B, k) from the images of the batch to the suspected captions.
-        batch: of B pairs.
-        columns: (k,) int64, places of the suspected captions in the batch.
-        scores: (B, k) detached scores that the cost was made from.
-        allowed: (B, k) bool.
+    The plan, detached scores and allowed cells are (B, k), from the images of the batch to the suspected
+    captions, which have the places ``columns`` (k,) in it.
     """
     pair_ids = batch.pair_ids.to(scores.device)
     return Rematch(pair_ids, pair_ids[columns], plan.plan, scores, allowed), {

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -79,41 +78,25 @@ class Robust(RematchingMethod):
         if epoch < self.config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        division = self.estimate(scorer)
+        division, config = self.estimate(scorer), self.config
         ids = np.arange(self.n_pairs, dtype=np.int64)
         metrics = division_metrics(division)
-        self.warming_up = self.warming_up and self._extends_warmup(division)
+        rate = metrics.get("noise_rate", 0.0)
+        # at first all pairs look mismatched to the matcher, as it knows too little to divide by
+        extends = epoch < config.warmup_epochs + config.warmup_extension and rate > config.unclear
+        self.warming_up = self.warming_up and extends
         if self.warming_up:
             return EpochPlan({"all": ids}, metrics, division)
-        probability = self._lenient(division)
+        probability = division.clean_probability  # (N,)
+        if rate > config.most_wrong:  # so that enough pairs count
+            probability = at_noise_rate(probability, rate, config.most_wrong)
         is_clean = probability > division.threshold
         self.clean_probability = torch.from_numpy(probability).float()
         self.is_clean = torch.from_numpy(is_clean)
-        groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if self._splits(division) else {"all": ids}
+        # suspected pairs of a mixed batch are negatives, too; but where most are wrong, few are clean
+        splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
+        groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
         return EpochPlan(groups, metrics, division)
-
-    def _extends_warmup(self, division: Division) -> bool:
-        """Whether the matcher knows too little to divide by; at first all pairs look mismatched to it."""
-        if self.epoch >= self.config.warmup_epochs + self.config.warmup_extension:
-            return False
-        return division.noise_rate is not None and division.noise_rate > self.config.unclear
-
-    def _lenient(self, division: Division) -> npt.NDArray[np.float64]:
-        """(N,) clean probability at a noise rate of at most ``most_wrong``, so that enough pairs count."""
-        rate, most = division.noise_rate, self.config.most_wrong
-        if rate is None or rate <= most:
-            return division.clean_probability
-        return at_noise_rate(division.clean_probability, rate, most)
-
-    def _splits(self, division: Division) -> bool:
-        """Whether clean and suspected pairs come in batches of their own this epoch.
-
-        In a mixed batch suspected pairs serve as negatives, too; but where most pairs are wrong, it holds few
-        clean ones.
-        """
-        if self.config.groups == "auto":
-            return division.noise_rate is not None and division.noise_rate > self.config.split_above
-        return self.config.groups == "split"
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""

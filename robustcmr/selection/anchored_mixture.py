@@ -127,8 +127,8 @@ def shift_of_upper_part(values: Values, reference: Values, cut: float = _CUT) ->
     Hardly any clean pair lies above the cut, and those that do can only raise the result.
 
     Args:
-        values: (N,) finite evidence of the given pairs.
-        reference: R, (M,) evidence of pairs mismatched on purpose, on the same scale; M >= 2, not all equal.
+        values: see :func:`fit_anchored_mixture`.
+        reference: R, likewise.
         cut: distance of the cut from mean(R), in units of std(R).
 
     Returns:

@@ -24,14 +24,10 @@ def fitted_density(
 
     Args:
         mixture: fitted to evidence on its own scale.
-        ends: range of the curves on that scale.
+        ends: range of the curves on that scale, on which their points are evenly spaced.
         unscale: from that scale to the unit of the evidence, increasing.
         slope: derivative of the scale with respect to the evidence, at points on the scale.
-        lowest: lower bound of the evidence on that scale; density below it is mirrored to the other side.
-            None for components without mass below the bound.
-
-    Returns:
-        Curves over points evenly spaced on the mixture's scale.
+        lowest: bound of the evidence on that scale; density below it is mirrored. None where there is none.
 
     References:
         Silverman, Density Estimation, 1986, section 2.10, for mirroring.

@@ -5,6 +5,8 @@ With scores s, temperature tau, margin m and the negatives N_i of pair i in its 
     mean hinge      sum_{j in N_i} ([m - s_ii + s_ij]+ + [m - s_ii + s_ji]+) / |N_i|
     cross entropy   -(log softmax_j(s_ij / tau)_i + log softmax_j(s_ji / tau)_i) / 2
     of a mismatch   the same for image i + 1 and caption i, without the pairs really given
+
+Shapes that do not fit raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import ConfigError
-from robustcmr.losses.checks import check_square
+from robustcmr.losses.checks import no_negatives
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.hinge import hinge_loss
 
@@ -45,10 +47,7 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
     References:
         Han et al., L2RM, CVPR 2024, section 3.2.
     """
-    check_square(scores, same_image)
-    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    excluded = itself if same_image is None else same_image | itself
-    n_negatives = (~excluded).sum(dim=1)  # (B,)
+    n_negatives = (~no_negatives(scores, same_image)).sum(dim=1)  # (B,)
     if bool((n_negatives == 0).any()):
         raise ConfigError(
             f"{int((n_negatives == 0).sum())} of {len(scores)} pairs have no negative in their batch,"
@@ -71,9 +70,6 @@ def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor |
     Returns:
         (B, 2), the given pair's and the mismatched pair's; the latter is NaN where both images are the same.
 
-    Raises:
-        ValueError: a shape does not fit.
-
     Example:
         >>> import torch
         >>> batch_cross_entropy(torch.eye(3), temperature=0.5)
@@ -82,8 +78,7 @@ def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor |
                 [0.2395, 0.6931]])
     """
     given = infonce_loss(scores, temperature, same_image)
-    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    excluded = itself if same_image is None else same_image | itself
+    excluded = no_negatives(scores, same_image)
     logits = scores / temperature
     others = logits.masked_fill(excluded, -torch.inf)
     among_captions, among_images = others.logsumexp(dim=1), others.logsumexp(dim=0)

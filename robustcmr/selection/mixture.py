@@ -105,12 +105,7 @@ def normal_log_densities(values: Values, means: Values, variances: Values) -> Va
 
 
 def log_ratio(mixture: Mixture, values: Values) -> Values:
-    """(N,) log ratio of the low to the high component, shares included.
-
-    Args:
-        mixture: the fitted mixture.
-        values: (N,) on the scale the mixture was fitted on.
-    """
+    """(N,) log ratio of the low to the high component, shares included, at values (N,)."""
     low, high = mixture.log_densities(values)
     return np.asarray(np.log(mixture.weights[0]) - np.log(mixture.weights[1]) + low - high)
 
@@ -123,11 +118,8 @@ def low_posterior(mixture: Mixture, values: Values) -> Values:
     point; beyond it the posterior is constant.
 
     Args:
-        mixture: the fitted mixture.
+        mixture: with means in order.
         values: (N,) on the scale the mixture was fitted on.
-
-    Returns:
-        (N,) in [0, 1].
     """
     turn = mixture.turning_point()
     limited = values
@@ -141,10 +133,7 @@ def low_posterior(mixture: Mixture, values: Values) -> Values:
 
 
 def otsu_split(ordered: Values) -> int:
-    """Return the size of the lower group, 1 .. N-1, that maximises the variance between two groups.
-
-    Args:
-        ordered: (N,) ascending, N >= 2.
+    """Return the size, 1 .. N-1, of the lower of two groups of ascending values with most variance between.
 
     References:
         Otsu, 1979.

@@ -5,6 +5,8 @@ With per-value scores s_i (slopes of the log likelihood in logit(pi) and all sha
     logit(pi) +- z sqrt((I^-1)_11)
 
 A singular I is inverted by its pseudo-inverse, so the interval exists even where a shape is at its bound.
+
+Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -37,9 +39,6 @@ def noise_rate(mixture: Mixture, values: Values, confidence: float = 0.95) -> No
         values: (N,) on the scale of the mixture.
         confidence: coverage of the interval, in (0, 1).
 
-    Raises:
-        ValueError: ``confidence`` lies outside (0, 1).
-
     References:
         McLachlan and Peel, Finite Mixture Models, 2000, section 2.15.
     """
@@ -70,9 +69,6 @@ def at_noise_rate(clean_probability: Values, rate: float, other: float) -> Value
 
     Returns:
         (N,) in [0, 1].
-
-    Raises:
-        ValueError: a rate lies outside (0, 1).
 
     Example:
         >>> import numpy as np

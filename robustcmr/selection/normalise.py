@@ -37,9 +37,7 @@ def check_evidence(evidence: npt.ArrayLike) -> Values:
 def robust_range(values: Values, reach: float = 1.0) -> tuple[float, float]:
     """Return the values that :func:`robust_min_max` maps to 0 and 1; equal where all values are.
 
-    Args:
-        values: (N,) finite.
-        reach: how far beyond the middle 98% the range may extend, in widths of the middle 98%, >= 0.
+    The range extends beyond the middle 98% by at most ``reach`` times its width.
     """
     least, most = float(values.min()), float(values.max())
     size = max(1.0, abs(least), abs(most))  # so that no difference overflows
@@ -53,18 +51,8 @@ def robust_range(values: Values, reach: float = 1.0) -> tuple[float, float]:
 def robust_min_max(evidence: npt.ArrayLike, reach: float = 1.0) -> Values:
     """Shift and scale to 0..1 like min-max, without letting single outliers set the scale.
 
-    Values further from the middle 98% than ``reach`` times its width become 0 or 1.
-
-    Args:
-        evidence: (N,) finite.
-        reach: see :func:`robust_range`.
-
-    Returns:
-        (N,) float64 in [0, 1]; all 0 where all values are equal.
-
-    Raises:
-        ValueError: ``evidence`` is empty or no vector.
-        TrainingDivergedError: a value is NaN or infinite.
+    Values (N,) further from the middle 98% than ``reach`` times its width become 0 or 1. All are 0 where all
+    values are equal. Errors are those of :func:`check_evidence`.
     """
     values = check_evidence(evidence)
     values = values / max(1.0, float(np.abs(values).max()))  # so that no difference overflows

@@ -138,7 +138,7 @@ def test_finite_everywhere_however_sharp(loss, allowed, dtype):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_refuses_wrong_shapes(loss):
     scores, rows, columns = example()
-    with pytest.raises(ValueError, match=r"scores must be \(n, m\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"expected a matrix \(n, m\), got \(4,\)"):
         loss(scores[:, 0], rows, columns, 0.1)
     with pytest.raises(ValueError, match=r"need targets \(4, 5\) and \(5, 4\), got \(4, 5\) and \(4, 5\)"):
         loss(scores, rows, rows, 0.1)

@@ -66,5 +66,5 @@ def test_another_rate_changes_the_odds_alone():
     np.testing.assert_allclose(found, [0.0, 0.5, 0.8, 1.0])  # odds 1/4 -> 1, 1 -> 4
     np.testing.assert_allclose(at_noise_rate(found, 0.5, 0.8), [0.0, 0.2, 0.5, 1.0])
     for rate, other in ((0.0, 0.5), (0.5, 1.0), (1.0, 0.5)):
-        with pytest.raises(ValueError, match="shares must lie between 0 and 1"):
+        with pytest.raises(ValueError, match="noise rates must lie between 0 and 1"):
             at_noise_rate(found, rate, other)

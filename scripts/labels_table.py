@@ -10,11 +10,7 @@ data sets stay in the CSV. Prints mean and standard deviation over seeds as Mark
 
 from __future__ import annotations
 
-import csv
-from itertools import product
-from pathlib import Path
-
-from run_table import RESULTS, Changes, Row, measure, rounded, splits, summary, table_parser, write_rows
+from run_table import Changes, Row, make_table, rounded, splits, table_parser
 
 MEASURES = ("map", "map_i2t", "map_t2i", "map_at_50")
 CORRECTION = ("given_accuracy", "corrected_accuracy", "repaired", "broken", "auroc", "calibration_error")
@@ -52,7 +48,6 @@ def main() -> None:
     parser.add_argument("--kind", default="symmetric", help="kind of noise")
     options = parser.parse_args()
     table = "labels_ablation" if options.ablation else "labels"
-    options.runs = options.runs or Path("runs") / table
     known = {name: ("uot_rcl", change) for name, change in ABLATION.items()} if options.ablation else ROWS
     ratios = options.ratios or (["0.6"] if options.ablation else ["0", "0.2", "0.4", "0.6", "0.8"])
     seeds = options.seeds or ([0, 1, 2] if options.ablation else [0, 1, 2, 3, 4])
@@ -61,43 +56,18 @@ def main() -> None:
         begin = ["--data", options.data, "--noise", ratio, "--noise-kind", options.kind]
         return f"{options.data}-{name}-{options.kind}-{ratio}-{seed}", begin
 
-    def row(name: str, ratio: str, seed: int, results: Row, epochs: list[Row]) -> Row:
-        correction = results.get("findings", {}).get("correction", {})
+    def row(results: Row, epochs: list[Row]) -> Row:
         return {
             "data": options.data,
-            "row": name,
             "kind": options.kind,
-            "ratio": ratio,
-            "seed": seed,
-            "protocol": results["protocol"],
-            "data_fingerprint": results["data_fingerprint"],
-            "noise_hash": results["noise_hash"][:16],
-            "matcher": results["matcher"],
-            "best_epoch": results["best_epoch"],
             **splits(results, MEASURES),
             "last_dev_map": round(epochs[-1]["dev"]["map"], 2),
-            **rounded(correction, CORRECTION),
+            **rounded(results.get("findings", {}).get("correction", {}), CORRECTION),
             **rounded(epochs[-1], ["noise_rate"]),
         }
 
-    names, rows = measure(options, known, ratios, seeds, train, row)
-    output = options.output or RESULTS / f"{table}.csv"
-    write_rows(output, [*other_rows(output, rows), *rows])
-    split = "test" if "test_map" in rows[0] else "dev"
-    keys = [f"{split}_map_i2t", f"{split}_map_t2i", f"{split}_map", *CORRECTION, "noise_rate"]
-    for ratio, name in product(ratios, names):
-        chosen = [each for each in rows if (each["row"], each["ratio"]) == (name, ratio)]
-        print(summary([ratio, name], chosen, keys))
-    print(f"written to {output}")
-
-
-def other_rows(path: Path, new: list[Row]) -> list[Row]:
-    """Return the rows of the CSV that are of other data sets or kinds of noise."""
-    if not path.exists():
-        return []
-    fresh = {(row["data"], row["kind"]) for row in new}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if (row["data"], row["kind"]) not in fresh]
+    keys = ["SPLIT_map_i2t", "SPLIT_map_t2i", "SPLIT_map", *CORRECTION, "noise_rate"]
+    make_table(options, table, known, "ratio", ratios, seeds, train, row, keys, same=("data", "kind"))
 
 
 if __name__ == "__main__":

@@ -61,16 +61,12 @@ def run(name: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     results, epochs = finished_run(path, begin, int(options.threads))
     return {
         "data": options.data,
-        "data_fingerprint": results["data_fingerprint"],
         "matcher": name,
         "method": method,
         "noise": options.noise,
-        "protocol": results["protocol"],
+        **{key: results[key] for key in ("data_fingerprint", "protocol", "seed", "epochs", "parameters")},
         "noise_hash": results["noise_hash"][:16],
-        "seed": results["seed"],
-        "epochs": results["epochs"],
         **{key: round(results["splits"]["dev"][key], 2) for key in MEASURES},
-        "parameters": results["parameters"],
         "epoch_seconds": round(sum(row["seconds"] for row in epochs) / len(epochs), 2),
         "pairs_a_second": round(pairs_a_second(path)),
         "seconds": results["seconds"],

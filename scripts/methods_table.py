@@ -11,10 +11,7 @@ standard deviation over seeds as Markdown.
 
 from __future__ import annotations
 
-from itertools import product
-from pathlib import Path
-
-from run_table import RESULTS, Changes, Row, measure, rounded, splits, summary, table_parser, write_rows
+from run_table import Changes, Row, make_table, rounded, splits, table_parser
 
 MEASURES = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 DIVISION = ("auroc", "average_precision", "f1", "calibration_error", "suspected", "noise_rate")
@@ -46,7 +43,6 @@ def main() -> None:
     options = parser.parse_args()
     data = "scenes" if options.recipe is None else options.recipe.partition("_")[0]
     kind = "robust_ablation" if options.ablation else f"methods_{data}"
-    options.runs = options.runs or Path("runs") / kind
     known = {name: ("robust", change) for name, change in ABLATION.items()} if options.ablation else ROWS
     noises = options.noise or (["caption:0.4", "caption:0.8"] if options.ablation else NOISES)
     seeds = options.seeds or ([0, 1] if options.ablation else [0, 1, 2])
@@ -56,31 +52,17 @@ def main() -> None:
         recipe = [] if options.recipe is None else ["--config", options.recipe]
         return f"{name}-{protocol}-{ratio}-{seed}", [*recipe, "--noise", ratio, "--noise-protocol", protocol]
 
-    names, rows = measure(options, known, noises, seeds, train, row)
-    output = options.output or RESULTS / f"{kind}.csv"
-    write_rows(output, rows)
-    split = "test" if "test_rsum" in rows[0] else "dev"
-    keys = [*(f"{split}_{key}" for key in MEASURES), "auroc", "noise_rate", "rematch_plan", "seconds"]
-    for noise, name in product(noises, names):
-        chosen = [each for each in rows if (each["row"], each["noise"]) == (name, noise)]
-        print(summary([noise, name], chosen, keys))
-    print(f"written to {output}")
+    keys = [*(f"SPLIT_{key}" for key in MEASURES), "auroc", "noise_rate", "rematch_plan", "seconds"]
+    make_table(options, kind, known, "noise", noises, seeds, train, row, keys)
 
 
-def row(name: str, noise: str, seed: int, results: Row, epochs: list[Row]) -> Row:
-    """Return the CSV row of a run."""
+def row(results: Row, epochs: list[Row]) -> Row:
+    """Return what the CSV says of a run."""
     found = results.get("findings", {})
     return {
-        "row": name,
-        "noise": noise,
-        "seed": seed,
-        "data_fingerprint": results["data_fingerprint"],
-        "matcher": results["matcher"],
         "ratio_realised": round(results["noise_ratio_realised"], 4),
-        "noise_hash": results["noise_hash"][:16],
         "n_models": results["n_models"],
         "selection_split": results["selection_split"],
-        "best_epoch": results["best_epoch"],
         **splits(results, MEASURES),
         "last_dev_rsum": round(epochs[-1]["dev"]["rsum"], 2),
         **rounded(found.get("division", {}), DIVISION),

@@ -37,32 +37,38 @@ def table_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def measure(
+def make_table(
     options: argparse.Namespace,
+    title: str,
     known: Changes,
+    column: str,
     points: Sequence[str],
     seeds: Sequence[int],
     train: Callable[[str, str, int], tuple[str, list[str]]],
-    row: Callable[[str, str, int, Row, list[Row]], Row],
-) -> tuple[list[str], list[Row]]:
-    """Train all rows at all noise levels and seeds; finished runs are only read.
+    row: Callable[[Row, list[Row]], Row],
+    keys: Sequence[str],
+    same: Sequence[str] = (),
+) -> None:
+    """Train all rows at all noise levels and seeds, unless they have finished; write and print the table.
 
     Args:
         options: of :func:`table_parser`.
+        title: name of the CSV and of the folder of runs.
         known: the rows there are.
+        column: of the noise levels in the CSV.
         points: noise levels.
         seeds: of the runs.
         train: folder and options of ``robustcmr train`` for a row, noise level and seed.
-        row: a CSV row from row name, noise level, seed, results and epochs.
-
-    Returns:
-        The names of the rows, and the CSV rows.
+        row: further columns of the CSV, from results and epochs.
+        keys: columns to print, ``SPLIT`` in place of dev or test.
+        same: keep rows that the CSV has, unless these columns are as in a new one; by default keep none.
     """
     names = options.rows or list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SystemExit(f"unknown rows {', '.join(unknown)}; expected some of {', '.join(known)}")
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
+    runs, output = options.runs or Path("runs") / title, options.output or RESULTS / f"{title}.csv"
 
     def run(seed: int, point: str, name: str) -> Row:
         method, change = known[name]
@@ -72,13 +78,29 @@ def measure(
         begin += ["--method", method, "--seed", str(seed)]
         begin += [] if options.data_root is None else ["--data-root", str(options.data_root)]
         begin += [part for setting in settings for part in ("--set", setting)]
-        results, epochs = finished_run(options.runs / folder.replace(" ", "_"), begin, threads)
-        more = {"seconds": results["seconds"], "threads": threads}
-        return {**row(name, point, seed, results, epochs), **more}
+        results, epochs = finished_run(runs / folder.replace(" ", "_"), begin, threads)
+        return {
+            "row": name,
+            column: point,
+            "seed": seed,
+            **{key: results[key] for key in ("protocol", "data_fingerprint", "matcher", "best_epoch")},
+            "noise_hash": results["noise_hash"][:16],
+            **row(results, epochs),
+            "seconds": results["seconds"],
+            "threads": threads,
+        }
 
     with ThreadPoolExecutor(options.jobs) as pool:
         tasks = [pool.submit(run, *cell) for cell in product(seeds, points, names)]
-        return names, [task.result() for task in tasks]
+        rows = [task.result() for task in tasks]
+    fresh = {tuple(new[key] for key in same) for new in rows}
+    kept = [old for old in read_rows(output) if tuple(old[key] for key in same) not in fresh]
+    write_rows(output, [*kept, *rows])
+    split = "test" if any(key.startswith("test_") for key in rows[0]) else "dev"
+    for point, name in product(points, names):
+        chosen = [each for each in rows if (each["row"], each[column]) == (name, point)]
+        print(summary([point, name], chosen, [key.replace("SPLIT", split) for key in keys]))
+    print(f"written to {output}")
 
 
 def finished_run(path: Path, begin: Sequence[str], threads: int) -> tuple[Row, list[Row]]:
@@ -123,6 +145,14 @@ def splits(results: Row, measures: Iterable[str]) -> Row:
 def rounded(values: Mapping[str, float], keys: Iterable[str], prefix: str = "") -> Row:
     """Return the values of some keys to four digits, empty where missing."""
     return {f"{prefix}{key}": round(values[key], 4) if key in values else "" for key in keys}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a CSV as texts; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -118,10 +118,9 @@ def _settings(
     settings = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
     if settings is None:
         return None
-    if data is not None and track is not None:
+    if track is not None:
         settings = tracks.with_noise_filled(settings, track)
-        problems.extend(tracks.meaningless(settings, data, track))
-    problems.extend(tracks.contradictions(settings.noise, track))
+    problems.extend(tracks.refused(settings, data, track))
     return settings
 
 

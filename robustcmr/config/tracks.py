@@ -100,8 +100,27 @@ def with_noise_filled(settings: Settings, track: str) -> Settings:
     return settings.model_copy(update={"noise": noise.model_copy(update=filled)})
 
 
-def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
-    """Yield a sentence for each key that a noise file already sets; a known track's defaults are fine."""
+def refused(settings: Settings, data: str | None, track: str | None) -> Iterator[str]:
+    """Yield a sentence for each key that has no meaning on the track or that a noise file already sets.
+
+    Args:
+        settings: with kind and protocol of the noise filled where the track is known.
+        data: name of the data set.
+        track: its track, None where it is unknown.
+    """
+    noise = settings.noise
+    if data is not None and track is not None:
+        if noise.file is None:
+            yield from _unfit_noise(noise, data, track)
+        for other, defaults in TRACKS.items():
+            for section, keys in defaults.own.items():
+                if other == track or (noise.file is not None and section == "noise"):  # refused below
+                    continue
+                options = getattr(settings, section)
+                for key in keys:
+                    if getattr(options, key) != _default(type(options), key):
+                        whose = _whose(data, track)
+                        yield f"{section}.{key}: it is for the {other} track and {whose}; leave it out"
     if noise.file is None:
         return
     usual = {key: _default(NoiseOptions, key) for key in DECIDED_BY_FILE}
@@ -112,22 +131,6 @@ def contradictions(noise: NoiseOptions, track: str | None) -> Iterator[str]:
     for key, default in usual.items():
         if getattr(noise, key) != default:
             yield f"noise.{key}: a noise file decides the noise, so leave noise.{key} out or noise.file"
-
-
-def meaningless(settings: Settings, data: str, track: str) -> Iterator[str]:
-    """Yield a sentence for each key whose value has no meaning on the track of the data."""
-    from_file = settings.noise.file is not None  # other noise keys are then refused by contradictions()
-    if not from_file:
-        yield from _unfit_noise(settings.noise, data, track)
-    for other, defaults in TRACKS.items():
-        for section, keys in defaults.own.items():
-            if other == track or (from_file and section == "noise"):
-                continue
-            options = getattr(settings, section)
-            for key in keys:
-                if getattr(options, key) != _default(type(options), key):
-                    whose = _whose(data, track)
-                    yield f"{section}.{key}: it is for the {other} track and {whose}; leave it out"
 
 
 def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:

@@ -32,8 +32,7 @@ from scipy.special import betaincinv
 
 from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, shift_of_upper_part
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
-from robustcmr.selection.density import fitted_density
-from robustcmr.selection.mixture import Mixture, low_posterior
+from robustcmr.selection.mixture import Mixture, fitted_density, low_posterior
 from robustcmr.selection.noise_rate import NoiseRate, noise_rate
 from robustcmr.selection.normalise import Values, check_evidence, robust_min_max, robust_range
 from robustcmr.types import Division, FittedDensity
@@ -216,11 +215,6 @@ def _most_noisy(values: Values, middle: float) -> float:
     return min(1.0, 2 * float(betaincinv(above + 1, n - above, 0.975))) if above < n else 1.0
 
 
-def _too_few(evidence: Values, threshold: float, n: int, name: str) -> Division:
-    reason = f"{n} {name} are too few to tell one group from two (needed {LEAST_PAIRS})"
-    return _all_clean(evidence, threshold, reason)
-
-
 def _two_groups(
     evidence: Values,
     values: Values,
@@ -233,6 +227,11 @@ def _two_groups(
     clean = low_posterior(mixture, values)
     interval = (rate.low, rate.high)
     return Division(clean, threshold, clean > threshold, evidence, True, reason, rate.rate, interval, density)
+
+
+def _too_few(evidence: Values, threshold: float, n: int, name: str) -> Division:
+    reason = f"{n} {name} are too few to tell one group from two (needed {LEAST_PAIRS})"
+    return _all_clean(evidence, threshold, reason)
 
 
 def _all_clean(evidence: Values, threshold: float, reason: str) -> Division:

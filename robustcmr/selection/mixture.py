@@ -1,4 +1,4 @@
-"""Two-component mixtures: their interface, the posterior of the low component, and normal components.
+"""Two-component mixtures: interface, normal components, posterior of the low component, curves for plots.
 
 With shares w and densities f of the low (1) and high (2) component:
 
@@ -8,6 +8,7 @@ With shares w and densities f of the low (1) and high (2) component:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,9 @@ import numpy as np
 from scipy.special import expit
 
 from robustcmr.selection.normalise import Values
+from robustcmr.types import FittedDensity
+
+_CURVE_POINTS = 400
 
 
 class Mixture(Protocol):
@@ -143,3 +147,30 @@ def otsu_split(ordered: Values) -> int:
     sums = np.cumsum(ordered)
     between = (sums[:-1] / counts - (sums[-1] - sums[:-1]) / (n - counts)) ** 2 * counts * (n - counts)
     return int(np.argmax(between)) + 1
+
+
+def fitted_density(
+    mixture: Mixture,
+    ends: tuple[float, float],
+    unscale: Callable[[Values], Values],
+    slope: Callable[[Values], Values],
+    lowest: float | None = None,
+) -> FittedDensity:
+    """Return the two components of a mixture, times their shares, in the unit of the evidence.
+
+    Args:
+        mixture: fitted to evidence on its own scale.
+        ends: range of the curves on that scale, on which their points are evenly spaced.
+        unscale: from that scale to the unit of the evidence, increasing.
+        slope: derivative of the scale with respect to the evidence, at points on the scale.
+        lowest: bound of the evidence on that scale; density below it is mirrored. None where there is none.
+
+    References:
+        Silverman, Density Estimation, 1986, section 2.10, for mirroring.
+    """
+    grid = np.linspace(*ends, _CURVE_POINTS)
+    heights = np.exp(mixture.log_densities(grid))  # (2, K)
+    if lowest is not None:
+        heights += np.exp(mixture.log_densities(2 * lowest - grid))
+    heights *= mixture.weights[:, None] * slope(grid)
+    return FittedDensity(unscale(grid), heights[0], heights[1])

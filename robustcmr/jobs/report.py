@@ -18,8 +18,7 @@ from robustcmr.reporting.charts import Chart
 from robustcmr.reporting.queries import query_groups
 from robustcmr.reporting.run_charts import evidence_chart, labels_chart
 from robustcmr.reporting.run_page import LARGEST, Extras, run_page
-from robustcmr.reporting.suspected_labels import corrected_class, given_class, most_suspected
-from robustcmr.reporting.suspected_pairs import worst_suspects
+from robustcmr.reporting.suspects import SuspectedLabels, SuspectedPairs
 from robustcmr.reporting.thumbnails import CARD, Thumbnails
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
@@ -102,7 +101,7 @@ def _pairs_extras(saved: SavedRun, run: OpenRun, gallery: int) -> Extras:
         table = PairsTable.read(saved.folder.pairs)
         found["evidence"] = _evidence(table, division, track)
         found["suspected"] = int((~table.is_clean).sum())
-        found["suspects"] = list(_suspects(run, table, plan, worst_suspects(table, gallery)))
+        found["suspects"] = list(_suspects(run, table, plan, SuspectedPairs(table).worst()[:gallery]))
         if not found["suspected"]:
             notes["suspects"] = "No pair is suspected."
     else:
@@ -194,14 +193,15 @@ def _labels_extras(saved: SavedRun, track: Track, gallery: int) -> Extras:
         notes["suspects"] = "No label was corrected."
     elif split.picture is None:
         notes["suspects"] = f"{saved.config['data']['name']} holds vectors without pictures."
-    cards = list(_suspected_labels(table, track, most_suspected(table, gallery)))
+    cards = list(_suspected_labels(SuspectedLabels(table), track, gallery))
     return Extras(
         labels=cards, suspected=int(table.changed.sum()), requested=gallery, confusion=chart, notes=notes
     )
 
 
-def _suspected_labels(table: LabelsTable, track: Track, rows: IntArray) -> Iterator[SuspectedLabelCard]:
+def _suspected_labels(found: SuspectedLabels, track: Track, gallery: int) -> Iterator[SuspectedLabelCard]:
     """Cards of the labels, until their pictures fill a page."""
+    table, rows = found.table, found.worst()[:gallery]
     thumbnails = Thumbnails(track.data.split("train").picture)
     side = _side(len(rows))
     for row in rows.tolist():
@@ -209,8 +209,8 @@ def _suspected_labels(table: LabelsTable, track: Track, rows: IntArray) -> Itera
             return
         yield SuspectedLabelCard(
             pair=int(table.pair[row]),
-            given=given_class(table, row),
-            corrected=corrected_class(table, row),
+            given=found.given(row),
+            corrected=found.corrected(row),
             confidence=float(table.confidence[row]),
             evidence=None if table.evidence is None else float(table.evidence[row]),
             caption=None if table.caption is None else table.caption[row],

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+_FORMATS = {"share": ".1f", "percent": ".1f", "score": "z.2f", "margin": "+.2f", "evidence": "z.1f"}
+
 
 def as_text(value: Any, form: str = "number") -> str:
     """Write a value for a reader.
 
     Args:
         value: a number, True or False, text, or None for nothing.
-        form: ``share`` for 0..1 written in percent, ``percent`` for a percentage, ``number`` for any other.
+        form: ``share`` for 0..1 written in percent, ``percent`` for a percentage, ``score`` or ``margin`` for
+            a similarity or a difference of two, ``evidence``, or ``number`` for any other.
 
     Returns:
-        Percentages with one decimal and no sign; whole numbers in full, thousands grouped; other numbers to
-        four significant digits and at most six decimals, never with an exponent.
+        Percentages and evidence with one decimal, scores with two, margins also with their sign; whole
+        numbers in full, thousands grouped; other numbers to four significant digits and at most six decimals,
+        never with an exponent.
 
     Example:
         >>> as_text(0.3707, "share"), as_text(7500), as_text(0.0005), as_text(12.4008)
@@ -29,8 +33,8 @@ def as_text(value: Any, form: str = "number") -> str:
         return str(value)
     if not math.isfinite(value):
         return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if form in ("share", "percent"):
-        return f"{100 * value if form == 'share' else value:.1f}"
+    if form in _FORMATS:
+        return f"{100 * value if form == 'share' else value:{_FORMATS[form]}}"
     if isinstance(value, int):
         return f"{value:,}"
     if 0 < abs(value) < 1e-6:

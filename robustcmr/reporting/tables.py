@@ -148,6 +148,21 @@ def _number(row: str, measures: Mapping[str, float], key: str, width: int) -> st
     return f"{measures[key]:{width}.{digits}f}"
 
 
+def plain_table(columns: Mapping[str, Any]) -> Table:
+    """Return an empty table of numbers and words.
+
+    Args:
+        columns: by heading, ``number``, or for words how they overflow: ``fold`` or ``ellipsis``.
+    """
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, overflow in columns.items():
+        if overflow == "number":
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow=overflow)
+    return table
+
+
 def render(table: RenderableType, width: int = 100) -> str:
     """Return a table as plain text without colour, for a log or a file.
 

@@ -8,7 +8,7 @@ from PIL import Image
 from robustcmr.cli.suspects import suspects
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, DataError, RunFolderError
-from robustcmr.reporting import suspected_pairs
+from robustcmr.reporting import suspects as reporting
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
@@ -116,7 +116,7 @@ def test_data_without_pictures(tmp_path, data_folder, call):
 
 
 def test_a_sheet_has_its_limit(tmp_path, few_scenes, call, monkeypatch):
-    monkeypatch.setattr(suspected_pairs, "MOST_CARDS", 2)
+    monkeypatch.setattr(reporting, "MOST_CARDS", 2)
     run, _ = start_run(tmp_path / "a", {"name": few_scenes}, suspected=range(9))
     out, err = call(run.path)
     assert sum("train-" in line for line in out.splitlines()) == 9
@@ -199,7 +199,7 @@ def test_suspected_labels_are_listed_with_a_sheet(tmp_path, call, cache, monkeyp
         assert line.split()[0] == str(pair)
         assert f"{split.class_names[(own + 1) % 9]}  " in line
         assert split.class_names[own] in line
-        assert f"{pair / 4:.3f}" in line
+        assert f"{pair / 4:.1f}" in line
         assert split.captions[pair][:30] in line
     assert "2 of 18 pairs (11.1%) probably have a wrong class, all of them shown" in out
     assert f"wrote {run.suspects}" in out

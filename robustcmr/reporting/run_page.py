@@ -29,7 +29,7 @@ _RANKS = {
 _LABELS_RIGHT = {
     "given labels that are right": "given_accuracy",
     "corrected labels that are right": "corrected_accuracy",
-    **run_charts.CORRECTIONS,
+    **{name: key for name, key in run_charts.CORRECTIONS.items() if key != "changed"},
     "calibration error of the confidence": "calibration_error",
     "pairs with a wrong label": "wrong_pairs",
 }
@@ -70,15 +70,13 @@ def run_page(run: SavedRun, extras: Extras) -> str:
 
     Args:
         run: the small files of the run.
-        extras: what the model and the data gave.
+        extras: from the model and the data.
 
     Returns:
         HTML text.
     """
     version = run.results.get("robustcmr_version")
-    foot = "Made by robustcmr report" + (
-        f" from a run of robustcmr {version}." if version is not None else "."
-    )
+    foot = f"Made by robustcmr report{f' from a run of robustcmr {version}' if version is not None else ''}."
     title = f"Run {run.path.absolute().name}"
     while True:
         page = render("run.html.j2", title, _lead(run), list(_sections(run, extras)), foot)
@@ -90,87 +88,50 @@ def run_page(run: SavedRun, extras: Extras) -> str:
 
 
 def _lead(run: SavedRun) -> str:
-    config, results = run.config, run.results
+    config, made = run.config, run.config.get("noise", {})
+    noise = f"{percent(made.get('ratio') or 0.0)} noise ({made.get('kind')}, {made.get('protocol')} protocol)"
+    if run.results:
+        noise = noise_sentence(run.results)
     parts = f"{config['matcher']['name']} trained by {config['method']['name']} on {config['data']['name']}"
-    made = config.get("noise", {})
-    if results:
-        noise = noise_sentence(results)
-    else:
-        noise = (
-            f"{percent(made.get('ratio') or 0.0)} noise ({made.get('kind')}, {made.get('protocol')} protocol)"
-        )
     return f"{parts}, seed {config.get('seed')}; {noise}."
 
 
 def _sections(run: SavedRun, extras: Extras) -> Iterator[Section]:
-    notes = extras.notes
-    yield _results(run)
+    """The parts of the page; the template adds the sentences of those whose kind it knows."""
+    content = {"run": run, "extras": extras, "first": FIRST}
+    yield _results(run, content)
+    training = [run_charts.measure_chart(run.rows, run.select), run_charts.loss_chart(run.rows)]
     if run.track == "labels":
-        yield _suspected_labels(extras)
-    else:
-        yield _suspects(extras)
-    yield _training(run)
-    if run.track == "labels":
+        yield Section("suspects", "Suspected labels", (), "suspected-labels", content)
+        yield Section("training", "Training", (), "training", content, charts=training)
         yield _corrections(run, extras)
     else:
+        yield Section("suspects", "Suspects", (), "suspects", content)
+        yield Section("training", "Training", (), "training", content, charts=training)
         yield _judging(run, extras)
         yield _rematching(run)
-        text = [
-            f"On the {extras.queried} split, with the best epoch. Lead: the score of the best right "
-            "answer less "
-            "that of the best wrong one. Best queries have the largest lead, worst the lowest rank."
-        ]
-        content = {"groups": extras.queries, "first": FIRST // 4}
-        said = [*(text if extras.queries else []), *_note(notes, "queries")]
-        yield Section("queries", "Queries", said, "queries", content)
-        text = [
-            "Over each word, the regions of the picture that its mass comes from: the deeper the "
-            "tint, the more; "
-            "the strongest has a bold frame. Pictures and captions belong together."
-        ]
-        said = [*(text if extras.alignments else []), *_note(notes, "alignment")]
-        yield Section("alignment", "Regions and words", said, "alignment", {"cards": extras.alignments})
-    yield _details(run)
+        yield Section("queries", "Queries", (), "queries", content)
+        yield Section("alignment", "Regions and words", (), "alignment", content)
+    yield _details(run, content)
 
 
-def _note(notes: Mapping[str, str], key: str) -> list[str]:
-    return [notes[key]] if key in notes else []
-
-
-def _results(run: SavedRun) -> Section:
+def _results(run: SavedRun, content: Mapping[str, Any]) -> Section:
     """How well it retrieves and how many pairs look wrong; or how far an unfinished run has come."""
-    results = run.results
-    if not results:
-        done, epochs = len(run.rows), run.config.get("training", {}).get("epochs")
-        said = (
-            f"This run has not finished: {done} of {epochs} epochs are done, and the best epoch has not been "
-            f"evaluated yet. Resume it with 'robustcmr train --resume {run.path}'."
-        )
-        return Section("results", "Results", [said])
-    splits, labelled = results["splits"], run.headline == "map"
-    text = findings_sentences(results)
-    if results["n_models"] > 1:
-        text.append(f"The scores are those of an ensemble of {results['n_models']} models.")
-    if not splits:
-        return Section("results", "Results", text)
+    results, splits, tables = run.results, run.results.get("splits", {}), []
     split = next((name for name in splits if name != run.select), run.select)
-    text.insert(0, retrieval_sentence(results, split))
-    keys = label_measures(splits) if labelled else {"rSum": "rsum", **run_charts.RECALLS}
-    best = f"epoch {results['best_epoch']} of {results['epochs']}, best on {run.select}"
-    tables = [_by_split(f"Measures in percent, {best}", splits, keys, "percent")]
-    if not labelled:
-        tables.append(_by_split(f"Ranks, {best}", splits, _RANKS, "percent"))
-    content = {
-        "text": text,
-        "name": "mAP" if labelled else "rSum",
-        "best": splits[split][run.headline],
-        "unit": "%" if labelled else "",
-        "of": f"on {split}" if labelled else f"of 600 on {split}, the sum of six recalls",
-    }
-    return Section("results", "Results", (), "results", content, tables)
+    if splits:
+        best = f"epoch {results['best_epoch']} of {results['epochs']}, best on {run.select}"
+        labelled = run.headline == "map"
+        keys = _map_measures(splits) if labelled else {"rSum": "rsum", **run_charts.RECALLS}
+        tables = [_by_split(f"Measures in percent, {best}", splits, keys)]
+        if not labelled:
+            tables.append(_by_split(f"Ranks, {best}", splits, _RANKS))
+    text = [retrieval_sentence(results, split)] if splits else []
+    text += findings_sentences(results)
+    return Section("results", "Results", (), "results", {**content, "text": text, "split": split}, tables)
 
 
-def label_measures(splits: Mapping[str, Any]) -> dict[str, str]:
+def _map_measures(splits: Mapping[str, Any]) -> dict[str, str]:
     """Keys of mAP by name: the whole ranking, and every length R that was measured."""
     keys = {key for measures in splits.values() for key in measures if key.startswith("map_at_")}
     ends = {"": "", **{f"@{n}": f"_at_{n}" for n in sorted(int(key.removeprefix("map_at_")) for key in keys)}}
@@ -178,85 +139,36 @@ def label_measures(splits: Mapping[str, Any]) -> dict[str, str]:
     return {name + at: key + end for at, end in ends.items() for name, key in ways.items()}
 
 
-def _by_split(caption: str, splits: Mapping[str, Any], keys: Mapping[str, str], form: Any) -> Table:
+def _by_split(caption: str, splits: Mapping[str, Any], keys: Mapping[str, str]) -> Table:
     rows = [(name, *(measures.get(key) for measures in splits.values())) for name, key in keys.items()]
-    return Table(
-        caption, ("measure", *splits), [row for row in rows if any(v is not None for v in row[1:])], form
-    )
+    known = [row for row in rows if any(value is not None for value in row[1:])]
+    return Table(caption, ("measure", *splits), known, "percent")
 
 
-def _suspects(extras: Extras) -> Section:
-    cards, text = extras.suspects, []
-    if cards and extras.suspected is not None:
-        text = [
-            f"The worst {len(cards):,} of {extras.suspected:,} suspected pairs, worst first. Evidence "
-            "is computed by "
-            "the method against a pair, such as its loss: larger is worse. Margin: by how much the "
-            "suggested picture "
-            "scores higher than the given one."
-        ]
-        if any(card.plan for card in cards) and any(card.plan is None for card in cards):
-            text.append("Pairs without a rematching were in no rematched batch of the last epoch.")
-    text += _cut(len(cards), extras)
-    content = {"cards": cards, "first": FIRST}
-    return Section("suspects", "Suspects", [*text, *_note(extras.notes, "suspects")], "suspects", content)
-
-
-def _cut(shown: int, extras: Extras) -> list[str]:
-    """A sentence where fewer cards are shown than requested and there are."""
-    there = min(extras.requested or 0, extras.suspected or 0)
-    if shown >= there:
-        return []
-    return [f"{there:,} were requested; {shown:,} are shown, to keep the page below 10 MB."]
-
-
-def _suspected_labels(extras: Extras) -> Section:
-    cards, text = extras.labels, []
-    if cards and extras.suspected is not None:
-        text = [
-            f"The {len(cards):,} most suspected of {extras.suspected:,} corrected labels. Confidence: the "
-            "probability of the corrected class; evidence: against the given class, larger is worse."
-        ]
-    content = {"cards": cards, "first": FIRST}
-    text += [*_cut(len(cards), extras), *_note(extras.notes, "suspects")]
-    return Section("suspects", "Suspected labels", text, "suspected-labels", content)
-
-
-def _training(run: SavedRun) -> Section:
-    rows = run.rows
-    text = []
-    if len(rows) < 2:
-        text = ["No epoch has ended yet." if not rows else "One epoch has ended, so there are no curves yet."]
-        text += [f"Its loss was {rows[0]['loss']:.4f}."] if rows else []
-    charts = [run_charts.measure_chart(rows, run.select), run_charts.loss_chart(rows)]
-    return Section("training", "Training", text, charts=charts)
+def _undecided(run: SavedRun, key: str, title: str, what: str, does: str) -> Section:
+    """A section of a method that estimates nothing, or of a run that has not yet."""
+    why = f"The method {run.config['method']['name']} does not {does}."
+    return Section(key, title, [why if run.results else f"No {what} yet."])
 
 
 def _judging(run: SavedRun, extras: Extras) -> Section:
     """Which pairs are suspected, how surely, and how rightly."""
-    title, results = "Judging the pairs", run.results
-    found = results.get("findings", {})
+    title, found = "Judging the pairs", run.results.get("findings", {})
     if not found and not any("suspected" in row for row in run.rows):
-        why = "No pair has been judged yet."
-        if results:
-            why = f"The method {run.config['method']['name']} does not say which pairs look wrong."
-        return Section("judging", title, [why])
-    text: list[str] = []
-    tables: list[Table] = []
+        return _undecided(run, "judging", title, "pair has been judged", "say which pairs look wrong")
+    text, tables = [], []
     if found:
         text.append(f"{found['reason'][0].upper()}{found['reason'][1:]}.")
-    if found.get("division"):
+    if measured := found.get("division"):
         names = {**run_charts.DIVISION, "calibration error": "calibration_error"}
-        rows = [(name, found["division"][key]) for name, key in names.items() if key in found["division"]]
+        rows = [(name, measured[key]) for name, key in names.items() if key in measured]
         text.append(run_charts.PRECISION_RECALL)
-        epoch = results.get("best_epoch")
-        caption = f"Suspicions of the best epoch, {epoch}, against the truth, in percent"
+        caption = f"Suspicions of the best epoch, {run.best_epoch}, against the truth, in percent"
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
     if not any("division" in row for row in run.rows):
         text.append(
-            "How right the suspicions are is not shown by epoch: the truth is not known, or no epoch "
-            "began with a "
-            "division."
+            "How right the suspicions are is not shown by epoch: the truth is not known, or no epoch began "
+            "with a division."
         )
     charts = [extras.evidence, *run_charts.judging_charts(run.rows)]
     return Section("judging", title, text, tables=tables, charts=charts)
@@ -264,9 +176,7 @@ def _judging(run: SavedRun, extras: Extras) -> Section:
 
 def _rematching(run: SavedRun) -> Section:
     """How much of the rematched mass is right, how much was moved, and how the solver did."""
-    rows = run.rows
-    text: list[str] = []
-    tables: list[Table] = []
+    rows, text, tables = run.rows, [], []
     judged = [row for row in rows if "rematch" in row]
     if not judged:
         text.append(
@@ -274,18 +184,16 @@ def _rematching(run: SavedRun) -> Section:
             if any("rematch_loss" in row for row in rows)
             else "No caption was rematched in this run."
         )
-    best = next((row for row in judged if row["epoch"] == run.best_epoch), None)
-    if best is not None:
-        found = best["rematch"]
-        shown = [(name, found.get(key)) for name, key in run_charts.REMATCH.items()]
-        text.append(run_charts.REMATCH_RULES)
-        shown.append(("mass moved, of all captions'", found.get("mass")))
-        caption = (
-            f"Rematched captions that fit, in percent, while epoch {best['epoch']} (the best) was trained"
-        )
-        tables.append(Table(caption, ("rule", "value"), shown, "share"))
-    solver = [chart for chart in run_charts.solver_charts(rows) if chart is not None]
-    if judged and not solver:
+    for row in judged:
+        if row["epoch"] == run.best_epoch:
+            names = {**run_charts.REMATCH, "mass moved, of all captions'": "mass"}
+            shown = [(name, row["rematch"].get(key)) for name, key in names.items()]
+            text.append(run_charts.REMATCH_RULES)
+            when = f"while epoch {run.best_epoch} (the best) was trained"
+            caption = f"Rematched captions that fit, in percent, {when}"
+            tables.append(Table(caption, ("rule", "value"), shown, "share"))
+    solver = run_charts.solver_charts(rows)
+    if judged and not any(solver):
         text.append("The run logged nothing about the convergence of its transport solver.")
     charts = [*run_charts.rematching_charts(rows), *solver]
     return Section("rematching", "Rematching", text, tables=tables, charts=charts)
@@ -293,59 +201,36 @@ def _rematching(run: SavedRun) -> Section:
 
 def _corrections(run: SavedRun, extras: Extras) -> Section:
     """What became of the labels."""
-    title, results = "Corrections", run.results
-    found = results.get("findings", {})
+    title, found = "Corrections", run.results.get("findings", {})
     judged = any("correction" in row for row in run.rows)
     if not found and not judged:
-        why = "No label has been corrected yet."
-        if results:
-            why = f"The method {run.config['method']['name']} does not correct labels."
-        return Section("correction", title, [why])
-    text: list[str] = []
-    tables: list[Table] = []
+        return _undecided(run, "correction", title, "label has been corrected", "correct labels")
+    text, tables = [], []
+    measured = found.get("correction") or {}
     if found:
-        rows: list[tuple[Any, ...]] = [
-            ("pairs changed", found.get("changed")),
-            ("mean confidence", found.get("confidence")),
-        ]
-        measured = found.get("correction") or {}
-        rows += [
-            (name, measured[key])
-            for name, key in _LABELS_RIGHT.items()
-            if key in measured and key != "changed"
-        ]
-        epoch = results.get("best_epoch")
-        tables.append(
-            Table(f"Labels by the best epoch, {epoch}, in percent", ("measure", "value"), rows, "share")
-        )
-    if not judged and not found.get("correction"):
+        rows = [("pairs changed", found.get("changed")), ("mean confidence", found.get("confidence"))]
+        rows += [(name, measured[key]) for name, key in _LABELS_RIGHT.items() if key in measured]
+        caption = f"Labels by the best epoch, {run.best_epoch}, in percent"
+        tables.append(Table(caption, ("measure", "value"), rows, "share"))
+    if not judged and not measured:
         text.append("How right the labels are is not shown: the truth is not known here.")
-    if extras.confusion is None:
-        text += _note(extras.notes, "correction")
-    rows_of = run.rows
+    if extras.confusion is None and "correction" in extras.notes:
+        text.append(extras.notes["correction"])
     charts = [
-        *run_charts.label_charts(rows_of, run.select),
-        *run_charts.solver_charts(rows_of),
+        *run_charts.label_charts(run.rows, run.select),
+        *run_charts.solver_charts(run.rows),
         extras.confusion,
+        run_charts.scope_chart(run.results.get("splits", {})),
     ]
-    if results:
-        charts.append(run_charts.scope_chart(results["splits"]))
     return Section("correction", title, text, tables=tables, charts=charts)
 
 
-def _percent(share: float | None) -> str | None:
-    return None if share is None else percent(share)
-
-
-def _details(run: SavedRun) -> Section:
+def _details(run: SavedRun, content: Mapping[str, Any]) -> Section:
     """Command, data, noise, machine, cost and configuration, folded away."""
-    results, environment = run.results, run.environment
-    noise, config = results.get("noise", {}), run.config
-    requested = config.get("noise", {})
-    peak = {
-        f"peak memory, {name} (MiB)": size / 2**20
-        for name, size in results.get("peak_memory_bytes", {}).items()
-    }
+    config, results, environment = run.config, run.results, run.environment
+    noise, requested = results.get("noise", {}), config.get("noise", {})
+    ratio, realised = results.get("noise_ratio", requested.get("ratio")), results.get("noise_ratio_realised")
+    peak = results.get("peak_memory_bytes", {})
     facts = {
         "The run": {
             "run folder": run.path.absolute().name,
@@ -361,15 +246,15 @@ def _details(run: SavedRun) -> Section:
         "The noise": {
             "kind": results.get("noise_kind", requested.get("kind")),
             "protocol": results.get("protocol", requested.get("protocol")),
-            "noise requested": _percent(results.get("noise_ratio", requested.get("ratio"))),
-            "noise realised": _percent(results.get("noise_ratio_realised")),
+            "noise requested": None if ratio is None else percent(ratio),
+            "noise realised": None if realised is None else percent(realised),
             "seed of the noise": noise.get("seed"),
             "source": noise.get("source"),
             "hash": results.get("noise_hash"),
         },
         "Time and memory": {
             "training time (s)": results.get("seconds"),
-            **peak,
+            **{f"peak memory, {name} (MiB)": size / 2**20 for name, size in peak.items()},
             "weights": results.get("parameters"),
             "device": results.get("device"),
             "precision": results.get("precision"),
@@ -385,9 +270,6 @@ def _details(run: SavedRun) -> Section:
         Table(caption, (), [(name, value) for name, value in values.items() if value is not None])
         for caption, values in facts.items()
     ]
-    content = {
-        "command": run.command,
-        "config": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
-    }
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     charts = [*run_charts.cost_charts(run.rows), *run_charts.other_charts(run.rows)]
-    return Section("run", "Details", (), "run", content, tables, charts, folded=True)
+    return Section("run", "Details", (), "run", {**content, "config": text}, tables, charts, folded=True)

@@ -22,7 +22,7 @@ from robustcmr.reporting.cards import SuspectCard
 from robustcmr.reporting.comparison import compare
 from robustcmr.reporting.comparison_page import comparison_page
 from robustcmr.reporting.pages import Section, render
-from robustcmr.reporting.run_page import FIRST
+from robustcmr.reporting.run_page import FIRST, Extras
 from robustcmr.reporting.thumbnails import Thumbnails
 from robustcmr.runs.read import read_run
 
@@ -245,7 +245,9 @@ def test_a_thousand_cards_open_without_decoding_what_is_folded_away(browser: Bro
         for i in range(1000)
     ]
     page = tmp_path / "many.html"
-    section = Section("suspects", "Suspects", (), "suspects", {"cards": cards, "first": FIRST})
+    section = Section(
+        "suspects", "Suspects", (), "suspects", {"extras": Extras(suspects=cards), "first": FIRST}
+    )
     page.write_text(render("run.html.j2", "Many", "", [section], ""), encoding="utf-8")
     browser.open(page, 390, "light")
     assert browser.value("document.querySelectorAll('.cards > li').length") == 1000

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-from robustcmr.cli.options import Run, output
+from robustcmr.cli.options import Run, output, write_out
 
 
 def card(
@@ -19,13 +18,7 @@ def card(
       robustcmr card runs/a
       robustcmr card runs/a -o runs/a/README.md
     """
-    from robustcmr.files import write_text
     from robustcmr.reporting.card import model_card
     from robustcmr.runs.read import read_run
 
-    text = model_card(read_run(run))
-    if target is None:
-        sys.stdout.write(text)
-    else:
-        write_text(target, text)
-        sys.stderr.write(f"wrote {target}\n")
+    write_out(model_card(read_run(run)), target)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustcmr.cli.options import Against, Format, Mixed, output
+from robustcmr.cli.options import Against, Format, Mixed, output, write_out
 
 if TYPE_CHECKING:
     from robustcmr.reporting.compared import Comparison
@@ -86,7 +86,6 @@ def print_comparison(comparison: Comparison, form: str, target: Path | None) -> 
     """Print a comparison in one of ``FORMATS`` on stdout, or write it to a file."""
     from rich.console import Console
 
-    from robustcmr.files import write_text
     from robustcmr.reporting.comparison_files import to_csv, to_json
     from robustcmr.reporting.comparison_tables import comparison_table, to_latex, to_markdown
     from robustcmr.reporting.tables import render
@@ -101,11 +100,7 @@ def print_comparison(comparison: Comparison, form: str, target: Path | None) -> 
     else:
         writers = {"csv": to_csv, "json": to_json, "latex": to_latex, "markdown": to_markdown}
         text = writers[form](comparison)
-    if target is None:
-        sys.stdout.write(text)
-    else:
-        write_text(target, text)
-        sys.stderr.write(f"wrote {target}\n")
+    write_out(text, target)
 
 
 def tell_left_out(found: FoundRuns) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,8 +86,6 @@ def convert(
 
 
 def _print_report(report: ConversionReport) -> None:
-    from rich.console import Console
-
     from robustcmr.conversion.released import n_keys
 
     sizes = ", ".join(f"{name} {value}" for name, value in report.sizes.items())
@@ -109,6 +108,4 @@ def _print_report(report: ConversionReport) -> None:
         lines.append(f"{n_keys(count)} {what}{':' if rows else ''}")
         lines.extend(f"  {row}" for row in rows)
     lines.append(f"saved in {report.run}; measure it: robustcmr eval {report.run} --split test")
-    console = Console()
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,5 +101,4 @@ def _print_report(report: DataReport | LabelledReport) -> None:
     lines += [f"PROBLEM: {sentence}" for sentence in report.problems]
     if report.ok:
         lines.append("no problem found")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -38,26 +38,23 @@ def list_names(
     from robustcmr.errors import PluginError
 
     kind = _kind(kind)
-    rows: dict[str, str] = {}
-    tracks: dict[str, str] = {}
-    broken: list[str] = []
-    if kind in FILES:
-        rows = {name: opening_comment(_file(kind, name)).split("\n")[0] for name in _names(kind)}
-    else:
-        registry = _registry(kind)
-        for name in registry.names():
-            try:
-                cls = registry.load(name)
-            except PluginError as error:
-                broken.append(str(error))
-                continue
-            rows[name] = _first_line(cls)
-            if kind in WITH_TRACK:
-                tracks[name] = str(getattr(cls, "track", "?"))
+    rows: list[tuple[str, ...]] = []
+    broken: list[PluginError] = []
+    for name in _names(kind):
+        if kind in FILES:
+            rows.append((name, opening_comment(_file(kind, name)).split("\n")[0]))
+            continue
+        try:
+            cls = _registry(kind).load(name)
+        except PluginError as error:
+            broken.append(error)
+            continue
+        track = (str(getattr(cls, "track", "?")),) if kind in WITH_TRACK else ()
+        rows.append((name, *track, (inspect.getdoc(cls) or "").split("\n")[0]))
     if as_json:
-        print_json(rows)
+        print_json({row[0]: row[-1] for row in rows})
     else:
-        _print_rows([(name, *filter(None, [tracks.get(name)]), line) for name, line in rows.items()])
+        _print_rows(rows)
     for message in broken:
         sys.stderr.write(f"robustcmr: skipped: {message}\n")
 
@@ -80,14 +77,13 @@ def show(
       robustcmr show data scenes --split test --count 24 -o scenes.png
     """
     from robustcmr.errors import ConfigError
+    from robustcmr.plugins import did_you_mean
 
     if len(words) > 2:
         raise ConfigError(f"show takes a name, or a kind and a name, got {' '.join(words)}")
     name = words[-1]
     kinds = [_kind(words[0])] if len(words) == 2 else [kind for kind in KINDS if name in _names(kind)]
     if not kinds:
-        from robustcmr.plugins import did_you_mean
-
         everything = sorted({known for kind in KINDS for known in _names(kind)})
         raise ConfigError(
             f"nothing is called '{name}'{did_you_mean(name, everything)} (see 'robustcmr list')"
@@ -164,9 +160,8 @@ def _names(kind: str) -> list[str]:
     from robustcmr.config.recipes import recipe_names
     from robustcmr.sweeps.options import sweep_names
 
-    if kind in FILES:
-        return recipe_names() if kind == "configs" else sweep_names()
-    return _registry(kind).names()
+    names = {"configs": recipe_names, "sweeps": sweep_names}
+    return names[kind]() if kind in FILES else _registry(kind).names()
 
 
 def _file(kind: str, name: str) -> Path:
@@ -193,10 +188,6 @@ def _print_rows(rows: list[tuple[str, ...]]) -> None:
     Console().print(table)
 
 
-def _first_line(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").split("\n")[0]
-
-
 def _track_lines(kind: str, cls: Any) -> str:
     """Return the track of a method or data set; for data, also the defaults of a run on it."""
     from robustcmr.config.fields import yaml_scalar
@@ -208,18 +199,12 @@ def _track_lines(kind: str, cls: Any) -> str:
     lines = [f"track: {track}"]
     if kind == "data":
         defaults = TRACKS[track]
-        values: dict[str, Any] = {
-            "matcher": defaults.matcher,
-            "method": defaults.method,
-            "noise.kind": defaults.kinds[0],
-            "noise.protocol": defaults.protocols[0],
-        }
+        values: dict[str, Any] = {"matcher": defaults.matcher, "method": defaults.method}
+        values |= {"noise.kind": defaults.kinds[0], "noise.protocol": defaults.protocols[0]}
         for section, settings in defaults.settings.items():
             values |= {f"{section}.{key}": value for key, value in settings.items()}
-        lines += [
-            "defaults of a run on it:",
-            *(f"  {key}: {yaml_scalar(value)}" for key, value in values.items()),
-        ]
+        lines.append("defaults of a run on it:")
+        lines += [f"  {key}: {yaml_scalar(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,7 @@ def evaluate(
     if as_json:
         print_json(result)
         return
-    console = Console()
-    print_measures(console, {f"{split} ({result['protocol_name']})": result["metrics"]})
+    print_measures(Console(), {f"{split} ({result['protocol_name']})": result["metrics"]})
     count = result["n_models"]
     who = "one model" if count == 1 else f"ENSEMBLE of {count} models, scores averaged"
-    console.print(f"{who}: {', '.join(result['runs'])}", highlight=False, soft_wrap=True)
+    sys.stdout.write(f"{who}: {', '.join(result['runs'])}\n")

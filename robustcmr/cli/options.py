@@ -51,6 +51,17 @@ def table_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
+def write_out(text: str, target: Path | None) -> None:
+    """Write text to a file, saying so on stderr; to stdout without one."""
+    from robustcmr.files import write_text
+
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        write_text(target, text)
+        sys.stderr.write(f"wrote {target}\n")
+
+
 _TYPES = {
     "<bool>": "",
     "<int>": "INTEGER",

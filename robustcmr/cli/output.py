@@ -26,42 +26,34 @@ RANKS_WIDTH = 92  # columns a table with ranks takes, names of the rows included
 
 @contextmanager
 def running(folder: Path) -> Iterator[Console]:
-    """Show notes on stderr during a run, and say how to resume it when it is stopped."""
-    if not processes.is_writer():
-        with _silence():
-            yield Console(quiet=True)
-        return
-    console = Console(stderr=True)
-    logger = logging.getLogger("robustcmr")
-    handler = _log_handler(console)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Show notes on stderr during a run, and say how to resume it when it is stopped.
+
+    Of several processes, only the one that writes speaks.
+    """
+    speaks = processes.is_writer()
+    console = Console(stderr=True) if speaks else Console(quiet=True)
+    logger, handler = logging.getLogger("robustcmr"), _log_handler(console)
+    if speaks:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    resume = f"with: robustcmr train --resume {folder}\n"
     try:
         yield console
     except TrainingStopped as stop:
-        sys.stderr.write(f"stopped and saved; resume with: robustcmr train --resume {folder}\n")
+        if speaks:
+            sys.stderr.write(f"stopped and saved; resume {resume}")
         raise typer.Exit(128 + stop.signal_number) from None
     except KeyboardInterrupt:
         saved = RunFolder(folder).holds_run
-        sys.stderr.write(
-            f"stopped at once; resume from the last checkpoint with: robustcmr train --resume {folder}\n"
-            if saved
-            else "stopped before the run began; nothing was written\n"
-        )
+        if speaks:
+            sys.stderr.write(
+                f"stopped at once; resume from the last checkpoint {resume}"
+                if saved
+                else "stopped before the run began; nothing was written\n"
+            )
         raise typer.Exit(130) from None
     finally:
         logger.removeHandler(handler)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Let one process of several speak for all."""
-    try:
-        yield
-    except TrainingStopped as stop:
-        raise typer.Exit(128 + stop.signal_number) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _log_handler(console: Console) -> logging.Handler:
@@ -104,8 +96,7 @@ def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
         lines.append(
             f"List the worst {'labels' if 'changed' in findings else 'pairs'}: robustcmr suspects {run.path}"
         )
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def print_measures(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -84,7 +84,7 @@ def rematch(
     if not outcome["converged"]:
         lower = "--mass" if reach is None else "--reach"
         sys.stderr.write(f"the plan did not converge; raise --epsilon or lower {lower}\n")
-    console.print(f"wrote {outcome['output']}", highlight=False, markup=False, soft_wrap=True)
+    sys.stdout.write(f"wrote {outcome['output']}\n")
 
 
 def _check(

@@ -47,11 +47,10 @@ def suspects(
     found = read_suspects(folder)
     every = found.worst()
     rows, pairs = every[:top], len(found.table)
-    console = table_console()
     if not as_json:
         if len(rows):
-            console.print(found.drawn(rows))
-        console.print(_summary(pairs, len(every), len(rows), found.of), highlight=False, soft_wrap=True)
+            table_console().print(found.drawn(rows))
+        sys.stdout.write(f"{_summary(pairs, len(every), len(rows), found.of)}\n")
     sheet = None
     if len(rows) and not no_sheet:
         sheet = _write_sheet(folder, found, rows, target if target is not None else folder.suspects)
@@ -60,7 +59,7 @@ def suspects(
         path = None if sheet is None else str(sheet)
         print_json({**counted, "sheet": path, "suspects": found.values(rows)})
     elif sheet is not None:
-        console.print(f"wrote {sheet}", highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.write(f"wrote {sheet}\n")
 
 
 def _summary(pairs: int, suspected: int, shown: int, of: str) -> str:

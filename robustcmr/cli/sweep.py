@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import (
-    Against,
-    AsJson,
-    Command,
-    Format,
-    Group,
-    Mixed,
-    output,
-    overrides,
-)
+from robustcmr.cli.options import Against, AsJson, Command, Format, Group, Mixed, output, overrides, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,18 +136,14 @@ def status(
         trials = [asdict(row) for row in rows]
         print_json({"sweep": str(folder), "alive": alive, "counts": counted, "trials": trials})
         return
-    console = Console()
     if rows:
-        console.print(status_table(rows))
+        Console().print(status_table(rows))
     now = "a process runs it now" if alive else "no process runs it now"
-    console.print(f"{count_words(counted)} of {len(rows)}; {now}", highlight=False, soft_wrap=True)
-    for row in rows:
-        if row.state == "failed":
-            console.print(
-                f"stderr of {row.trial}: {sweep.failure(row.trial)}", highlight=False, soft_wrap=True
-            )
+    lines = [f"{count_words(counted)} of {len(rows)}; {now}"]
+    lines += [f"stderr of {row.trial}: {sweep.failure(row.trial)}" for row in rows if row.state == "failed"]
     if not alive and any(row.state in ("waiting", "interrupted", "running") for row in rows):
-        console.print(f"resume with: robustcmr sweep resume {folder}", highlight=False, soft_wrap=True)
+        lines.append(f"resume with: robustcmr sweep resume {folder}")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 @app.command("report", cls=Command)
@@ -176,7 +163,6 @@ def report(
     """
     from robustcmr.cli.compare import check_format, print_comparison, tell_left_out
     from robustcmr.errors import SweepError
-    from robustcmr.files import write_text
     from robustcmr.reporting.comparison import compare as compare_runs
     from robustcmr.reporting.comparison_page import comparison_page
     from robustcmr.runs.read import find_runs
@@ -193,8 +179,7 @@ def report(
     tell_left_out(found)
     comparison = compare_runs(found.finished, split, mixed, against)
     print_comparison(comparison, form, None)
-    write_text(page, comparison_page(comparison, f"Sweep {folder.resolve().name}", page.parent))
-    sys.stderr.write(f"wrote {page}\n")
+    write_out(comparison_page(comparison, f"Sweep {folder.resolve().name}", page.parent), page)
 
 
 def _execution(

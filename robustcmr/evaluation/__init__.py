@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from robustcmr.evaluation.diagnosis import DivisionDiagnosis, diagnose_division
     from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
     from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics, retrieval_ranks
-    from robustcmr.evaluation.scoring import encode_split, ensemble_scores, score_matrix
+    from robustcmr.evaluation.scoring import encode_split, score_matrix
 
 __all__ = [
     "DivisionDiagnosis",
@@ -19,7 +19,6 @@ __all__ = [
     "diagnose_division",
     "diagnose_labels",
     "encode_split",
-    "ensemble_scores",
     "mean_metrics",
     "retrieval_metrics",
     "retrieval_ranks",
@@ -34,6 +33,6 @@ __getattr__, __dir__ = attach(
         **dict.fromkeys(
             ("RetrievalMetrics", "mean_metrics", "retrieval_metrics", "retrieval_ranks"), "recall"
         ),
-        **dict.fromkeys(("encode_split", "ensemble_scores", "score_matrix"), "scoring"),
+        **dict.fromkeys(("encode_split", "score_matrix"), "scoring"),
     },
 )

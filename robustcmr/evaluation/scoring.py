@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -165,24 +165,3 @@ def _device_of(matcher: Matcher, fallback: torch.device) -> torch.device:
     for tensor in chain(matcher.parameters(), matcher.buffers()):
         return tensor.device
     return fallback
-
-
-def ensemble_scores(matrices: Sequence[Tensor]) -> Tensor:
-    """Return the mean of several models' score matrices.
-
-    Args:
-        matrices: at least one, all (n_images, n_captions).
-
-    Returns:
-        (n_images, n_captions), a new tensor.
-
-    Raises:
-        ValueError: there are none, or their shapes differ.
-    """
-    shapes = {tuple(matrix.shape) for matrix in matrices}
-    if len(shapes) != 1:
-        raise ValueError(f"an ensemble needs score matrices of one shape, got {sorted(shapes) or 'none'}")
-    total = matrices[0].clone()
-    for matrix in matrices[1:]:
-        total += matrix
-    return total.div_(len(matrices))

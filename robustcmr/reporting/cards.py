@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from robustcmr.reporting.charts import Table
 from robustcmr.reporting.thumbnails import Thumbnail
@@ -167,7 +168,7 @@ class Alignment:
             order = sorted(range(len(shares)), key=shares.__getitem__)
             boxes = [
                 {
-                    "place": _Place(self.boxes[region].tolist(), self.image.width, self.image.height),
+                    "place": _place(self.boxes[region].tolist(), self.image.width, self.image.height),
                     "tint": round(0.5 * shares[region], 3),
                     "line": round(min(1.0, 2 * shares[region]), 3),
                     "best": region == best,
@@ -180,16 +181,8 @@ class Alignment:
         return drawn
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a box lies, as attributes of an SVG rectangle."""
-
-    box: list[float]
-    width: int
-    height: int
-
-    def __html__(self) -> str:
-        left, top, right, bottom = self.box
-        x, y = left * self.width, top * self.height
-        across, down = (right - left) * self.width, (bottom - top) * self.height
-        return f'x="{x:.2f}" y="{y:.2f}" width="{across:.2f}" height="{down:.2f}"'
+def _place(box: list[float], width: int, height: int) -> Markup:
+    """Attributes of the SVG rectangle of a box."""
+    left, top, right, bottom = box
+    text = Markup('x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"')
+    return text.format(left * width, top * height, (right - left) * width, (bottom - top) * height)

@@ -10,7 +10,6 @@ from robustcmr.errors import ComparisonError
 from robustcmr.reporting.agreement import Setting, differing, marks, noise_level, refuse_mixtures, settings
 from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Difference
 from robustcmr.reporting.method_labels import method_labels
-from robustcmr.reporting.published import PublishedRow
 from robustcmr.reporting.robustness import robustness
 from robustcmr.reporting.significance import RESAMPLES, over_queries, over_seeds
 from robustcmr.runs.read import SavedRun, headline
@@ -48,7 +47,10 @@ def compare(
             f"no run is of the method '{against}' given as the reference; expected one of: {known}"
         )
     groups: dict[tuple[Setting, float, str, int], dict[int, SavedRun]] = {}
-    notes = _notes(runs)
+    versions = sorted({run.version for run in runs})
+    notes = []
+    if len(versions) > 1:
+        notes.append(f"the runs were trained by different versions of robustcmr: {', '.join(versions)}")
     for run, setting, label in zip(runs, found, labels, strict=True):
         key = (setting, noise_level(run.results), label, int(run.results["n_models"]))
         seeds = groups.setdefault(key, {})
@@ -62,56 +64,35 @@ def compare(
     return Comparison(split, tuple(tested), tuple(curves), tuple(fields), (*notes, *more, *most))
 
 
-def with_published(comparison: Comparison, published: Sequence[PublishedRow]) -> Comparison:
+def with_published(comparison: Comparison, published: Sequence[ComparedRow]) -> Comparison:
     """Add published figures behind the rows of a comparison, none of which change.
 
     Args:
         comparison: of your own runs.
         published: see :func:`robustcmr.reporting.published.published_rows`.
     """
-    data = list(dict.fromkeys(row.data for row in published))
+    data = list(dict.fromkeys(row.setting.data for row in published))
     rows = sorted(
-        map(_published_row, published),
-        key=lambda row: (data.index(row.setting.data), row.ratio or 0.0, -(row.mean or 0.0)),
+        published, key=lambda row: (data.index(row.setting.data), row.ratio or 0.0, -(row.mean or 0.0))
     )
-    theirs, ours = {row.data for row in published}, {row.setting.data for row in comparison.rows}
+    ours = {row.setting.data for row in comparison.rows}
     notes = [
         "rows marked 'not measured here' are published figures that were not reproduced with this package"
     ]
-    if ours and theirs.isdisjoint(ours):
+    if ours and ours.isdisjoint(data):
         notes.append(
-            f"the published rows are of {', '.join(sorted(theirs))} and the runs of "
+            f"the published rows are of {', '.join(sorted(data))} and the runs of "
             f"{', '.join(sorted(ours))}: they do not answer the same question"
         )
     protocols = {row.setting.protocol for row in comparison.rows} - {None}
-    others = sorted({row.protocol for row in published if row.data in ours} - protocols)
-    if protocols and others:
+    theirs = {str(row.setting.protocol) for row in published if row.setting.data in ours} - protocols
+    if protocols and theirs:
+        others = ", ".join(sorted(name.removeprefix("protocol ") for name in theirs))
         notes.append(
-            f"the protocol of some published rows ({', '.join(others)}) differs from that of the runs "
+            f"the protocol of some published rows ({others}) differs from that of the runs "
             f"({', '.join(sorted(map(str, protocols)))}): the same ratio names another experiment there"
         )
     return dataclasses.replace(comparison, rows=(*comparison.rows, *rows), notes=(*comparison.notes, *notes))
-
-
-def _published_row(row: PublishedRow) -> ComparedRow:
-    labels = any(name.startswith("map") for name in row.measures)
-    protocol = "protocol unknown" if row.protocol == "unknown" else row.protocol
-    setting = Setting("labels" if labels else "pairs", row.data, "", "", "", None, protocol)
-    name = SHOWN[setting.track][-1]
-    values = (row.measures[name],) if name in row.measures else ()
-    return ComparedRow(
-        method=f"{row.method} ({row.backbone})" if row.backbone != "unknown" else row.method,
-        setting=setting,
-        ratio=row.ratio,
-        n_models=row.n_models,
-        headline=name,
-        seeds=(),
-        values=values,
-        means=row.measures,
-        stds={},
-        marks=("not measured here",),
-        source=row.source,
-    )
 
 
 def _row(
@@ -211,10 +192,3 @@ def _tested(
             f"with the reference, or one of them lacks a whole queries-{split}.npz"
         )
     return tested, notes
-
-
-def _notes(runs: Sequence[SavedRun]) -> list[str]:
-    versions = sorted({run.version for run in runs})
-    if len(versions) < 2:
-        return []
-    return [f"the runs were trained by different versions of robustcmr: {', '.join(versions)}"]

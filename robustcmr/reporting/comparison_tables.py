@@ -32,7 +32,8 @@ class Cells:
     """A table as text, in sections.
 
     Attributes:
-        columns: a text for each row, by the column's title; words come before numbers.
+        columns: a text for each row, by the column's title; words come before numbers, and columns that hold
+            nothing are left out.
         best: whether a row is the best of its section.
         sections: for each row, what its section is.
         measured: whether a row was measured here.
@@ -42,6 +43,10 @@ class Cells:
     best: Sequence[bool]
     sections: Sequence[object]
     measured: Sequence[bool]
+
+    def __post_init__(self) -> None:
+        filled = {title: column for title, column in self.columns.items() if any(column)}
+        object.__setattr__(self, "columns", filled)
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -68,16 +73,6 @@ class Cells:
         kept = {title: column for title, column in self.columns.items() if title not in titles}
         return dataclasses.replace(self, columns=kept)
 
-    def with_numbers(self) -> Cells:
-        """The table without rows that hold words alone."""
-        kept = [place for place, row in enumerate(self.rows) if any(row[self.words :])]
-
-        def of(values: Sequence[Any]) -> list[Any]:
-            return [values[place] for place in kept]
-
-        columns = {title: of(column) for title, column in self.columns.items()}
-        return Cells(columns, of(self.best), of(self.sections), of(self.measured))
-
 
 def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
     """Return the rows of a comparison as text.
@@ -97,7 +92,7 @@ def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
         for name in (SHOWN[track] if all_measures or track in lacking else SHOWN[track][-1:])
     ]
     several = len({row.setting.data for row in rows}) > 1
-    return _cells(
+    return Cells(
         {
             "data": [row.setting.data if several else "" for row in rows],
             "noise": [row.noise for row in rows],
@@ -132,7 +127,7 @@ def robustness_cells(entries: Sequence[Robustness], deviations: bool = True) -> 
         place = entry.ratios.index(ratio)
         return _spread(entry.means[place], entry.stds[place] if deviations else None)
 
-    return _cells(
+    return Cells(
         {
             "method": [entry.method for entry in entries],
             "models": [models(entry.n_models) for entry in entries],
@@ -147,17 +142,6 @@ def robustness_cells(entries: Sequence[Robustness], deviations: bool = True) -> 
         best=[entry.rank == 1 for entry in entries],
         sections=[entry.setting for entry in entries],
         measured=[True] * len(entries),
-    )
-
-
-def _cells(
-    columns: Mapping[str, Sequence[str]],
-    best: Sequence[bool],
-    sections: Sequence[object],
-    measured: Sequence[bool],
-) -> Cells:
-    return Cells(
-        {title: column for title, column in columns.items() if any(column)}, best, sections, measured
     )
 
 
@@ -244,9 +228,9 @@ def comparison_table(comparison: Comparison, all_measures: bool = False, narrow:
     common: Sequence[str] = ()
     if narrow:
         common = () if any(row.n_models > 1 for row in comparison.rows) else ("models",)
-        one = len({row.setting.data for row in comparison.rows if row.difference}) < 2
-        kept = {"noise", "method", *DIFFERENCES, *(() if one else ("data",))}
-        apart = cells.without(set(cells.titles) - kept).with_numbers()
+        tested = tuple(row for row in comparison.rows if any(_difference(row)))
+        apart = row_cells(dataclasses.replace(comparison, rows=tested))
+        apart = apart.without(set(apart.titles) - {"data", "noise", "method", *DIFFERENCES})
         short, footnotes = _short(cells.without([*common, *DIFFERENCES]))
         models_line = ["All rows are of single models."] if common else []
         lines = [*footnotes, "n: number of seeds; #: rank.", *models_line, *lines]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+Colour = tuple[int, int, int]
 
 PAPER = (255, 255, 255)
 CARD = (244, 245, 248)
@@ -65,24 +66,20 @@ def contact_sheet(
     for name, value, least in (("columns", columns, 1), ("width", width, 64), ("font_size", font_size, 6)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-    font = ImageFont.load_default(size=font_size)
-    bold = ImageFont.load_default(size=font_size + 2)
-    cards = [_card(entry, width, font, bold, font_size) for entry in entries]
+    cards = [_card(entry, width, font_size) for entry in entries]
     columns = min(columns, len(cards))
     rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
     heights = [max(card.height for card in row) for row in rows]
-    heading = ImageFont.load_default(size=font_size + 6)
-    title_lines = wrap(title, heading, columns * (width + 2 * PADDING + GAP) - GAP) if title else []
-    top = GAP + round(len(title_lines) * (font_size + 6) * LINE_SPACING) + (GAP if title_lines else 0)
-    size = (GAP + columns * (width + 2 * PADDING + GAP), top + sum(heights) + GAP * len(rows))
-    sheet = Image.new("RGB", size, PAPER)
+    each = width + 2 * PADDING + GAP
+    heading = _written(title, font_size + 6, columns * each - GAP, INK, PAPER) if title else None
+    y = GAP if heading is None else heading.height + 2 * GAP
+    sheet = Image.new("RGB", (GAP + columns * each, y + sum(heights) + GAP * len(rows)), PAPER)
+    if heading is not None:
+        sheet.paste(heading, (GAP, GAP))
     pen = ImageDraw.Draw(sheet)
-    for index, line in enumerate(title_lines):
-        pen.text((GAP, GAP + round(index * (font_size + 6) * LINE_SPACING)), line, fill=INK, font=heading)
-    y = top
     for row, height in zip(rows, heights, strict=True):
         for column, card in enumerate(row):
-            x = GAP + column * (width + 2 * PADDING + GAP)
+            x = GAP + column * each
             pen.rectangle((x, y, x + card.width - 1, y + height - 1), fill=CARD)
             sheet.paste(card, (x, y))
             pen.rectangle((x, y, x + card.width - 1, y + height - 1), outline=FRAME)
@@ -90,32 +87,20 @@ def contact_sheet(
     return sheet
 
 
-def _card(entry: SheetEntry, width: int, font: Font, bold: Font, font_size: int) -> Image.Image:
-    top = _pictures(entry, width, font, font_size)
-    # (text, indent, font, colour, gap above)
-    written: list[tuple[str, int, Font, tuple[int, int, int], int]] = []
+def _card(entry: SheetEntry, width: int, font_size: int) -> Image.Image:
+    parts = [_pictures(entry, width, font_size), Image.new("RGB", (width, PADDING), CARD)]
     if entry.label:
-        written.extend((line, 0, bold, FAINT, 0) for line in wrap(entry.label, bold, width))
-    for caption in entry.lines:
-        lines = wrap(caption, font, width, HANG)
-        written.extend(
-            (line, 0 if index == 0 else HANG, font, INK, 4 if index == 0 else 0)
-            for index, line in enumerate(lines)
-        )
-    step = round(font_size * LINE_SPACING)
-    text_height = sum(step + gap + (2 if used is bold else 0) for _, _, used, _, gap in written)
-    card = Image.new("RGB", (width + 2 * PADDING, top.height + text_height + 3 * PADDING), CARD)
-    card.paste(top, (PADDING, PADDING))
-    pen = ImageDraw.Draw(card)
-    y = top.height + 2 * PADDING
-    for text, indent, used, colour, gap in written:
-        y += gap
-        pen.text((PADDING + indent, y), text, fill=colour, font=used)
-        y += step + (2 if used is bold else 0)
+        parts.append(_written(entry.label, font_size + 2, width, FAINT))
+    parts += [_written(line, font_size, width, INK, hang=HANG, above=4) for line in entry.lines]
+    card = Image.new("RGB", (width + 2 * PADDING, sum(part.height for part in parts) + 2 * PADDING), CARD)
+    y = PADDING
+    for part in parts:
+        card.paste(part, (PADDING, y))
+        y += part.height
     return card
 
 
-def _pictures(entry: SheetEntry, width: int, font: Font, font_size: int) -> Image.Image:
+def _pictures(entry: SheetEntry, width: int, font_size: int) -> Image.Image:
     """The picture of a card, or both of them side by side, with their names underneath."""
     shown = [entry.picture] if entry.beside is None else [entry.picture, entry.beside]
     each = (width - PADDING * (len(shown) - 1)) // len(shown)
@@ -125,31 +110,34 @@ def _pictures(entry: SheetEntry, width: int, font: Font, font_size: int) -> Imag
         )
         for picture in shown
     ]
-    names = [wrap(name, font, each) if name else [] for name in entry.names]
-    step = round(font_size * LINE_SPACING)
+    names = [_written(name, font_size, each, FAINT, above=2) for name in entry.names]
     bottom = max(picture.height for picture in sized)
-    lowest = max(map(len, names), default=0)
-    area = Image.new("RGB", (width, bottom + step * lowest + (6 if lowest else 0)), CARD)
-    pen = ImageDraw.Draw(area)
+    area = Image.new("RGB", (width, bottom + max((name.height + 4 for name in names), default=0)), CARD)
     for place, picture in enumerate(sized):
         area.paste(picture, (place * (each + PADDING), 0))
-    for place, lines in enumerate(names):
-        for index, line in enumerate(lines):
-            pen.text((place * (each + PADDING), bottom + 2 + index * step), line, fill=FAINT, font=font)
+    for place, name in enumerate(names):
+        area.paste(name, (place * (each + PADDING), bottom))
+    return area
+
+
+def _written(
+    text: str, size: int, width: int, ink: Colour, paper: Colour = CARD, hang: int = 0, above: int = 0
+) -> Image.Image:
+    """A text of a font size in lines, as wide as is said, below some empty pixels."""
+    font, step = ImageFont.load_default(size=size), round(size * LINE_SPACING)
+    lines = wrap(text, font, width, hang)
+    area = Image.new("RGB", (width, above + step * len(lines)), paper)
+    pen = ImageDraw.Draw(area)
+    for place, line in enumerate(lines):
+        pen.text((hang if place else 0, above + place * step), line, fill=ink, font=font)
     return area
 
 
 def wrap(text: str, font: Font, width: int, hang: int = 0) -> list[str]:
-    """Break a text into lines that fit.
+    """Break a text into lines of at most ``width`` pixels, those after the first ``hang`` narrower.
 
-    Args:
-        text: any text; runs of white space count as one space, and no line starts with a lone comma.
-        font: the font it is written in.
-        width: room for a line in pixels; a word wider than that is broken too.
-        hang: room the lines after the first have less, in pixels.
-
-    Returns:
-        The lines, at least one; an empty text gives one empty line.
+    Runs of white space count as one space, no line starts with a lone comma, a word too wide is broken, and
+    an empty text gives one empty line.
     """
     lines = [""]
     for word in _words(text):

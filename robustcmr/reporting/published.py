@@ -1,78 +1,55 @@
-"""What the literature reports, to be set beside one's own runs; nothing of it was measured here."""
+"""Published results of the literature, to compare runs with; none was measured here."""
 
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from robustcmr.errors import ComparisonError
+from robustcmr.plugins import did_you_mean
+from robustcmr.reporting.agreement import Setting
+from robustcmr.reporting.compared import SHOWN, ComparedRow
 
 FILE = Path(__file__).with_name("published.csv")
 
-MEASURES = (
-    *("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum"),
-    *("map_i2t", "map_t2i", "map"),
-)
 
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """One row of somebody's table.
-
-    Attributes:
-        method: as its authors call it.
-        backbone: matcher and, with labels, features.
-        data: name of the data set, as ``--data`` takes it, or ``coco`` for its 1K test.
-        ratio: share of wrong pairs or labels, in [0, 1]; None where the noise is the data's own.
-        protocol: as far as it is known; ``unknown`` otherwise, ``real`` where the noise is the data's own.
-        n_models: how many models' scores were averaged.
-        measures: percentages by name; those that are known.
-        source: where it was reported.
-    """
-
-    method: str
-    backbone: str
-    data: str
-    ratio: float | None
-    protocol: str
-    n_models: int
-    measures: Mapping[str, float]
-    source: str
-
-
-def published_rows(data: str | None = None) -> list[PublishedRow]:
-    """Rows of the literature.
+def published_rows(data: str | None = None) -> list[ComparedRow]:
+    """Return published results as rows of a comparison, their backbone in brackets behind the method.
 
     Args:
-        data: of which data set; None for all.
+        data: a data set as ``--data`` takes it, or ``coco`` for its 1K test; None for all.
 
     Raises:
         ComparisonError: none are known of such data.
     """
     with FILE.open(encoding="utf-8", newline="") as file:
         rows = [_row(values) for values in csv.DictReader(file)]
-    known = list(dict.fromkeys(row.data for row in rows))
+    known = list(dict.fromkeys(row.setting.data for row in rows))
     if data is not None and data not in known:
-        near = difflib.get_close_matches(data, known, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ComparisonError(
-            f"no published figures of '{data}' are known{hint} (there are: {', '.join(known)})"
+            f"no published figures of '{data}' are known{did_you_mean(data, known)} "
+            f"(there are: {', '.join(known)})"
         )
-    return [row for row in rows if data is None or row.data == data]
+    return [row for row in rows if data in (None, row.setting.data)]
 
 
-def _row(values: Mapping[str, str]) -> PublishedRow:
-    return PublishedRow(
-        method=values["method"],
-        backbone=values["backbone"],
-        data=values["data"],
+def _row(values: Mapping[str, str]) -> ComparedRow:
+    means = {name: float(values[name]) for track in SHOWN.values() for name in track if values[name]}
+    track = "labels" if any(name.startswith("map") for name in means) else "pairs"
+    headline = SHOWN[track][-1]
+    protocol = "protocol unknown" if values["protocol"] == "unknown" else values["protocol"]
+    backbone = "" if values["backbone"] == "unknown" else f" ({values['backbone']})"
+    return ComparedRow(
+        method=f"{values['method']}{backbone}",
+        setting=Setting(track, values["data"], "", "", "", None, protocol),
         ratio=float(values["ratio"]) if values["ratio"] else None,
-        protocol=values["protocol"],
         n_models=int(values["n_models"]),
-        measures=MappingProxyType({name: float(values[name]) for name in MEASURES if values[name]}),
+        headline=headline,
+        seeds=(),
+        values=(means[headline],) if headline in means else (),
+        means=means,
+        stds={},
+        marks=("not measured here",),
         source=values["source"],
     )

@@ -9,7 +9,6 @@ from robustcmr.errors import PluginError
 from robustcmr.evaluation.blocks import WORKING_COPIES
 from robustcmr.evaluation.scoring import (
     encode_split,
-    ensemble_scores,
     evaluation_mode,
     score_matrix,
 )
@@ -168,18 +167,6 @@ def test_a_matcher_without_weights_scores_where_the_fragments_are() -> None:
     texts = Fragments(torch.rand(4, 1, 2), torch.ones(4, 1, dtype=torch.bool))
     expected = images.features[:, 0] @ texts.features[:, 0].T
     torch.testing.assert_close(score_matrix(Plain(), images, texts, 16), expected)
-
-
-def test_ensemble_is_the_mean_and_leaves_its_parts() -> None:
-    first, second, third = torch.rand(3, 4), torch.rand(3, 4), torch.rand(3, 4)
-    kept = first.clone()
-    torch.testing.assert_close(ensemble_scores([first, second, third]), (first + second + third) / 3)
-    assert torch.equal(first, kept)
-    assert torch.equal(ensemble_scores([first]), first)
-    with pytest.raises(ValueError, match="one shape"):
-        ensemble_scores([first, torch.rand(4, 3)])
-    with pytest.raises(ValueError, match="none"):
-        ensemble_scores([])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

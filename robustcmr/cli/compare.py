@@ -71,11 +71,7 @@ def compare(
 
 
 def check_format(form: str) -> None:
-    """Refuse an unknown format before reading anything.
-
-    Raises:
-        ComparisonError: the format is unknown.
-    """
+    """Refuse an unknown format before reading anything."""
     from robustcmr.errors import ComparisonError
 
     if form not in FORMATS:

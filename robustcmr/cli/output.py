@@ -69,13 +69,7 @@ def _log_handler(console: Console) -> logging.Handler:
 
 
 def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
-    """Print the outcome of a finished run.
-
-    Args:
-        run: its folder.
-        as_json: print ``results.json`` alone.
-        verbose: also print ranks, every comparison with the truth, and what the run cost.
-    """
+    """Print the outcome of a finished run: a short table and sentences, all of it if verbose, or its JSON."""
     results = run.read_results() or {}
     if as_json:
         print_json(results)

@@ -15,14 +15,7 @@ WORKING_COPIES = 4
 
 
 def fragment_lengths(mask: Tensor) -> Tensor:
-    """Return the length that covers all real fragments of each item, gaps included.
-
-    Args:
-        mask: (N, L) bool, True for a real fragment.
-
-    Returns:
-        (N,) int64, one more than the place of the last real fragment, and at least 1.
-    """
+    """Return (N,) int64 >= 1, one more than the last real place of each item of an (N, L) bool mask."""
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return (mask * places).amax(dim=1).clamp(min=1)
 
@@ -43,13 +36,7 @@ def pairs_in_block(regions: int, words: int, block_bytes: int) -> int:
 
 
 def caption_blocks(lengths: list[int], regions: int, block_bytes: int) -> Iterator[slice]:
-    """Cut captions, longest first, so that a block of them fits with about as many images.
-
-    Args:
-        lengths: of every caption, not increasing.
-        regions: of the longest image.
-        block_bytes: memory of a block, in bytes.
-    """
+    """Cut captions, of lengths that do not increase, into blocks that fit with about as many images."""
     start = 0
     while start < len(lengths):
         size = math.isqrt(pairs_in_block(regions, lengths[start], block_bytes))
@@ -58,14 +45,7 @@ def caption_blocks(lengths: list[int], regions: int, block_bytes: int) -> Iterat
 
 
 def image_blocks(lengths: list[int], words: int, n_captions: int, block_bytes: int) -> Iterator[slice]:
-    """Cut images, longest first, so that each block fits with ``n_captions`` captions.
-
-    Args:
-        lengths: of every image, not increasing.
-        words: of the longest caption.
-        n_captions: captions in each block.
-        block_bytes: memory of a block, in bytes.
-    """
+    """Cut images, of lengths that do not increase, into blocks that fit with ``n_captions`` captions."""
     start = 0
     while start < len(lengths):
         size = max(1, pairs_in_block(lengths[start], words, block_bytes) // n_captions)

@@ -108,16 +108,10 @@ def search_candidates(
 def scoring_vectors(
     matcher: Matcher, collection: Collection, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """Return the vectors whose products are a matcher's scores.
-
-    Args:
-        matcher: any matcher, on ``device``.
-        collection: captions and images, at least one of each.
-        device: where to compute.
+    """Return the vectors whose products are a matcher's scores, or None if scores are no such products.
 
     Returns:
-        (N, D) of the captions and (M, D) of the images, float32, on ``device``; None if scores are no such
-        products.
+        (N, D) of the captions and (M, D) of the images, float32, on ``device``, where the matcher is.
     """
     if not _scores_by_vectors(matcher, collection, device):
         return None
@@ -125,7 +119,7 @@ def scoring_vectors(
 
 
 def _all_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the vectors to search by, of the captions and of the images."""
+    """The vectors to search by, of the captions and of the images."""
     images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
     texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
     return texts, images

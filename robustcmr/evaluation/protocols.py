@@ -55,11 +55,7 @@ class Measured:
 
 
 def fold_slices(n_images: int, folds: int) -> list[slice]:
-    """Cut images 0..n_images-1 into folds of equally many consecutive ones.
-
-    Raises:
-        UserError: ``folds`` is below 1 or does not divide the number of images.
-    """
+    """Cut images into folds of equally many consecutive ones; UserError if that cannot be."""
     if folds < 1:
         raise UserError(f"got {folds} folds, expected at least 1; the usual protocol has 5")
     if n_images % folds:

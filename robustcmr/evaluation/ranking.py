@@ -48,14 +48,7 @@ def ranks_both_ways(scores: Tensor, image_of_caption: IntArray | Tensor) -> tupl
 
 
 def owner_index(image_of_caption: IntArray | Tensor, n_images: int) -> Tensor:
-    """Return the pairing as a checked tensor.
-
-    Args:
-        image_of_caption: (n_captions,) int64.
-        n_images: number of images; each must have a caption.
-
-    Returns:
-        (n_captions,) int64 on its device (the CPU for an array).
+    """Return an (n_captions,) int64 pairing as a checked tensor, on its device or the CPU.
 
     Raises:
         ValueError: it is no int64 vector, an index is out of range, or an image has no caption.

@@ -84,15 +84,7 @@ def retrieval_ranks(scores: Tensor, image_of_caption: IntArray | Tensor) -> Retr
 
 
 def retrieval_metrics(scores: Tensor, image_of_caption: IntArray | Tensor) -> RetrievalMetrics:
-    """Measure retrieval in both directions from a score matrix.
-
-    Args:
-        scores: (n_images, n_captions) float, larger is closer.
-        image_of_caption: (n_captions,) int64, the image each caption was written for; every image has one.
-
-    Raises:
-        ValueError: the shapes do not fit, or an image has no caption.
-        UserError: a score is NaN.
+    """Measure retrieval in both directions; see :func:`robustcmr.evaluation.ranking.ranks_both_ways`.
 
     Example:
         >>> import torch
@@ -113,11 +105,7 @@ def _summary(ranks: Tensor) -> tuple[float, float, float, float, float]:
 
 
 def mean_metrics(parts: Sequence[RetrievalMetrics]) -> RetrievalMetrics:
-    """Average every metric over folds, each of equal weight, and add up the numbers of queries.
-
-    Raises:
-        ValueError: there are no folds.
-    """
+    """Average every metric over one or more folds of equal weight, and add up the numbers of queries."""
     if not parts:
         raise ValueError("there are no metrics to average; give at least one fold")
     values: dict[str, Any] = {}

@@ -84,9 +84,6 @@ def evaluate_rematch(rematch: Rematch, fits: Tensor) -> RematchQuality:
         rematch: of n images and m captions, on any device.
         fits: (n, m) bool, True if the caption of the column is true of the image of the row; on any device.
 
-    Returns:
-        The sums of this batch; all 0 without images or captions.
-
     Raises:
         ValueError: ``fits`` is not (n, m) bool.
     """

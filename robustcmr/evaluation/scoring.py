@@ -51,9 +51,6 @@ def encode_split(
 
     Returns:
         Fragments of the images (n_images, R, D) and the captions (n_captions, W, D), padded to the longest.
-
-    Raises:
-        ValueError: there are no images or no captions.
     """
     return (
         encode_images(matcher, image_batches, device, keep_on),

@@ -28,11 +28,7 @@ _PLACES = 3  # images shown of a rematching plan
 
 
 def divided(run: OpenRun) -> tuple[EpochPlan, Division | None]:
-    """Divide the training pairs with the best epoch's weights, as at the end of the run.
-
-    Returns:
-        The method's plan of the last epoch, and its division; None if it does not divide pairs.
-    """
+    """Divide the training pairs as at the end of the run: the last epoch's plan, and the division if any."""
     settings, method = run.config.settings, required(run.method)
     scorer = TrainingSetScorer(
         run.track.training,
@@ -47,7 +43,7 @@ def divided(run: OpenRun) -> tuple[EpochPlan, Division | None]:
 
 
 def required(method: Method | None) -> Method:
-    """Return the method of a run that was opened with it."""
+    """Return the method of a run opened with it."""
     if method is None:
         raise ValueError("the run was opened without its method; open it with method=True")
     return method
@@ -56,7 +52,7 @@ def required(method: Method | None) -> Method:
 def rematched(
     run: OpenRun, plan: EpochPlan, pairs: Sequence[int], thumbnails: Thumbnails
 ) -> dict[int, tuple[Moved, ...]]:
-    """Return rematching plans of some pairs, each in the batch it falls into in the last epoch, unaugmented.
+    """Return rematching plans of some pairs, each in its batch of the last epoch, unaugmented.
 
     Args:
         run: opened with its method; its weights are the same afterwards.
@@ -65,8 +61,8 @@ def rematched(
         thumbnails: pictures of the training images.
 
     Returns:
-        By pair, images with their share of the mass moved to its caption, most first; an empty tuple where
-        none was moved. Pairs that the batch did not rematch are left out.
+        By pair, images with their share of the mass moved to its caption, most first; empty if none was moved.
+        Pairs that the batch did not rematch are left out.
     """
     settings, method, track = run.config.settings, required(run.method), run.track
     wanted, found = set(pairs), {}
@@ -151,7 +147,7 @@ def scored(run: OpenRun, split: str) -> Scored:
 def aligned(
     run: OpenRun, split: PairsSplit, seen: Scored, captions: Sequence[int], thumbnails: Thumbnails
 ) -> list[Alignment]:
-    """Return plans between the regions of pictures and the words of their own captions, of an OMIT matcher.
+    """Return plans between regions and words of captions with their own pictures; empty unless OMIT.
 
     Args:
         run: with the best epoch's weights.
@@ -159,9 +155,6 @@ def aligned(
         seen: that split, encoded.
         captions: rows of captions.
         thumbnails: pictures of the split.
-
-    Returns:
-        One a caption; empty where the matcher makes no such plan.
     """
     matcher = run.matchers[0]
     if not isinstance(matcher, Omit):
@@ -189,11 +182,7 @@ def _words(reader: TextReader | None, caption: str, count: int) -> tuple[str, ..
 
 
 def region_boxes(data: DataSet, split: PairsSplit, image: int) -> Any:
-    """Return where the regions of an image lie.
-
-    Returns:
-        (R, 4) left, top, right, bottom as shares of the picture; None if unknown.
-    """
+    """Return (R, 4) left, top, right, bottom of an image's regions as shares of it; None if unknown."""
     if not isinstance(data, Scenes) or split.features is None:
         return None
     corners = split.features.take(np.array([image], dtype=np.int64))[0, :, -4:]  # (R, 4) in -1..1

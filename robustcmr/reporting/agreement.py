@@ -57,17 +57,13 @@ class Setting:
 
 
 def noise_level(results: Mapping[str, Any]) -> float:
-    """Share of wrong pairs or labels: as asked for, or as found in a file that does not say, to a percent."""
+    """Return the share of wrong pairs or labels: as requested, or as realised to a percent."""
     asked = results.get("noise_ratio")
     return round(float(results.get("noise_ratio_realised", 0.0)), 2) if asked is None else float(asked)
 
 
 def settings(runs: Sequence[SavedRun], split: str) -> list[Setting]:
-    """The setting of each run.
-
-    Args:
-        runs: any.
-        split: the split that is compared.
+    """Return the setting of each run on a split.
 
     Raises:
         ComparisonError: a run has not measured that split.
@@ -144,7 +140,7 @@ def refuse_mixtures(runs: Sequence[SavedRun], found: Sequence[Setting]) -> None:
 
 
 def marks(setting: Setting, fields: Sequence[str]) -> tuple[str, ...]:
-    """What a row must say of itself where settings are mixed."""
+    """Return the marks of a row where settings are mixed."""
     return tuple(
         f"{NAMES[name]} {getattr(setting, name)}" for name in fields if getattr(setting, name) is not None
     )

@@ -11,11 +11,7 @@ from robustcmr.runs.read import SavedRun, headline
 
 
 def model_card(run: SavedRun) -> str:
-    """Write the card of a finished run, as Markdown.
-
-    Args:
-        run: the run; its folder is named in the code that loads it.
-    """
+    """Return the card of a finished run, as Markdown; its folder is named in the code that loads it."""
     results = run.results
     names, best = SHOWN[results["track"]], headline(results)
     rows = []

@@ -22,7 +22,7 @@ class Moved:
     Attributes:
         image: the image the mass came from.
         share: of the mass moved to the caption, 0..1.
-        fits: whether the caption is true of the image; None where that is not known.
+        fits: whether the caption is true of the image; None if unknown.
     """
 
     image: Thumbnail

@@ -94,11 +94,7 @@ class Chart:
     note: str = ""
 
     def svg(self, key: str) -> Markup:
-        """The figure as markup for a page; the same bytes every time.
-
-        Args:
-            key: put before every id, so that several charts fit on one page.
-        """
+        """Return the figure as markup for a page, always the same bytes; ``key`` is put before every id."""
         file = StringIO()
         with mpl.rc_context(STYLE):
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
@@ -238,15 +234,15 @@ def histogram(
     curves: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] | None = None,
     note: str = "",
 ) -> Chart:
-    """Draw how numbers are distributed: bars on top of each other, curves over them, and where they were cut.
+    """Draw how numbers are distributed: stacked bars, curves over them, and the place of the cut.
 
     A few far outliers, and bars far higher than all others, are cut off; the note says so.
 
     Args:
         title: a heading.
-        parts: the numbers, finite and at least one, by kind; one or two kinds.
-        x_name: what they are.
-        bins: how many bars.
+        parts: the numbers, finite, by kind; one or two kinds.
+        x_name: name of the numbers.
+        bins: number of bars.
         cut: a place to mark above which pairs are suspected.
         curves: places and densities, by name.
         note: a sentence for the reader.
@@ -321,7 +317,7 @@ def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
 
 
 def _inner_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """What part of the numbers to draw: all, unless a few at an end would squeeze the rest."""
+    """The range to draw: all numbers, unless a few at an end would squeeze the rest."""
     low, high = float(values.min()), float(values.max())
     inner_low, inner_high = (float(q) for q in np.quantile(values, [0.002, 0.998]))
     reach = 0.25 * (inner_high - inner_low)
@@ -335,7 +331,7 @@ def _inner_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _bar_limit(heights: npt.NDArray[np.float64]) -> float:
-    """How high a histogram is drawn: over its highest bar, unless one or two tower above all others."""
+    """The height of a histogram: over its highest bar, unless one or two tower above all others."""
     highest, third = float(heights.max()), float(np.sort(heights)[-3])
     return 2 * third if 0 < third < highest / 4 else 1.08 * highest or 1.0
 

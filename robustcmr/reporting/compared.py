@@ -27,7 +27,7 @@ CEILINGS: Mapping[str, float] = {"rsum": 600.0, "map": 100.0}
 
 @dataclass(frozen=True)
 class Difference:
-    """How a row differs from the reference by the headline measure.
+    """The difference of a row from the reference by the headline measure.
 
     Attributes:
         reference: that row's method.
@@ -78,7 +78,7 @@ class ComparedRow:
 
     @property
     def key(self) -> tuple[Setting, float, str, int]:
-        """What tells it apart from other rows measured here."""
+        """The fields that distinguish rows measured here."""
         return self.setting, self.ratio or 0.0, self.method, self.n_models
 
     @property

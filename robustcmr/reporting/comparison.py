@@ -65,12 +65,7 @@ def compare(
 
 
 def with_published(comparison: Comparison, published: Sequence[ComparedRow]) -> Comparison:
-    """Add published figures behind the rows of a comparison, none of which change.
-
-    Args:
-        comparison: of your own runs.
-        published: see :func:`robustcmr.reporting.published.published_rows`.
-    """
+    """Add rows of :func:`robustcmr.reporting.published.published_rows` behind those of a comparison."""
     data = list(dict.fromkeys(row.setting.data for row in published))
     rows = sorted(
         published, key=lambda row: (data.index(row.setting.data), row.ratio or 0.0, -(row.mean or 0.0))
@@ -127,7 +122,7 @@ def _row(
 
 
 def _ranked(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
-    """Rows in the order they are shown, equal means sharing the better rank."""
+    """Rank rows by mean; equal means share the better rank."""
     places = {
         setting: place for place, setting in enumerate(dict.fromkeys(row.setting.clean for row in rows))
     }
@@ -163,7 +158,7 @@ def _tested(
     against: str | None,
     resamples: int,
 ) -> tuple[list[ComparedRow], list[str]]:
-    """Rows with their differences from the reference of their setting and ratio."""
+    """Add the differences from the reference of each setting and ratio."""
     sections: dict[tuple[Setting, float | None], list[ComparedRow]] = {}
     for row in rows:
         sections.setdefault((row.setting, row.ratio), []).append(row)

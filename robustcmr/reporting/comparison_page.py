@@ -16,16 +16,13 @@ from robustcmr.reporting.pages import Section, render
 
 
 def comparison_page(comparison: Comparison, title: str = "Comparison", folder: Path | None = None) -> str:
-    """Write the whole page.
+    """Return the whole page as HTML.
 
     Args:
         comparison: of the runs.
         title: a heading.
         folder: where the page will lie, from which links to the runs lead; None for links that hold on this
             machine alone.
-
-    Returns:
-        HTML text.
     """
     measured = [row for row in comparison.rows if row.source is None]
     data = ", ".join(dict.fromkeys(row.setting.data for row in measured))

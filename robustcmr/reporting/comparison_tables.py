@@ -75,14 +75,9 @@ class Cells:
 
 
 def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
-    """Return the rows of a comparison as text.
+    """Return the rows of a comparison as text, with every measure of their track.
 
-    Args:
-        comparison: any.
-        all_measures: every measure of the track; otherwise the headline alone, unless some row lacks it.
-
-    Returns:
-        The columns that hold something.
+    With ``all_measures=False`` the headline alone, unless some row lacks it.
     """
     rows = comparison.rows
     lacking = {row.setting.track for row in rows if row.mean is None}
@@ -114,12 +109,7 @@ def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
 
 
 def robustness_cells(entries: Sequence[Robustness], deviations: bool = True) -> Cells:
-    """Return robustness curves and the areas below as text.
-
-    Args:
-        entries: at least one.
-        deviations: those of the curves as well.
-    """
+    """Return robustness curves, with their deviations or without, and the areas below, as text."""
 
     def at(entry: Robustness, ratio: float) -> str:
         if ratio not in entry.ratios:
@@ -208,7 +198,7 @@ def explanations(comparison: Comparison) -> list[str]:
 
 
 def _lines(comparison: Comparison) -> list[str]:
-    """Explanations, then notes, after a word on mixed settings."""
+    """Explanations, a warning about mixed settings, and notes."""
     mixed = "MIXED: the rows do not all answer the same question; see the note of each."
     notes = [f"Note: {sentence}." for sentence in comparison.notes]
     return [*explanations(comparison), *([mixed] if comparison.mixed else []), *notes]
@@ -221,7 +211,7 @@ def comparison_table(comparison: Comparison, all_measures: bool = False, narrow:
         comparison: any.
         all_measures: every measure of the track; the headline alone otherwise.
         narrow: fit into 80 columns: differences in a table of their own, curves without deviations, notes as
-            footnotes, and single models told below where all are.
+            footnotes, and the number of models left out if all are single.
     """
     cells, lines = row_cells(comparison, all_measures), _lines(comparison)
     tables = [(cells, f"{comparison.split} split")]

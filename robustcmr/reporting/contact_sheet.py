@@ -157,7 +157,7 @@ def wrap(text: str, font: Font, width: int, hang: int = 0) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    """The pieces a text may be broken into: words, with the punctuation that follows them."""
+    """The words of a text, each with the punctuation that follows it."""
     words: list[str] = []
     for piece in text.split():
         if words and not any(letter.isalnum() for letter in piece):

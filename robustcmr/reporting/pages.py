@@ -40,18 +40,7 @@ class Section:
 
 
 def render(template: str, title: str, lead: str, sections: Sequence[Section], foot: str) -> str:
-    """Render a page.
-
-    Args:
-        template: its name in ``templates/``.
-        title: heading and name of the page.
-        lead: a sentence below the heading.
-        sections: its parts, in order.
-        foot: the last line.
-
-    Returns:
-        HTML that loads nothing; the same bytes for the same arguments.
-    """
+    """Render a template with a heading, a lead, sections and a last line to HTML that loads nothing."""
     found = environment().get_template(template)
     return found.render(title=title, lead=lead, sections=sections, foot=foot) + "\n"
 

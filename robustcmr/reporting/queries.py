@@ -16,15 +16,15 @@ _ANSWERS = 5
 
 
 def extremes(ranks: Tensor, leads: Tensor, count: int) -> tuple[list[int], list[int]]:
-    """Return the queries answered best and worst.
+    """Return the queries answered best and worst, at most ``count`` of each, without overlap.
 
     Args:
         ranks: (n,) of the right answer, smaller is better.
         leads: (n,) by how much it leads over the best wrong one.
-        count: how many of each at most; the two do not overlap.
+        count: >= 1.
 
     Returns:
-        The best, by rank and then the largest lead; and the worst, likewise the other way round.
+        The best, by rank and then the largest lead; and the worst, in the reverse order.
     """
     n = len(ranks)
     numbers, ahead = ranks.tolist(), leads.tolist()
@@ -41,7 +41,7 @@ def leads_of(scores: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
         owner: (n_captions,) int64, the image of each caption.
 
     Returns:
-        (n_images,) for queries by image and (n_captions,) by caption; infinite where nothing is wrong.
+        (n_images,) for images and (n_captions,) for captions; infinite where nothing is wrong.
     """
     own = owner[None, :] == torch.arange(len(scores))[:, None]  # (n_images, n_captions)
     right, wrong = scores.masked_fill(~own, -torch.inf), scores.masked_fill(own, -torch.inf)
@@ -51,17 +51,17 @@ def leads_of(scores: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
 def query_groups(
     scores: Tensor, image_of_caption: IntArray, captions: Sequence[str], thumbnails: Thumbnails, count: int
 ) -> tuple[list[tuple[str, list[QueryCard]]], list[int]]:
-    """Return cards of the best and worst queries, both ways.
+    """Return cards of the best and worst queries, both ways, at most ``count`` of each kind.
 
     Args:
         scores: (n_images, n_captions) on the CPU; every image has a caption.
         image_of_caption: (n_captions,) int64.
         captions: as written.
         thumbnails: pictures of the split.
-        count: cards of each kind at most.
+        count: >= 1.
 
     Returns:
-        Cards under a heading each, and the captions among the queries, best and worst in turn.
+        Cards by heading, and the captions among the queries, best and worst in turn.
     """
     owner = torch.from_numpy(image_of_caption.copy())
     by_image, by_caption = leads_of(scores, owner)

@@ -13,25 +13,12 @@ from robustcmr.reporting.significance import SeedTest, seed_test
 
 
 def normalised_area(ratios: Sequence[float], values: Sequence[float], ceiling: float) -> float:
-    """Return the area under straight lines as a percentage of the largest possible.
-
-    Args:
-        ratios: rising, at least two.
-        values: one each.
-        ceiling: the best possible value.
-    """
+    """Return the area under straight lines between values at rising ratios, in percent of the largest."""
     return 100.0 * float(trapezoid(values, ratios)) / ((ratios[-1] - ratios[0]) * ceiling)
 
 
 def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]]:
-    """Return the curves of all methods that have at least two noise ratios.
-
-    Args:
-        rows: measured ones.
-
-    Returns:
-        The curves by setting and rank, and sentences on areas that could not be taken over all ratios.
-    """
+    """Return the curves of methods with at least two noise ratios, and notes on areas over only some."""
     noisy = dict.fromkeys(row.setting for row in rows if row.setting.kind is not None)
     found: list[Robustness] = []
     notes: list[str] = []

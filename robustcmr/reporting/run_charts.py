@@ -90,13 +90,10 @@ def epoch_chart(
         rows: one mapping an epoch, as in ``metrics.jsonl``.
         title: a heading.
         keys: the key of each line's values, by the line's name; those that no epoch has are left out.
-        unit: what the values are.
+        unit: unit of the values.
         form: how they are written.
         group: the entry of a row that holds the values; None for the row itself.
         options: see :func:`robustcmr.reporting.charts.line_chart`.
-
-    Returns:
-        The chart; None where there are not two epochs with values.
     """
     sources = [row if group is None else row.get(group, {}) for row in rows]
     lines = {
@@ -303,9 +300,6 @@ def save_run_charts(
 
     Returns:
         The pictures written.
-
-    Raises:
-        UserError: a file cannot be written.
     """
     labelled = any("map" in row.get(select, {}) for row in rows)
     charts = {

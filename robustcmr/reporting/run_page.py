@@ -66,15 +66,7 @@ class Extras:
 
 
 def run_page(run: SavedRun, extras: Extras) -> str:
-    """Write the whole page, at most :data:`LARGEST` bytes: of a larger gallery the worst cards are kept.
-
-    Args:
-        run: the small files of the run.
-        extras: from the model and the data.
-
-    Returns:
-        HTML text.
-    """
+    """Return the page as HTML, at most :data:`LARGEST` bytes: of a larger gallery the worst are kept."""
     version = run.results.get("robustcmr_version")
     foot = f"Made by robustcmr report{f' from a run of robustcmr {version}' if version is not None else ''}."
     title = f"Run {run.path.absolute().name}"

@@ -133,17 +133,7 @@ def over_seeds(
     split: str,
     measure: str,
 ) -> list[SeedTest | None]:
-    """Test methods against a reference, paired by seed.
-
-    Args:
-        reference: its runs by seed.
-        others: the runs of each other method by seed.
-        split: which split.
-        measure: name of the measure.
-
-    Returns:
-        Tests of other minus reference; None without a common seed.
-    """
+    """Test methods against a reference by a measure, runs paired by seed; None without a common seed."""
     tests: list[SeedTest | None] = []
     for runs in others:
         differences = [
@@ -169,7 +159,7 @@ def over_queries(
     Args:
         reference: its runs by seed.
         others: the runs of each other method by seed.
-        split: which split.
+        split: of the queries.
         track: ``pairs`` or ``labels``.
         resamples: of the bootstrap.
 
@@ -224,7 +214,7 @@ def _recall_parts(queries: Mapping[str, npt.NDArray[Any]]) -> Parts:
 
 
 def _found(ranks: npt.NDArray[Any]) -> Floats:
-    """The share of each query in the sum of recalls at 1, 5 and 10, in percent."""
+    """(n,) each query's share of R@1 + R@5 + R@10, in percent."""
     hits: npt.NDArray[np.int64] = np.stack([ranks <= k for k in (1, 5, 10)]).sum(axis=0)
     return 100.0 * hits.astype(np.float64)
 

@@ -164,15 +164,7 @@ def plain_table(columns: Mapping[str, Any]) -> Table:
 
 
 def render(table: RenderableType, width: int = 100) -> str:
-    """Return a table as plain text without colour, for a log or a file.
-
-    Args:
-        table: any table, or several.
-        width: columns available; longer lines are cut.
-
-    Returns:
-        The lines, each ended by a newline, without trailing blanks.
-    """
+    """Return a table, or several, as text of ``width`` columns, without colour or trailing blanks."""
     console = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(table)

@@ -60,13 +60,7 @@ class Thumbnails:
 
 
 def thumbnail(name: str, picture: Image.Image, side: int) -> Thumbnail:
-    """Shrink a picture and write it as text for a page.
-
-    Args:
-        name: what it is called.
-        picture: of any mode and size.
-        side: largest width and height in pixels; a smaller picture keeps its size.
-    """
+    """Shrink a picture to at most ``side`` pixels wide and high, and write it as text for a page."""
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -24,8 +24,7 @@ Device = Annotated[
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data set's files.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")]
 Mixed = Annotated[
-    bool,
-    typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row."),
+    bool, typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row.")
 ]
 Against = Annotated[
     str | None,

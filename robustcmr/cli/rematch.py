@@ -36,8 +36,7 @@ def rematch(
         float, typer.Option(help="Entropic smoothing of the plan, in units of the score.")
     ] = 0.01,
     capacity: Annotated[
-        float | None,
-        typer.Option(help="Captions per image; by default an even share, but at least one."),
+        float | None, typer.Option(help="Captions per image; by default an even share, but at least one.")
     ] = None,
     search: Annotated[
         str,
@@ -88,12 +87,7 @@ def rematch(
 
 
 def _check(
-    plan: str,
-    mass: float | None,
-    reach: float | None,
-    epsilon: float,
-    capacity: float | None,
-    search: str,
+    plan: str, mass: float | None, reach: float | None, epsilon: float, capacity: float | None, search: str
 ) -> None:
     from robustcmr.errors import ConfigError
 

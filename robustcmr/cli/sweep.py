@@ -108,10 +108,7 @@ def resume(
 
 
 @app.command("status", cls=Command)
-def status(
-    folder: Folder,
-    as_json: AsJson = False,
-) -> None:
+def status(folder: Folder, as_json: AsJson = False) -> None:
     """Show the state of every trial of a sweep.
 
     Examples:

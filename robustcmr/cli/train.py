@@ -48,8 +48,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Set any key, such as optim.lr=1e-4."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Run folder; by default a new one in runs."),
+        Path | None, typer.Option("--output", "-o", help="Run folder; by default a new one in runs.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,

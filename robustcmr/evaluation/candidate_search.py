@@ -180,12 +180,7 @@ def _score_all(
 
 
 def _score_listed(
-    matcher: Matcher,
-    collection: Collection,
-    listed: Tensor,
-    k: int,
-    device: torch.device,
-    block_bytes: int,
+    matcher: Matcher, collection: Collection, listed: Tensor, k: int, device: torch.device, block_bytes: int
 ) -> Candidates:
     """Score the images (n, s) listed for each caption; -1 for none."""
     scores = torch.full(listed.shape, -torch.inf)

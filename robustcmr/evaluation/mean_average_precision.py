@@ -83,18 +83,14 @@ class LabelRetrievalMetrics:
 
     def to_dict(self) -> dict[str, float | list[float] | list[int]]:
         """Return all but single queries, for JSON: ``map``, ``map_i2t``, ``map_i2t_at_50``, the curves."""
-        values: dict[str, float | list[float] | list[int]] = {
-            "map": self.map,
-            "map_i2t": self.map_i2t,
-            "map_t2i": self.map_t2i,
-        }
+        values: dict[str, float | list[float] | list[int]]
+        values = {"map": self.map, "map_i2t": self.map_i2t, "map_t2i": self.map_t2i}
         for length, i2t, t2i in zip(self.at, self.map_i2t_at, self.map_t2i_at, strict=True):
             values[f"map_at_{length}"] = (i2t + t2i) / 2
             values[f"map_i2t_at_{length}"] = i2t
             values[f"map_t2i_at_{length}"] = t2i
-        values["scopes"] = list(self.scopes)
-        values["precision_i2t"] = list(self.precision_i2t)
-        values["precision_t2i"] = list(self.precision_t2i)
+        for name in ("scopes", "precision_i2t", "precision_t2i"):
+            values[name] = list(getattr(self, name))
         for name in ("n_images", "n_texts", "excluded_images", "excluded_texts"):
             values[name] = getattr(self, name)
         return values

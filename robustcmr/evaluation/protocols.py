@@ -67,12 +67,6 @@ def fold_slices(n_images: int, folds: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n_images, size)]
 
 
-def captions_of(image_of_caption: Tensor, images: slice) -> Tensor:
-    """Return the caption rows (k,) int64, ascending, whose image lies in the slice."""
-    inside = (image_of_caption >= images.start) & (image_of_caption < images.stop)  # (n_captions,)
-    return torch.nonzero(inside).flatten()
-
-
 def protocol_name(n_images: int, folds: int | None = None) -> str:
     """Return the field's name: such as ``5-fold 1K`` with folds; without, ``1K``, ``5K`` or ``full``."""
     if folds is not None:
@@ -115,7 +109,8 @@ def evaluate_split(
     n_images = int(image_of_caption.max()) + 1 if len(image_of_caption) else 0
     owner = owner_index(image_of_caption, n_images).cpu()
     slices = fold_slices(n_images, 1 if folds is None else folds)
-    columns = [captions_of(owner, rows) for rows in slices]
+    # the captions of each fold's images, in order
+    columns = [((owner >= rows.start) & (owner < rows.stop)).nonzero().flatten() for rows in slices]
     owners = [owner[ids] - rows.start for rows, ids in zip(slices, columns, strict=True)]
     total = len(members) * sum((n_images // len(slices)) * len(ids) for ids in columns)
 
@@ -158,11 +153,7 @@ def _queries(by_fold: Sequence[RetrievalRanks], columns: Sequence[Tensor], owner
     by_caption = torch.cat([ranks.t2i.cpu() for ranks in by_fold])
     by_caption = torch.empty_like(by_caption).scatter_(0, torch.cat(list(columns)), by_caption)
     by_image = torch.cat([ranks.i2t.cpu() for ranks in by_fold])
-    return {
-        "i2t_rank": by_image.numpy() + 1,
-        "t2i_rank": by_caption.numpy() + 1,
-        "t2i_image": owner.numpy(),
-    }
+    return {"i2t_rank": by_image.numpy() + 1, "t2i_rank": by_caption.numpy() + 1, "t2i_image": owner.numpy()}
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

@@ -91,7 +91,12 @@ def _counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 
     NaN is refused: it compares as False and would look like a perfect rank.
     """
-    found = (_compiled_counts if _suits_loop(scores) else _block_counts)(scores, best, own)
+    if _suits_loop(scores):
+        from robustcmr.evaluation import rank_kernels
+
+        found = rank_kernels.counts(scores, best, own)
+    else:
+        found = _block_counts(scores, best, own)
     if found is None:
         raise UserError(
             "the score matrix holds NaN where every image-caption score must be a number; "
@@ -109,12 +114,6 @@ def _suits_loop(scores: Tensor) -> bool:
         and scores.is_contiguous()
         and find_spec("numba") is not None
     )
-
-
-def _compiled_counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor] | None:
-    from robustcmr.evaluation import rank_kernels
-
-    return rank_kernels.counts(scores, best, own)
 
 
 def _block_counts(scores: Tensor, best: Tensor, own: Tensor) -> tuple[Tensor, Tensor] | None:

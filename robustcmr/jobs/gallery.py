@@ -28,7 +28,7 @@ _PLACES = 3  # images shown of a rematching plan
 
 
 def divided(run: OpenRun) -> tuple[EpochPlan, Division | None]:
-    """Divide the training pairs as at the end of the run: the last epoch's plan, and the division if any."""
+    """Return the plan of the last epoch and the division as at the end of the run, if any."""
     settings, method = run.config.settings, required(run.method)
     scorer = TrainingSetScorer(
         run.track.training,
@@ -61,8 +61,8 @@ def rematched(
         thumbnails: pictures of the training images.
 
     Returns:
-        By pair, images with their share of the mass moved to its caption, most first; empty if none was moved.
-        Pairs that the batch did not rematch are left out.
+        By pair, images with their share of the mass moved to its caption, most first; empty if none was
+        moved. Pairs that the batch did not rematch are left out.
     """
     settings, method, track = run.config.settings, required(run.method), run.track
     wanted, found = set(pairs), {}
@@ -92,12 +92,7 @@ def rematched(
 
 
 def _moved(
-    track: Track,
-    rematch: Rematch,
-    column: int,
-    pair: int,
-    given: Any,
-    thumbnails: Thumbnails,
+    track: Track, rematch: Rematch, column: int, pair: int, given: Any, thumbnails: Thumbnails
 ) -> tuple[Moved, ...]:
     masses = rematch.plan[:, column].detach().float().cpu().numpy()  # (n,)
     total = float(masses.sum())

@@ -166,6 +166,7 @@ def line_chart(
         if len(given) != len(x):
             raise ValueError(f"{name} has {len(given)} values for {len(x)} places, expected one for each")
     scale = 100.0 if form == "share" else 1.0
+    drawn_form: Form = "number" if form == "number" else "percent"
     drawn = {name: scale * np.array([_real(v) for v in values]) for name, values in lines.items()}
     if not any(np.isfinite(values).sum() > 1 for values in drawn.values()):
         return None
@@ -174,20 +175,15 @@ def line_chart(
         mark = mark if mark in x else None
         at = len(x) - 1 if mark is None else list(x).index(mark)
         for place, (name, values) in enumerate(drawn.items()):
-            known = np.isfinite(values)
-            told = "" if not known[at] else f"  {as_text(float(values[at]), _drawn(form))}"
-            if not known[at] and known.any():
-                told = f"  {as_text(float(values[known][-1]), _drawn(form))}"
+            known = np.flatnonzero(np.isfinite(values))
+            shown = values[at if at in known else known[-1]] if len(known) else None
+            value = "" if shown is None else f"  {as_text(float(shown), drawn_form)}"
             style: dict[str, Any] = {"color": SERIES[place], "linestyle": _DASHES[place]}
             if len(x) <= _MOST_MARKED:
-                style |= {
-                    "marker": _MARKERS[place],
-                    "markersize": 5,
-                    "markeredgecolor": CARD,
-                    "markeredgewidth": 0.6,
-                }
+                style |= {"marker": _MARKERS[place], "markersize": 5}
+                style |= {"markeredgecolor": CARD, "markeredgewidth": 0.6}
             error = None if spreads is None else [scale * _real(v) for v in spreads[name]]
-            axes.errorbar(list(x), values, error, label=name + told, capsize=3, elinewidth=1.2, **style)
+            axes.errorbar(list(x), values, error, label=name + value, capsize=3, elinewidth=1.2, **style)
         axes.set_ylabel(unit)
         axes.set_xlabel(x_name)
         low, high = axes.get_ylim()
@@ -197,16 +193,15 @@ def line_chart(
             axes.axvline(mark, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         if logarithmic:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(
-                FixedLocator([k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= x[-1]])
-            )
+            ticks = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+            axes.xaxis.set_major_locator(FixedLocator([k for k in ticks if k <= x[-1]]))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=x_name == "epoch"))
         _legend(figure, axes, f"{x_name} = {x[at]:g}")
     ends = [
-        f"{name} from {_ends(values, _drawn(form))}"
+        f"{name} from {_ends(values, drawn_form)}"
         for name, values in drawn.items()
         if np.isfinite(values).any()
     ]
@@ -305,15 +300,9 @@ def _canvas() -> tuple[Figure, Axes]:
 def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = 1 if max(map(len, labels)) > 34 else 2
-    style: dict[str, Any] = {
-        "title_fontsize": 10.0,
-        "columnspacing": 1.2,
-        "handlelength": 2.6,
-        "labelcolor": INK,
-    }
-    figure.legend(
-        handles, labels, loc="outside lower left", ncols=columns, title=title, alignment="left", **style
-    )
+    style: Any = {"title_fontsize": 10.0, "columnspacing": 1.2, "handlelength": 2.6, "labelcolor": INK}
+    place: Any = {"loc": "outside lower left", "alignment": "left", "ncols": columns}
+    figure.legend(handles, labels, title=title, **place, **style)
 
 
 def _inner_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -338,11 +327,6 @@ def _bar_limit(heights: npt.NDArray[np.float64]) -> float:
 
 def _real(value: float | None) -> float:
     return math.nan if value is None or not math.isfinite(value) else float(value)
-
-
-def _drawn(form: Form) -> Form:
-    """How a number is written that was scaled for drawing."""
-    return "number" if form == "number" else "percent"
 
 
 def _ends(values: npt.NDArray[np.float64], form: Form) -> str:

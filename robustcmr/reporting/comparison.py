@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from statistics import fmean, stdev
 
 from robustcmr.errors import ComparisonError
@@ -139,15 +140,11 @@ def _ranked(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
         ),
     )
     ranked: list[ComparedRow] = []
-    start = 0
-    for place, row in enumerate(order):
-        before = ranked[-1] if ranked else None
-        if before is None or (before.setting, before.ratio) != (row.setting, row.ratio):
-            start, before = place, None
-        equal = before is not None and before.mean == row.mean
-        ranked.append(
-            dataclasses.replace(row, rank=before.rank if before is not None and equal else place - start + 1)
-        )
+    for _, group in groupby(order, key=lambda row: (row.setting, row.ratio)):
+        rivals = list(group)
+        means = [fmean(row.values) for row in rivals]
+        ranks = [1 + sum(other > mean for other in means) for mean in means]
+        ranked += [dataclasses.replace(row, rank=rank) for row, rank in zip(rivals, ranks, strict=True)]
     return ranked
 
 

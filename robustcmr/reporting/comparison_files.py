@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Robustness
@@ -75,17 +73,7 @@ def _flat(row: ComparedRow, split: str, measures: list[str], entry: Robustness |
 
 def to_json(comparison: Comparison) -> str:
     """Write everything, for programs."""
-    tree = _plain(comparison)
+    tree = dataclasses.asdict(comparison)
     for row, plain in zip(comparison.rows, tree["rows"], strict=True):
         plain.update(mean=row.mean, std=row.std, noise=row.noise, measured_here=row.source is None)
-    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return json.dumps(tree, indent=2, ensure_ascii=False, default=str) + "\n"

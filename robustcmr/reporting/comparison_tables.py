@@ -182,17 +182,15 @@ def explanations(comparison: Comparison) -> list[str]:
     if references:
         reference = references[0] if len(references) == 1 else "the first row of the section"
         lines.append(
-            f"Differences of the headline measure are from {reference}: the interval and 'p queries' "
-            "by a paired "
-            "bootstrap over queries; 'p seeds' by trying all sign flips of n paired seeds, which cannot fall "
-            "below 2 / 2^n, or by a paired t-test where it says t."
+            f"Differences of the headline measure are from {reference}: the interval and 'p queries' by a "
+            "paired bootstrap over queries; 'p seeds' by trying all sign flips of n paired seeds, which "
+            "cannot fall below 2 / 2^n, or by a paired t-test where it says t."
         )
     if any(entry.area is not None for entry in comparison.robustness):
         lines.append(
             "In the table of robustness 'p seeds' pairs all seeds and ratios. The area lies under the mean "
-            "headline measure from the lowest to the highest noise ratio that all methods have, in "
-            "percent of the "
-            "best possible."
+            "headline measure from the lowest to the highest noise ratio that all methods have, in percent "
+            "of the best possible."
         )
     return lines
 

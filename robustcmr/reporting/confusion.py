@@ -37,6 +37,10 @@ def confusion_chart(
                 f"0, got shape {counts.shape}"
             )
     matrices = {"Given labels": given, "Corrected labels": corrected}
+    titles = {
+        name: f"{name}: {100 * np.trace(counts) / counts.sum():.1f}% right"
+        for name, counts in matrices.items()
+    }
     names = [" ".join(name.split()) for name in class_names]
     step = -(-k // 34)  # one in so many classes is named
     with mpl.rc_context({**STYLE, "axes.grid": False}):
@@ -44,8 +48,7 @@ def confusion_chart(
         FigureCanvasAgg(figure)
         for axes, (name, counts) in zip(figure.subplots(2, 1), matrices.items(), strict=True):
             _heat_map(axes, counts)
-            right = np.trace(counts) / counts.sum()
-            axes.set_title(f"{name}: {100 * right:.1f}% right", loc="left", fontsize=11)
+            axes.set_title(titles[name], loc="left", fontsize=11)
             some = [name if len(name) <= 18 else f"{name[:17].rstrip()}…" for name in names[::step]]
             size = 9.0 if k <= 12 else 8.0 if k <= 24 else 6.5
             axes.set_xticks(range(0, k, step), some, rotation=55, ha="right", rotation_mode="anchor")
@@ -53,22 +56,17 @@ def confusion_chart(
             axes.tick_params(labelsize=size, length=2)
             axes.set_ylabel("true class")
             axes.set_xlabel("label")
-    shares = {name: np.trace(counts) / counts.sum() for name, counts in matrices.items()}
-    told = "; ".join(f"{name}: {100 * share:.1f}% right" for name, share in shares.items())
-    tables = tuple(
-        Table(
-            name, ("true class", *names), [(n, *map(int, row)) for n, row in zip(names, counts, strict=True)]
-        )
-        for name, counts in matrices.items()
-    )
+    tables = []
+    for title, counts in matrices.items():
+        rows = [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)]
+        tables.append(Table(title, ("true class", *names), rows))
     note = "Percent of each true class (row) that carries each label (column); the diagonal is right."
     if step > 1:
         note += f" One in {step} of {k} classes is named."
     if not (given.sum(axis=1).all() and corrected.sum(axis=1).all()):
         note += " Grey rows: no pair is of that class."
-    return Chart(
-        "Labels by true class", figure, f"Two heat maps of labels by true class. {told}.", tables, note
-    )
+    description = f"Two heat maps of labels by true class. {'; '.join(titles.values())}."
+    return Chart("Labels by true class", figure, description, tuple(tables), note)
 
 
 def _heat_map(axes: Axes, counts: npt.NDArray[np.int64]) -> None:
@@ -83,8 +81,6 @@ def _heat_map(axes: Axes, counts: npt.NDArray[np.int64]) -> None:
     for (row, column), share in np.ndenumerate(shares.filled(0.0)):
         if share > 0:
             text = "<1" if share < 0.005 else f"{100 * share:.0f}"
-            colour = (
-                "#fefefe" if share > 0.4 else "#101010"
-            )  # fixed: the cells keep their colours in the dark
+            colour = "#fefefe" if share > 0.4 else "#101010"  # fixed, as cells keep their colours in the dark
             size = 9.0 if len(counts) <= 12 else 7.0
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)

@@ -17,9 +17,9 @@ _WITHOUT_EFFECT = (
 def method_labels(runs: Sequence[SavedRun]) -> list[str]:
     """Return a name for the method of each run; runs with the same settings share it.
 
-    Such as ``robust``; ``omit + robust`` where matchers differ; ``robust optim.lr=0.001`` where a setting differs
-    among runs of the same matcher and method. Seeds, noise, data, devices and trackers do not count, nor does a
-    key that only one version of the package knew.
+    Such as ``robust``; ``omit + robust`` where matchers differ; ``robust optim.lr=0.001`` where a setting
+    differs among runs of the same matcher and method. Seeds, noise, data, devices and trackers do not count,
+    nor does a key that only one version of the package knew.
     """
     several = len({run.results["matcher"] for run in runs}) > 1
     groups: dict[tuple[str, str], list[int]] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,30 +70,30 @@ def query_groups(
     texts_best, texts_worst = extremes(ranks[1], by_caption, count)
     images_best, images_worst = extremes(ranks[0], by_image, count)
 
+    def answers(line: Tensor, right: Tensor, answer: Callable[[int], Answer]) -> dict[str, Any]:
+        best = line.topk(min(_ANSWERS, len(line))).indices
+        first = int(line.masked_fill(~right, -torch.inf).argmax())
+        missed = None if bool(right[best].any()) else answer(first)
+        return {"answers": tuple(map(answer, best.tolist())), "missed": missed}
+
     def text_card(row: int) -> QueryCard:
-        column = scores[:, row]
+        line, own = scores[:, row], int(owner[row])
 
         def answer(image: int) -> Answer:
-            return Answer(None, thumbnails.get(image, SMALL), float(column[image]), image == own)
+            return Answer(None, thumbnails.get(image, SMALL), float(line[image]), image == own)
 
-        own = int(owner[row])
-        best = column.topk(min(_ANSWERS, len(column))).indices.tolist()
-        missed = None if own in best else answer(own)
-        answers = tuple(map(answer, best))
-        return QueryCard(captions[row], None, int(ranks[1][row]) + 1, float(by_caption[row]), answers, missed)
+        found = answers(line, torch.arange(len(line)) == own, answer)
+        return QueryCard(captions[row], None, int(ranks[1][row]) + 1, float(by_caption[row]), **found)
 
     def image_card(image: int) -> QueryCard:
-        line = scores[image]
+        line, right = scores[image], owner == image
 
         def answer(row: int) -> Answer:
-            return Answer(captions[row], None, float(line[row]), int(owner[row]) == image)
+            return Answer(captions[row], None, float(line[row]), bool(right[row]))
 
-        best = line.topk(min(_ANSWERS, len(line))).indices.tolist()
-        answers = tuple(map(answer, best))
-        right = line.masked_fill(owner != image, -torch.inf)
-        missed = None if any(found.right for found in answers) else answer(int(right.argmax()))
-        rank = int(ranks[0][image]) + 1
-        return QueryCard(None, thumbnails.get(image), rank, float(by_image[image]), answers, missed)
+        found = answers(line, right, answer)
+        picture = thumbnails.get(image)
+        return QueryCard(None, picture, int(ranks[0][image]) + 1, float(by_image[image]), **found)
 
     groups = [
         ("Captions whose picture was found best", [text_card(row) for row in texts_best]),

@@ -54,9 +54,8 @@ REMATCH = {
 """Shares of rematched captions that fit, by key in ``rematch``."""
 
 REMATCH_RULES = (
-    "Share of the moved mass on pairs that fit, against simpler rules. Only the surest: as many "
-    "pictures as the moved "
-    "mass stands for. Upper limit: captions whose batch holds a picture that fits."
+    "Share of the moved mass on pairs that fit, against simpler rules. Only the surest: as many pictures as "
+    "the moved mass stands for. Upper limit: captions whose batch holds a picture that fits."
 )
 
 LABELS_RIGHT = {"corrected labels": "corrected_accuracy", "given labels": "given_accuracy"}
@@ -269,20 +268,15 @@ def cost_charts(rows: Rows) -> list[Chart | None]:
 
 def other_charts(rows: Rows) -> list[Chart | None]:
     """Draw whatever else a method logged, one chart a number."""
-    names = [key for key in logged(rows) if key not in _SHOWN and not key.endswith("_loss")]
-    return [epoch_chart(rows, key.replace("_", " "), {key.replace("_", " "): key}, "") for key in names]
+    keys = [key for key in logged(rows) if key not in _SHOWN and not key.endswith("_loss")]
+    names = {key.replace("_", " "): key for key in keys}
+    return [epoch_chart(rows, name, {name: key}, "") for name, key in names.items()]
 
 
 def logged(rows: Rows) -> list[str]:
     """Keys of the plain numbers in the rows, in their order of appearance."""
-    return list(
-        dict.fromkeys(
-            key
-            for row in rows
-            for key, value in row.items()
-            if isinstance(value, Real) and not isinstance(value, bool)
-        )
-    )
+    found = [(key, value) for row in rows for key, value in row.items() if not isinstance(value, bool)]
+    return list(dict.fromkeys(key for key, value in found if isinstance(value, Real)))
 
 
 def save_run_charts(

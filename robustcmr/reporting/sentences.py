@@ -46,9 +46,8 @@ def retrieval_sentence(results: Results, split: str) -> str:
     measures, epoch = results["splits"][split], f"by the model of epoch {results['best_epoch']}"
     if "map" in measures:
         return (
-            f"On the {split} split the mean average precision is {measures['map_i2t']:.1f}% from "
-            "image to text and "
-            f"{measures['map_t2i']:.1f}% from text to image, {epoch}."
+            f"On the {split} split the mean average precision is {measures['map_i2t']:.1f}% from image to "
+            f"text and {measures['map_t2i']:.1f}% from text to image, {epoch}."
         )
     images, captions = (
         f"{measures[key]:,} " if key in measures else "" for key in ("n_images", "n_captions")
@@ -80,9 +79,8 @@ def findings_sentences(results: Results) -> list[str]:
         return [f"No training pair looks wrong: {found['reason']}."]
     low, high = found["noise_interval"]
     sentences = [
-        f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of "
-        "wrong pairs is "
-        f"{percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)})."
+        f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs "
+        f"is {percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)})."
     ]
     judged = found.get("division", {})
     if "precision" in judged and "recall" in judged:

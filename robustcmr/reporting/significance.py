@@ -128,10 +128,7 @@ def _measure(weights: Floats, sums: Sequence[Floats], counts: Sequence[Floats]) 
 
 
 def over_seeds(
-    reference: Mapping[int, SavedRun],
-    others: Sequence[Mapping[int, SavedRun]],
-    split: str,
-    measure: str,
+    reference: Mapping[int, SavedRun], others: Sequence[Mapping[int, SavedRun]], split: str, measure: str
 ) -> list[SeedTest | None]:
     """Test methods against a reference by a measure, runs paired by seed; None without a common seed."""
     tests: list[SeedTest | None] = []

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustcmr.errors import UserError
-from robustcmr.evaluation import ranking
+from robustcmr.evaluation import rank_kernels, ranking
 from robustcmr.evaluation.ranking import owner_index, ranks_both_ways
 
 
@@ -75,8 +75,8 @@ def test_the_compiled_loop_counts_as_tensors_do(
     scores[5, 7], scores[6, 2050] = torch.inf, -torch.inf
     expected = ranks_both_ways(scores, owner)
     used = []
-    loop = ranking._compiled_counts
-    monkeypatch.setattr(ranking, "_compiled_counts", lambda *given: used.append(True) or loop(*given))
+    loop = rank_kernels.counts
+    monkeypatch.setattr(rank_kernels, "counts", lambda *given: used.append(True) or loop(*given))
     monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     found = ranks_both_ways(scores, owner)
@@ -91,14 +91,14 @@ def test_what_the_loop_cannot_read_is_counted_by_tensors(
     owner = np.arange(8, dtype=np.int64) // 2
     expected = ranks_both_ways(scores, owner)
     monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
-    monkeypatch.setattr(ranking, "_compiled_counts", lambda *_: pytest.fail("went to the loop"))
+    monkeypatch.setattr(rank_kernels, "counts", lambda *_: pytest.fail("went to the loop"))
     assert [r.tolist() for r in ranks_both_ways(scores, owner)] == [r.tolist() for r in expected]
 
 
 def test_without_numba_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "_COMPILED_CELLS", 0)
     monkeypatch.setattr(ranking, "find_spec", lambda _: None)
-    monkeypatch.setattr(ranking, "_compiled_counts", lambda *_: pytest.fail("went to the loop"))
+    monkeypatch.setattr(rank_kernels, "counts", lambda *_: pytest.fail("went to the loop"))
     assert [r.tolist() for r in ranks_both_ways(torch.eye(3), torch.arange(3))] == [[0, 0, 0], [0, 0, 0]]
 
 

@@ -124,4 +124,4 @@ def whole_set_quality(
     for row, pair in enumerate(pairs.tolist()):
         there = images[row] >= 0
         cells[row, there] = fits(pair, images[row, there])
-    return evaluate_whole_set(cells, scores, plan, place, chance).to_dict()
+    return evaluate_whole_set(cells, scores, plan, place, chance)

@@ -1,4 +1,4 @@
-"""What must agree for two numbers to be set beside each other, and what to say where it does not."""
+"""The conditions that runs must share to be compared, and the error that names where they differ."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def refuse_mixtures(runs: Sequence[SavedRun], found: Sequence[Setting]) -> None:
     Raises:
         ComparisonError: something differs; all of it is named, with a run of each kind.
     """
-    told = []
+    problems = []
     for name in differing(found):
         folders: dict[Any, list[SavedRun]] = {}
         for run, setting in zip(runs, found, strict=True):
@@ -131,11 +131,11 @@ def refuse_mixtures(runs: Sequence[SavedRun], found: Sequence[Setting]) -> None:
                 folders.setdefault(value, []).append(run)
         each = [f"{value} in {_some(some)}" for value, some in folders.items()]
         at = " at the same seed and ratio" if name == "noise_file" else ""
-        told.append(f"the {NAMES[name]}{at} ({'; '.join(each[:4])}{'; …' if len(each) > 4 else ''})")
-    if told:
+        problems.append(f"the {NAMES[name]}{at} ({'; '.join(each[:4])}{'; …' if len(each) > 4 else ''})")
+    if problems:
         raise ComparisonError(
-            f"these runs do not answer the same question, for they differ in {', '.join(told)}; compare them "
-            "apart, or add --mixed to see them in one table with every row marked"
+            f"these runs do not answer the same question, for they differ in {', '.join(problems)}; compare "
+            "them apart, or add --mixed to see them in one table with every row marked"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from robustcmr.reporting.agreement import Setting
@@ -41,27 +40,21 @@ def comparison_page(comparison: Comparison, title: str = "Comparison", folder: P
 def _table(comparison: Comparison) -> Section:
     if not comparison.rows:
         return Section("table", "Results", ["There are no finished runs to show."])
-    measures = row_cells(comparison).without(["seeds", "rank", *DIFFERENCES])
-    content = {
-        "tables": [
-            ("Headline measure, and differences", row_cells(comparison, all_measures=False)),
-            ("Every measure", measures),
-        ],
-        "notes": [*explanations(comparison), *comparison.notes],
-    }
-    return Section("table", "Results", (), "cells", content)
+    tables = [
+        ("Headline measure, and differences", row_cells(comparison, all_measures=False)),
+        ("Every measure", row_cells(comparison).without(["seeds", "rank", *DIFFERENCES])),
+    ]
+    notes = [*explanations(comparison), *comparison.notes]
+    return Section("table", "Results", (), "cells", {"tables": tables, "notes": notes})
 
 
 def _robustness(entries: Sequence[Robustness]) -> Section:
-    title = "Robustness"
     if not entries:
-        return Section(
-            "robustness", title, ["No method was run at two or more noise ratios, so there are no curves."]
-        )
+        why = "No method was run at two or more noise ratios, so there are no curves."
+        return Section("robustness", "Robustness", [why])
     tables = [("Headline measure by noise, and the area below", robustness_cells(entries))]
-    return Section(
-        "robustness", title, (), "cells", {"tables": tables, "notes": ()}, charts=list(_curves(entries))
-    )
+    content = {"tables": tables, "notes": ()}
+    return Section("robustness", "Robustness", (), "cells", content, charts=list(_curves(entries)))
 
 
 def _curves(entries: Sequence[Robustness]) -> Iterator[Chart | None]:
@@ -84,14 +77,17 @@ def _curve(setting: Setting, entries: Sequence[Robustness]) -> Chart | None:
     words = ", ".join(word for word in (setting.data, setting.kind, setting.protocol) if word)
     title = f"{TITLES[measure]} by noise: {words}"
     noun = "labels" if setting.track == "labels" else "pairs"
-    options: dict[str, Any] = {
-        "x_name": f"wrong {noun} (%)",
-        "ceiling": CEILINGS[measure],
-        "spreads": spreads,
-    }
-    note = "Mean over seeds; bars: one standard deviation either way."
-    percent = [100 * ratio for ratio in ratios]
-    return line_chart(title, percent, lines, TITLES[measure], "percent", note=note, **options)
+    return line_chart(
+        title,
+        [100 * ratio for ratio in ratios],
+        lines,
+        TITLES[measure],
+        "percent",
+        x_name=f"wrong {noun} (%)",
+        spreads=spreads,
+        ceiling=CEILINGS[measure],
+        note="Mean over seeds; bars: one standard deviation either way.",
+    )
 
 
 def _maps(comparison: Comparison) -> Section:

@@ -22,6 +22,8 @@ FILES = ("configs", "sweeps")
 WITH_TRACK = ("methods", "data")
 """Kinds whose members serve one track each; a matcher may serve both."""
 
+_UNFOLDED = 10_000  # columns of a list for other programs: one line each
+
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="matchers, methods, data, configs or sweeps.")],
@@ -172,20 +174,19 @@ def _file(kind: str, name: str) -> Path:
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:
-    if not sys.stdout.isatty():  # one line each, for other programs
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for *cells, last in rows:
-            padded = [f"{cell:{width}s}" for cell, width in zip(cells, widths[:-1], strict=True)]
-            sys.stdout.write("  ".join([*padded, last]) + "\n")
-        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from robustcmr.reporting.tables import render
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+    else:
+        sys.stdout.write(render(table, _UNFOLDED))
 
 
 def _track_lines(kind: str, cls: Any) -> str:

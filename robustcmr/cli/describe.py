@@ -55,7 +55,7 @@ def list_names(
         rows.append((name, *track, (inspect.getdoc(cls) or "").split("\n")[0]))
     if as_json:
         print_json({row[0]: row[-1] for row in rows})
-    else:
+    elif rows:
         _print_rows(rows)
     for message in broken:
         sys.stderr.write(f"robustcmr: skipped: {message}\n")

@@ -65,7 +65,7 @@ def test_worst_suspects_are_listed_with_a_sheet(tmp_path, few_scenes, call):
     for row, (pair, given, other) in zip(rows, [(3, 1, 0), (11, 3, 2)], strict=True):
         assert row.split()[:2] == [str(pair), f"{pair / 10:.1f}"]
         assert split.captions[pair] in row
-        assert row.split()[-3:] == [f"train-{given:04d}", f"train-{other:04d}", "+0.500"]
+        assert row.split()[-3:] == [f"train-{given:04d}", f"train-{other:04d}", "+0.50"]
     assert "2 of 30 pairs (6.7%) are suspected, all of them shown" in out
     assert f"wrote {run.suspects}" in out
     assert err == ""

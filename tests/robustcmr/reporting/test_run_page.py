@@ -158,7 +158,8 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
         for moved in found.get(pair, ()):
             image = int(moved.image.name.split()[1])
             assert image in given[list(own)]
-            assert image != given[pair]  # never back to where it was
+            twins = [other for other in own if other != pair and given[other] == given[pair]]
+            assert image != given[pair] or twins  # l2rm as released forbids a pair's own cell alone
             assert moved.fits == bool(track.data.fits("train", pair, np.array([image]))[0])
         shares = [moved.share for moved in found.get(pair, ())]
         assert shares == sorted(shares, reverse=True)

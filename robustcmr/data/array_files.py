@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.io
 import scipy.sparse
 
+from robustcmr.data.store import npy_header
 from robustcmr.errors import DataError, some_of
 
 SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
@@ -113,9 +114,7 @@ def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             with archive.open(name) as member:
-                old = np.lib.format.read_magic(member) == (1, 0)
-                read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(member)
+                shape, _, dtype = npy_header(member)
             headers[name.removesuffix(".npy")] = shape, dtype
     return headers
 

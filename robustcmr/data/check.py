@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,21 +123,20 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
 
     A vocabulary file is checked along with the data.
     """
-    problems: list[str] = []
-    warnings: list[str] = []
-    words = None
-    if vocabulary is not None:
-        words = attempt(problems, lambda: Vocabulary.load(vocabulary))
+    problems, warnings = list[str](), list[str]()
+    words = None if vocabulary is None else attempt(problems, lambda: Vocabulary.load(vocabulary))
     names = data.splits()
     published: Mapping[str, tuple[int, ...]] = {}
     if isinstance(data, FeatureFolder):
         published = data.published_images
         problems.extend(data.folder_problems())
-    problems.extend(_no_training_split(names, "no complete split"))
+    if "train" not in names:
+        problems.append(
+            f"there is no train split; the data set has {', '.join(names) or 'no complete split'}"
+        )
     reports = []
     for name in names:
-        found: list[str] = []
-        unusual: list[str] = []
+        found, unusual = list[str](), list[str]()
         reports.append(_check_split(data, name, words, found, unusual))
         problems.extend(f"{name}: {problem}" for problem in found)
         warnings.extend(f"{name}: {warning}" for warning in unusual)
@@ -149,11 +148,6 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
                 f"{report.name}: {report.features.shape[0]} images; the published split has {usual}"
             )
     return DataReport(tuple(problems), tuple(warnings), tuple(reports), None if words is None else len(words))
-
-
-def _no_training_split(names: Sequence[str], nothing: str) -> Iterator[str]:
-    if "train" not in names:
-        yield f"there is no train split; the data set has {', '.join(names) or nothing}"
 
 
 def _check_split(
@@ -233,8 +227,9 @@ def _pairing_problems(split: PairsSplit) -> Iterator[str]:
 def check_labelled(data: LabelledData) -> LabelledReport:
     """Read all splits of a labelled data set and report everything found; damaged data never raises."""
     names = data.splits()
-    problems = list(_no_training_split(names, "no split"))
-    warnings: list[str] = []
+    problems, warnings = list[str](), list[str]()
+    if "train" not in names:
+        problems.append(f"there is no train split; the data set has {', '.join(names) or 'no split'}")
     opened: list[LabelledSplit] = []
     reports: list[LabelledSplitReport] = []
     reported: set[str] = set()

@@ -16,6 +16,11 @@ from robustcmr.errors import DataError, some_of
 Value = TypeVar("Value")
 FEATURES_SUFFIX = "_ims.npy"
 TEXT_VECTORS_SUFFIX = "_txts.npy"
+TRUSTED_PAIRS = (
+    "whether the training pairs are known to be right; set false for pairs from the web, so that nothing is "
+    "scored against them"
+)
+"""Description of the option ``trusted``."""
 SPLIT_ORDER = ("train", "dev", "test", "testall")
 
 

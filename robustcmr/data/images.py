@@ -19,7 +19,7 @@ from pydantic import Field
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cache import cache_root
 from robustcmr.data.captions import read_captions_tsv
-from robustcmr.data.folder import splits_by_suffix, wrong_root
+from robustcmr.data.folder import TRUSTED_PAIRS, splits_by_suffix, wrong_root
 from robustcmr.data.store import evenly_spaced
 from robustcmr.errors import DataError, UserError
 from robustcmr.files import write_json
@@ -60,11 +60,7 @@ class Images(PairsData):
             description="stop at a picture that is missing or cannot be decoded, or leave it out with its "
             "captions",
         )
-        trusted: bool = Field(
-            True,
-            description="whether the training pairs are known to be right; set false for pairs from the web, "
-            "so that nothing is scored against them",
-        )
+        trusted: bool = Field(True, description=TRUSTED_PAIRS)
 
     def __init__(self, config: Config) -> None:
         self.config = config

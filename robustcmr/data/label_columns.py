@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from robustcmr.data.array_files import read_array
 from robustcmr.data.captions import read_lines
-from robustcmr.data.labelled_layout import Place, Table
+from robustcmr.data.labelled_layout import Table
 from robustcmr.data.labelled_options import Base
 from robustcmr.data.scan import named
 from robustcmr.errors import DataError
@@ -37,17 +37,8 @@ class LabelColumn:
     width: int | None = None
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns of n pairs: images (n, F) and texts (n, V), in memory or mapped, and n labels."""
-
-    images: Array
-    texts: Array
-    labels: LabelColumn
-
-
-def read_table(table: Table, transposed: bool | None) -> Columns:
-    """Read the three columns of a table, one pair a row.
+def read_table(table: Table, transposed: bool | None) -> tuple[Array, Array, LabelColumn]:
+    """Read images (n, F), texts (n, V), each in memory or mapped, and n labels, one pair a row.
 
     ``transposed`` says whether the pairs are columns of the arrays; None infers it from the number of labels.
 
@@ -57,10 +48,10 @@ def read_table(table: Table, transposed: bool | None) -> Columns:
     if isinstance(table.label.key, int):
         labels = _label_list(table.label.file, table.label.key)
     else:
-        labels = column_of(_read(table.label), str(table.label), transposed)
+        labels = column_of(read_array(table.label.file, table.label.key), str(table.label), transposed)
     n, arrays, flips = len(labels.numbers), [], []
     for place in (table.image, table.text):
-        array = _read(place)
+        array = read_array(place.file, str(place.key))
         if array.ndim != 2 or 0 in array.shape:
             raise DataError(f"{place} has shape {array.shape}; expected (pairs, numbers a vector)")
         fits = {flip for flip in (False, True) if array.shape[int(flip)] == n and transposed in (None, flip)}
@@ -88,11 +79,7 @@ def read_table(table: Table, transposed: bool | None) -> Columns:
         how = "mapped" if isinstance(array, np.memmap) else f"loaded {array.nbytes / 2**20:.1f} MiB of"
         logger.info("%s %s vectors from %s, %d x %d %s", how, name, place.file, *array.shape, array.dtype)
         turned.append(array)
-    return Columns(turned[0], turned[1], labels)
-
-
-def _read(place: Place) -> Array:
-    return read_array(place.file, str(place.key))
+    return turned[0], turned[1], labels
 
 
 def column_of(array: Array, where: str, transposed: bool | None) -> LabelColumn:

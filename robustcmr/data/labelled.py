@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -24,12 +23,8 @@ from robustcmr.types import IntArray
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A split with prepared vectors, and the image and text vectors as the file has them."""
-
-    split: LabelledSplit
-    raw: tuple[ArrayFeatures, ArrayFeatures]
+Raw = tuple[ArrayFeatures, ArrayFeatures]
+"""Image and text vectors as the file has them."""
 
 
 class Labelled(LabelledData):
@@ -74,7 +69,7 @@ class Labelled(LabelledData):
         self._tables = find_tables(config, self._listed or config.split_sizes)
         self._classes: Classes | None = None
         self._scales: tuple[Scale | None, Scale | None] | None = None
-        self._opened: dict[str, _Opened] = {}
+        self._opened: dict[str, tuple[LabelledSplit, Raw]] = {}
 
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits, ``train`` first."""
@@ -82,15 +77,14 @@ class Labelled(LabelledData):
 
     def split(self, name: str) -> LabelledSplit:
         """Open a split, the training split first; see :class:`robustcmr.data.base.DataSet`."""
-        return self._open(name).split
+        return self._open(name)[0]
 
     def fingerprint(self, split: str) -> str:
         """Return a short hash of labels, shapes, some vectors and how they are prepared."""
-        opened = self._open(split)
-        images, texts = opened.raw
+        opened, (images, texts) = self._open(split)
         prepared = f"{self.config.standardise} {self.config.normalise}"
         digest = hashlib.sha256(f"{images.shape} {texts.shape} {prepared}\n".encode())
-        digest.update(opened.split.labels.astype("<i8").tobytes())
+        digest.update(opened.labels.astype("<i8").tobytes())
         digest.update(sample_bytes(images) + sample_bytes(texts))
         return digest.hexdigest()[:16]
 
@@ -103,21 +97,20 @@ class Labelled(LabelledData):
         if len(split) != usual:
             yield f"{split.name}: {len(split)} pairs; the published split has {usual}"
 
-    def _open(self, name: str) -> _Opened:
+    def _open(self, name: str) -> tuple[LabelledSplit, Raw]:
         if name not in self._tables:
             raise DataError(f"{self.config.root} has no split {name!r}; it has {', '.join(self._tables)}")
         if name not in self._opened:
             if name != "train":
                 self._open("train")
             self._opened[name] = self._read(name)
-            for found in self._unusual(self._opened[name].split):
+            for found in self._unusual(self._opened[name][0]):
                 logger.warning("%s", found)
         return self._opened[name]
 
-    def _read(self, name: str) -> _Opened:
+    def _read(self, name: str) -> tuple[LabelledSplit, Raw]:
         config, table = self.config, self._tables[name]
-        columns = read_table(table, config.transposed)
-        written = columns.labels
+        image_array, text_array, written = read_table(table, config.transposed)
         rows = rows_of_split(config, name, len(written.numbers), self._listed)
         if rows is not None:
             written = LabelColumn(written.numbers[rows], written.width)
@@ -125,8 +118,8 @@ class Labelled(LabelledData):
         if self._classes is None:
             self._classes = self._learn_classes(written, where)
         labels = self._classes.labels_of(written, name, config.label_base, where)
-        raw = ArrayFeatures(columns.images, rows), ArrayFeatures(columns.texts, rows)
-        usual = raw if name == "train" else self._opened["train"].raw
+        raw = ArrayFeatures(image_array, rows), ArrayFeatures(text_array, rows)
+        usual = raw if name == "train" else self._opened["train"][1]
         for what, store, place, train in zip(
             ("image", "text"), raw, (table.image, table.text), usual, strict=True
         ):
@@ -144,7 +137,7 @@ class Labelled(LabelledData):
         images, texts = self._prepared(raw)
         trusted = config.trusted or name != "train"
         split = LabelledSplit(name, images, texts, labels, self._classes.names, trusted=trusted)
-        return _Opened(split, raw)
+        return split, raw
 
     def _learn_classes(self, train: LabelColumn, where: str) -> Classes:
         names, count = self.published_names, self.published_classes
@@ -153,7 +146,7 @@ class Labelled(LabelledData):
             count = len(names)
         return Classes.of_training(train, self.config.label_base, names, count, where)
 
-    def _prepared(self, raw: tuple[ArrayFeatures, ArrayFeatures]) -> tuple[FeatureStore, FeatureStore]:
+    def _prepared(self, raw: Raw) -> tuple[FeatureStore, FeatureStore]:
         """Standardise and normalise as configured; the scale is that of the split that comes first, train."""
         config = self.config
         if config.standardise == "none" and not config.normalise:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from robustcmr.data.base import PairsSplit
 from robustcmr.data.captions import read_captions, read_ids
-from robustcmr.data.folder import DamagedSplitError, FeatureFolder, attempt
+from robustcmr.data.folder import TRUSTED_PAIRS, DamagedSplitError, FeatureFolder, attempt
 from robustcmr.data.store import NpyFeatures, evenly_spaced
 from robustcmr.errors import DataError
 from robustcmr.options import Options
@@ -44,11 +44,7 @@ class Precomputed(FeatureFolder):
 
         root: Path = Field(description="folder with {split}_ims.npy and {split}_caps.txt")
         captions_per_image: int = Field(5, ge=1, description="captions of each image, one after another")
-        trusted: bool = Field(
-            True,
-            description="whether the training pairs are known to be right; set false for pairs from the web, "
-            "so that nothing is scored against them",
-        )
+        trusted: bool = Field(True, description=TRUSTED_PAIRS)
 
     captions_suffix = CAPTIONS_SUFFIX
 

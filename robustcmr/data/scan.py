@@ -129,8 +129,7 @@ def scan_captions(captions: Sequence[str], vocabulary: Vocabulary | None = None)
 def refuse_non_finite(split: str, stores: Mapping[str, FeatureStore | None]) -> None:
     """Raise a :class:`DataError` unless all features are finite; a key is a plural, such as ``images``."""
     for things, store in stores.items():
-        found = [] if store is None else non_finite_images(store)
-        if store is not None and found:
+        if store is not None and (found := non_finite_images(store)):
             several = store.shape[1] > 1
             places = ", ".join(
                 f"{things[:-1]} {row}" + (f" ({regions} regions)" if several else "")

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -106,13 +106,17 @@ def checked_indices(images: IntArray, n_images: int) -> IntArray:
     return wanted
 
 
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of a ``.npy`` file: its shape, whether it is in Fortran order, and its type."""
+    old = np.lib.format.read_magic(file) == (1, 0)
+    return (np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0)(file)
+
+
 def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
     """Return the position of the first number of a ``.npy`` file, its shape and its type, all checked."""
     try:
         with path.open("rb") as file:
-            old = np.lib.format.read_magic(file) == (1, 0)
-            read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = npy_header(file)
             offset, size = file.tell(), path.stat().st_size
     except OSError as error:
         raise DataError(
@@ -170,8 +174,9 @@ def count_non_finite(block: FloatArray) -> IntArray:
 
 def non_finite_images(store: FeatureStore) -> list[tuple[int, int]]:
     """List the images that hold NaN or infinity, in order, each with its number of such regions."""
-    found: list[tuple[int, int]] = []
-    for first, block in iterate_blocks(store):
-        damaged = count_non_finite(block)  # (k,)
-        found.extend((first + int(i), int(damaged[i])) for i in np.flatnonzero(damaged))
-    return found
+    return [
+        (first + row, regions)
+        for first, block in iterate_blocks(store)
+        for row, regions in enumerate(count_non_finite(block).tolist())
+        if regions
+    ]

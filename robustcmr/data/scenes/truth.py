@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -56,45 +56,31 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Margins:
-    """Thresholds at which a spatial word becomes true; lengths are shares of the picture's width.
+    """Thresholds at which a spatial word becomes true; lengths are shares of the picture's width."""
 
-    Attributes:
-        step: least offset along the axis of a direction word.
-        slant: largest offset across that axis, as a multiple of the offset along it.
-        gap: largest free space between two neighbours.
-        touch: least distance of their centres, as a share of the distance at which they just touch.
-        overlap: least covered share for "in front of" and "behind".
-        off_line: largest distance from the line for "between".
-        span: least length of that line.
-        end: share of that line at either end that is not between.
-        edge: largest distance of a centre from the edge for "top", "left" and so on.
-        centre: largest distance from the middle, along each axis, for "middle".
-    """
-
-    step: float
-    slant: float
-    gap: float
-    touch: float
-    overlap: float
-    off_line: float
-    span: float
-    end: float
-    edge: float
-    centre: float
+    step: float = 0.10
+    """Least offset along the axis of a direction word."""
+    slant: float = 1.2
+    """Largest offset across that axis, as a multiple of the offset along it."""
+    gap: float = 0.10
+    """Largest free space between two neighbours."""
+    touch: float = 0.7
+    """Least distance of their centres, as a share of the distance at which they just touch."""
+    overlap: float = 0.05
+    """Least covered share for "in front of" and "behind"."""
+    off_line: float = 0.13
+    """Largest distance from the line for "between"."""
+    span: float = 0.30
+    """Least length of that line."""
+    end: float = 0.25
+    """Share of that line at either end that is not between."""
+    edge: float = 0.40
+    """Largest distance of a centre from the edge for "top", "left" and so on."""
+    centre: float = 0.18
+    """Largest distance from the middle, along each axis, for "middle"."""
 
 
-TRUTH = Margins(
-    step=0.10,
-    slant=1.2,
-    gap=0.10,
-    touch=0.7,
-    overlap=0.05,
-    off_line=0.13,
-    span=0.30,
-    end=0.25,
-    edge=0.40,
-    centre=0.18,
-)
+TRUTH = Margins()
 """Thresholds of the truth."""
 
 CLEAR = Margins(
@@ -124,8 +110,9 @@ def at_place(thing: Thing, place: str, margins: Margins) -> bool:
     return all(near[part] for part in place.split())
 
 
-def _toward(along: float, across: float, margins: Margins) -> bool:
-    return along >= margins.step and abs(across) <= margins.slant * along
+def _left_of(scene: Scene, a: int, b: int, margins: Margins) -> bool:
+    first, second = scene.things[a], scene.things[b]
+    return _toward(second.x - first.x, second.y - first.y, margins)
 
 
 def _above(scene: Scene, a: int, b: int, margins: Margins) -> bool:
@@ -133,9 +120,8 @@ def _above(scene: Scene, a: int, b: int, margins: Margins) -> bool:
     return _toward(second.y - first.y, second.x - first.x, margins)
 
 
-def _left_of(scene: Scene, a: int, b: int, margins: Margins) -> bool:
-    first, second = scene.things[a], scene.things[b]
-    return _toward(second.x - first.x, second.y - first.y, margins)
+def _toward(along: float, across: float, margins: Margins) -> bool:
+    return along >= margins.step and abs(across) <= margins.slant * along
 
 
 def _next_to(scene: Scene, a: int, b: int, margins: Margins) -> bool:
@@ -189,14 +175,8 @@ def holds(scene: Scene, name: str, parties: Sequence[Sequence[int]], margins: Ma
     ``name`` is a key of ``RELATIONS``, or ``between``; a party is indices of things; between takes three.
     """
     if name == "between":
-        return all(
-            is_between(scene, middle, a, b, margins)
-            for middle in parties[0]
-            for a in parties[1]
-            for b in parties[2]
-        )
-    test = RELATIONS[name]
-    return all(test(scene, a, b, margins) for a in parties[0] for b in parties[1])
+        return all(is_between(scene, middle, a, b, margins) for middle, a, b in product(*parties))
+    return all(RELATIONS[name](scene, a, b, margins) for a, b in product(*parties))
 
 
 def _candidates(scene: Scene, entity: Entity) -> Iterator[tuple[int, ...]]:

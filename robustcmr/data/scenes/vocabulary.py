@@ -125,16 +125,9 @@ RELATION_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 """Words of each relation between two objects; those that start with "partly" take no verb before them."""
 
-NUMBER_WORDS: Mapping[int, str] = {
-    1: "one",
-    2: "two",
-    3: "three",
-    4: "four",
-    5: "five",
-    6: "six",
-    7: "seven",
-    8: "eight",
-}
+NUMBER_WORDS: Mapping[int, str] = dict(
+    enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight"), start=1)
+)
 
 OPENERS: tuple[str, ...] = (
     "there {be} ",

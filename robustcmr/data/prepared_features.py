@@ -57,7 +57,7 @@ def measured_scale(store: FeatureStore) -> Scale:
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
     for block, finite in _blocks(store):
         count += finite.sum(0)
-        total += np.where(finite, block, 0.0).sum(0)
+        total += block.sum(0)
         low = np.minimum(low, np.where(finite, block, np.inf).min(0))
         high = np.maximum(high, np.where(finite, block, -np.inf).max(0))
     mean = total / np.maximum(count, 1)
@@ -68,9 +68,7 @@ def measured_scale(store: FeatureStore) -> Scale:
     return Scale(mean, np.where(low >= high, 1.0, deviation))  # rounding gives constants a tiny deviation
 
 
-def _blocks(
-    store: FeatureStore,
-) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+def _blocks(store: FeatureStore) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
     """Yield blocks of vectors (k, F), 0 where they are not finite, and where they are finite."""
     for _, vectors in iterate_blocks(store, BLOCK_ROWS):
         block = vectors[:, 0].astype(np.float64)  # (k, F)

@@ -10,7 +10,7 @@ import numpy as np
 
 from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit, PairsData, PairsSplit
 from robustcmr.data.store import evenly_spaced
-from robustcmr.testing.report import array_of
+from robustcmr.testing.report import NotApplicable, array_of
 from robustcmr.types import FloatArray, IntArray
 
 UNKNOWN_SPLIT = "no-such-split"
@@ -31,6 +31,13 @@ class DataCase:
         """Every split, opened."""
         return [self.data.split(name) for name in self.data.splits()]
 
+    def splits_with(self, part: str, otherwise: str) -> list[Any]:
+        """Return the splits that have a part; raise :class:`NotApplicable` with a reason if none has it."""
+        found = [split for split in self.splits if getattr(split, part) is not None]
+        if not found:
+            raise NotApplicable(otherwise)
+        return found
+
     @property
     def stores(self) -> Iterator[tuple[str, FeatureStore]]:
         """All features and vectors, each with a name such as ``features of train``."""
@@ -48,16 +55,13 @@ class DataCase:
 
     def content(self, split: Split) -> dict[str, Any]:
         """Return the arrays and sequences that distinguish a split from others, by name."""
-        written: dict[str, Any]
+        found: dict[str, Any] = {what: self.sampled(store) for what, store in stores_of(split).items()}
         if isinstance(split, PairsSplit):
-            written = {"captions": split.captions, "pairing": split.image_of_caption}
-        else:
-            written = {
-                "labels": split.labels,
-                "class_names": split.class_names,
-                "captions": split.captions,
-            }
-        return {**written, **{what: self.sampled(store) for what, store in stores_of(split).items()}}
+            return {"captions": split.captions, "pairing": split.image_of_caption, **found}
+        return {
+            **{"labels": split.labels, "class_names": split.class_names, "captions": split.captions},
+            **found,
+        }
 
 
 def stores_of(split: Split) -> dict[str, FeatureStore]:

@@ -55,8 +55,7 @@ def unknown_split(case: DataCase) -> Iterator[str]:
 
 def captions(case: DataCase) -> Iterator[str]:
     """Every caption is text with at least one word; labelled data may have no captions, or one a text."""
-    with_captions = [split for split in case.splits if split.captions is not None]
-    for split in with_captions:
+    for split in case.splits_with("captions", "the texts have only vectors"):
         if not len(split.captions):
             yield f"{split.name} has no caption"
         elif len(split.captions) != n_texts(split):
@@ -65,8 +64,6 @@ def captions(case: DataCase) -> Iterator[str]:
             if not isinstance(caption, str) or not caption.strip():
                 yield f"caption {row} of {split.name} is {caption!r}"
                 break
-    if not with_captions:
-        raise NotApplicable("the texts have only vectors")
 
 
 def take(case: DataCase) -> Iterator[str]:
@@ -74,9 +71,8 @@ def take(case: DataCase) -> Iterator[str]:
     for what, store in _required(case):
         chosen = case.some(store.shape[0])
         ordered = np.array(store.take(chosen))
-        places = np.concatenate(
-            [np.arange(len(chosen))[::-1], [0, 0]]
-        )  # backwards, and the first three times
+        # backwards, and the first three times
+        places = np.concatenate([np.arange(len(chosen))[::-1], [0, 0]])
         if not np.array_equal(store.take(chosen[places]), ordered[places], equal_nan=True):
             yield f"{what}: take of {chosen[places].tolist()} gave other entries than in ascending order"
 
@@ -111,15 +107,12 @@ def _required(case: DataCase) -> list[tuple[str, FeatureStore]]:
 
 def pictures(case: DataCase) -> Iterator[str]:
     """If a split has pictures, picture(i) gives a PIL image for every image."""
-    with_pictures = [split for split in case.splits if split.picture is not None]
-    for split in with_pictures:
+    for split in case.splits_with("picture", "the data set has only features"):
         for image in case.some(n_images(split)):
             found = split.picture(int(image))
             if not isinstance(found, Image.Image) or min(found.size) < 1:
                 yield f"picture({image}) of {split.name} gave a {type(found).__name__}"
                 break
-    if not with_pictures:
-        raise NotApplicable("the data set has only features")
 
 
 def fingerprint(case: DataCase) -> Iterator[str]:

@@ -70,8 +70,7 @@ def two_labels(case: MethodCase) -> Iterator[str]:
     trial = case.start()
     for batches in trial.remaining():
         result = trial.method.training_step(batches)
-        problem = step_problem(result)
-        if problem is not None:
+        if (problem := step_problem(result)) is not None:
             yield f"with two labels a pair, training_step in epoch {trial.epoch} {problem}"
             return
         trial.learn(result)

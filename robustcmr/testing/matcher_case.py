@@ -66,15 +66,15 @@ class MatcherCase:
 
 
 @torch.no_grad()
-def scored(matcher: Matcher, images: ImageBatch, texts: TextBatch) -> Tensor:
-    """Encode both sides and return their scores, (N_images, N_texts)."""
-    return matcher.score(matcher.encode_images(images), matcher.encode_texts(texts))
-
-
-@torch.no_grad()
 def encoded(matcher: Matcher, images: ImageBatch, texts: TextBatch) -> tuple[Fragments, Fragments]:
     """Return the fragments of both sides."""
     return matcher.encode_images(images), matcher.encode_texts(texts)
+
+
+@torch.no_grad()
+def scored(matcher: Matcher, images: ImageBatch, texts: TextBatch) -> Tensor:
+    """Encode both sides and return their scores, (N_images, N_texts)."""
+    return matcher.score(*encoded(matcher, images, texts))
 
 
 def longer_images(images: ImageBatch) -> ImageBatch:

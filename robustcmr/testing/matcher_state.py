@@ -23,8 +23,7 @@ _NOISE = 0.05  # standard deviation of the noise added to weights between attemp
 
 def gradients(case: MatcherCase) -> Iterator[str]:
     """In training mode a finite gradient reaches every trainable parameter."""
-    missing: set[str] = set()
-    idle: set[str] = set()
+    missing, idle = set[str](), set[str]()
     for attempt in range(_ATTEMPTS):
         matcher = case.build(seed=attempt).train()
         parameters = trainable(matcher)
@@ -149,15 +148,13 @@ def inputs_untouched(case: MatcherCase) -> Iterator[str]:
         matcher, images, texts = case.build().train(mode == "training"), case.images(), case.texts()
         before = copy.deepcopy((images, texts))
         sides = encoded(matcher, images, texts)
-        yield from (
-            f"encoding in {mode} mode changed {what} in place" for what in _changed(before, (images, texts))
-        )
+        for what in _changed(before, (images, texts)):
+            yield f"encoding in {mode} mode changed {what} in place"
         kept = copy.deepcopy(sides)
         with torch.no_grad():
             matcher.score(*sides)
-        yield from (
-            f"score in {mode} mode changed {what} of fragments in place" for what in _changed(kept, sides)
-        )
+        for what in _changed(kept, sides):
+            yield f"score in {mode} mode changed {what} of fragments in place"
 
 
 def inference_mode(case: MatcherCase) -> Iterator[str]:
@@ -165,9 +162,8 @@ def inference_mode(case: MatcherCase) -> Iterator[str]:
     matcher, images, texts = case.build(), case.images(), case.texts()
     with torch.inference_mode():
         inside = matcher.score(matcher.encode_images(images), matcher.encode_texts(texts)).clone()
-    yield from case.moved(
-        "scores in torch.inference_mode differed", scored(matcher, images, texts), inside.clone()
-    )
+    outside = scored(matcher, images, texts)
+    yield from case.moved("scores in torch.inference_mode differed", outside, inside.clone())
     _backward(matcher.train(), case, 0)
 
 

@@ -109,8 +109,7 @@ def estimates_problems(case: MethodCase, problems: Callable[[object], list[str]]
         if estimate is not None:
             given = True
             yield from (f"{where} gave an estimate {problem}" for problem in problems(estimate))
-        for batches in trial.batches():
-            trial.take_step(batches)
+        trial.finish_epoch()
         where, before = f"estimate after epoch {trial.epoch - 1}", trial.weights()
         estimate = trial.method.estimate(trial.scorer())
         if not same_weights(before, trial.weights()):

@@ -95,8 +95,7 @@ def plans(case: MethodCase) -> Iterator[str]:
         if problems:
             return
         try:
-            for batches in trial.batches():
-                trial.take_step(batches)
+            trial.finish_epoch()
         except Exception:  # problems of steps are reported by the check of steps
             return
 
@@ -104,11 +103,10 @@ def plans(case: MethodCase) -> Iterator[str]:
 def steps(case: MethodCase) -> Iterator[str]:
     """Every step returns a finite scalar loss, whose gradient reaches every matcher during training."""
     trial = case.start()
-    reached: set[int] = set()
+    reached = set[int]()
     for batches in trial.remaining():
         result = trial.method.training_step(batches)
-        problem = step_problem(result)
-        if problem is not None:
+        if (problem := step_problem(result)) is not None:
             yield f"training_step in epoch {trial.epoch}, step {trial.step}, {problem}"
             return
         trial.learn(result)
@@ -157,8 +155,7 @@ def small_batches(case: MethodCase) -> Iterator[str]:
             rest = {name: ids[: case.batch_size] for name, ids in groups.items() if name != absent}
             tried[f"group {absent!r} missing"] = rest
         for what, chosen in tried.items():
-            problem = training_problem(trial, chosen)
-            if problem is not None:
+            if (problem := training_problem(trial, chosen)) is not None:
                 yield f"with {what} in epoch {trial.epoch}, training_step {problem}"
                 return
 

@@ -83,8 +83,7 @@ def _rematch_problems(found: object, n_pairs: int) -> Iterator[str]:
         yield f"that is a {type(found).__name__}"
         return
     for name in ("image_pairs", "caption_pairs"):
-        problem = ids_problem(getattr(found, name).cpu().numpy(), n_pairs)
-        if problem is not None:
+        if (problem := ids_problem(getattr(found, name).cpu().numpy(), n_pairs)) is not None:
             yield f"whose {name} come {problem}"
     shape = (len(found.image_pairs), len(found.caption_pairs))
     for name in ("plan", "scores", "allowed"):

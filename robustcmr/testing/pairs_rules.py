@@ -25,9 +25,7 @@ def pairing(case: DataCase) -> Iterator[str]:
 
 def features(case: DataCase) -> Iterator[str]:
     """Features are finite float32 of the announced shape, (n, R, F), of one width in all splits."""
-    with_features = [split for split in case.splits if split.features is not None]
-    if not with_features:
-        raise NotApplicable("the data set has only pictures")
+    with_features = case.splits_with("features", "the data set has only pictures")
     for split in with_features:
         yield from misshapen(f"features of {split.name}", split.features, case.some(split.n_images))
     yield from unequal("features", {split.name: split.features.shape[-1] for split in with_features})
@@ -50,14 +48,11 @@ def text_vectors(case: DataCase) -> Iterator[str]:
 
 def image_names(case: DataCase) -> Iterator[str]:
     """If images have names, there is one for each, and it is text."""
-    with_names = [split for split in case.splits if split.image_names is not None]
-    for split in with_names:
+    for split in case.splits_with("image_names", "the images have no names"):
         if len(split.image_names) != split.n_images:
             yield f"{split.name} has {len(split.image_names)} image_names for {split.n_images} images"
         elif not all(isinstance(name, str) and name for name in split.image_names):
             yield f"{split.name} has an image name that is empty or not text"
-    if not with_names:
-        raise NotApplicable("the images have no names")
 
 
 def fits(case: DataCase) -> Iterator[str]:

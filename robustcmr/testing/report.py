@@ -91,9 +91,7 @@ def run_checks(
     for name in skip:
         if name not in checks:
             raise ConfigError(f"there is no check '{name}'{did_you_mean(name, checks)} ({', '.join(checks)})")
-    passed: list[str] = []
-    idle: dict[str, str] = {}
-    broken: dict[str, tuple[str, ...]] = {}
+    passed, idle, broken = list[str](), dict[str, str](), dict[str, tuple[str, ...]]()
     cause: Exception | None = None
     left_out = ""
     generators = capture_generators()

@@ -122,6 +122,11 @@ class Trial:
         self.optimiser.step()
         self.step += 1
 
+    def finish_epoch(self) -> None:
+        """Train to the end of the epoch."""
+        for batches in self.batches():
+            self.take_step(batches)
+
     def remaining(self) -> Iterator[dict[str, PairBatch]]:
         """Yield the remaining batches of all epochs."""
         while self.epoch < self.case.epochs:
@@ -145,8 +150,7 @@ class Trial:
             self.train()
             yield plan
             self.step = 0
-            for batches in self.batches():
-                self.take_step(batches)
+            self.finish_epoch()
 
     def batches_of(self, chosen: Mapping[str, IntArray]) -> dict[str, PairBatch]:
         """Return the batches of some pairs, by group."""

@@ -110,18 +110,15 @@ def at_place(thing: Thing, place: str, margins: Margins) -> bool:
     return all(near[part] for part in place.split())
 
 
-def _left_of(scene: Scene, a: int, b: int, margins: Margins) -> bool:
+def _left_of(scene: Scene, a: int, b: int, margins: Margins, upright: bool = False) -> bool:
     first, second = scene.things[a], scene.things[b]
-    return _toward(second.x - first.x, second.y - first.y, margins)
+    right, down = second.x - first.x, second.y - first.y
+    along, across = (down, right) if upright else (right, down)
+    return along >= margins.step and abs(across) <= margins.slant * along
 
 
 def _above(scene: Scene, a: int, b: int, margins: Margins) -> bool:
-    first, second = scene.things[a], scene.things[b]
-    return _toward(second.y - first.y, second.x - first.x, margins)
-
-
-def _toward(along: float, across: float, margins: Margins) -> bool:
-    return along >= margins.step and abs(across) <= margins.slant * along
+    return _left_of(scene, a, b, margins, upright=True)
 
 
 def _next_to(scene: Scene, a: int, b: int, margins: Margins) -> bool:

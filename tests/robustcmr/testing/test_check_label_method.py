@@ -102,8 +102,8 @@ class WrongWay(Changed):
 class PushesApart(LabelCrossEntropy):
     """Learns the classes of images alone, and turns the texts away from them."""
 
-    def losses(self, images, texts, of_images, of_texts):
-        found = super().losses(images, images, of_images, of_images)
+    def losses(self, images, texts, of_images, of_texts, weights):
+        found = super().losses(images, images, of_images, of_images, weights)
         return {**found, "texts": (texts @ images.detach().T * (of_texts @ of_images.T)).mean()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,19 +13,6 @@ from robustcmr.matchers.base import Matcher
 from robustcmr.types import FloatArray, ImageBatch, IntArray, TextBatch
 
 
-@dataclass(frozen=True)
-class Suggestions:
-    """The best other image of each caption.
-
-    Attributes:
-        image: (N,) int64; -1 if there is no other image.
-        score: (N,) float32, its score; NaN if there is none.
-    """
-
-    image: IntArray
-    score: FloatArray
-
-
 def best_other_images(
     matcher: Matcher,
     candidates: IntArray,
@@ -35,7 +21,7 @@ def best_other_images(
     given: IntArray,
     device: torch.device,
     block_bytes: int = BLOCK_BYTES,
-) -> Suggestions:
+) -> tuple[IntArray, FloatArray]:
     """Score every caption with some images, and return the best other than the given one.
 
     Args:
@@ -48,7 +34,8 @@ def best_other_images(
         block_bytes: memory of a block of scores, in bytes.
 
     Returns:
-        One suggestion per caption; of ties the first.
+        (N,) int64, the image suggested for each caption, of ties the first, -1 if there is no other; and (N,)
+        float32, its score, NaN if there is none.
 
     Raises:
         ValueError: there are no candidates, they do not ascend, or the number of images or captions differs
@@ -87,6 +74,4 @@ def best_other_images(
         found_scores.append(np.where(alone, np.nan, top))
     if start != len(given):
         raise ValueError(f"got {start} captions for {len(given)} given images; give one image a caption")
-    return Suggestions(
-        np.concatenate(found_images).astype(np.int64), np.concatenate(found_scores).astype(np.float32)
-    )
+    return np.concatenate(found_images).astype(np.int64), np.concatenate(found_scores).astype(np.float32)

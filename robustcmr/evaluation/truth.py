@@ -30,10 +30,6 @@ class HiddenTruth:
         """Return (N_captions,) bool, True if the given image is not the caption's own."""
         return np.not_equal(given.image_of_caption, self.image_of_caption)
 
-    def mismatched_share(self, given: Correspondence) -> float:
-        """Return the share of the given pairs that are wrong, in [0, 1]."""
-        return float(self.is_mismatched(given).mean())
-
 
 class FittingCells:
     """Tells which captions of a rematching are true of which of its images.

@@ -57,14 +57,12 @@ _RANKS = {"MedR": "median_rank", "MeanR": "mean_rank"}
 _WIDTH = 5  # "100.0"
 
 
-def measures_table(results: Results, ranks: bool = False, title: str | None = None, rows: str = "") -> Table:
+def measures_table(results: Results, ranks: bool = False) -> Table:
     """Draw recalls or mAP of several models, splits or runs, one a row, the directions side by side.
 
     Args:
         results: measures by name of the row, in percent; with ``map`` for labelled data, else ``rsum``.
         ranks: also show the median and mean rank of each direction.
-        title: a heading.
-        rows: what the rows are, such as ``split``.
 
     Returns:
         A table of four columns: name, both directions, and rSum or the mean of both mAP.
@@ -84,8 +82,8 @@ def measures_table(results: Results, ranks: bool = False, title: str | None = No
         heads = {**_RECALLS, **(_RANKS if ranks else {})}
         groups = {way: {head: f"{key}_{end}" for head, end in heads.items()} for way, key in _WAYS.items()}
         groups[""] = {"rSum": "rsum"}
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column(Text(f"\n{rows}"), overflow="fold")  # the only column that gives way
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(overflow="fold")  # the only column that gives way
     widths = {}
     for way, columns in groups.items():
         heads_line = " ".join(head.rjust(_width(head, key)) for head, key in columns.items())
@@ -101,9 +99,7 @@ def measures_table(results: Results, ranks: bool = False, title: str | None = No
     return table
 
 
-def shares_table(
-    results: Results, columns: Mapping[str, str], title: str | None = None, rows: str = ""
-) -> Table:
+def shares_table(results: Results, columns: Mapping[str, str]) -> Table:
     """Draw shares in percent, one row a run or epoch.
 
     Args:
@@ -111,15 +107,13 @@ def shares_table(
             rows lack is left out.
         columns: keys of the shares by heading, such as :data:`DIVISION`; ``x_interval`` stands for ``x_low``
             and ``x_high``.
-        title: a heading.
-        rows: what the rows are, such as ``epoch``.
     """
     cells = {
         name: [_percentage(measures, key) for measures in results.values()] for name, key in columns.items()
     }
     cells = {name: column for name, column in cells.items() if any(column)}
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column(Text(rows), overflow="fold")  # the only column that gives way
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column(overflow="fold")  # the only column that gives way
     for name, column in cells.items():
         width = max(_WIDTH, len(name), *map(len, column))
         table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)

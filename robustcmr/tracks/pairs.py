@@ -110,7 +110,7 @@ class PairsTrack(Track):
             "noise_kind": self.noise.kind,
             "protocol": self.noise.protocol,
             "noise_ratio": self.noise.ratio_asked,
-            "noise_ratio_realised": self._truth.mismatched_share(self.pairing),
+            "noise_ratio_realised": float(self._truth.is_mismatched(self.pairing).mean()),
             "noise_hash": self.noise.index_sha256,
             "noise": self.noise.to_dict(),
         }

@@ -58,7 +58,7 @@ def pairs_table(
             split.n_images,
         )
         candidates = np.sort(np.random.default_rng(0).choice(candidates, most, replace=False))
-    found = best_other_images(
+    suggested, suggested_scores = best_other_images(
         matcher,
         candidates,
         image_batches(training.images, options.batch_size, candidates),
@@ -76,10 +76,10 @@ def pairs_table(
         evidence=division.evidence,
         clean_probability=division.clean_probability,
         is_clean=division.is_clean,
-        rematch=found.image,
-        rematch_name=[names[i] if names is not None and i >= 0 else "" for i in found.image],
+        rematch=suggested,
+        rematch_name=[names[i] if names is not None and i >= 0 else "" for i in suggested],
         score=scores.astype(np.float64),
-        rematch_score=found.score.astype(np.float64),
+        rematch_score=suggested_scores.astype(np.float64),
     )
 
 

@@ -12,7 +12,6 @@ def test_what_is_mismatched():
     truth = HiddenTruth(np.array([0, 0, 1, 1]))
     given = Correspondence(np.array([0, 1, 1, 0]), 2)
     assert truth.is_mismatched(given).tolist() == [False, True, False, True]
-    assert truth.mismatched_share(given) == 0.5
 
 
 class World:

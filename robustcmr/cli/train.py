@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from robustcmr.cli.options import Command
+from robustcmr.cli.options import Command, Overwrite, output, overrides
 
 _FLAGS = {
     "noise": "noise.ratio",
@@ -43,15 +43,10 @@ def train(
     config: Annotated[
         str | None, typer.Option(help="A YAML recipe: a path, or the name of a shipped one.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any key, such as optim.lr=1e-4."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder; by default a new one in runs.")
-    ] = None,
+    settings: Annotated[list[str] | None, overrides("Set any key, such as optim.lr=1e-4.")] = None,
+    target: Annotated[Path | None, output("Run folder; by default a new one in runs.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Also print ranks, all diagnoses and the cost.")
@@ -72,7 +67,7 @@ def train(
 
     flags: dict[str, Any] = ctx.meta[_META]
     if resume is not None:
-        if flags or config is not None or overrides or output is not None or overwrite:
+        if flags or config is not None or settings or target is not None or overwrite:
             raise ConfigError(
                 "--resume continues a run as it was configured and takes no other options but --json; "
                 "leave them out, or start a new run without --resume"
@@ -86,8 +81,8 @@ def train(
         from robustcmr.jobs.train import planned_folder
         from robustcmr.jobs.train import train as train_run
 
-        chosen = compose(config, flags, overrides or [])
-        folder = planned_folder(chosen, output)
+        chosen = compose(config, flags, settings or [])
+        folder = planned_folder(chosen, target)
         with running(folder) as console:
             run = train_run(chosen, folder, overwrite, console)
     if processes.is_writer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -240,7 +241,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     Raises:
         ConfigError: an override has no ``=``, an empty key, or goes below a value that is no section.
     """
-    result = _copy(tree)
+    result = deepcopy(dict(tree))
     for text in overrides:
         key, equals, raw = text.partition("=")
         if not equals or not all(key.strip().split(".")):
@@ -337,7 +338,3 @@ def _validate(
     except ValidationError as error:
         problems.extend(sentences(model, error, prefix, extra_keys))
         return None
-
-
-def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}

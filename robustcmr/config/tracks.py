@@ -151,13 +151,13 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
 
 def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]:
     """Yield a sentence that names fitting methods where a method is for another track than the data."""
-    own = _track_of(cls)
+    own = getattr(cls, "track", None)
     if own == track:
         return
     fitting = []
     for name in plugins.methods.names():
         try:
-            if _track_of(plugins.methods.load(name)) == track:
+            if getattr(plugins.methods.load(name), "track", None) == track:
                 fitting.append(name)
         except PluginError:  # a broken one would not work
             continue
@@ -168,19 +168,15 @@ def unfit_method(method: str, cls: type, data: str, track: str) -> Iterator[str]
 def unknown_track(data: str, cls: type) -> Iterator[str]:
     """Yield a sentence where the class of a data set has no track, or an unknown one."""
     if known_track(cls) is None:
-        track = _track_of(cls)
+        track = getattr(cls, "track", None)
         has = "has no track" if track is None else f"has the track {track!r}"
         yield f"data.name: data set '{data}' {has}, expected its class to set track = {' or '.join(TRACKS)}"
 
 
 def known_track(cls: type) -> str | None:
     """Return the track of a data set's class; None where it has none that is known."""
-    track = _track_of(cls)
+    track = getattr(cls, "track", None)
     return track if isinstance(track, str) and track in TRACKS else None
-
-
-def _track_of(cls: type) -> Any:
-    return getattr(cls, "track", None)
 
 
 def _default(options: type[Options], key: str) -> Any:

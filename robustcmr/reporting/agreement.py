@@ -129,7 +129,10 @@ def refuse_mixtures(runs: Sequence[SavedRun], found: Sequence[Setting]) -> None:
             value = getattr(setting, name)
             if value is not None:
                 folders.setdefault(value, []).append(run)
-        each = [f"{value} in {_some(some)}" for value, some in folders.items()]
+        each = [
+            f"{value} in {some[0].path}{f' and {len(some) - 1} more' if len(some) > 1 else ''}"
+            for value, some in folders.items()
+        ]
         at = " at the same seed and ratio" if name == "noise_file" else ""
         problems.append(f"the {NAMES[name]}{at} ({'; '.join(each[:4])}{'; …' if len(each) > 4 else ''})")
     if problems:
@@ -144,8 +147,3 @@ def marks(setting: Setting, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         f"{NAMES[name]} {getattr(setting, name)}" for name in fields if getattr(setting, name) is not None
     )
-
-
-def _some(runs: Sequence[SavedRun]) -> str:
-    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-    return f"{runs[0].path}{more}"

@@ -200,11 +200,11 @@ def line_chart(
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=x_name == "epoch"))
         _legend(figure, axes, f"{x_name} = {x[at]:g}")
-    ends = [
-        f"{name} from {_ends(values, drawn_form)}"
-        for name, values in drawn.items()
-        if np.isfinite(values).any()
-    ]
+    ends = []
+    for name, values in drawn.items():
+        if len(real := values[np.isfinite(values)]):
+            first, last = (as_text(float(value), drawn_form) for value in (real[0], real[-1]))
+            ends.append(f"{name} from {first} to {last}")
     step = -(-len(x) // _MOST_ROWS)
     places = sorted({*range(0, len(x), step), len(x) - 1})
     columns: dict[str, Values] = {}
@@ -327,11 +327,6 @@ def _bar_limit(heights: npt.NDArray[np.float64]) -> float:
 
 def _real(value: float | None) -> float:
     return math.nan if value is None or not math.isfinite(value) else float(value)
-
-
-def _ends(values: npt.NDArray[np.float64], form: Form) -> str:
-    known = values[np.isfinite(values)]
-    return f"{as_text(float(known[0]), form)} to {as_text(float(known[-1]), form)}"
 
 
 def _name(place: float) -> str:

@@ -140,16 +140,14 @@ def environment(as_json: AsJson = False) -> None:
 
 
 def _kind(given: str) -> str:
+    from robustcmr.config.fields import one_of
     from robustcmr.errors import ConfigError
     from robustcmr.plugins import did_you_mean
 
     for plural, singular in KINDS.items():
         if given in (plural, singular) or (plural == "data" and given in ("dataset", "datasets")):
             return plural
-    *others, last = KINDS
-    raise ConfigError(
-        f"unknown kind '{given}', expected {', '.join(others)} or {last}{did_you_mean(given, KINDS)}"
-    )
+    raise ConfigError(f"unknown kind '{given}', expected {one_of(list(KINDS))}{did_you_mean(given, KINDS)}")
 
 
 def _registry(kind: str) -> Registry:

@@ -203,17 +203,14 @@ def _parts(run: SavedRun, split: str, track: str) -> Parts | None:
 
 
 def _recall_parts(queries: Mapping[str, npt.NDArray[Any]]) -> Parts:
-    by_image, by_caption = (_found(queries[name]) for name in ("i2t_rank", "t2i_rank"))
+    # each query's share of R@1 + R@5 + R@10, in percent
+    by_image, by_caption = (
+        100.0 * np.sum([queries[name] <= k for k in (1, 5, 10)], axis=0) for name in ("i2t_rank", "t2i_rank")
+    )
     n, owner = len(by_image), queries["t2i_image"]
     captions = np.bincount(owner, minlength=n).astype(np.float64)
     found = np.bincount(owner, weights=by_caption, minlength=n).astype(np.float64)
     return (by_image, np.ones(n)), (found, captions)
-
-
-def _found(ranks: npt.NDArray[Any]) -> Floats:
-    """(n,) each query's share of R@1 + R@5 + R@10, in percent."""
-    hits: npt.NDArray[np.int64] = np.stack([ranks <= k for k in (1, 5, 10)]).sum(axis=0)
-    return 100.0 * hits.astype(np.float64)
 
 
 def _precision_parts(queries: Mapping[str, npt.NDArray[Any]]) -> Parts:

@@ -8,26 +8,27 @@ from importlib import import_module
 from typing import Any
 
 
-def attach(package: str, exports: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package that imports its public names on demand.
+def attach(
+    package: str, exports: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that imports its names on demand.
 
-    Repeat the names under ``typing.TYPE_CHECKING`` and in ``__all__``, so that editors and type checkers
-    see them::
+    Repeat the names under ``typing.TYPE_CHECKING``, so that editors and type checkers see them::
 
         if TYPE_CHECKING:
-            from robustcmr.transport.exact import exact_plan
+            from robustcmr.transport.exact import exact_plan as exact_plan
 
-        __all__ = ["exact_plan"]
-        __getattr__, __dir__ = attach(__name__, {"exact_plan": "exact"})
+        __getattr__, __dir__, __all__ = attach(__name__, {"exact": "exact_plan"})
 
     Args:
         package: ``__name__`` of the package.
-        exports: public name -> module that defines it, relative to the package, such as ``"exact"``.
+        exports: module, relative to the package -> the public names it defines, separated by spaces.
 
     Raises:
         ValueError: a public name is also the name of its module; importing the module would replace it.
     """
-    for name, module in exports.items():
+    modules = {name: module for module, names in exports.items() for name in names.split()}
+    for name, module in modules.items():
         if name == module:
             raise ValueError(
                 f"{package} exports {name!r} from a module of that name, which would hide it once imported; "
@@ -35,13 +36,13 @@ def attach(package: str, exports: Mapping[str, str]) -> tuple[Callable[[str], An
             )
 
     def load(name: str) -> Any:
-        if name not in exports:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{exports[name]}"), name)
+        value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)  # later uses do not come here
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *exports})
+        return sorted({*vars(sys.modules[package]), *modules})
 
-    return load, names
+    return load, names, sorted(modules)

@@ -46,8 +46,7 @@ def compare(
     """
     from robustcmr.errors import ComparisonError
     from robustcmr.reporting.compared import Comparison
-    from robustcmr.reporting.comparison import compare as compare_runs
-    from robustcmr.reporting.comparison import with_published
+    from robustcmr.reporting.comparison import compare as compare_runs, with_published
     from robustcmr.reporting.published import published_rows
     from robustcmr.runs.read import find_runs
 

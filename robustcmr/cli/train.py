@@ -78,8 +78,7 @@ def train(
             run = resume_run(resume, console)
     else:
         from robustcmr.config.resolve import compose
-        from robustcmr.jobs.train import planned_folder
-        from robustcmr.jobs.train import train as train_run
+        from robustcmr.jobs.train import planned_folder, train as train_run
 
         chosen = compose(config, flags, settings or [])
         folder = planned_folder(chosen, target)

@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.conversion.method import TrainedElsewhere
-    from robustcmr.conversion.reading import read_checkpoint
-    from robustcmr.conversion.released import LAYOUTS, ConversionReport, convert
+    from robustcmr.conversion.method import TrainedElsewhere as TrainedElsewhere
+    from robustcmr.conversion.reading import read_checkpoint as read_checkpoint
+    from robustcmr.conversion.released import (
+        LAYOUTS as LAYOUTS,
+        ConversionReport as ConversionReport,
+        convert as convert,
+    )
 
-__all__ = [
-    "LAYOUTS",
-    "ConversionReport",
-    "TrainedElsewhere",
-    "convert",
-    "read_checkpoint",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "TrainedElsewhere": "method",
-        "read_checkpoint": "reading",
-        **dict.fromkeys(("ConversionReport", "LAYOUTS", "convert"), "released"),
+        "method": "TrainedElsewhere",
+        "reading": "read_checkpoint",
+        "released": "LAYOUTS ConversionReport convert",
     },
 )

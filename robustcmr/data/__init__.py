@@ -7,58 +7,51 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.data.base import DataSet, FeatureStore, LabelledData, LabelledSplit, PairsData, PairsSplit
-    from robustcmr.data.cc152k import CC152K
-    from robustcmr.data.check import check_data, check_labelled, open_folder
-    from robustcmr.data.images import Images
-    from robustcmr.data.labelled import InriaWebsearch, Labelled, NusWide, Wikipedia, XMediaNet
-    from robustcmr.data.precomp import Coco, Flickr8K, Flickr30K, Precomputed
-    from robustcmr.data.scenes.dataset import Scenes
-    from robustcmr.data.scenes_labels import ScenesLabels
-    from robustcmr.data.store import NpyFeatures
-    from robustcmr.data.vocabulary import Vocabulary
+    from robustcmr.data.base import (
+        DataSet as DataSet,
+        FeatureStore as FeatureStore,
+        LabelledData as LabelledData,
+        LabelledSplit as LabelledSplit,
+        PairsData as PairsData,
+        PairsSplit as PairsSplit,
+    )
+    from robustcmr.data.cc152k import CC152K as CC152K
+    from robustcmr.data.check import (
+        check_data as check_data,
+        check_labelled as check_labelled,
+        open_folder as open_folder,
+    )
+    from robustcmr.data.images import Images as Images
+    from robustcmr.data.labelled import (
+        InriaWebsearch as InriaWebsearch,
+        Labelled as Labelled,
+        NusWide as NusWide,
+        Wikipedia as Wikipedia,
+        XMediaNet as XMediaNet,
+    )
+    from robustcmr.data.precomp import (
+        Coco as Coco,
+        Flickr8K as Flickr8K,
+        Flickr30K as Flickr30K,
+        Precomputed as Precomputed,
+    )
+    from robustcmr.data.scenes.dataset import Scenes as Scenes
+    from robustcmr.data.scenes_labels import ScenesLabels as ScenesLabels
+    from robustcmr.data.store import NpyFeatures as NpyFeatures
+    from robustcmr.data.vocabulary import Vocabulary as Vocabulary
 
-__all__ = [
-    "CC152K",
-    "Coco",
-    "DataSet",
-    "FeatureStore",
-    "Flickr8K",
-    "Flickr30K",
-    "Images",
-    "InriaWebsearch",
-    "Labelled",
-    "LabelledData",
-    "LabelledSplit",
-    "NpyFeatures",
-    "NusWide",
-    "PairsData",
-    "PairsSplit",
-    "Precomputed",
-    "Scenes",
-    "ScenesLabels",
-    "Vocabulary",
-    "Wikipedia",
-    "XMediaNet",
-    "check_data",
-    "check_labelled",
-    "open_folder",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        **dict.fromkeys(
-            ("DataSet", "FeatureStore", "LabelledData", "LabelledSplit", "PairsData", "PairsSplit"), "base"
-        ),
-        "CC152K": "cc152k",
-        **dict.fromkeys(("check_data", "check_labelled", "open_folder"), "check"),
-        "Images": "images",
-        **dict.fromkeys(("InriaWebsearch", "Labelled", "NusWide", "Wikipedia", "XMediaNet"), "labelled"),
-        **dict.fromkeys(("Coco", "Flickr30K", "Flickr8K", "Precomputed"), "precomp"),
-        "Scenes": "scenes.dataset",
-        "ScenesLabels": "scenes_labels",
-        "NpyFeatures": "store",
-        "Vocabulary": "vocabulary",
+        "base": "DataSet FeatureStore LabelledData LabelledSplit PairsData PairsSplit",
+        "cc152k": "CC152K",
+        "check": "check_data check_labelled open_folder",
+        "images": "Images",
+        "labelled": "InriaWebsearch Labelled NusWide Wikipedia XMediaNet",
+        "precomp": "Coco Flickr8K Flickr30K Precomputed",
+        "scenes.dataset": "Scenes",
+        "scenes_labels": "ScenesLabels",
+        "store": "NpyFeatures",
+        "vocabulary": "Vocabulary",
     },
 )

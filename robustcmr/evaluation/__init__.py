@@ -7,32 +7,28 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.evaluation.diagnosis import DivisionDiagnosis, diagnose_division
-    from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
-    from robustcmr.evaluation.recall import RetrievalMetrics, mean_metrics, retrieval_metrics, retrieval_ranks
-    from robustcmr.evaluation.scoring import encode_split, score_matrix
+    from robustcmr.evaluation.diagnosis import (
+        DivisionDiagnosis as DivisionDiagnosis,
+        diagnose_division as diagnose_division,
+    )
+    from robustcmr.evaluation.label_diagnosis import (
+        LabelDiagnosis as LabelDiagnosis,
+        diagnose_labels as diagnose_labels,
+    )
+    from robustcmr.evaluation.recall import (
+        RetrievalMetrics as RetrievalMetrics,
+        mean_metrics as mean_metrics,
+        retrieval_metrics as retrieval_metrics,
+        retrieval_ranks as retrieval_ranks,
+    )
+    from robustcmr.evaluation.scoring import encode_split as encode_split, score_matrix as score_matrix
 
-__all__ = [
-    "DivisionDiagnosis",
-    "LabelDiagnosis",
-    "RetrievalMetrics",
-    "diagnose_division",
-    "diagnose_labels",
-    "encode_split",
-    "mean_metrics",
-    "retrieval_metrics",
-    "retrieval_ranks",
-    "score_matrix",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        **dict.fromkeys(("DivisionDiagnosis", "diagnose_division"), "diagnosis"),
-        **dict.fromkeys(("LabelDiagnosis", "diagnose_labels"), "label_diagnosis"),
-        **dict.fromkeys(
-            ("RetrievalMetrics", "mean_metrics", "retrieval_metrics", "retrieval_ranks"), "recall"
-        ),
-        **dict.fromkeys(("encode_split", "score_matrix"), "scoring"),
+        "diagnosis": "DivisionDiagnosis diagnose_division",
+        "label_diagnosis": "LabelDiagnosis diagnose_labels",
+        "recall": "RetrievalMetrics mean_metrics retrieval_metrics retrieval_ranks",
+        "scoring": "encode_split score_matrix",
     },
 )

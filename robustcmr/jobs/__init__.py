@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.jobs.open import OpenRun, open_run
-    from robustcmr.jobs.rematch import RematchOptions, rematch_run
-    from robustcmr.jobs.report import write_run_report
-    from robustcmr.jobs.train import resume
+    from robustcmr.jobs.open import OpenRun as OpenRun, open_run as open_run
+    from robustcmr.jobs.rematch import RematchOptions as RematchOptions, rematch_run as rematch_run
+    from robustcmr.jobs.report import write_run_report as write_run_report
+    from robustcmr.jobs.train import resume as resume
 
-__all__ = ["OpenRun", "RematchOptions", "open_run", "rematch_run", "resume", "write_run_report"]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "OpenRun": "open",
-        "RematchOptions": "rematch",
-        "open_run": "open",
-        "rematch_run": "rematch",
-        "resume": "train",
-        "write_run_report": "report",
+        "open": "OpenRun open_run",
+        "rematch": "RematchOptions rematch_run",
+        "report": "write_run_report",
+        "train": "resume",
     },
 )

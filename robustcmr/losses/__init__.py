@@ -10,25 +10,31 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.losses.class_anchors import anchor_cross_entropy as anchor_cross_entropy
-    from robustcmr.losses.class_anchors import anchor_probabilities as anchor_probabilities
-    from robustcmr.losses.class_anchors import multimodal_contrast as multimodal_contrast
-    from robustcmr.losses.class_anchors import robust_clustering as robust_clustering
-    from robustcmr.losses.cross_entropy import infonce_loss as infonce_loss
-    from robustcmr.losses.cross_entropy import log_matching_probabilities as log_matching_probabilities
-    from robustcmr.losses.cross_entropy import robust_cross_entropy_loss as robust_cross_entropy_loss
+    from robustcmr.losses.class_anchors import (
+        anchor_cross_entropy as anchor_cross_entropy,
+        anchor_probabilities as anchor_probabilities,
+        multimodal_contrast as multimodal_contrast,
+        robust_clustering as robust_clustering,
+    )
+    from robustcmr.losses.cross_entropy import (
+        infonce_loss as infonce_loss,
+        log_matching_probabilities as log_matching_probabilities,
+        robust_cross_entropy_loss as robust_cross_entropy_loss,
+    )
     from robustcmr.losses.fusing import fused_losses as fused_losses
     from robustcmr.losses.hinge import hinge_loss as hinge_loss
-    from robustcmr.losses.matching import soft_cross_entropy_loss as soft_cross_entropy_loss
-    from robustcmr.losses.matching import symmetric_kl_loss as symmetric_kl_loss
+    from robustcmr.losses.matching import (
+        soft_cross_entropy_loss as soft_cross_entropy_loss,
+        symmetric_kl_loss as symmetric_kl_loss,
+    )
 
-_BY_MODULE = {
-    "class_anchors": "anchor_cross_entropy anchor_probabilities multimodal_contrast robust_clustering",
-    "cross_entropy": "infonce_loss log_matching_probabilities robust_cross_entropy_loss",
-    "fusing": "fused_losses",
-    "hinge": "hinge_loss",
-    "matching": "soft_cross_entropy_loss symmetric_kl_loss",
-}
-_EXPORTS = {name: module for module, names in _BY_MODULE.items() for name in names.split()}
-__all__ = sorted(_EXPORTS)
-__getattr__, __dir__ = attach(__name__, _EXPORTS)
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "class_anchors": "anchor_cross_entropy anchor_probabilities multimodal_contrast robust_clustering",
+        "cross_entropy": "infonce_loss log_matching_probabilities robust_cross_entropy_loss",
+        "fusing": "fused_losses",
+        "hinge": "hinge_loss",
+        "matching": "soft_cross_entropy_loss symmetric_kl_loss",
+    },
+)

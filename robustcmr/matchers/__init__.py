@@ -7,37 +7,25 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.matchers.base import Matcher
-    from robustcmr.matchers.clip import Clip
-    from robustcmr.matchers.embeddings import Embeddings
-    from robustcmr.matchers.omit import Omit
-    from robustcmr.matchers.scan import Scan
-    from robustcmr.matchers.sgraf import Saf, Sgr
-    from robustcmr.matchers.two_tower import TwoTower
-    from robustcmr.matchers.vse_infty import VseInfty
+    from robustcmr.matchers.base import Matcher as Matcher
+    from robustcmr.matchers.clip import Clip as Clip
+    from robustcmr.matchers.embeddings import Embeddings as Embeddings
+    from robustcmr.matchers.omit import Omit as Omit
+    from robustcmr.matchers.scan import Scan as Scan
+    from robustcmr.matchers.sgraf import Saf as Saf, Sgr as Sgr
+    from robustcmr.matchers.two_tower import TwoTower as TwoTower
+    from robustcmr.matchers.vse_infty import VseInfty as VseInfty
 
-__all__ = [
-    "Clip",
-    "Embeddings",
-    "Matcher",
-    "Omit",
-    "Saf",
-    "Scan",
-    "Sgr",
-    "TwoTower",
-    "VseInfty",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Matcher": "base",
-        "Clip": "clip",
-        "Embeddings": "embeddings",
-        "Omit": "omit",
-        "Scan": "scan",
-        **dict.fromkeys(("Saf", "Sgr"), "sgraf"),
-        "TwoTower": "two_tower",
-        "VseInfty": "vse_infty",
+        "base": "Matcher",
+        "clip": "Clip",
+        "embeddings": "Embeddings",
+        "omit": "Omit",
+        "scan": "Scan",
+        "sgraf": "Saf Sgr",
+        "two_tower": "TwoTower",
+        "vse_infty": "VseInfty",
     },
 )

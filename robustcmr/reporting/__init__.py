@@ -10,23 +10,19 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.reporting.card import model_card
-    from robustcmr.reporting.charts import Chart, line_chart
-    from robustcmr.reporting.compared import Comparison
-    from robustcmr.reporting.comparison import compare, with_published
-    from robustcmr.reporting.published import published_rows
+    from robustcmr.reporting.card import model_card as model_card
+    from robustcmr.reporting.charts import Chart as Chart, line_chart as line_chart
+    from robustcmr.reporting.compared import Comparison as Comparison
+    from robustcmr.reporting.comparison import compare as compare, with_published as with_published
+    from robustcmr.reporting.published import published_rows as published_rows
 
-__all__ = ["Chart", "Comparison", "compare", "line_chart", "model_card", "published_rows", "with_published"]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Chart": "charts",
-        "Comparison": "compared",
-        "compare": "comparison",
-        "line_chart": "charts",
-        "model_card": "card",
-        "published_rows": "published",
-        "with_published": "comparison",
+        "card": "model_card",
+        "charts": "Chart line_chart",
+        "compared": "Comparison",
+        "comparison": "compare with_published",
+        "published": "published_rows",
     },
 )

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.selection.divide import divide_by_mixture as divide_by_mixture
-    from robustcmr.selection.divide import divide_by_reference as divide_by_reference
-    from robustcmr.selection.evidence import batch_cross_entropy as batch_cross_entropy
-    from robustcmr.selection.evidence import batch_hinge as batch_hinge
+    from robustcmr.selection.divide import (
+        divide_by_mixture as divide_by_mixture,
+        divide_by_reference as divide_by_reference,
+    )
+    from robustcmr.selection.evidence import (
+        batch_cross_entropy as batch_cross_entropy,
+        batch_hinge as batch_hinge,
+    )
     from robustcmr.selection.label_transitions import estimate_transitions as estimate_transitions
     from robustcmr.selection.noise_rate import at_noise_rate as at_noise_rate
 
-_BY_MODULE = {
-    "divide": "divide_by_mixture divide_by_reference",
-    "evidence": "batch_cross_entropy batch_hinge",
-    "label_transitions": "estimate_transitions",
-    "noise_rate": "at_noise_rate",
-}
-_EXPORTS = {name: module for module, names in _BY_MODULE.items() for name in names.split()}
-__all__ = sorted(_EXPORTS)
-__getattr__, __dir__ = attach(__name__, _EXPORTS)
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "divide": "divide_by_mixture divide_by_reference",
+        "evidence": "batch_cross_entropy batch_hinge",
+        "label_transitions": "estimate_transitions",
+        "noise_rate": "at_noise_rate",
+    },
+)

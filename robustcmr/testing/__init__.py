@@ -15,33 +15,27 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.testing.datasets import DATASET_CHECKS, LABELLED_CHECKS, check_dataset
-    from robustcmr.testing.matchers import MATCHER_CHECKS, check_matcher
-    from robustcmr.testing.methods import LABEL_METHOD_CHECKS, METHOD_CHECKS, check_method
-    from robustcmr.testing.report import ConformanceError, Report
-    from robustcmr.testing.samples import sample_spec
+    from robustcmr.testing.datasets import (
+        DATASET_CHECKS as DATASET_CHECKS,
+        LABELLED_CHECKS as LABELLED_CHECKS,
+        check_dataset as check_dataset,
+    )
+    from robustcmr.testing.matchers import MATCHER_CHECKS as MATCHER_CHECKS, check_matcher as check_matcher
+    from robustcmr.testing.methods import (
+        LABEL_METHOD_CHECKS as LABEL_METHOD_CHECKS,
+        METHOD_CHECKS as METHOD_CHECKS,
+        check_method as check_method,
+    )
+    from robustcmr.testing.report import ConformanceError as ConformanceError, Report as Report
+    from robustcmr.testing.samples import sample_spec as sample_spec
 
-__all__ = [
-    "DATASET_CHECKS",
-    "LABELLED_CHECKS",
-    "LABEL_METHOD_CHECKS",
-    "MATCHER_CHECKS",
-    "METHOD_CHECKS",
-    "ConformanceError",
-    "Report",
-    "check_dataset",
-    "check_matcher",
-    "check_method",
-    "sample_spec",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        **dict.fromkeys(("DATASET_CHECKS", "LABELLED_CHECKS", "check_dataset"), "datasets"),
-        **dict.fromkeys(("MATCHER_CHECKS", "check_matcher"), "matchers"),
-        **dict.fromkeys(("LABEL_METHOD_CHECKS", "METHOD_CHECKS", "check_method"), "methods"),
-        **dict.fromkeys(("ConformanceError", "Report"), "report"),
-        "sample_spec": "samples",
+        "datasets": "DATASET_CHECKS LABELLED_CHECKS check_dataset",
+        "matchers": "MATCHER_CHECKS check_matcher",
+        "methods": "LABEL_METHOD_CHECKS METHOD_CHECKS check_method",
+        "report": "ConformanceError Report",
+        "samples": "sample_spec",
     },
 )

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.tracks.base import Track
-    from robustcmr.tracks.build import build_track
-    from robustcmr.tracks.labels import LabelsTrack
-    from robustcmr.tracks.pairs import PairsTrack
+    from robustcmr.tracks.base import Track as Track
+    from robustcmr.tracks.build import build_track as build_track
+    from robustcmr.tracks.labels import LabelsTrack as LabelsTrack
+    from robustcmr.tracks.pairs import PairsTrack as PairsTrack
 
-__all__ = ["LabelsTrack", "PairsTrack", "Track", "build_track"]
-
-__getattr__, __dir__ = attach(
-    __name__, {"LabelsTrack": "labels", "PairsTrack": "pairs", "Track": "base", "build_track": "build"}
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"base": "Track", "build": "build_track", "labels": "LabelsTrack", "pairs": "PairsTrack"}
 )

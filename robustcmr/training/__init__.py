@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.training.interrupt import TrainingStopped
-    from robustcmr.training.loop import Trainer
-    from robustcmr.training.state import TrainingState
+    from robustcmr.training.interrupt import TrainingStopped as TrainingStopped
+    from robustcmr.training.loop import Trainer as Trainer
+    from robustcmr.training.state import TrainingState as TrainingState
 
-__all__ = ["Trainer", "TrainingState", "TrainingStopped"]
-
-__getattr__, __dir__ = attach(
-    __name__, {"Trainer": "loop", "TrainingState": "state", "TrainingStopped": "interrupt"}
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"interrupt": "TrainingStopped", "loop": "Trainer", "state": "TrainingState"}
 )

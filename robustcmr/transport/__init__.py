@@ -10,41 +10,31 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
-    from robustcmr.transport.exact import exact_plan
-    from robustcmr.transport.pairwise import pair_scores
-    from robustcmr.transport.plans import balanced_plan, partial_plan, sinkhorn_plan, unbalanced_plan
-    from robustcmr.transport.problems import feasible_mass
-    from robustcmr.transport.sparse_graph import sparse_feasible_mass
-    from robustcmr.transport.sparse_partial import sparse_partial_plan
-    from robustcmr.transport.streamed_unbalanced import streamed_potentials, streamed_row_masses
+    from robustcmr.transport.exact import exact_plan as exact_plan
+    from robustcmr.transport.pairwise import pair_scores as pair_scores
+    from robustcmr.transport.plans import (
+        balanced_plan as balanced_plan,
+        partial_plan as partial_plan,
+        sinkhorn_plan as sinkhorn_plan,
+        unbalanced_plan as unbalanced_plan,
+    )
+    from robustcmr.transport.problems import feasible_mass as feasible_mass
+    from robustcmr.transport.sparse_graph import sparse_feasible_mass as sparse_feasible_mass
+    from robustcmr.transport.sparse_partial import sparse_partial_plan as sparse_partial_plan
+    from robustcmr.transport.streamed_unbalanced import (
+        streamed_potentials as streamed_potentials,
+        streamed_row_masses as streamed_row_masses,
+    )
 
-__all__ = [
-    "balanced_plan",
-    "exact_plan",
-    "feasible_mass",
-    "pair_scores",
-    "partial_plan",
-    "sinkhorn_plan",
-    "sparse_feasible_mass",
-    "sparse_partial_plan",
-    "streamed_potentials",
-    "streamed_row_masses",
-    "unbalanced_plan",
-]
-
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "balanced_plan": "plans",
-        "exact_plan": "exact",
-        "feasible_mass": "problems",
-        "pair_scores": "pairwise",
-        "partial_plan": "plans",
-        "sinkhorn_plan": "plans",
-        "sparse_feasible_mass": "sparse_graph",
-        "sparse_partial_plan": "sparse_partial",
-        "streamed_potentials": "streamed_unbalanced",
-        "streamed_row_masses": "streamed_unbalanced",
-        "unbalanced_plan": "plans",
+        "exact": "exact_plan",
+        "pairwise": "pair_scores",
+        "plans": "balanced_plan partial_plan sinkhorn_plan unbalanced_plan",
+        "problems": "feasible_mass",
+        "sparse_graph": "sparse_feasible_mass",
+        "sparse_partial": "sparse_partial_plan",
+        "streamed_unbalanced": "streamed_potentials streamed_row_masses",
     },
 )

@@ -7,8 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from noise_injection import NoiseError, describe, make_mismatch, regular_truth
 from noise_injection.mismatch import shuffle_deranged

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from robustcmr.data.captions import TokenTable, read_captions, read_captions_tsv, read_ids
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary

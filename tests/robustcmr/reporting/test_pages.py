@@ -4,8 +4,7 @@ import html
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from robustcmr.reporting.charts import SERIES, Table, line_chart
 from robustcmr.reporting.pages import Section, environment, render, value

@@ -6,8 +6,7 @@ import numpy as np
 import ot
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from robustcmr.errors import InfeasibleTransportError, UserError
 from robustcmr.transport import (

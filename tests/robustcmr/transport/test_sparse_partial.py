@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from robustcmr.errors import InfeasibleTransportError
 from robustcmr.transport import exact_plan, feasible_mass, partial_plan

@@ -72,12 +72,9 @@ def rematch_whole_set_densely(
     found = candidates.cpu()  # images -1 and scores -inf for none
     exponents = (f.unsqueeze(1) + g[found.images.clamp(min=0)] - 1 + found.scores) / epsilon  # (n, k)
     log_plan = exponents + math.log(capacity / n**2)
-    place, share, margin = suggestions(log_plan, log_masses)
     return WholeSetPlan(
-        plan=log_plan.exp(),
-        place=place,
-        share=share,
-        margin=margin,
+        log_plan.exp(),
+        *suggestions(log_plan, log_masses),
         moved=log_masses.exp() * n,
         mass=float(log_masses.double().exp().sum()),
         asked=None,

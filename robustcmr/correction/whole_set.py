@@ -118,12 +118,9 @@ def rematch_whole_set(
         log_plan[candidates.images >= 0] = found.log_plan
         error, converged, iterations = float(found.marginal_error), bool(found.converged), found.iterations
     plan = log_plan.exp()
-    place, share, margin = suggestions(log_plan, log_plan.logsumexp(1))
     return WholeSetPlan(
-        plan=plan,
-        place=place,
-        share=share,
-        margin=margin,
+        plan,
+        *suggestions(log_plan, log_plan.logsumexp(1)),
         moved=(plan.sum(1) * n).clamp(max=1.0),
         mass=float(plan.double().sum()),
         asked=mass,

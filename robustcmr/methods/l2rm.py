@@ -84,10 +84,8 @@ class L2RM(RematchingMethod):
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their mean hinge, even where a mixture is not supported by the data."""
         config = self.config
-        return divide_by_mixture(scorer(self._hinges, self.matcher), config.mixture, config.threshold, True)
-
-    def _hinges(self, scores: Tensor, batch: PairBatch) -> Tensor:
-        return batch_hinge(scores, self.config.evidence_margin, batch.same_image)
+        found = scorer(lambda s, b: batch_hinge(s, config.evidence_margin, b.same_image), self.matcher)
+        return divide_by_mixture(found, config.mixture, config.threshold, always=True)
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The warm-up loss of all pairs, or the losses of a clean and a suspected batch."""

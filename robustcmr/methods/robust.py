@@ -100,13 +100,10 @@ class Robust(RematchingMethod):
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
-        scoring = self.matcher if self.teacher is None else self.teacher.matcher
-        found = scorer(self._cross_entropies, scoring)  # (N, 2): of the pair, of a mismatched one
-        reference = found[:, 1]
-        return divide_by_reference(found[:, 0], reference[~np.isnan(reference)], self.config.threshold)
-
-    def _cross_entropies(self, scores: Tensor, batch: PairBatch) -> Tensor:
-        return batch_cross_entropy(scores, self.config.temperature, batch.same_image)
+        config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
+        found = scorer(lambda s, b: batch_cross_entropy(s, config.temperature, b.same_image), scoring)
+        own, reference = found.T  # of the pair, of a mismatched one
+        return divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The losses of one step, over one batch or over a clean and a noisy one."""

@@ -33,9 +33,9 @@ from scipy.special import betaincinv
 from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, shift_of_upper_part
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
 from robustcmr.selection.mixture import Mixture, fitted_density, low_posterior
-from robustcmr.selection.noise_rate import NoiseRate, noise_rate
+from robustcmr.selection.noise_rate import noise_rate
 from robustcmr.selection.normalise import Values, check_evidence, robust_min_max, robust_range
-from robustcmr.types import Division, FittedDensity
+from robustcmr.types import Division
 
 # Chosen on simulated data; the tests show which groups these values separate.
 LEAST_GAIN, LEAST_GAIN_PER_VALUE = 10.0, 0.005
@@ -127,8 +127,9 @@ def divide_by_mixture(
         lambda v: np.full_like(v, 1 / (highest - lowest)),
         None if model == "beta" else 0.0,
     )
-    reason = f"two groups: {found}"
-    return _two_groups(given, values, mixture, threshold, reason, noise_rate(mixture, values), density)
+    clean, rate = low_posterior(mixture, values), noise_rate(mixture, values)
+    reason, interval = f"two groups: {found}", (rate.low, rate.high)
+    return Division(clean, threshold, clean > threshold, given, True, reason, rate.rate, interval, density)
 
 
 def divide_by_reference(
@@ -199,8 +200,8 @@ def divide_by_reference(
     low, high = min(each.low for each in rates.values()), max(each.high for each in rates.values())
     reason = f"two groups: between {low:.1%} and {high:.1%} {found}"
     density = fitted_density(fits[shift], (values.min(), values.max()), np.expm1, lambda v: np.exp(-v), 0.0)
-    widest = NoiseRate(rates[shift].rate, low, high)
-    return _two_groups(given, values, fits[shift], threshold, reason, widest, density)
+    clean, rate = low_posterior(fits[shift], values), rates[shift].rate
+    return Division(clean, threshold, clean > threshold, given, True, reason, rate, (low, high), density)
 
 
 def _checked(evidence: npt.ArrayLike, threshold: float) -> Values:
@@ -213,20 +214,6 @@ def _most_noisy(values: Values, middle: float) -> float:
     """97.5% upper bound of the share of a group half of which lies above ``middle``."""
     n, above = len(values), int((values > middle).sum())
     return min(1.0, 2 * float(betaincinv(above + 1, n - above, 0.975))) if above < n else 1.0
-
-
-def _two_groups(
-    evidence: Values,
-    values: Values,
-    mixture: Mixture,
-    threshold: float,
-    reason: str,
-    rate: NoiseRate,
-    density: FittedDensity,
-) -> Division:
-    clean = low_posterior(mixture, values)
-    interval = (rate.low, rate.high)
-    return Division(clean, threshold, clean > threshold, evidence, True, reason, rate.rate, interval, density)
 
 
 def _too_few(evidence: Values, threshold: float, n: int, name: str) -> Division:

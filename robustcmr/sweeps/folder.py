@@ -108,12 +108,10 @@ class SweepFolder:
         hashes = {record.trial.config_hash for record in known.values()}
         new = []
         for entry in planned:
-            if entry.trial.config_hash in hashes:
-                continue
-            if entry.trial.name in known:  # the same written by another version, or another trial
+            if entry.trial.name not in known and entry.trial.config_hash not in hashes:
+                new.append(entry)
+            elif entry.trial.config_hash not in hashes:  # written by another version, or another trial
                 same_or_refuse(self.stored_config(entry.trial.name), entry, str(self.path))
-                continue
-            new.append(entry)
         text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(self.options, text)  # first, so that an interrupted plan is completed by the next start
         for entry in new:
@@ -153,9 +151,9 @@ class SweepFolder:
 
     def compact(self) -> dict[str, Record]:
         """Read the trials and rewrite the file, with one state per trial and no incomplete line."""
-        self.read()
+        records = self.read()
         self._write()
-        return dict(self._records)
+        return records
 
     def note(self, trial: str, state: str, seconds: float = 0.0, reason: str | None = None) -> Record:
         """Append a change of a trial's state to the file, with the seconds that its last start took."""
@@ -176,13 +174,8 @@ class SweepFolder:
 
 
 def _event(record: Record) -> dict[str, Any]:
-    event = {
-        "trial": record.trial.name,
-        "state": record.state,
-        "time": record.time,
-        "seconds": record.seconds,
-    }
-    return event if record.reason is None else {**event, "reason": record.reason}
+    event = {**vars(record), "trial": record.trial.name}
+    return {key: value for key, value in event.items() if key != "reason" or value is not None}
 
 
 def _fold(records: dict[str, Record], row: Mapping[str, Any]) -> None:

@@ -50,9 +50,8 @@ def grid_axes(grid: Mapping[str, Sequence[Any]], problems: list[str]) -> list[Ax
     """Return the valid axes of a grid, and add a sentence to ``problems`` for everything wrong with it."""
     axes = []
     for name, given in grid.items():
-        before = len(problems)
-        problems.extend(_bad_list(name, given))
-        if len(problems) > before:
+        if faults := list(_bad_list(name, given)):
+            problems.extend(faults)
             continue
         axes.append(Axis(name, tuple(_choice(name, value) for value in given)))
         if "seed" in axes[-1].keys:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Protocol
 
 from robustcmr.errors import SweepError
@@ -48,12 +50,8 @@ def usable_gpus(environment: Mapping[str, str]) -> tuple[str, ...]:
         import torch
 
         return tuple(str(number) for number in range(torch.cuda.device_count()))
-    names = []
-    for name in (part.strip() for part in visible.split(",")):
-        if name in ("", "-1"):  # CUDA ignores the rest
-            break
-        names.append(name)
-    return tuple(names)
+    names = (part.strip() for part in visible.split(","))
+    return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA ignores the rest
 
 
 def local_shares(
@@ -130,10 +128,7 @@ class LocalExecutor:
     def stop(self, at_once: bool) -> None:
         """Ask all trials to save and exit, or kill them."""
         for process, _, _ in self._running.values():
-            if at_once:
-                process.kill()
-            else:
-                process.terminate()
+            process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
 
     def close(self) -> None:
         """Kill trials that are left, as after an error of the sweep; their checkpoints remain."""

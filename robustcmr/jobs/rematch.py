@@ -23,6 +23,8 @@ from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.rematches_table import RematchesTable
 from robustcmr.types import FloatArray, IntArray
 
+_OF_THE_PLAN = ("edges", "mass", "asked", "error", "converged", "iterations")  # attributes that are reported
+
 
 @dataclass(frozen=True)
 class RematchOptions:
@@ -97,12 +99,7 @@ def rematch_run(
         "images": collection.n_images,
         "search": found.search,
         "scored": found.scored,
-        "edges": plan.edges,
-        "mass": plan.mass,
-        "asked": plan.asked,
-        "error": plan.error,
-        "converged": plan.converged,
-        "iterations": plan.iterations,
+        **{name: getattr(plan, name) for name in _OF_THE_PLAN},
         "seconds": {"candidates": seconds, "transport": plan.seconds},
         **({"quality": quality} if quality else {}),
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,11 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
             )
             faults.setdefault(sentence, []).append(name)
     problems = [f"{text}{_in_which(names, len(cells))}" for text, names in faults.items()]
-    problems.extend(_alike(planned))
+    first: dict[str, str] = {}
+    for trial in (entry.trial for entry in planned):
+        known = first.setdefault(trial.config_hash, trial.name)
+        if known != trial.name:
+            problems.append(f"{trial.name} has the same configuration as {known}; leave one of them out")
     if problems:
         raise listed(problems, where)
     return planned
@@ -160,14 +164,6 @@ def _in_which(names: Sequence[str], total: int) -> str:
     return (
         f" (in {names[0]})" if len(names) == 1 else f" (in {len(names)} of {total} trials, first {names[0]})"
     )
-
-
-def _alike(planned: Sequence[PlannedTrial]) -> Iterator[str]:
-    first: dict[str, str] = {}
-    for entry in planned:
-        known = first.setdefault(entry.trial.config_hash, entry.trial.name)
-        if known != entry.trial.name:
-            yield f"{entry.trial.name} has the same configuration as {known}; leave one of them out"
 
 
 def same_or_refuse(stored: Mapping[str, Any], planned: PlannedTrial, folder: str) -> None:

@@ -1,6 +1,6 @@
 """Reading and writing noise files.
 
-Four layouts are known, told apart by content, not by name; nothing is ever unpickled.
+Four layouts are recognised by content, not by name; nothing is ever unpickled.
 
     .npz   index (n_captions,) int64 and record         mismatched pairs, written by ``save_noise``
     .npz   labels (n, 1) or (n, 2) int64 and record     label noise, written by ``save_label_noise``

@@ -80,7 +80,7 @@ def run_extras(saved: SavedRun, gallery: int, model: bool) -> Extras:
 
 
 def _without(saved: SavedRun, why: str) -> Extras:
-    """What the files alone give, and why there is no more."""
+    """Return what the files alone give, and the reason for what is missing."""
     notes = dict.fromkeys(("suspects", "queries", "alignment", "correction"), why)
     if saved.folder.pairs.is_file():
         table = PairsTable.read(saved.folder.pairs)

@@ -83,7 +83,7 @@ def robust_clustering(vectors: Tensor, anchors: Tensor, targets: Tensor, tempera
 
 
 def multimodal_contrast(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """Return how poorly a pair's two vectors are told from all others of the batch, without labels.
+    """Return how poorly a pair's two vectors are distinguished from the rest of the batch, without labels.
 
     Each vector is compared with all 2 B vectors, itself included.
 

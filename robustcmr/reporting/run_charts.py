@@ -139,11 +139,11 @@ def map_keys(measures: Mapping[str, Any]) -> dict[str, str]:
 
 def correction_chart(rows: Rows, split: str) -> Chart | None:
     """Draw how many given and corrected labels are right."""
-    judged = [row for row in rows if "correction" in row]
+    scored = [row for row in rows if "correction" in row]
     title = "Labels that are right"
     mark = best_row(rows, split).get("epoch")
     return epoch_chart(
-        judged, title, LABELS_RIGHT, "right labels (%)", "share", "correction", mark=mark, ceiling=1.0
+        scored, title, LABELS_RIGHT, "right labels (%)", "share", "correction", mark=mark, ceiling=1.0
     )
 
 
@@ -207,14 +207,14 @@ def labels_chart(confusion: Mapping[str, Any], class_names: Sequence[str]) -> Ch
     return confusion_chart(before, after, class_names)
 
 
-def judging_charts(rows: Rows) -> list[Chart | None]:
-    """Draw how suspicions agree with the truth, as each epoch began."""
-    started = "Judged as each epoch began, with the weights of the epoch before."
-    title, judged = "Suspected pairs against the truth", f"{PRECISION_RECALL} {started}"
+def division_charts(rows: Rows) -> list[Chart | None]:
+    """Draw the agreement of suspects with the truth at the start of each epoch."""
+    started = "Estimated at the start of each epoch, with the weights of the epoch before."
+    title, both = "Suspected pairs against the truth", f"{PRECISION_RECALL} {started}"
     calibration = {"expected calibration error": "calibration_error"}
     note = "How far the probability of being wrong is from the share that is wrong; 0 is best."
     return [
-        epoch_chart(rows, title, DIVISION, "percent", "share", "division", note=judged, ceiling=1.0),
+        epoch_chart(rows, title, DIVISION, "percent", "share", "division", note=both, ceiling=1.0),
         epoch_chart(rows, "Calibration", calibration, "error (%)", "share", "division", note=note),
         epoch_chart(
             rows, "Share of wrong pairs", NOISE, "wrong pairs (%)", "share", "division", note=started

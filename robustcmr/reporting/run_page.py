@@ -100,7 +100,7 @@ def _sections(run: SavedRun, extras: Extras) -> Iterator[Section]:
     else:
         yield Section("suspects", "Suspects", (), "suspects", content)
         yield Section("training", "Training", (), "training", content, charts=training)
-        yield _judging(run, extras)
+        yield _division(run, extras)
         yield _rematching(run)
         yield Section("queries", "Queries", (), "queries", content)
         yield Section("alignment", "Regions and words", (), "alignment", content)
@@ -143,11 +143,11 @@ def _undecided(run: SavedRun, key: str, title: str, what: str, does: str) -> Sec
     return Section(key, title, [why if run.results else f"No {what} yet."])
 
 
-def _judging(run: SavedRun, extras: Extras) -> Section:
-    """Which pairs are suspected, how surely, and how rightly."""
-    title, found = "Judging the pairs", run.results.get("findings", {})
+def _division(run: SavedRun, extras: Extras) -> Section:
+    """Which pairs are suspected, with what confidence, and how precisely."""
+    title, found = "Clean or mismatched", run.results.get("findings", {})
     if not found and not any("suspected" in row for row in run.rows):
-        return _undecided(run, "judging", title, "pair has been judged", "say which pairs look wrong")
+        return _undecided(run, "division", title, "pair has been divided", "say which pairs look wrong")
     text, tables = [], []
     if found:
         text.append(f"{found['reason'][0].upper()}{found['reason'][1:]}.")
@@ -155,28 +155,27 @@ def _judging(run: SavedRun, extras: Extras) -> Section:
         names = {**run_charts.DIVISION, "calibration error": "calibration_error"}
         rows = [(name, measured[key]) for name, key in names.items() if key in measured]
         text.append(run_charts.PRECISION_RECALL)
-        caption = f"Suspicions of the best epoch, {run.best_epoch}, against the truth, in percent"
+        caption = f"Suspects of the best epoch, {run.best_epoch}, against the truth, in percent"
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
     if not any("division" in row for row in run.rows):
         text.append(
-            "How right the suspicions are is not shown by epoch: the truth is not known, or no epoch began "
-            "with a division."
+            "Precision by epoch is not shown: the truth is not known, or no epoch began with a division."
         )
-    charts = [extras.evidence, *run_charts.judging_charts(run.rows)]
-    return Section("judging", title, text, tables=tables, charts=charts)
+    charts = [extras.evidence, *run_charts.division_charts(run.rows)]
+    return Section("division", title, text, tables=tables, charts=charts)
 
 
 def _rematching(run: SavedRun) -> Section:
-    """How much of the rematched mass is right, how much was moved, and how the solver did."""
+    """Precision of rematching, the moved mass, and the convergence of the solver."""
     rows, text, tables = run.rows, [], []
-    judged = [row for row in rows if "rematch" in row]
-    if not judged:
+    scored = [row for row in rows if "rematch" in row]
+    if not scored:
         text.append(
-            "Captions were rematched, but the truth is not known, so the plans are not judged."
+            "Captions were rematched, but the truth is not known, so the plans are not scored."
             if any("rematch_loss" in row for row in rows)
             else "No caption was rematched in this run."
         )
-    for row in judged:
+    for row in scored:
         if row["epoch"] == run.best_epoch:
             names = {**run_charts.REMATCH, "mass moved, of all captions'": "mass"}
             shown = [(name, row["rematch"].get(key)) for name, key in names.items()]
@@ -185,17 +184,17 @@ def _rematching(run: SavedRun) -> Section:
             caption = f"Rematched captions that fit, in percent, {when}"
             tables.append(Table(caption, ("rule", "value"), shown, "share"))
     solver = run_charts.solver_charts(rows)
-    if judged and not any(solver):
+    if scored and not any(solver):
         text.append("The run logged nothing about the convergence of its transport solver.")
     charts = [*run_charts.rematching_charts(rows), *solver]
     return Section("rematching", "Rematching", text, tables=tables, charts=charts)
 
 
 def _corrections(run: SavedRun, extras: Extras) -> Section:
-    """What became of the labels."""
+    """Corrected labels and their accuracy."""
     title, found = "Corrections", run.results.get("findings", {})
-    judged = any("correction" in row for row in run.rows)
-    if not found and not judged:
+    scored = any("correction" in row for row in run.rows)
+    if not found and not scored:
         return _undecided(run, "correction", title, "label has been corrected", "correct labels")
     text, tables = [], []
     measured = found.get("correction") or {}
@@ -204,7 +203,7 @@ def _corrections(run: SavedRun, extras: Extras) -> Section:
         rows += [(name, measured[key]) for name, key in _LABELS_RIGHT.items() if key in measured]
         caption = f"Labels by the best epoch, {run.best_epoch}, in percent"
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
-    if not judged and not measured:
+    if not scored and not measured:
         text.append("How right the labels are is not shown: the truth is not known here.")
     if extras.confusion is None and "correction" in extras.notes:
         text.append(extras.notes["correction"])

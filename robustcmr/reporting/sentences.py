@@ -68,11 +68,11 @@ def findings_sentences(results: Results) -> list[str]:
         sentences = [
             f"{percent(found['changed'])} of the training pairs look mislabelled and got another class."
         ]
-        judged = found.get("correction", {})
-        if "given_accuracy" in judged and "corrected_accuracy" in judged:
+        scored = found.get("correction", {})
+        if "given_accuracy" in scored and "corrected_accuracy" in scored:
             sentences.append(
-                f"In truth {percent(judged['given_accuracy'])} of the given labels and "
-                f"{percent(judged['corrected_accuracy'])} of the corrected labels are right, {epoch}."
+                f"In truth {percent(scored['given_accuracy'])} of the given labels and "
+                f"{percent(scored['corrected_accuracy'])} of the corrected labels are right, {epoch}."
             )
         return sentences
     if found["noise_rate"] is None:
@@ -82,11 +82,11 @@ def findings_sentences(results: Results) -> list[str]:
         f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs "
         f"is {percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)})."
     ]
-    judged = found.get("division", {})
-    if "precision" in judged and "recall" in judged:
-        true = f"{percent(judged['noise_rate_true'])} are wrong; " if "noise_rate_true" in judged else ""
+    scored = found.get("division", {})
+    if "precision" in scored and "recall" in scored:
+        true = f"{percent(scored['noise_rate_true'])} are wrong; " if "noise_rate_true" in scored else ""
         sentences.append(
-            f"In truth {true}{percent(judged['precision'])} of the suspects are wrong (precision) and "
-            f"{percent(judged['recall'])} of the wrong pairs are suspected (recall), {epoch}."
+            f"In truth {true}{percent(scored['precision'])} of the suspects are wrong (precision) and "
+            f"{percent(scored['recall'])} of the wrong pairs are suspected (recall), {epoch}."
         )
     return sentences

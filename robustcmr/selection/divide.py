@@ -18,7 +18,7 @@ with mu_1, v_1, pi and shift fitted; pi is the noise rate.
 When it does not converge: a fit stops after its last step and its parameters are used as they are. The
 likelihood never falls from step to step, so they are no worse than the start; ``converged`` of the mixture
 is False. Evidence that has diverged (NaN, infinite) raises ``TrainingDivergedError``. Where the two groups
-cannot be told apart, every pair counts as clean and ``reason`` gives the figures.
+cannot be distinguished, every pair counts as clean and ``reason`` gives the figures.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def test_the_reader_comes_first(report):
         "results",
         "suspects",
         "training",
-        "judging",
+        "division",
         "rematching",
         "queries",
         "alignment",
@@ -306,7 +306,7 @@ def test_a_truth_that_is_not_known(tree, make_folder, tmp_path, parse):
     run = train(resolve({**tree, "data": data}), tmp_path / "run")
     page = parse(write_run_report(run.path).read_text())
     assert "the truth is not known" in page.text
-    assert "the plans are not judged" in page.text
+    assert "the plans are not scored" in page.text
     assert "in truth" not in page.text
     assert any(": 200 all pairs" in (a.get("aria-label") or "") for _, a in page.elements)
 

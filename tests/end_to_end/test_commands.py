@@ -19,7 +19,7 @@ Call = Callable[..., tuple[int, str, str]]
 TREE = {
     "data": {"name": "scenes", "n_train": 24, "n_dev": 4, "n_test": 4},
     "matcher": {"name": "omit", "dim": 16, "word_dim": 8, "region_hidden": 8},
-    "method": {"name": "l2rm", "warmup_epochs": 1, "always_divide": True},
+    "method": {"name": "l2rm", "warmup_epochs": 1, "mixture": "gaussian"},
     "noise": {"ratio": 0.4},
     "training": {"epochs": 2, "batch_size": 32, "device": "cpu"},
     "optim": {"lr": 0.003, "milestones": []},

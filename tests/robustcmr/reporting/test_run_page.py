@@ -99,7 +99,7 @@ def test_curves_are_those_of_the_run(report, scenes_run):
 
 def test_findings_are_those_of_the_run(report, scenes_run):
     beliefs = RunFolder(scenes_run).read_results()["findings"]
-    told = report.table("Suspicions of the best epoch")
+    told = report.table("Suspects of the best epoch")
     assert told["precision"] == beliefs["division"]["precision"]
     assert told["calibration error"] == beliefs["division"]["calibration_error"]
     low, high = beliefs["noise_interval"]

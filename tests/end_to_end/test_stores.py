@@ -38,9 +38,9 @@ def test_every_store_trains_to_the_same_weights(
         assert torch.equal(weight, found["memory"][name])
         assert torch.equal(weight, found["device"][name])
     assert [len(said(tmp_path / store)) for store in found] == [1, 1, 1]
-    assert "stay on disk: as asked" in said(tmp_path / "disk")[0]
-    assert "are held in memory: as asked" in said(tmp_path / "memory")[0]
-    assert "are held on cpu: as asked" in said(tmp_path / "device")[0]
+    assert "stay on disk: as requested" in said(tmp_path / "disk")[0]
+    assert "are in memory: as requested" in said(tmp_path / "memory")[0]
+    assert "are on cpu: as requested" in said(tmp_path / "device")[0]
     assert all(("half precision" in said(tmp_path / store)[0]) == half for store in found)
 
 
@@ -68,6 +68,6 @@ def test_a_resumed_run_holds_them_again(
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="robustcmr"):
         folder = resume(tmp_path / "part")
-    assert any("are held in memory: as asked" in message for message in caplog.messages)
+    assert any("are in memory: as requested" in message for message in caplog.messages)
     found = load_file(next(folder.checkpoint("last").glob("matcher_0*")))
     assert all(torch.equal(weight, found[name]) for name, weight in expected.items())

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 import robustcmr
-from robustcmr.config.resolve import RunConfig, read_config, run_config
+from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, RunFolderError
 from robustcmr.files import write_json
@@ -21,7 +21,7 @@ from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
 from robustcmr.reporting.run_charts import save_run_charts
 from robustcmr.runs.folder import RunFolder, unused_folder
-from robustcmr.runs.older import lost_options
+from robustcmr.runs.older import current_config, lost_options
 from robustcmr.runs.queries import write_queries
 from robustcmr.tracks.build import build_track
 from robustcmr.training import processes
@@ -91,12 +91,13 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
     folder.require_trained()
     if folder.read_results() is not None:
         return folder
-    if lost := lost_options(read_config(folder.config)):
+    tree = read_config(folder.config)
+    if lost := lost_options(tree):
         raise RunFolderError(
             f"{path} was begun by version 0.1 with method options that no longer exist ({', '.join(lost)}); "
             "resume it with robustcmr 0.1, or train it again"
         )
-    config = run_config(folder.config)
+    config = resolve(current_config(tree))
     accelerator = _accelerator(config)
     with _log() as log:
         return _train(_assemble(config, folder, accelerator, new=False), log, console)

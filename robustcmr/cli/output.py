@@ -52,6 +52,8 @@ def running(folder: Path) -> Iterator[Console]:
                 else "stopped before the run began; nothing was written\n"
             )
         raise typer.Exit(130) from None
+    else:
+        processes.leave()
     finally:
         logger.removeHandler(handler)
 

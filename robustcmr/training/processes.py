@@ -53,6 +53,13 @@ def as_the_writer_says(value: T) -> T:
     return values[0]
 
 
+def leave() -> None:
+    """Leave the group once all processes have got here; else a thread of it may abort one that exits."""
+    if _together():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def largest(number: int) -> int:
     """Return the largest number of all processes; every process must call it."""
     if not _together():

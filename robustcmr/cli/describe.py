@@ -255,13 +255,13 @@ def _show_data(name: str, split_name: str, count: int, target: Path | None, root
             sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in texts))
         sys.stderr.write(f"{name} holds features without pictures, so there is no contact sheet\n")
         return
-    entries = [
+    entries = (
         SheetEntry(split.picture(image), texts, f"{split_name} {image}") for image, texts in enumerate(lines)
-    ]
+    )
     sheet = contact_sheet(entries)
     path = target if target is not None else Path(f"{name}-{split_name}.png")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
-    sys.stdout.write(f"wrote {path}: {len(entries)} pictures of {name} {split_name} with their captions\n")
+    sys.stdout.write(f"wrote {path}: {len(lines)} pictures of {name} {split_name} with their captions\n")
 
 
 def _texts(split: LabelledSplit | PairsSplit, count: int) -> list[list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 import typer
@@ -80,6 +81,7 @@ def run() -> None:
     # wake. Torch reads this when it is imported, later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that cannot be used is named by us
     try:
         app()
     except (UserError, ValueError) as error:

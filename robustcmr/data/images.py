@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,13 +14,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import PIL
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+import robustcmr
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cache import cache_root
 from robustcmr.data.captions import read_captions_tsv
 from robustcmr.data.folder import TRUSTED_PAIRS, splits_by_suffix, wrong_root
+from robustcmr.data.picture_files import (
+    MAX_PIXELS,
+    PictureError,
+    find_picture,
+    open_picture,
+    shown,
+    unreadable,
+)
 from robustcmr.data.store import evenly_spaced
 from robustcmr.errors import DataError, UserError
 from robustcmr.files import write_json
@@ -28,6 +39,7 @@ from robustcmr.options import Options
 CAPTIONS_SUFFIX = "_caps.tsv"
 PICTURES = "images"
 NAMED = 5  # broken pictures named in a message
+_STAMPS = TypeAdapter(dict[str, str])
 
 logger = logging.getLogger("robustcmr")
 
@@ -38,7 +50,7 @@ class Images(PairsData):
     Expected files; a picture with several captions has several lines::
 
         ROOT/
-          images/            pictures in any format that Pillow reads, also in subfolders
+          images/            AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP, also in subfolders
           train_caps.tsv     lines of file name<TAB>caption, the name relative to images/
           dev_caps.tsv ...   the same for dev, test and any other split
 
@@ -57,28 +69,29 @@ class Images(PairsData):
         root: Path = Field(description="folder with images/ and {split}_caps.tsv")
         broken: Literal["error", "skip"] = Field(
             "error",
-            description="stop at a picture that is missing or cannot be decoded, or leave it out with its "
+            description="stop at a picture that is missing or cannot be read, or leave it out with its "
             "captions",
         )
+        max_pixels: int = Field(MAX_PIXELS, ge=1, description="pixels of the largest picture that is read")
         trusted: bool = Field(True, description=TRUSTED_PAIRS)
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._root = config.root.expanduser()
         self._opened: dict[str, PairsSplit] = {}
-        if not (config.root / PICTURES).is_dir() or not self.splits():
-            raise wrong_root(config.root, f"{PICTURES}/", CAPTIONS_SUFFIX)
+        if not (self._root / PICTURES).is_dir() or not self.splits():
+            raise wrong_root(self._root, f"{PICTURES}/", CAPTIONS_SUFFIX)
+        self._folder = (self._root / PICTURES).resolve()
 
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits that have captions, ``train`` first."""
-        return splits_by_suffix(self.config.root, CAPTIONS_SUFFIX)
+        return splits_by_suffix(self._root, CAPTIONS_SUFFIX)
 
     def split(self, name: str) -> PairsSplit:
         """Open a split; pictures stay on disk. See :class:`robustcmr.data.base.DataSet`."""
         if name not in self._opened:
             if name not in self.splits():
-                raise DataError(
-                    f"{self.config.root} has no split {name!r}; it has {', '.join(self.splits())}"
-                )
+                raise DataError(f"{self._root} has no split {name!r}; it has {', '.join(self.splits())}")
             self._opened[name] = self._open(name)
         return self._opened[name]
 
@@ -89,101 +102,100 @@ class Images(PairsData):
         digest = hashlib.sha256(json.dumps([list(opened.captions), list(names)]).encode())
         digest.update(opened.image_of_caption.astype("<i8").tobytes())
         for image in evenly_spaced(len(names), 16):
-            digest.update(hashlib.sha256(self._path(names[image]).read_bytes()).digest())
+            try:
+                content = find_picture(self._folder, names[image]).read_bytes()
+            except (PictureError, OSError) as error:
+                raise unreadable(names[image], error) from error
+            digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()[:16]
 
-    def _path(self, name: str) -> Path:
-        return self.config.root / PICTURES / name
-
     def _open(self, name: str) -> PairsSplit:
-        path = self.config.root / f"{name}{CAPTIONS_SUFFIX}"
+        path = self._root / f"{name}{CAPTIONS_SUFFIX}"
         files, captions = read_captions_tsv(path)
-        pictures = list(dict.fromkeys(files))
-        outside = [file for file in pictures if Path(file).is_absolute() or ".." in Path(file).parts]
-        if outside:
-            raise DataError(
-                f"{path} names {outside[0]!r}, which is outside {self.config.root / PICTURES}; give names "
-                "relative to that folder"
-            )
-        broken = broken_pictures([self._path(file) for file in pictures], self.config.root)
-        reasons = {pictures[row]: reason for row, reason in broken.items()}
-        if reasons:
-            named = "; ".join(f"{file}: {reason}" for file, reason in list(reasons.items())[:NAMED])
+        keys = [unicodedata.normalize("NFC", str(Path(file))) for file in files]
+        pictures: dict[str, str] = {}  # the first name of each picture
+        for key, file in zip(keys, files, strict=True):
+            pictures.setdefault(key, file)
+        broken = broken_pictures(self._folder, list(pictures.values()), self.config.max_pixels)
+        if broken:
+            named = "; ".join(f"{shown(file)}: {reason}" for file, reason in list(broken.items())[:NAMED])
             found = (
-                f"{len(reasons)} of {len(pictures)} pictures of {path} cannot be read "
-                f"({named}{'; ...' if len(reasons) > NAMED else ''})"
+                f"{len(broken)} of {len(pictures)} pictures of {path} cannot be read "
+                f"({named}{'; ...' if len(broken) > NAMED else ''})"
             )
             if self.config.broken == "error":
                 raise DataError(f"{found}; repair them, or leave them out with --set data.broken=skip")
             logger.warning("%s; they are skipped with their captions", found)
-        kept = [row for row, file in enumerate(files) if file not in reasons]
+        kept = [row for row, key in enumerate(keys) if pictures[key] not in broken]
         if not kept:
-            raise DataError(
-                f"no picture of {path} can be read; expected files in {self.config.root / PICTURES}"
-            )
-        names = [file for file in pictures if file not in reasons]
+            raise DataError(f"no picture of {path} can be read; expected files in {self._root / PICTURES}")
+        names = [file for file in pictures.values() if file not in broken]
         place = {file: image for image, file in enumerate(names)}
         return PairsSplit(
             name,
             None,
             [captions[row] for row in kept],
-            np.array([place[files[row]] for row in kept], dtype=np.int64),
-            picture=partial(_load, tuple(self._path(file) for file in names)),
+            np.array([place[pictures[keys[row]]] for row in kept], dtype=np.int64),
+            picture=partial(_load, self._folder, tuple(names), self.config.max_pixels),
             image_names=names,
             trusted=self.config.trusted or name != "train",
         )
 
 
-def _load(paths: Sequence[Path], image: int) -> Image.Image:
-    with Image.open(paths[image]) as picture:
-        picture.load()
-        return picture
+def _load(folder: Path, names: Sequence[str], max_pixels: int, image: int) -> Image.Image:
+    try:
+        return open_picture(folder, names[image], max_pixels)
+    except PictureError as error:
+        raise unreadable(names[image], error) from error
 
 
-def broken_pictures(paths: Sequence[Path], root: Path) -> dict[int, str]:
-    """Decode every picture and return why some cannot be, by position in ``paths``.
+def broken_pictures(folder: Path, names: Sequence[str], max_pixels: int = MAX_PIXELS) -> dict[str, str]:
+    """Open every picture of a folder as training does; return why some cannot be opened, by name.
 
-    Outcomes are kept in the user's cache, in one file for each data folder ``root``.
+    The pictures that can be opened are kept in the user's cache and not opened again until they change.
+
+    Args:
+        folder: of all pictures, as ``Path.resolve`` returns it.
+        names: of files, relative to the folder.
+        max_pixels: see :func:`robustcmr.data.picture_files.open_picture`.
     """
-    cached = cache_root() / "images" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+    # another version of Pillow, or of the rules, may judge otherwise
+    rules = json.dumps([str(folder), max_pixels, PIL.__version__, robustcmr.__version__])
+    cached = cache_root() / "images" / f"{hashlib.sha256(rules.encode()).hexdigest()[:16]}.json"
     try:
-        known: dict[str, list[object]] = json.loads(cached.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = _STAMPS.validate_json(cached.read_bytes())
+    except (OSError, ValueError):  # none yet, or damaged
         known = {}
-    stamps = {path: _stamp(path) for path in paths}
-    fresh = [path for path in paths if known.get(str(path), [None])[0] != stamps[path]]
-    if fresh:
-        if len(fresh) > 1000:
-            logger.info("decoding %d pictures once", len(fresh))
-        with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-            for path, reason in zip(fresh, pool.map(_reason, fresh), strict=True):
-                known[str(path)] = [stamps[path], reason]
+    stamps = {name: _stamp(folder, name) for name in names}
+    fresh = [name for name in names if stamps[name] is None or known.get(name) != stamps[name]]
+    if len(fresh) > 1000:
+        logger.info("decoding %d pictures once", len(fresh))
+    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
+        reasons = dict(
+            zip(fresh, pool.map(partial(_reason, folder, max_pixels=max_pixels), fresh), strict=True)
+        )
+    sound = {name: stamp for name in fresh if reasons[name] is None and (stamp := stamps[name]) is not None}
+    if sound:
         try:
-            write_json(cached, known)
+            write_json(cached, known | sound)
         except UserError as error:
-            logger.warning("cannot cache which pictures are broken: %s", error)
-    reasons = ((row, known[str(path)][1]) for row, path in enumerate(paths))
-    return {row: str(reason) for row, reason in reasons if reason is not None}
+            logger.warning("cannot cache which pictures are sound: %s", error)
+    return {name: reason for name in names if (reason := reasons.get(name)) is not None}
 
 
-def _stamp(path: Path) -> str:
+def _stamp(folder: Path, name: str) -> str | None:
+    """What changes with a file; None if there is no such picture."""
     try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+        status = find_picture(folder, name).stat()
+    except (PictureError, OSError):
+        return None
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _reason(path: Path) -> str | None:
-    """Return why a picture cannot be decoded; None if it can."""
-    if not path.is_file():
-        return "there is no such file"
+def _reason(folder: Path, name: str, max_pixels: int) -> str | None:
+    """Return why a picture cannot be opened; None if it can."""
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (64, 64))  # JPEGs are decoded much faster at a fraction of their size
-            picture.load()
-    except Image.DecompressionBombError as error:
+        open_picture(folder, name, max_pixels)
+    except PictureError as error:
         return str(error)
-    except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for damaged files
-        return str(error).replace(str(path), path.name)
     return None

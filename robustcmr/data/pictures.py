@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.utils.data import get_worker_info
 
 from robustcmr.data.base import PairsSplit
+from robustcmr.data.picture_files import PictureError, unreadable, upright_rgb
 from robustcmr.errors import DataError
 from robustcmr.pretrained import PROCESSOR, read
 from robustcmr.types import FloatArray, IntArray
@@ -66,12 +67,14 @@ class PicturePixels:
     def _read(self, image: int) -> FloatArray:
         try:
             return self.processor(self.picture(image))
-        except (OSError, SyntaxError, ValueError) as error:  # raised by Pillow for damaged files
+        except (
+            PictureError,
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:  # the last three from other data sets
             name = f"image {image}" if self.names is None else self.names[image]
-            raise DataError(
-                f"cannot read the picture {name}: {error}; repair it, or leave it out with "
-                "--set data.broken=skip"
-            ) from error
+            raise unreadable(name, error) from error
 
 
 class PictureProcessor:
@@ -94,8 +97,8 @@ class PictureProcessor:
         self.size = shapes[0][1], shapes[0][2]  # (H, W)
 
     def __call__(self, picture: Image.Image) -> FloatArray:
-        """Return the pixels of a picture of any size and mode, rotated upright as its EXIF data say."""
-        return self._pixels(to_rgb(ImageOps.exif_transpose(picture)))
+        """Return the pixels of a picture of any size and mode, upright as its EXIF data say."""
+        return self._pixels(upright_rgb(picture))
 
     def _pixels(self, image: Image.Image) -> FloatArray:
         made = self._processor(images=image, return_tensors="np")["pixel_values"][0]
@@ -120,15 +123,3 @@ def open_processor(name: str) -> PictureProcessor:
 
     opened: PictureProcessor = read(PROCESSOR, name, opening)
     return opened
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a picture of any mode to RGB; transparent pixels become white, 16-bit grey becomes 8-bit."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")

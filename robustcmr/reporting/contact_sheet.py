@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
+
+from robustcmr.data.picture_files import upright_rgb
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 Colour = tuple[int, int, int]
@@ -20,6 +22,9 @@ PADDING = 12
 LINE_SPACING = 1.25
 """Height of a line of text, in font sizes."""
 
+TALLEST = 3
+"""Largest height of a picture on a sheet, in its widths."""
+
 HANG = 12
 """How far the lines of a caption after its first are moved to the right, in pixels."""
 
@@ -29,7 +34,7 @@ class SheetEntry:
     """One picture of a sheet, or two to be compared.
 
     Attributes:
-        picture: any size and mode; shown as RGB, shrunk or enlarged to fit.
+        picture: any size and mode; shown upright in RGB, shrunk or enlarged to fit.
         lines: captions, each wrapped by itself.
         label: a short heading over the captions; empty for none.
         beside: a second picture at the right of the first, both then half as wide; None for none.
@@ -44,12 +49,12 @@ class SheetEntry:
 
 
 def contact_sheet(
-    entries: Sequence[SheetEntry], columns: int = 4, width: int = 300, font_size: int = 14, title: str = ""
+    entries: Iterable[SheetEntry], columns: int = 4, width: int = 300, font_size: int = 14, title: str = ""
 ) -> Image.Image:
     """Lay out pictures in rows, each, or each two, over their captions.
 
     Args:
-        entries: the pictures, row by row; at least one.
+        entries: the pictures, row by row; at least one. Each is let go once it is drawn.
         columns: pictures a row, at least 1; fewer where there are fewer entries.
         width: width of a picture, or of two side by side, on the sheet in pixels, at least 64.
         font_size: height of the caption letters in pixels, at least 6.
@@ -61,12 +66,12 @@ def contact_sheet(
     Raises:
         ValueError: there are no entries, or a number is too small.
     """
-    if not entries:
-        raise ValueError("a contact sheet needs at least one entry, got none")
     for name, value, least in (("columns", columns, 1), ("width", width, 64), ("font_size", font_size, 6)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     cards = [_card(entry, width, font_size) for entry in entries]
+    if not cards:
+        raise ValueError("a contact sheet needs at least one entry, got none")
     columns = min(columns, len(cards))
     rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
     heights = [max(card.height for card in row) for row in rows]
@@ -104,12 +109,7 @@ def _pictures(entry: SheetEntry, width: int, font_size: int) -> Image.Image:
     """The picture of a card, or both of them side by side, with their names underneath."""
     shown = [entry.picture] if entry.beside is None else [entry.picture, entry.beside]
     each = (width - PADDING * (len(shown) - 1)) // len(shown)
-    sized = [
-        picture.convert("RGB").resize(
-            (each, max(1, round(each * picture.height / picture.width))), Image.Resampling.LANCZOS
-        )
-        for picture in shown
-    ]
+    sized = [_fitted(upright_rgb(picture), each) for picture in shown]
     names = [_written(name, font_size, each, FAINT, above=2) for name in entry.names]
     bottom = max(picture.height for picture in sized)
     area = Image.new("RGB", (width, bottom + max((name.height + 4 for name in names), default=0)), CARD)
@@ -118,6 +118,13 @@ def _pictures(entry: SheetEntry, width: int, font_size: int) -> Image.Image:
     for place, name in enumerate(names):
         area.paste(name, (place * (each + PADDING), bottom))
     return area
+
+
+def _fitted(picture: Image.Image, width: int) -> Image.Image:
+    """A picture resized to a width, or to the largest height where that would be exceeded."""
+    scale = min(width / picture.width, TALLEST * width / picture.height)
+    size = max(1, round(scale * picture.width)), max(1, round(scale * picture.height))
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _written(

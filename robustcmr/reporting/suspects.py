@@ -73,7 +73,7 @@ class Suspects(ABC):
             DataError: the training split is not the one that the table was written from.
         """
         self.check(rows, split)
-        cards = [self._card(row, split.picture) for row in rows.tolist()]
+        cards = (self._card(row, split.picture) for row in rows.tolist())  # one picture in memory at a time
         return contact_sheet(cards, columns=4, width=self.card_width, title=title)
 
     def values(self, rows: IntArray) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from robustcmr.data.picture_files import upright_rgb
+
 CARD, SMALL = 224, 112
 """Largest width and height in pixels of a picture on a card, and of one in a row of five."""
 
@@ -61,7 +63,7 @@ class Thumbnails:
 
 def thumbnail(name: str, picture: Image.Image, side: int) -> Thumbnail:
     """Shrink a picture to at most ``side`` pixels wide and high, and write it as text for a page."""
-    small = picture.convert("RGB")
+    small = upright_rgb(picture).copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=78, method=4)

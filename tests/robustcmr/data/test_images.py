@@ -2,7 +2,9 @@
 
 import logging
 import os
+import unicodedata
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from robustcmr.data.check import check_data, open_folder
 from robustcmr.data.images import Images, broken_pictures
+from robustcmr.data.picture_files import open_picture
 from robustcmr.data.pictures import PicturePixels
 from robustcmr.errors import DataError
 
@@ -87,17 +90,118 @@ def test_a_broken_picture_stops_or_is_left_out(folder, caplog):
     assert split.picture(3).size == (30, 24)
 
 
-def test_what_was_found_is_remembered_until_a_file_changes(folder, monkeypatch):
-    paths = sorted((folder / "images/train").iterdir())
-    paths[2].write_text("no picture")
-    assert list(broken_pictures(paths, folder)) == [2]
+def test_sound_pictures_are_remembered_until_a_file_changes(folder, monkeypatch):
+    pictures = (folder / "images").resolve()
+    names = [f"train/{path.name}" for path in sorted((pictures / "train").iterdir())]
+    (pictures / names[2]).write_text("no picture")
     looked = []
-    monkeypatch.setattr("robustcmr.data.images._reason", lambda path: looked.append(path))
-    assert list(broken_pictures(paths, folder)) == [2]
-    assert looked == []
-    os.utime(paths[2], ns=(1, 1))
-    assert broken_pictures(paths, folder) == {}
-    assert looked == [paths[2]]
+
+    def looking(*arguments):
+        looked.append(arguments[1])
+        return open_picture(*arguments)
+
+    monkeypatch.setattr("robustcmr.data.images.open_picture", looking)
+    for expected in (names, [names[2]]):  # the reason of a broken one may have passed
+        assert list(broken_pictures(pictures, names)) == [names[2]]
+        assert sorted(looked) == sorted(expected)
+        looked.clear()
+    assert list(broken_pictures(pictures, names, 900)) == [*names[2:3], *(n for n in names if n[6] in "9")]
+    looked.clear()
+    os.utime(pictures / names[4], ns=(1, 1))
+    assert list(broken_pictures(pictures, names)) == [names[2]]
+    assert sorted(looked) == [names[2], names[4]]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"train/0.png": 5}', b"[" * 100_000, b"\xff\0"])
+def test_a_damaged_cache_is_made_anew(folder, monkeypatch, tmp_path, content):
+    monkeypatch.setenv("ROBUSTCMR_CACHE", str(tmp_path / "cache"))
+    assert opened(folder).split("dev").n_images == 4
+    (cached,) = (tmp_path / "cache/images").iterdir()
+    whole = cached.read_bytes()
+    cached.write_bytes(content)
+    assert opened(folder).split("dev").n_images == 4
+    assert cached.read_bytes() == whole
+
+
+def test_a_picture_that_may_not_be_read_is_named_and_not_remembered(folder, monkeypatch):
+    opened(folder).split("train")
+
+    def refused(self, *arguments):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    path = folder / "images/train/0.png"
+    path.chmod(0o600)
+    with monkeypatch.context() as context:
+        context.setattr("pathlib.Path.open", refused)
+        with pytest.raises(DataError, match=r"1 of 10 .*train/0\.png: permission denied"):
+            opened(folder).split("train")
+    assert opened(folder).split("train").n_images == 10
+
+
+def test_bad_names_are_answered_by_opening_and_by_the_check(folder):
+    bad = ["a\0b.png", "x" * 5000, "", "/etc/hostname", "\x1b[31m.png"]
+    lines = (folder / "train_caps.tsv").read_text() + "".join(f"{name}\ta caption\n" for name in bad)
+    (folder / "train_caps.tsv").write_text(lines)
+    with pytest.raises(DataError) as caught:
+        opened(folder).split("train")
+    report = check_data(open_folder(folder))
+    assert report.problems == (f"train: {caught.value}",)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1500
+    assert "5 of 15 pictures" in str(caught.value)
+    assert opened(folder, broken="skip").split("train").n_images == 10
+
+
+def test_links_out_of_the_folder_are_named_and_can_be_left_out(folder, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "private.png")
+    (folder / "images/train/0.png").unlink()
+    (folder / "images/train/0.png").symlink_to(tmp_path / "private.png")
+    with pytest.raises(DataError, match=r"train/0\.png: it is a link to .*private\.png, outside"):
+        opened(folder).split("train")
+    assert opened(folder, broken="skip").split("train").n_images == 9
+
+
+def test_the_pictures_folder_itself_may_be_a_link(folder, tmp_path):
+    (folder / "images").rename(tmp_path / "pool")
+    (folder / "images").symlink_to(tmp_path / "pool")
+    assert opened(folder).split("train").picture(4).size == (30, 24)
+
+
+def test_the_home_folder_is_known_by_its_sign(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert opened(Path("~/data")).split("dev").n_images == 4
+
+
+def test_spellings_of_one_name_are_one_picture(folder):
+    name = unicodedata.normalize("NFD", "dev/café.png")
+    Image.new("RGB", (9, 9)).save(folder / "images" / name)
+    spellings = [name, unicodedata.normalize("NFC", name), f"./{name}", "dev//0.png", "dev/0.png"]
+    (folder / "dev_caps.tsv").write_text("".join(f"{each}\ta caption\n" for each in spellings))
+    split = opened(folder).split("dev")
+    assert split.image_of_caption.tolist() == [0, 0, 0, 1, 1]
+    assert split.picture(0).size == (9, 9)
+
+
+def test_the_check_and_the_use_have_one_limit(folder):
+    with pytest.raises(DataError, match=r"1 of 10 .*9\.jpg: it has 30 x 29 = 870 pixels, .*max_pixels=870"):
+        opened(folder, max_pixels=869).split("train")
+    split = opened(folder, max_pixels=870).split("train")
+    Image.new("RGB", (30, 30)).save(folder / "images/train/9.jpg")
+    with pytest.raises(DataError, match=r"cannot read the picture train/9\.jpg: it has 30 x 30 = 900 pixels"):
+        split.picture(9)
+
+
+def test_what_the_check_passes_is_what_is_used(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x011A] = "many"
+    path = folder / "images/train/0.png"
+    picture = Image.open(path)
+    picture.load()
+    picture.save(path, exif=exif)
+    split = opened(folder).split("train")
+    assert split.picture(0).size == (20, 30)
+    assert PicturePixels.of_split(split, Shrink()).take(np.array([0])).shape == (1, 3, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +209,7 @@ def test_what_was_found_is_remembered_until_a_file_changes(folder, monkeypatch):
     [
         (lambda root: (root / "images").rename(root / "pictures"), "expected images/ and"),
         (lambda root: [path.unlink() for path in root.glob("*.tsv")], "expected images/ and"),
-        (lambda root: (root / "train_caps.tsv").write_text("../x.png\ta\n"), "is outside"),
+        (lambda root: (root / "train_caps.tsv").write_text("../x.png\ta\n"), "outside the pictures"),
         (lambda root: (root / "train_caps.tsv").write_text("x.png\n"), "without a tab"),
     ],
 )

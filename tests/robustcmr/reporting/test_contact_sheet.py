@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
@@ -44,6 +46,40 @@ def test_form_of_the_picture_is_kept_and_any_mode_is_taken():
     rows, columns = np.nonzero((sheet == 77).all(axis=-1))
     assert np.ptp(columns) + 1 == 200
     assert np.ptp(rows) + 1 == 50
+
+
+def test_pictures_are_turned_upright():
+    picture = Image.new("RGB", (80, 20), (10, 160, 60))
+    picture.getexif()[0x0112] = 6
+    sheet = np.asarray(contact_sheet([SheetEntry(picture, [])], width=100))
+    rows, columns = np.nonzero((sheet == (10, 160, 60)).all(axis=-1))
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (300, 75)  # at most three widths high
+
+
+def test_sixteen_bits_and_transparency_are_shown():
+    deep = SheetEntry(Image.fromarray(np.full((9, 9), 200 * 257, dtype=np.uint16)), [])
+    clear = SheetEntry(Image.new("RGBA", (9, 9), (200, 30, 20, 0)), [])
+    for entry, colour in ((deep, (200, 200, 200)), (clear, (255, 255, 255))):
+        assert contact_sheet([entry], width=100).getpixel((GAP + PADDING + 50, GAP + PADDING + 50)) == colour
+
+
+def test_a_tall_picture_does_not_make_a_huge_sheet():
+    assert contact_sheet([SheetEntry(Image.new("L", (1, 5000)), [])], width=100).height < 400
+
+
+def test_pictures_are_let_go_one_by_one():
+    alive = set()
+
+    def entries():
+        for number in range(4):
+            picture = Image.new("RGB", (9, 9))
+            alive.add(number)
+            weakref.finalize(picture, alive.discard, number)
+            yield SheetEntry(picture, [])
+            del picture
+            assert len(alive) <= 2
+
+    contact_sheet(entries(), width=100)
 
 
 def ink_rows(sheet):

@@ -31,6 +31,17 @@ def test_the_picture_is_the_one_that_was_given():
     assert np.abs(np.asarray(opened(made.uri).convert("RGB")).mean((0, 1)) - (200, 40, 40)).max() < 8
 
 
+def test_pictures_are_turned_upright_and_stay_as_they_are():
+    picture = Image.new("RGB", (80, 20))
+    picture.getexif()[0x0112] = 8
+    made = thumbnail("a", picture, 40)
+    assert (made.width, made.height) == (10, 40)
+    assert picture.size == (80, 20)
+    plain = Image.new("RGB", (80, 20))
+    thumbnail("a", plain, 40)
+    assert plain.size == (80, 20)
+
+
 def test_each_picture_is_made_once_and_counted_every_time():
     asked = []
 

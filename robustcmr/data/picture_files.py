@@ -39,7 +39,6 @@ _TURNS = {
 _OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
-_SHOWN = 80  # letters of a name or a reason in a message
 
 
 class PictureError(DataError):
@@ -107,7 +106,9 @@ def find_picture(folder: Path, name: str) -> Path:
         raise PictureError("it is not a regular file")
     real = path.resolve()
     if not real.is_relative_to(folder):
-        raise PictureError(f"it is a link to {shown(str(real))}, outside the pictures folder; copy it there")
+        raise PictureError(
+            f"it is a link to {shown(str(real), 300)}, outside the pictures folder; copy it there"
+        )
     return path
 
 
@@ -144,9 +145,9 @@ def unreadable(name: str, reason: Exception) -> DataError:
     )
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = 80) -> str:
     """Return a text of a file or name for a message: on one line, printable, shortened."""
-    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} letters)"
+    short = text if len(text) <= most else f"{text[:most]}... ({len(text):,} letters)"
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in short)
 
 
@@ -181,7 +182,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
     try:
-        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata says nothing about the pixels
         return None
 
@@ -227,4 +228,4 @@ def _in_words(error: Exception) -> str:
     """The reason of an error on one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return shown(" ".join(str(error).split())) or type(error).__name__
+    return shown(" ".join(str(error).split()), 300) or type(error).__name__

@@ -25,6 +25,9 @@ LINE_SPACING = 1.25
 TALLEST = 3
 """Largest height of a picture on a sheet, in its widths."""
 
+LONGEST = 1000
+"""Letters of a text that are written; the rest becomes an ellipsis."""
+
 HANG = 12
 """How far the lines of a caption after its first are moved to the right, in pixels."""
 
@@ -132,7 +135,7 @@ def _written(
 ) -> Image.Image:
     """A text of a font size in lines, as wide as is said, below some empty pixels."""
     font, step = ImageFont.load_default(size=size), round(size * LINE_SPACING)
-    lines = wrap(text, font, width, hang)
+    lines = wrap(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...", font, width, hang)
     area = Image.new("RGB", (width, above + step * len(lines)), paper)
     pen = ImageDraw.Draw(area)
     for place, line in enumerate(lines):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_a_good_folder(robustcmr, data_folder):
@@ -217,3 +218,36 @@ def test_a_vocabulary_beside_labelled_data(robustcmr, labelled_folder):
     outcome = robustcmr("data", "check", labelled_folder, "--vocabulary", "words.json")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == "robustcmr: --vocabulary is for captions and this is labelled data; leave it out\n"
+
+
+@pytest.fixture
+def pictures_folder(tmp_path):
+    """A folder of pictures whose captions also name what no folder can have, and a file outside."""
+    root = tmp_path / "pictures"
+    (root / "images").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8), "red").save(root / "images" / name)
+    (tmp_path / "private.txt").write_text("a secret")
+    (root / "images/link.png").symlink_to(tmp_path / "private.txt")
+    names = ["a.png", "b.png", "nul\0.png", "x" * 5000, "link.png"]
+    (root / "train_caps.tsv").write_text("".join(f"{name}\ta caption\n" for name in names))
+    (root / "dev_caps.tsv").write_text("a.png\ta caption\n")
+    return root
+
+
+def test_bad_picture_names_are_one_sentence_in_check_and_training(robustcmr, pictures_folder, clip_folder):
+    checked = robustcmr("data", "check", pictures_folder)
+    trained = robustcmr(
+        *("train", "--data", "images", "--data-root", pictures_folder, "--matcher", "clip"),
+        *("--set", f"matcher.weights={clip_folder}", "--output", pictures_folder / "run"),
+    )
+    (problem,) = [line for line in checked.out.splitlines() if line.startswith("PROBLEM: ")]
+    assert (checked.code, checked.err, trained.code) == (1, "", 2)
+    assert problem.removeprefix("PROBLEM: train: ") == trained.err.strip().removeprefix("robustcmr: ")
+    for part in ("3 of 5 pictures", "nul\\x00.png: ", "null byte", "... (5,000 letters): file name too long"):
+        assert part in problem
+    assert "link.png: it is a link to " in problem
+    assert "secret" not in checked.out + trained.err
+    assert not (pictures_folder / "run").exists()
+    options = ("--data", "images", "--set", "data.broken=skip")
+    assert robustcmr("data", "check", pictures_folder, *options).code == 0

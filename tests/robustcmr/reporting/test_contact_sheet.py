@@ -67,6 +67,11 @@ def test_a_tall_picture_does_not_make_a_huge_sheet():
     assert contact_sheet([SheetEntry(Image.new("L", (1, 5000)), [])], width=100).height < 400
 
 
+def test_a_text_of_a_million_letters_does_not_make_a_huge_sheet():
+    sheets = [contact_sheet([entry(lines=["x" * length])], width=100) for length in (1100, 1_000_000)]
+    assert sheets[0].height == sheets[1].height < 3000
+
+
 def test_pictures_are_let_go_one_by_one():
     alive = set()
 

@@ -69,7 +69,7 @@ def open_picture(folder: Path, name: str, max_pixels: int = MAX_PIXELS) -> Image
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError(f"it is damaged, or of another format than {', '.join(_formats())}") from error
+        raise PictureError("it is damaged, or of no format that is read, such as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise PictureError(

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from robustcmr.data.base import TrainingData
-from robustcmr.errors import ConfigError
+from robustcmr.errors import ConfigError, UserError
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import EpochPlan, IntArray, PairBatch
 
@@ -100,7 +100,7 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
             yield from batches_of(self.data, (self[step] for step in range(first, len(self))))
             return
         loader: DataLoader[Any] = DataLoader(
-            self,
+            _ErrorsReturned(self),
             batch_size=None,
             sampler=range(first, len(self)),
             num_workers=workers,
@@ -108,7 +108,23 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
             # the loader draws a seed from this generator instead of the global one
             generator=torch.Generator(),
         )
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+@dataclass
+class _ErrorsReturned(Dataset[Any]):
+    """Batches for worker processes; an error raised there would come back with its traceback as message."""
+
+    batches: EpochBatches
+
+    def __getitem__(self, step: int) -> Any:
+        try:
+            return self.batches[step]
+        except UserError as error:
+            return error
 
 
 def _as_is(item: Any) -> Any:

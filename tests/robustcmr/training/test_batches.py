@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustcmr.errors import ConfigError
+from robustcmr.errors import ConfigError, DataError
 from robustcmr.training.batches import EpochBatches, batches_of, check_batch_size, step_ids
 from robustcmr.types import EpochPlan, ImageBatch, PairBatch, TextBatch
 
@@ -105,6 +105,18 @@ def test_batches_from_the_middle_equal_those_of_a_whole_epoch(workers: int) -> N
         for name in ("all", "more"):
             assert torch.equal(a[name].pair_ids, b[name].pair_ids)
             assert torch.equal(a[name].images.features, b[name].images.features)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_users_mistake_is_one_sentence_from_any_process(workers: int) -> None:
+    class Broken(Pairs):
+        def batch(self, *_: Any) -> PairBatch:
+            raise DataError("cannot read the picture a.jpg")
+
+    steps = step_ids(EpochPlan({"all": ids(20)}), 10, 3, 2)
+    with pytest.raises(DataError) as caught:
+        list(EpochBatches(Broken(20), steps, 3, 2).from_step(0, workers))
+    assert str(caught.value) == "cannot read the picture a.jpg"
 
 
 def test_augmentation_differs_between_steps_epochs_and_streams() -> None:

@@ -95,8 +95,9 @@ def find_picture(folder: Path, name: str) -> Path:
         raise PictureError("its name is empty")
     if given.is_absolute() or ".." in given.parts:
         raise PictureError("its name is outside the pictures folder; give one relative to that folder")
-    for form in dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))):
-        path = folder / form
+    others = () if name.isascii() else (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    for spelled in (name, *others):
+        path = folder / spelled
         status = _status(path)
         if status is not None:
             break

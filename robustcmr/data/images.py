@@ -77,21 +77,22 @@ class Images(PairsData):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._root = config.root.expanduser()
         self._opened: dict[str, PairsSplit] = {}
-        if not (self._root / PICTURES).is_dir() or not self.splits():
-            raise wrong_root(self._root, f"{PICTURES}/", CAPTIONS_SUFFIX)
-        self._folder = (self._root / PICTURES).resolve()
+        if not (config.root / PICTURES).is_dir() or not self.splits():
+            raise wrong_root(config.root, f"{PICTURES}/", CAPTIONS_SUFFIX)
+        self._folder = (config.root / PICTURES).resolve()
 
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits that have captions, ``train`` first."""
-        return splits_by_suffix(self._root, CAPTIONS_SUFFIX)
+        return splits_by_suffix(self.config.root, CAPTIONS_SUFFIX)
 
     def split(self, name: str) -> PairsSplit:
         """Open a split; pictures stay on disk. See :class:`robustcmr.data.base.DataSet`."""
         if name not in self._opened:
             if name not in self.splits():
-                raise DataError(f"{self._root} has no split {name!r}; it has {', '.join(self.splits())}")
+                raise DataError(
+                    f"{self.config.root} has no split {name!r}; it has {', '.join(self.splits())}"
+                )
             self._opened[name] = self._open(name)
         return self._opened[name]
 
@@ -110,7 +111,7 @@ class Images(PairsData):
         return digest.hexdigest()[:16]
 
     def _open(self, name: str) -> PairsSplit:
-        path = self._root / f"{name}{CAPTIONS_SUFFIX}"
+        path = self.config.root / f"{name}{CAPTIONS_SUFFIX}"
         files, captions = read_captions_tsv(path)
         keys = [unicodedata.normalize("NFC", str(Path(file))) for file in files]
         pictures: dict[str, str] = {}  # the first name of each picture
@@ -128,7 +129,9 @@ class Images(PairsData):
             logger.warning("%s; they are skipped with their captions", found)
         kept = [row for row, key in enumerate(keys) if pictures[key] not in broken]
         if not kept:
-            raise DataError(f"no picture of {path} can be read; expected files in {self._root / PICTURES}")
+            raise DataError(
+                f"no picture of {path} can be read; expected files in {self.config.root / PICTURES}"
+            )
         names = [file for file in pictures.values() if file not in broken]
         place = {file: image for image, file in enumerate(names)}
         return PairsSplit(

@@ -171,11 +171,6 @@ def test_the_pictures_folder_itself_may_be_a_link(folder, tmp_path):
     assert opened(folder).split("train").picture(4).size == (30, 24)
 
 
-def test_the_home_folder_is_known_by_its_sign(folder, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder.parent))
-    assert opened(Path("~/data")).split("dev").n_images == 4
-
-
 def test_spellings_of_one_name_are_one_picture(folder):
     name = unicodedata.normalize("NFD", "dev/café.png")
     Image.new("RGB", (9, 9)).save(folder / "images" / name)

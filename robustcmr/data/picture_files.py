@@ -95,8 +95,10 @@ def find_picture(folder: Path, name: str) -> Path:
         raise PictureError("its name is empty")
     if given.is_absolute() or ".." in given.parts:
         raise PictureError("its name is outside the pictures folder; give one relative to that folder")
-    others = () if name.isascii() else (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
-    for spelled in (name, *others):
+    spellings = [name]
+    if not name.isascii():
+        spellings += [unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+    for spelled in spellings:
         path = folder / spelled
         status = _status(path)
         if status is not None:

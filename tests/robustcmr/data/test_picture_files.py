@@ -331,7 +331,7 @@ def test_changed_bytes_never_raise_anything_else(folder: Path) -> None:
     exif[0x0112] = 6
     whole += [saved(noise(), form, exif=exif) for form in ("JPEG", "TIFF")]
     reasons = []
-    for turn in range(400):
+    for turn in range(200):
         content = bytearray(whole[turn % len(whole)])
         for place in rng.integers(0, len(content) if turn % 2 else 60, 4):
             content[place] = rng.integers(256)
@@ -343,7 +343,7 @@ def test_changed_bytes_never_raise_anything_else(folder: Path) -> None:
                 reasons.append(str(error))
             else:
                 assert picture.mode == "RGB"
-    assert len(reasons) > 50
+    assert len(reasons) > 25
     assert all(reason and reason.isprintable() for reason in reasons)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +13,12 @@ import numpy.typing as npt
 import scipy.io
 import scipy.sparse
 
+from robustcmr.data.hdf5_arrays import hdf5_names, read_hdf5
 from robustcmr.data.store import npy_header
 from robustcmr.errors import DataError, some_of
 
 SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 """Endings of the files that are looked up by the name of a split."""
-
-MAPPED_BYTES = 64 * 2**20
-"""Uncompressed HDF5 arrays of at least this size stay on disk; smaller ones are loaded."""
 
 NUMERIC = "biuf"
 LISTED = 20
@@ -75,7 +71,7 @@ def read_array(path: Path, key: str) -> Array:
         elif kind == "mat":
             array, content = _from_mat(path, key)
         else:
-            array, content = _from_hdf5(path, key, kind == "mat73"), ""
+            array, content = read_hdf5(path, key, kind == "mat73"), ""
     if array is None or array.dtype.kind not in NUMERIC:
         if array is not None:
             kinds = {"O": "objects", "U": "text", "S": "text", "c": "complex numbers", "V": "records"}
@@ -93,7 +89,7 @@ def array_names(path: Path) -> dict[str, str]:
         elif kind == "mat":
             shapes = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
         else:
-            shapes = _hdf5_shapes(path, kind == "mat73")
+            return hdf5_names(path, kind == "mat73")
     return {name: "x".join(map(str, shape)) or "a single value" for name, shape in shapes.items()}
 
 
@@ -132,38 +128,3 @@ def _from_mat(path: Path, key: str) -> tuple[Array | None, str]:
         return None, f"a MATLAB {kind}"
     value = scipy.io.loadmat(str(path), variable_names=[key])[key]
     return np.asarray(value.toarray() if scipy.sparse.issparse(value) else value), ""
-
-
-def _from_hdf5(path: Path, key: str, matlab: bool) -> Array:
-    with _h5py(path).File(path, "r") as file:
-        found = file[key]
-        numeric = found.dtype.kind in NUMERIC
-        offset = found.id.get_offset()  # None unless all of it lies in one uncompressed piece
-        contiguous = offset is not None and found.external is None
-        if numeric and contiguous and found.nbytes >= MAPPED_BYTES and not matlab:
-            return np.memmap(path, found.dtype, "r", offset, found.shape)
-        array: Array = np.asarray(found[()])
-    return array.T if matlab else array
-
-
-def _hdf5_shapes(path: Path, matlab: bool) -> dict[str, tuple[int, ...]]:
-    h5py = _h5py(path)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def visit(name: str, found: Any) -> None:
-        if isinstance(found, h5py.Dataset) and not name.startswith("#"):  # MATLAB's own bookkeeping
-            shapes[name] = found.shape[::-1] if matlab else found.shape
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return shapes
-
-
-def _h5py(path: Path) -> ModuleType:
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise DataError(
-            f"{path} is an HDF5 file, which needs the package h5py; install it with "
-            "pip install 'robustcmr[labels]'"
-        ) from error

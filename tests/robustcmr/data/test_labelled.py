@@ -14,7 +14,7 @@ import scipy.sparse
 from pydantic import ValidationError
 
 from robustcmr.config.resolve import resolve
-from robustcmr.data import array_files
+from robustcmr.data import hdf5_arrays
 from robustcmr.data.base import LabelledData
 from robustcmr.data.labelled import InriaWebsearch, Labelled, NusWide, Wikipedia, XMediaNet
 from robustcmr.errors import ConfigError, DataError
@@ -109,7 +109,7 @@ def test_matlab_73(tmp_path):
 
 
 def test_matlab_73_is_loaded_however_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(array_files, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(hdf5_arrays, "MAPPED_BYTES", 1)
     for name, arrays in TRUTH.items():
         save_matlab73(tmp_path / f"{name}.mat", arrays)
     data = opened(tmp_path, transposed=False)
@@ -323,7 +323,7 @@ def test_whole_numbers_and_sparse_counts(tmp_path):
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_large_hdf5_arrays_stay_on_disk(tmp_path, monkeypatch, caplog, compression):
-    monkeypatch.setattr(array_files, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(hdf5_arrays, "MAPPED_BYTES", 1)
     for name, arrays in TRUTH.items():
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             for key, array in arrays.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging as standard_logging
 import re
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 
 from robustcmr.errors import DataError, UserError
 
+_log = standard_logging.getLogger(__name__)
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
 
 # positions of these models start after the padding index
@@ -116,6 +118,7 @@ def read(files: Files, name: str, reader: Callable[..., Any], option: str | None
                 raise
             except Exception:  # not downloaded yet
                 _ask_hub(name)
+                _log.warning("fetching the %s of %s from the Hugging Face hub", files.what, said)
                 return reader(name, local_files_only=False, trust_remote_code=False)
         except UserError:
             raise
@@ -133,6 +136,7 @@ def _from_folder(files: Files, folder: Path, said: str, reader: Callable[..., An
             f"the folder {said} has no {files.any_of[0]}; put the {files.what} of the model there, as "
             "save_pretrained of transformers writes it"
         )
+    _refuse_other_places(folder, said)
     try:
         with _quiet():
             return reader(str(folder), local_files_only=True, trust_remote_code=False)
@@ -143,6 +147,41 @@ def _from_folder(files: Files, folder: Path, said: str, reader: Callable[..., An
             f"cannot read the {files.what} in the folder {said}: {_cause(error)}; write it again with "
             "save_pretrained of transformers, or copy all files of the model again"
         ) from error
+
+
+def _refuse_other_places(folder: Path, said: str) -> None:
+    """Raise DataError if a file of the folder makes transformers read weights or code from another place."""
+    other = None
+    if (folder / "adapter_config.json").exists():
+        other = (
+            "adapter_config.json, which names another model; save the two merged by merge_and_unload of peft"
+        )
+    for index in sorted(folder.glob("*.index.json")):
+        pieces = _values(_parsed(index), "weight_map")
+        names = {name for piece in pieces if isinstance(piece, dict) for name in piece.values()}
+        if away := sorted(str(name) for name in names if Path(str(name)).name != name):
+            other = f"{index.name}, which names weights in another place ({away[0]!r}); save the model again"
+    for key in ("attn_implementation", "_attn_implementation"):
+        for kernel in _values(_parsed(folder / "config.json"), key):
+            if "/" in str(kernel):
+                other = f"config.json, whose {key} is code to download ({kernel!r}); remove that key"
+    if other is not None:
+        raise DataError(f"the folder {said} has {other}")
+
+
+def _parsed(path: Path) -> Any:
+    """Return the value of a JSON file; None if there is none, or it is damaged, which its reader reports."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _values(tree: Any, key: str) -> Iterator[Any]:
+    """Yield what a key has at any depth of nested mappings."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            yield from [value] if name == key else _values(value, key)
 
 
 def _ask_hub(name: str) -> None:

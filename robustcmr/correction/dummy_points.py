@@ -61,6 +61,8 @@ def dummy_point_plan(
             return nothing_moved(cost)
         n, m = cost.shape
         local = torch.where(cells, cost, 0.0)
+        if bool((local < 0).any()):  # twice the largest would not keep mass from passing between the dummies
+            raise ValueError(f"costs must be at least 0, got {float(local.min()):.3g}; add a constant to all")
         extended = pad(local, (0, 1, 0, 1))  # (n + 1, m + 1)
         extended[-1, -1] = 2 * local.max()
         rows = pad(cost.new_full((n,), 1 / n, dtype=torch.float32), (0, 1), value=1 - moved)

@@ -18,6 +18,7 @@ from robustcmr.transport import balanced_plan, partial_plan
 _LEAST = 1e-6
 """Replaces a probability of 0 in a cost."""
 _TOLERANCE = 1e-4
+_ROUNDED = 1e-2  # what rounding to bfloat16 may add to a probability
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: fl
     """Move a share of the samples to classes at least cost, no class receiving more than its prior.
 
     Args:
-        probabilities: p, (N, K) >= 0, class probabilities of each sample.
+        probabilities: p, (N, K) in 0..1, class probabilities of each sample.
         prior: (K,) >= 0 summing to 1, the most that each class may receive.
         mass: share of all samples to move, in (0, 1].
         epsilon: smoothing of the plan, in units of the largest cost.
@@ -45,6 +46,10 @@ def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: fl
     Returns:
         The targets, detached, in the type of the probabilities. The target of a sample without moved mass is
         softmax(-C / epsilon).
+
+    Raises:
+        ValueError: shapes or numbers do not fit.
+        InfeasibleTransportError: the prior holds less than the mass.
 
     Example:
         >>> import torch
@@ -54,6 +59,10 @@ def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: fl
         ([0, 0, 1], [1.0, 0.1, 0.7])
     """
     p = probabilities.detach().double()
+    if not bool(((p >= 0) & (p <= 1 + _ROUNDED)).all()):
+        raise ValueError(
+            "class probabilities must lie in 0..1, got others or NaN; divide each row by its sum"
+        )
     cost = -p.clamp(min=_LEAST).log()
     cost = cost / cost.max().clamp(min=_LEAST)
     rows = torch.full((len(p),), 1 / len(p), dtype=p.dtype, device=p.device)

@@ -22,6 +22,7 @@ from torch import Tensor
 from robustcmr.errors import TrainingDivergedError
 from robustcmr.losses.checks import allowed_mask
 from robustcmr.transport import exact_plan, feasible_mass, partial_plan
+from robustcmr.transport.problems import LARGEST_COST
 from robustcmr.types import TransportPlan
 
 _SHORT_OF_FULL = 0.99  # the last percent can take very many iterations
@@ -187,11 +188,11 @@ def nothing_moved(cost: Tensor) -> TransportPlan:
 
 
 def checked_cells(cost: Tensor, allowed: Tensor | None) -> Tensor:
-    """Return the mask of a cost, all True where it is None; refuse a NaN or infinite allowed cost."""
+    """Return the mask of a cost, all True where it is None; refuse an allowed cost that is no number."""
     cells = allowed_mask(cost, allowed)
-    if not bool(torch.where(cells, cost, 0.0).isfinite().all()):
+    if not bool((torch.where(cells, cost, 0.0).abs() < LARGEST_COST).all()):
         raise TrainingDivergedError(
-            "a cost of rematching is NaN or infinite, expected finite numbers; "
+            f"a cost of rematching is NaN, infinite or above {LARGEST_COST:g} in size; "
             "the scores have diverged, so lower the learning rate or clip gradients"
         )
     return cells

@@ -227,6 +227,8 @@ class _LogFile(logging.FileHandler):
     """A log file; its own failure, such as a full disk, is reported by the files that must be written."""
 
     def __init__(self, path: Path) -> None:
+        if path.is_symlink():  # replaced, as writing any other file of the folder does, and not followed
+            path.unlink()
         super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 

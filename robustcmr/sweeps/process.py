@@ -65,6 +65,7 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
         arguments = _arguments(job)
         locks.write_owner(descriptor, None)
         job.log.parent.mkdir(parents=True, exist_ok=True)
+        job.log.unlink(missing_ok=True)  # a symbolic link there is replaced, and not followed
         with job.log.open("wb") as log:
             process = subprocess.Popen(
                 [*job.program, "train", *arguments],

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustcmr.transport.newton import Goal, Move, newton_move
-from robustcmr.transport.problems import Problem, overloaded, refuse_infeasible
-from robustcmr.transport.rules import SMALLEST, Array, Logs, Rule, Side, tensor, vector
+from robustcmr.transport.problems import Problem, overloaded, refuse_blurred, refuse_infeasible
+from robustcmr.transport.rules import SMALLEST, Array, Logs, Rule, Side, choose, tensor, vector
 from robustcmr.transport.scaling import LOWEST, State, Step, Sweeper, iterate
 from robustcmr.types import TransportPlan
 
@@ -45,10 +45,7 @@ class _Kernel:
         patience: float = 0,
     ) -> None:
         self.rule, self.problem, self.epsilon, self.patience = rule, problem, epsilon, patience
-        C = problem.cost.unsqueeze(0) if problem.cost.dim() == 2 else problem.cost.flatten(0, -3)
-        # Where the mass is fixed, a constant on all costs changes no plan: the largest logarithm becomes 0.
-        lowest = 0.0 if problem.mass is None else C.detach().amin((-2, -1), keepdim=True)
-        Z = (C - lowest).mul_(-1.0 / epsilon)
+        Z = _relative(problem).mul_(-1.0 / epsilon)
         self.logs = logs = rule.start(Z) if start else logs
         if logs is not None:
             Z = Z.add_((logs[0] + logs[2]).mT.to(Z)).add_(logs[1].to(Z))
@@ -137,6 +134,9 @@ def solve(
     with torch.no_grad(), np.errstate(all="ignore"):
         kernel: Any = _Kernel(rule, problem, epsilon, None, start=True, patience=patience)
         kernel, state, iterations, error = iterate(kernel, tolerance, most, sweeper=sweeper, suspect=suspect)
+    if kernel.logs is not None:
+        known = rule.in_range(kernel.logs[0]) & rule.in_range(kernel.logs[1])
+        error = choose(vector(known[:, None]), error, math.inf)
     converged = error <= tolerance
     if not converged.all():
         message = "%d of %d transport problems did not converge in %d iterations: error %.2g, tolerance %.2g"
@@ -155,6 +155,8 @@ def solve(
         plan = kernel.values.mul_(tensor(state.rows * state.level).mT).mul_(tensor(state.columns))
         row_sums, column_sums = (tensor(x) for x in state.sums)
     batch, (n, m) = problem.batch, plan.shape[1:]
+    if problem.may_blur(epsilon):
+        refuse_blurred(_relative(problem), plan.detach(), epsilon)
     row_sums = row_sums.reshape(*batch, n)
     return TransportPlan(
         plan.view(*batch, n, m),
@@ -165,6 +167,12 @@ def solve(
         tensor(error).reshape(batch),
         tensor(converged).reshape(batch),
     )
+
+
+def _relative(problem: Problem) -> Tensor:
+    """Return new costs (B, n, m); where the mass is fixed, above the least, as a constant changes no plan."""
+    C = problem.cost.unsqueeze(0) if problem.cost.dim() == 2 else problem.cost.flatten(0, -3)
+    return C - (0.0 if problem.mass is None else C.detach().amin((-2, -1), keepdim=True))
 
 
 def _times(x: Array, K: Tensor) -> Array:

@@ -6,16 +6,21 @@ weights at cost 0 and exchange nothing with each other.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from robustcmr.errors import InfeasibleTransportError
 from robustcmr.transport.problems import balance, feasible_mass, prepare, refuse_infeasible
 from robustcmr.types import TransportPlan
 
 _PIVOTS = 10_000_000
+_OPTIMAL = 1  # code of POT
 _CLOSE = 2e-5  # marginal error that rounding may leave
 _WIDE = 1e9  # ratio of costs above which the small ones get lost in float64 beside the large ones
-_ROUNDING = 1e-9  # relative
+_EPS = torch.finfo(torch.float64).eps
+_PRECISE = 1e-9  # relative error of the total that is refused
 
 
 def exact_plan(
@@ -29,7 +34,7 @@ def exact_plan(
     """Find plans P >= 0 of least <cost, P>, balanced or of a fixed mass; one by one, in float64 on the CPU.
 
     Args:
-        cost: (..., n, m) any real numbers.
+        cost: (..., n, m) below 5e29 in size.
         row_weights: (..., n) >= 0, mass of each row, or the most it may send; 0 for padding.
         column_weights: (..., m) >= 0, the same for columns.
         mass: None for a balanced plan, else the mass to move, > 0; a number, or (...) one for each problem.
@@ -37,11 +42,12 @@ def exact_plan(
 
     Returns:
         The plan, on the device and in the type of the cost, at least float32, without gradients. Costs may
-        differ by any factor; the total is least up to the rounding of the costs that the plan needs.
+        differ by any factor: those that the plan can avoid do not matter.
 
     Raises:
         ValueError: shapes or numbers do not fit.
-        InfeasibleTransportError: a side is empty, or weights and mask cannot carry the mass.
+        InfeasibleTransportError: a side is empty, weights and mask cannot carry the mass, or the plan must
+            use costs so large for so little mass that the total is not right to 1e-9.
 
     References:
         Chapel, Alaya and Gasso, "Partial Optimal Transport with Applications on Positive-Unlabeled Learning",
@@ -76,12 +82,15 @@ def exact_plan(
     return TransportPlan(plan, rows, columns, total, 0, error, converged)
 
 
-def _solve(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
+def _solve(given: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
     """Return the (n, m) plan of one problem; mass that must use forbidden cells is left out."""
     import ot
 
-    n, m = C.shape
+    n, m = given.shape
     mass = min(mass, float(r.sum()), float(c.sum()))
+    scale = 2.0 ** math.frexp(mass)[1]  # POT takes masses of 1e-8 for rounding
+    mass, r, c = mass / scale, r.clamp(max=mass) / scale, c.clamp(max=mass) / scale
+    C = given
     if bool(allowed.any()):
         C = C - C[allowed].min()
         allowed = _needed(C, r, c, allowed, mass)
@@ -92,26 +101,50 @@ def _solve(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Ten
     extended[-1, -1] = 2.0 * (n + m + 1)
     rows = torch.cat([r, (c.sum() - mass).clamp(min=0.0).reshape(1)])
     columns = torch.cat([c, (r.sum() - mass).clamp(min=0.0).reshape(1)])
-    plan = torch.from_numpy(ot.emd(rows.numpy(), columns.numpy(), extended.numpy(), numItermax=_PIVOTS))
-    return plan[:-1, :-1].clamp(min=0.0) * allowed
+    plan, told = ot.emd(rows.numpy(), columns.numpy(), extended.numpy(), numItermax=_PIVOTS, log=True)
+    if told["result_code"] != _OPTIMAL:
+        raise InfeasibleTransportError(
+            f"no exact plan of {n} x {m} was found ({told['warning']}); take an entropic one"
+        )
+    P = torch.from_numpy(plan)[:-1, :-1].clamp(min=0.0) * allowed
+    if _differ_widely(given[allowed].abs()):
+        _refuse_lost(given.abs(), P, mass)
+    return P * scale
 
 
 def _needed(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) -> Tensor:
-    """Return the allowed cells, where costs >= 0 differ widely without those too dear for any least plan.
+    """Return the allowed cells; where costs >= 0 differ widely, only those that a least plan may use.
 
     Let b be the least cost such that cells of cost <= b can carry the mass. Where a plan uses a cell of cost
     > (n + m) b, moving its mass along a detour of at most n + m cells of cost <= b is cheaper.
     """
     costs = C[allowed].sort().values
-    positive = costs[costs > 0]
-    if len(positive) == 0 or positive[-1] <= _WIDE * positive[0]:
+    if not _differ_widely(costs):
         return allowed
+    rounding = 4 * sum(C.shape) * _EPS
     low, high = 0, len(costs) - 1
     while low < high:
         middle = (low + high) // 2
-        if float(feasible_mass(r, c, allowed & (costs[middle] >= C))) >= mass * (1 - _ROUNDING):
+        if float(feasible_mass(r, c, allowed & (costs[middle] >= C))) >= mass * (1 - rounding):
             high = middle
         else:
             low = middle + 1
     needed: Tensor = allowed & (sum(C.shape) * costs[low] >= C)
     return needed
+
+
+def _differ_widely(costs: Tensor) -> bool:
+    """Return whether costs >= 0, in any order, may get lost in float64 beside others."""
+    positive = costs[costs > 0]
+    return len(positive) > 0 and float(positive.max()) > _WIDE * float(positive.min())
+
+
+def _refuse_lost(cost: Tensor, plan: Tensor, mass: float) -> None:
+    """Refuse a plan that needs a cost so large for so little mass that its rounding blurs the total."""
+    blur = sum(cost.shape) * _EPS
+    dearest = float(torch.where(plan > 4 * blur * mass, cost, 0.0).max())
+    if blur * dearest * mass > _PRECISE * float((cost * plan).sum()):
+        raise InfeasibleTransportError(
+            f"an exact plan needs a cost of {dearest:.3g} for so little mass that the others are lost beside "
+            "it in float64; clip the costs, such as to 1e6"
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from robustcmr.transport import numba_scores, tensor_scores, triton_support
+from robustcmr.transport.problems import check_scaling
 from robustcmr.transport.tiles import Pairs, ScoreProblem
 
 _LONGEST_IN_TRITON = 128  # fragments of a set; a pair of such sets fills the registers of a program
@@ -84,8 +85,8 @@ def pair_scores(
         (N, M) scores, float32, or float64 for float64 fragments.
 
     Raises:
-        ValueError: ``numba`` for fragments that are not on the CPU, ``triton`` for fragments that are not on
-            a GPU, or either for float64.
+        ValueError: smoothing or iterations are out of range; ``numba`` for fragments that are not on the CPU,
+            ``triton`` for fragments that are not on a GPU, or either for float64.
 
     References:
         Cuturi, "Sinkhorn Distances", 2013; OMIT, arXiv 2603.14349.
@@ -98,6 +99,7 @@ def pair_scores(
         >>> pair_scores(regions, words, *weights, smoothing=0.05, iterations=3)  # one image, two captions
         tensor([[0.6667, 0.3182]])
     """
+    check_scaling(smoothing, iterations)
     wide = torch.promote_types(left.dtype, torch.float32)
     a, left_empty = _without_empty(left_weights.to(wide))
     b, right_empty = _without_empty(right_weights.to(wide))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.transport.dense import solve
-from robustcmr.transport.problems import balance, check_options, prepare
+from robustcmr.transport.problems import balance, check_options, check_scaling, prepare
 from robustcmr.transport.rules import Partial, Rule, Unbalanced
 from robustcmr.transport.triton_partial import sweeper
 from robustcmr.types import TransportPlan
@@ -32,7 +32,7 @@ def balanced_plan(
     """Find plans P >= 0 of least <cost, P> + epsilon * sum P (log P - 1) with given sums of rows and columns.
 
     Args:
-        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        cost: (..., n, m) below 5e29 in size; float32 or float64; narrower types are widened.
         row_weights: (..., n) >= 0, mass of each row; 0 for padding.
         column_weights: (..., m) >= 0, of the same sum; a difference that rounding explains is scaled away.
         epsilon: smoothing > 0, in units of cost.
@@ -46,7 +46,8 @@ def balanced_plan(
 
     Raises:
         ValueError: shapes or numbers do not fit.
-        InfeasibleTransportError: a side is empty, the two masses differ, or the mask lets less mass pass.
+        InfeasibleTransportError: a side is empty, the two masses differ, the mask lets less mass pass, or
+            mass passes at costs too large for their type beside epsilon: 4e5 times as large in float32.
 
     References:
         Cuturi, "Sinkhorn Distances", 2013; Schmitzer, "Stabilized Sparse Scaling Algorithms", 2019.
@@ -83,7 +84,7 @@ def partial_plan(
     as in the exact problem; with entropy they would blur the plan by how the rest is spread.
 
     Args:
-        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        cost: (..., n, m) below 5e29 in size; float32 or float64; narrower types are widened.
         row_weights: (..., n) >= 0, most mass a row may send; 0 for padding.
         column_weights: (..., m) >= 0, most mass a column may receive; 0 for padding.
         mass: mass to move, > 0; a number, or (...) one for each problem. An excess over the sum of a side is
@@ -100,8 +101,9 @@ def partial_plan(
 
     Raises:
         ValueError: shapes or numbers do not fit.
-        InfeasibleTransportError: a side is empty, or weights and mask cannot carry the mass. The mask is
-            tested only if the iteration does not end soon.
+        InfeasibleTransportError: a side is empty, or weights and mask cannot carry the mass; the mask is
+            tested only if the iteration does not end soon. Or mass passes at costs too far apart for their
+            type beside epsilon: 4e5 times as far in float32.
 
     References:
         Benamou, Carlier, Cuturi, Nenna and Peyre, "Iterative Bregman Projections for Regularized
@@ -138,7 +140,7 @@ def unbalanced_plan(
     KL(x | y) is the sum of x log(x / y) - x + y. Cells that cost far more than rho carry next to nothing.
 
     Args:
-        cost: (..., n, m) any real numbers; float32 or float64; narrower types are widened.
+        cost: (..., n, m) below 5e29 in size; float32 or float64; narrower types are widened.
         row_weights: r, (..., n) >= 0; 0 for padding.
         column_weights: c, (..., m) >= 0, of any sum; 0 for padding.
         epsilon: smoothing > 0, in units of cost.
@@ -154,7 +156,8 @@ def unbalanced_plan(
 
     Raises:
         ValueError: shapes or numbers do not fit.
-        InfeasibleTransportError: a side is empty.
+        InfeasibleTransportError: a side is empty, or mass passes at costs too large for their type beside
+            epsilon: 4e5 times as large in float32.
 
     References:
         Chizat, Peyre, Schmitzer and Vialard, "Scaling Algorithms for Unbalanced Transport Problems", 2016.
@@ -190,6 +193,9 @@ def sinkhorn_plan(
     Returns:
         (..., R, W) plan, at least float32.
 
+    Raises:
+        ValueError: smoothing or iterations are out of range.
+
     References:
         Cuturi, "Sinkhorn Distances", 2013.
 
@@ -201,6 +207,7 @@ def sinkhorn_plan(
         tensor([[4.9998e-01, 2.2699e-05],
                 [2.2699e-05, 4.9998e-01]])
     """
+    check_scaling(smoothing, iterations)
     dtype = torch.promote_types(similarity.dtype, torch.float32)
     present = (row_weights > 0).unsqueeze(-1) & (column_weights > 0).unsqueeze(-2)
     log_plan = torch.where(present, similarity.to(dtype) / smoothing, -math.inf)

@@ -11,7 +11,11 @@ from torch import Tensor
 from robustcmr.errors import InfeasibleTransportError
 
 FORBIDDEN = 1e30  # cost of a cell that may not carry mass: exp(-FORBIDDEN / epsilon) is exactly 0
+LARGEST_COST = 5e29  # of a cell that may, on either side of 0
+LEAST_SIDE = 1e-30  # least sum of a side's weights: ``SMALLEST`` is added to what they are divided by
 SLACK = 1e-5  # relative excess of mass that rounding explains
+_BLURRED = 0.05  # relative error of a plan's cell, by rounding of costs, that is refused
+_SEEN = 1e-6  # share of the mass, times the cells, below which a cell carries next to nothing
 _UNEQUAL = 1e-2  # relative difference of two masses that even rounding to bfloat16 cannot explain
 
 
@@ -23,18 +27,23 @@ class Problem:
     rows: Tensor  # (..., n) >= 0 weights; without leading axes if all problems share them
     columns: Tensor  # (..., m) >= 0 weights, likewise
     mass: Tensor | None = None  # (...) mass to move; None if not given
+    spread: float = 0.0  # largest absolute cost or difference of two, of forbidden cells too
 
     @property
     def batch(self) -> torch.Size:
         """Return the leading axes of the problem."""
         return self.cost.shape[:-2]
 
+    def may_blur(self, epsilon: float) -> bool:
+        """Return whether rounding of a cost may matter beside epsilon; see ``refuse_blurred``."""
+        return self.spread * torch.finfo(self.cost.dtype).eps > _BLURRED * epsilon
+
     def one_by_one(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return allowed cells (B, n, m), weights (B, n) and (B, m), and mass (B,), all detached."""
         n, m = self.cost.shape[-2:]
         mass = self.rows.sum(-1) if self.mass is None else self.mass
         return (
-            (self.cost.detach() < FORBIDDEN / 2).reshape(-1, n, m),
+            (self.cost.detach() < LARGEST_COST).reshape(-1, n, m),
             self.rows.detach().expand(*self.batch, n).reshape(-1, n),
             self.columns.detach().expand(*self.batch, m).reshape(-1, m),
             mass.detach().expand(self.batch).reshape(-1),
@@ -50,6 +59,15 @@ def check_options(epsilon: float, tolerance: float, max_iterations: int) -> None
         )
 
 
+def check_scaling(smoothing: float, iterations: int) -> None:
+    """Raise a ValueError if smoothing or the number of iterations of a scaling is out of range."""
+    if not (0 < smoothing < math.inf and iterations >= 1):
+        raise ValueError(
+            f"smoothing must be positive and iterations at least 1, got {smoothing} and {iterations}; "
+            "expected such as smoothing=0.05, iterations=3"
+        )
+
+
 def prepare(
     cost: Tensor,
     row_weights: Tensor,
@@ -62,11 +80,13 @@ def prepare(
     A valid problem costs one transfer of a few numbers from the device.
 
     Cells of rows and columns without weight are forbidden; a mass that rounding put above that of a side is
-    reduced to it. Arguments are those of ``partial_plan``; costs must be finite where mass is allowed.
+    reduced to it. Arguments are those of ``partial_plan``; where mass is allowed, costs must be within
+    ``LARGEST_COST``.
 
     Raises:
         ValueError: shapes do not fit, a weight is negative, a number not finite or a mass not positive.
-        InfeasibleTransportError: a problem has no row or no column with weight, or a mass above a side's.
+        InfeasibleTransportError: a problem has a side without weight, or of less than ``LEAST_SIDE``, or a
+            mass above a side's.
     """
     n, m = cost.shape[-2:]
     if row_weights.shape[-1] != n or column_weights.shape[-1] != m:
@@ -82,6 +102,7 @@ def prepare(
         )
     dtype = torch.promote_types(cost.dtype, torch.float32)
     C, r, c = cost.to(dtype), row_weights.to(dtype), column_weights.to(dtype)
+    lowest, highest = C.detach().aminmax()
     if allowed is not None:
         open_cells = allowed.view(torch.uint8).to(dtype)  # bool itself is converted far more slowly
         C = C + open_cells.mul_(-FORBIDDEN).add_(FORBIDDEN)
@@ -91,16 +112,24 @@ def prepare(
     if mass is not None:
         asked = torch.as_tensor(mass, dtype=dtype, device=C.device)
     with torch.no_grad():
-        numbers = [*r.aminmax(), *c.aminmax(), C.sum()]  # a sum is finite only if all terms are
+        sums = r.sum(-1), c.sum(-1)
+        numbers = [*r.aminmax(), *c.aminmax(), *sums[0].aminmax(), *sums[1].aminmax(), lowest, highest]
         if mass is not None:
-            bound = torch.minimum(r.sum(-1), c.sum(-1))
+            bound = torch.minimum(*sums)
             numbers += [asked.amin(), (asked / bound).amax()]
-        low_r, high_r, low_c, high_c, total, *masses = torch.stack(numbers).tolist()
+        low_r, high_r, low_c, high_c, least_r, most_r, least_c, most_c, low, high, *masses = torch.stack(
+            numbers
+        ).tolist()
     if not (low_r >= 0 and low_c >= 0 and math.isfinite(high_r + high_c)):
         raise ValueError("weights must be finite and not negative")
-    if low_r == 0 or low_c == 0 or not math.isfinite(total):
+    if not (min(least_r, least_c) >= LEAST_SIDE and math.isfinite(most_r + most_c)):
+        raise InfeasibleTransportError(
+            f"a transport problem has rows or columns whose weights sum to {min(least_r, least_c):.3g}; "
+            f"expected a finite sum of at least {LEAST_SIDE:g}, so scale them or leave that problem out"
+        )
+    if low_r == 0 or low_c == 0 or not (low > -LARGEST_COST and high < LARGEST_COST):
         C = _without_padding(C, r, c, allowed)
-    problem = Problem(C, r, c)
+    problem = Problem(C, r, c, spread=max(abs(low), abs(high), high - low))
     if mass is None:
         return problem
     least, share = masses
@@ -113,16 +142,33 @@ def prepare(
 
 def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) -> Tensor:
     """Return the cost, ``FORBIDDEN`` exactly where the mask or a weight of 0 forbids a cell."""
-    if not bool((r.sum(-1) > 0).all() & (c.sum(-1) > 0).all()):
-        raise InfeasibleTransportError(
-            "a transport problem has rows or columns whose weights are all zero; "
-            "give each side some weight or leave that problem out"
-        )
     cells = (r > 0).unsqueeze(-1) & (c > 0).unsqueeze(-2)
-    C = torch.where(cells if allowed is None else cells & allowed, C, FORBIDDEN)
-    if not bool(C.isfinite().all()):
-        raise ValueError("costs must be finite where mass is allowed")
-    return C
+    cells = cells if allowed is None else cells & allowed
+    if not bool((torch.where(cells, C.detach(), 0.0).abs() < LARGEST_COST).all()):
+        raise ValueError(
+            f"costs must be finite and below {LARGEST_COST:g} in size where mass is allowed; "
+            "forbid cells by the mask instead"
+        )
+    return torch.where(cells, C, FORBIDDEN)
+
+
+def refuse_blurred(cost: Tensor, plan: Tensor, epsilon: float) -> None:
+    """Refuse plans (..., n, m) whose cells with mass have costs too large for their type beside epsilon.
+
+    A cost is rounded by its size times the precision of its type; that over epsilon is the relative error of
+    the cell.
+
+    Raises:
+        InfeasibleTransportError: the error exceeds 5% where mass passes.
+    """
+    share = plan / plan.sum((-2, -1), keepdim=True) * math.prod(plan.shape[-2:])
+    largest = float(torch.where(share > _SEEN, cost.abs(), 0.0).amax())
+    if largest * torch.finfo(cost.dtype).eps > _BLURRED * epsilon:
+        kind = str(cost.dtype).removeprefix("torch.")
+        raise InfeasibleTransportError(
+            f"mass must pass at costs as far apart as {largest:.3g}, too far for {kind} beside "
+            f"epsilon={epsilon:g}; clip the costs, such as to 1e3, or raise epsilon"
+        )
 
 
 def balance(problem: Problem) -> Problem:
@@ -182,6 +228,9 @@ def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) 
     import ot
 
     r, c = (x.detach().cpu().double() for x in (row_weights, column_weights))
+    lesser = float(torch.minimum(r.sum(), c.sum()))
+    scale = 2.0 ** math.frexp(lesser)[1]  # POT takes masses of 1e-8 for rounding
+    r, c = (x.clamp(max=lesser) / scale for x in (r, c))  # no row sends more than all columns hold
     cells = allowed.cpu()
     # A dummy on either side takes what is left at cost 1, so each unit moved at cost 0 saves 2. A forbidden
     # cell costs 3, more than both dummies, so none is used.
@@ -190,4 +239,4 @@ def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) 
     cost[-1, -1] = 0.0
     left, right = torch.cat([r, c.sum().reshape(1)]), torch.cat([c, r.sum().reshape(1)])
     plan = torch.from_numpy(ot.emd(left.numpy(), right.numpy(), cost.numpy(), numItermax=10_000_000))
-    return (plan[:-1, :-1] * cells).sum()
+    return (plan[:-1, :-1] * cells).sum() * scale

@@ -7,6 +7,7 @@ torch takes, and tensors elsewhere and where gradients are needed. Rules use wha
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ Logs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 SMALLEST = 1e-38  # added to divisors, so that 0 / 0 is 0
 LARGEST = 2e17  # exp(40); a kernel entry times two such factors is in the range of float32
 _NEVER = 1e20  # logarithms above this belong to sides that are forbidden as a whole
+_ONE_SIDED = 20.0  # most that the first scaling of one side alone may add to all logarithms
 _FLAT = 1e-6  # share of the mass added to the slope of a Newton step on t, which vanishes if all is full
 
 
@@ -51,6 +53,10 @@ class Rule:
         """Return ``Side.anchor`` for a kernel that holds a scaling with these logarithms."""
         return logs
 
+    def in_range(self, logs: Tensor) -> Tensor:
+        """Return (B,) whether the anchor of a scaling with logarithms (B, 1, n) is what it should be."""
+        return torch.ones(len(logs), dtype=torch.bool, device=logs.device)
+
     def first_level(self, rows: Side, sums: Array) -> Array:
         """Return the first t, given the row sums of the kernel."""
         return sums[..., :1] * 0 + 1
@@ -78,9 +84,20 @@ class Unbalanced(Rule):
         self.share = share
         self.slack = 1 / share - 1  # epsilon / rho
 
+    def start(self, Z: Tensor) -> Logs:
+        """Return the scalings of balanced problems, shared by both sides where all costs are large."""
+        rows, columns, level = super().start(Z)
+        shared = rows.amin(-1, keepdim=True)  # by one side alone, the other's would leave the range
+        shared = torch.where(shared.abs() > _ONE_SIDED, shared / 2, 0.0)
+        return rows - shared, columns + shared, level
+
     def anchor(self, logs: Tensor) -> Tensor:
         """Return the factor of the weights that the scaling in the kernel leaves."""
         return (logs * (self.share - 1)).exp().clamp(1 / LARGEST, LARGEST)
+
+    def in_range(self, logs: Tensor) -> Tensor:
+        """Return whether no row is to carry exp(40) times its weight, and some above exp(-40) times it."""
+        return (logs * (self.share - 1)).amax((-2, -1)).abs() < math.log(LARGEST)
 
     def step(self, side: Side, sums: Array, level: Array) -> tuple[Array, Array]:
         """Return the scaling; t stays."""

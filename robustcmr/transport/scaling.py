@@ -144,12 +144,18 @@ def iterate(
 
 def held(kernel: Kernel, state: State) -> Logs:
     """Return the logarithms of all scalings, those of the kernel and those on top; float64 where possible."""
-    moves = (tensor(x) for x in (state.rows, state.columns, state.level))
-    wide = (x if x.device.type == "mps" else x.double() for x in moves)  # rounding would show in the sums
-    rows, columns, level = (torch.where(x > 0, x, 1.0).log() for x in wide)
+    rows, columns, level = on_top(state)
     if kernel.logs is None:
         return rows, columns, level
     return rows + kernel.logs[0], columns + kernel.logs[1], level + kernel.logs[2]
+
+
+def on_top(state: State) -> Logs:
+    """Return the logarithms of the scalings on top of the kernel; float64 where possible."""
+    moves = (tensor(x) for x in (state.rows, state.columns, state.level))
+    wide = (x if x.device.type == "mps" else x.double() for x in moves)  # rounding would show in the sums
+    rows, columns, level = (torch.where(x > 0, x, 1.0).log() for x in wide)
+    return rows, columns, level
 
 
 def sweep(kernel: Kernel, row_sums: Array, level: Array) -> State:

@@ -136,7 +136,8 @@ def sparse_feasible_mass(rows: Tensor, columns: Tensor, row_weights: Tensor, col
             "a transport problem has rows or columns whose weights are all zero; give each side some weight"
         )
     n, m = len(r), len(c)
-    r, c = _whole_units(r, lesser), _whole_units(c, lesser)
+    # no row sends more than all columns hold; beside a huge weight the others would be rounded away
+    r, c = (_whole_units(np.minimum(weights, lesser), lesser) for weights in (r, c))
     i, j = rows.cpu().numpy(), columns.cpu().numpy()
     # the source is node 0, rows follow, then columns, and the sink is last
     start = np.concatenate([np.zeros(n, np.int64), 1 + i, 1 + n + np.arange(m)])

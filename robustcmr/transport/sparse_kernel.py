@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.transport.rules import Array, Logs, Partial, Rule, Side, tensor, vector
-from robustcmr.transport.scaling import LOWEST, State, Step, held, iterate
+from robustcmr.transport.scaling import LOWEST, State, Step, held, iterate, on_top
 from robustcmr.transport.sparse_graph import Graph, Product
 from robustcmr.transport.sparse_newton import Held, newton_move
 
@@ -97,4 +97,6 @@ def solve_sparse(
         logs, done = (f, g, h), done + count
     kernel = _Kernel(graph, Z, weights, mass, logs)
     last, state, count, error = iterate(kernel, tolerance, most - done, warm=logs is not None)
-    return kernel.log_plan(held(last, state)), state, done + count, float(error.max())
+    a, b, t = (x.flatten() for x in on_top(state))
+    factors = (a + t)[graph.row_of] + b[graph.column_of]  # not lost in large logarithms, so the sums hold
+    return kernel.log_plan(last.logs) + factors, state, done + count, float(error.max())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import InfeasibleTransportError
-from robustcmr.transport.problems import SLACK, check_options
+from robustcmr.transport.problems import LARGEST_COST, SLACK, check_options, refuse_blurred
 from robustcmr.transport.rules import tensor
 from robustcmr.transport.sparse_graph import Graph, Product, sparse_feasible_mass
 from robustcmr.transport.sparse_kernel import solve_sparse
@@ -72,7 +72,7 @@ def sparse_partial_plan(
     Args:
         rows: (E,) int, row of each edge, 0..n-1, in any order.
         columns: (E,) int, column of each edge, 0..m-1; each edge listed once.
-        cost: (E,) finite; float32, float64 or narrower, which is widened to float32.
+        cost: (E,) below 5e29 in size; float32, float64 or narrower, which is widened to float32.
         row_weights: (n,) >= 0, most mass a row may send.
         column_weights: (m,) >= 0, most mass a column may receive.
         mass: mass to move, > 0. An excess over the sum of a side is cut off if rounding explains it.
@@ -87,7 +87,7 @@ def sparse_partial_plan(
     Raises:
         ValueError: shapes or numbers do not fit.
         InfeasibleTransportError: no edge joins a row and a column with weight, or weights and edges cannot
-            carry the mass; the message gives the bound.
+            carry the mass; the message gives the bound. Or mass passes at costs 2e14 epsilons apart.
 
     References:
         Benamou, Carlier, Cuturi, Nenna and Peyre, "Iterative Bregman Projections for Regularized
@@ -127,6 +127,7 @@ def sparse_partial_plan(
             )
             _log.warning(message, iterations, error, tolerance)
             _refuse_infeasible(graph, r, c, mass)
+        refuse_blurred((Z * epsilon)[None], log_kept.exp()[None], epsilon)
         log_plan = C.new_full(C.shape, -math.inf)
         log_plan[graph.kept] = log_kept.to(dtype)
         row_sums, column_sums = (tensor(x).flatten().to(home) for x in state.sums)
@@ -145,8 +146,10 @@ def _check_numbers(r: Tensor, c: Tensor, cost: Tensor, mass: float) -> None:
     weights = torch.cat([r, c])
     if not bool(((weights >= 0) & weights.isfinite()).all()):
         raise ValueError("weights must be finite and not negative")
-    if not bool(cost.isfinite().all()):
-        raise ValueError("costs of edges must be finite; leave forbidden edges out")
+    if not bool((cost.abs() < LARGEST_COST).all()):
+        raise ValueError(
+            f"costs of edges must be finite and below {LARGEST_COST:g} in size; leave forbidden edges out"
+        )
     if not (mass > 0 and math.isfinite(mass)):
         raise ValueError(f"the mass to move must be a positive finite number, got {mass}")
 

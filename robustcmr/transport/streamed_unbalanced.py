@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.errors import ConfigError, DeviceError
+from robustcmr.transport.problems import check_options
 from robustcmr.transport.triton_support import interpreted
 
 _UNIT = 1e-3  # by how much a length may miss 1
@@ -66,6 +67,7 @@ def streamed_potentials(
             row = w[0] * v * ((f[0] + g - 1 + y @ x[0]) / 0.01).exp()  # of the plan
     """
     _check(x, y, row_weights, column_weights, epsilon, penalty)
+    check_options(epsilon, tolerance, max_iterations)
     if x.device.type != "cuda" and not interpreted():
         raise DeviceError(
             f"a dense plan of a whole set needs an NVIDIA GPU, but the vectors are on {x.device}; give "
@@ -159,7 +161,8 @@ def _check(x: Tensor, y: Tensor, r: Tensor, c: Tensor, epsilon: float, penalty: 
         raise ValueError(
             f"expected vectors (n, D) and (m, D), n and m >= 1, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
-    if r.shape != (len(x),) or c.shape != (len(y),) or not bool((r > 0).all() and (c > 0).all()):
+    fit = r.shape == (len(x),) and c.shape == (len(y),)
+    if not (fit and all(bool(((side > 0) & side.isfinite()).all()) for side in (r, c))):
         raise ValueError(
             f"expected positive weights ({len(x)},) and ({len(y)},), got {tuple(r.shape)} and "
             f"{tuple(c.shape)}"

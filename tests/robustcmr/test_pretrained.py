@@ -18,7 +18,7 @@ from transformers import BertConfig, CLIPConfig, RobertaConfig, T5Config
 from transformers.utils import logging as transformers_logging
 
 from robustcmr.errors import DataError
-from robustcmr.pretrained import CONFIGURATION, anchored, longest_text, read, read_config
+from robustcmr.pretrained import CONFIGURATION, WEIGHTS, anchored, longest_text, read, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,7 +75,9 @@ def test_what_was_downloaded_is_used_without_asking(asked: list[str]) -> None:
     assert asked == []
 
 
-def test_what_was_not_downloaded_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_downloaded_is_fetched_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
 
     def reader(source: str, *, local_files_only: bool, trust_remote_code: bool) -> str:
@@ -84,6 +86,7 @@ def test_what_was_not_downloaded_is_fetched(monkeypatch: pytest.MonkeyPatch) -> 
         return f"fetched {source}"
 
     assert read(CONFIGURATION, "some/model", reader) == "fetched some/model"
+    assert caplog.messages == ["fetching the configuration of 'some/model' from the Hugging Face hub"]
 
 
 def test_a_sentence_of_our_own_passes_through(tmp_path: Path, asked: list[str]) -> None:
@@ -134,6 +137,41 @@ def test_no_code_of_a_model_is_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(entries))
     with pytest.raises(DataError, match="cannot read the configuration"):
         read_config(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "answer"),
+    [
+        ("adapter_config.json", {"base_model_name_or_path": "/other"}, "which names another model; save"),
+        (
+            "model.safetensors.index.json",
+            {"weight_map": {"a": "model-1.safetensors", "b": "../../other/model-2.safetensors"}},
+            "which names weights in another place ('../../other/model-2.safetensors'); save the model again",
+        ),
+        ("pytorch_model.bin.index.json", {"weight_map": {"a": "/tmp/other.bin"}}, "('/tmp/other.bin')"),
+        (
+            "config.json",
+            {"model_type": "clip", "text_config": {"_attn_implementation": "someone/kernels"}},
+            "whose _attn_implementation is code to download ('someone/kernels'); remove that key",
+        ),
+    ],
+)
+def test_a_folder_that_leads_elsewhere_is_not_read(
+    tmp_path: Path, file: str, content: Any, answer: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(DataError) as caught:
+        read(CONFIGURATION, str(tmp_path), never)
+    assert f"the folder {str(tmp_path)!r} has {file}, " in str(caught.value)
+    assert answer in str(caught.value)
+
+
+def test_weights_in_pieces_beside_their_index_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_attn_implementation": "sdpa"}')
+    index = {"weight_map": {"a": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert read(WEIGHTS, str(tmp_path), lambda *_, **__: "read") == "read"
 
 
 def test_reading_is_quiet_and_puts_everything_back(tmp_path: Path) -> None:

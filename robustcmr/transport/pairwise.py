@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
@@ -79,14 +80,15 @@ def pair_scores(
             compiled loops on the CPU, not for float64. ``triton`` runs fused kernels on an NVIDIA GPU, not
             for float64; it falls back to ``tensors`` for sets of more than 128 fragments and, with one
             warning, if Triton is missing or fails. ``auto`` takes ``numba`` or ``triton`` where possible,
-            else ``tensors``.
+            else ``tensors``. Where iterations are many and smoothing below 0.023, ``auto`` computes in
+            float64 by ``tensors`` if float32 might not do.
 
     Returns:
         (N, M) scores, float32, or float64 for float64 fragments.
 
     Raises:
-        ValueError: smoothing or iterations are out of range; ``numba`` for fragments that are not on the CPU,
-            ``triton`` for fragments that are not on a GPU, or either for float64.
+        ValueError: smoothing or iterations are out of range, alone or together; ``numba`` for fragments that
+            are not on the CPU, ``triton`` for fragments that are not on a GPU, or either for float64.
 
     References:
         Cuturi, "Sinkhorn Distances", 2013; OMIT, arXiv 2603.14349.
@@ -104,6 +106,8 @@ def pair_scores(
     a, left_empty = _without_empty(left_weights.to(wide))
     b, right_empty = _without_empty(right_weights.to(wide))
     problem = ScoreProblem(smoothing, iterations, corner, fused=backend == "torch_compile")
+    if not _in_range(problem, a, b):
+        left, right, a, b = _in_double_precision(problem, backend, left, right, a, b)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
     given = kept_bytes if trained else None, left.contiguous(), right.contiguous(), a, b, problem
     apply: Callable[..., Tensor] = _Scores.apply
@@ -119,7 +123,7 @@ def pair_scores(
             scores = apply(numba_scores, *given, cells)
         if scores is None:
             scores = apply(tensor_scores, *given, tile_cells or tensor_scores.TILE_CELLS)
-    return scores.masked_fill(left_empty | right_empty.T, 0.0)
+    return scores.masked_fill(left_empty | right_empty.T, 0.0).to(wide)
 
 
 class _Scores(torch.autograd.Function):
@@ -168,7 +172,40 @@ def _takes_triton(backend: Backend, left: Tensor, right: Tensor) -> bool:
     return fits and triton_support.available(left.device)
 
 
+def _in_range(problem: ScoreProblem, a: Tensor, b: Tensor) -> bool:
+    """Return whether kernel entries that the type of the weights cannot hold are sure to have no influence.
+
+    Every row and column of a kernel has an entry of 1, so an iteration lets no scaling grow by more than 1
+    over the least weight of each side, relative to the mass.
+    """
+    numbers = torch.finfo(a.dtype)
+    lowest = math.log(numbers.tiny)
+    if -2.0 / problem.smoothing >= lowest:
+        return True
+    shares = (x.detach() / x.detach().sum(-1, keepdim=True) for x in (a, b))
+    least = [
+        float(x.masked_fill(x == 0, 1.0).amin().clamp(min=numbers.tiny).log()) for x in shares if x.numel()
+    ]
+    return problem.iterations * sum(least) >= lowest - math.log(numbers.eps)
+
+
+def _in_double_precision(problem: ScoreProblem, backend: Backend, *given: Tensor) -> tuple[Tensor, ...]:
+    """Return fragments and weights as float64, in which a problem is in range; refuse others."""
+    wide = tuple(x.double() for x in given)
+    if backend in ("numba", "triton") or given[2].dtype == torch.float64 or not _in_range(problem, *wide[2:]):
+        where = f"backend={backend!r}" if backend in ("numba", "triton") else "float64"
+        raise ValueError(
+            f"smoothing={problem.smoothing:g} with iterations={problem.iterations} leaves the range of "
+            f"{where}; expected backend='auto' and more smoothing, such as 0.05, or fewer iterations"
+        )
+    return wide
+
+
 def _without_empty(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weights, uniform where a set has none, and (N, 1) which sets those are."""
+    """Return the weights, uniform where a set has none, and (N, 1) which sets those are.
+
+    What is below the normal numbers counts as 0: one over it would be infinite.
+    """
+    weights = weights.masked_fill(weights < torch.finfo(weights.dtype).tiny, 0.0)
     empty = (weights <= 0).all(-1, keepdim=True)
     return weights.masked_fill(empty, 1.0 / weights.shape[-1]), empty

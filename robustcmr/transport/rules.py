@@ -46,8 +46,7 @@ class Rule:
 
     def start(self, Z: Tensor) -> Logs | None:
         """Return scalings for the first kernel exp(Z), (B, n, m), that bring its largest entries to 1."""
-        rows = -Z.amax(-1, keepdim=True).clamp(min=-_NEVER)
-        return rows.mT, -(Z + rows).amax(-2, keepdim=True).clamp(min=-_NEVER), Z.new_zeros(1, 1, 1)
+        return *largest_to_one(Z), Z.new_zeros(1, 1, 1)
 
     def anchor(self, logs: Tensor) -> Tensor:
         """Return ``Side.anchor`` for a kernel that holds a scaling with these logarithms."""
@@ -86,10 +85,10 @@ class Unbalanced(Rule):
 
     def start(self, Z: Tensor) -> Logs:
         """Return the scalings of balanced problems, shared by both sides where all costs are large."""
-        rows, columns, level = super().start(Z)
+        rows, columns = largest_to_one(Z)
         shared = rows.amin(-1, keepdim=True)  # by one side alone, the other's would leave the range
         shared = torch.where(shared.abs() > _ONE_SIDED, shared / 2, 0.0)
-        return rows - shared, columns + shared, level
+        return rows - shared, columns + shared, Z.new_zeros(1, 1, 1)
 
     def anchor(self, logs: Tensor) -> Tensor:
         """Return the factor of the weights that the scaling in the kernel leaves."""
@@ -157,6 +156,12 @@ class Partial(Rule):
     def goal(self, side: Side, sums: Array, scaling: Array) -> tuple[Array, Array]:
         """Return that rows and columns that are scaled down, or too large, are to meet their weights."""
         return (scaling < side.anchor) | (sums > side.weights), side.weights
+
+
+def largest_to_one(Z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logarithms for rows (B, 1, n) and columns (B, 1, m) that make each largest entry of exp(Z) 1."""
+    rows = -Z.amax(-1, keepdim=True).clamp(min=-_NEVER)
+    return rows.mT, -(Z + rows).amax(-2, keepdim=True).clamp(min=-_NEVER)
 
 
 def lesser(x: Array, y: Array | float) -> Array:

@@ -12,7 +12,9 @@ from robustcmr.transport import (
     balanced_plan,
     exact_plan,
     feasible_mass,
+    pair_scores,
     partial_plan,
+    sinkhorn_plan,
     sparse_feasible_mass,
     sparse_partial_plan,
     unbalanced_plan,
@@ -284,3 +286,84 @@ def test_the_most_mass_of_weights_of_any_size(r, c, seed):
     edges = torch.from_numpy(allowed).nonzero().T
     lesser = min(r.sum(), c.sum())
     assert sparse_feasible_mass(*edges, *given) == pytest.approx(want, abs=6 * 2**-30 * lesser)
+
+
+def fragment_sets(least, dtype=torch.float32):
+    """Three sets and four, each with one fragment of this weight before weights are scaled to sum 1."""
+    draw = torch.Generator().manual_seed(0)
+    sides = [torch.randn(size, generator=draw, dtype=torch.float64) for size in ((3, 5, 8), (4, 6, 8))]
+    weights = [torch.rand(x.shape[:2], generator=draw, dtype=torch.float64) + 0.1 for x in sides]
+    for w in weights:
+        w[:, 0] = least
+    given = [x / x.norm(dim=-1, keepdim=True) for x in sides] + [w / w.sum(1, keepdim=True) for w in weights]
+    return [x.to(dtype).requires_grad_() for x in given]
+
+
+def scores_by_logarithms(left, right, a, b, smoothing, iterations):
+    """One pair after the other, in the log domain and float64."""
+    left, right, a, b = (x.detach().double() for x in (left, right, a, b))
+    S = torch.einsum("ird,jwd->ijrw", left, right)
+    sides = a[:, None].expand(-1, len(b), -1), b.expand(len(a), -1, -1)
+    return (S * sinkhorn_plan(S, *sides, smoothing=smoothing, iterations=iterations)).sum((-2, -1))
+
+
+@pytest.mark.parametrize("least", [0.1, 1e-12, 1e-30])
+@pytest.mark.parametrize(("smoothing", "iterations"), [(0.05, 200), (0.01, 3), (0.01, 20), (0.003, 10)])
+def test_scores_of_little_smoothing_and_many_iterations(least, smoothing, iterations):
+    """A kernel in float32 that ends at exp(-87) lets mass pass where there is none, or gives NaN."""
+    given = fragment_sets(least)
+    scores = pair_scores(*given, smoothing=smoothing, iterations=iterations)
+    assert scores.dtype == torch.float32
+    want = scores_by_logarithms(*given, smoothing, iterations)
+    bound = 40 * torch.finfo(torch.float32).eps * (1 + 1 / smoothing)
+    torch.testing.assert_close(scores.double(), want, atol=bound, rtol=0)
+    scores.sum().backward()
+    assert all(bool(x.grad.isfinite().all()) for x in given)
+
+
+@pytest.mark.parametrize("backend", ["auto", "tensors"])
+def test_weights_below_the_normal_numbers_count_as_none(backend):
+    """One over such a weight is infinite, and was a gradient of NaN for all fragments."""
+    given = fragment_sets(1e-40)
+    scores = pair_scores(*given, smoothing=0.05, iterations=3, backend=backend)
+    scores.sum().backward()
+    without = [x.detach()[:, 1:] for x in given]
+    torch.testing.assert_close(scores, pair_scores(*without, smoothing=0.05, iterations=3), atol=1e-6, rtol=0)
+    for x in given:
+        assert bool(x.grad.isfinite().all())
+        assert not bool(x.grad[:, 0].any())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "backend", "smoothing", "iterations", "answer"),
+    [
+        (
+            torch.float32,
+            "auto",
+            1e-4,
+            1000,
+            "smoothing=0.0001 with iterations=1000 leaves the range of float64",
+        ),
+        (torch.float64, "auto", 1e-4, 1000, "leaves the range of float64; expected backend='auto' and more"),
+        (torch.float32, "numba", 0.01, 100, "leaves the range of backend='numba'; expected backend='auto'"),
+        (
+            torch.float32,
+            "auto",
+            0.0,
+            3,
+            "smoothing must be positive and iterations at least 1, got 0.0 and 3",
+        ),
+        (torch.float32, "auto", float("nan"), 3, "smoothing must be positive"),
+        (torch.float32, "auto", 0.05, 0, "iterations at least 1"),
+    ],
+)
+def test_scores_out_of_range_are_refused(dtype, backend, smoothing, iterations, answer):
+    given = fragment_sets(0.1, dtype)
+    with pytest.raises(ValueError, match=answer):
+        pair_scores(*given, smoothing=smoothing, iterations=iterations, backend=backend)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_plan_needs_smoothing(smoothing):
+    with pytest.raises(ValueError, match="smoothing must be positive"):
+        sinkhorn_plan(torch.eye(2), torch.ones(2), torch.ones(2), smoothing=smoothing, iterations=3)

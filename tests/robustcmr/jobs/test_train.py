@@ -12,7 +12,7 @@ from rich.console import Console
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, RunFolderError
-from robustcmr.jobs.train import _log, planned_folder, resume, train
+from robustcmr.jobs.train import _log, _LogFile, planned_folder, resume, train
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.queries import read_queries
 from robustcmr.training import processes
@@ -67,12 +67,25 @@ def test_messages_wait_in_memory_for_their_file(tmp_path: Path) -> None:
     assert "third" not in (tmp_path / "log.txt").read_text()
 
 
-def test_a_full_disk_of_the_log_is_no_error(tree: dict[str, Any], tmp_path: Path) -> None:
+def test_the_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / "log.txt").symlink_to(tmp_path / "precious")
+    with _log() as log:
+        logger.info("first")
+        log.setTarget(_LogFile(tmp_path / "log.txt"))
+        log.flush()
+    assert (tmp_path / "precious").read_text() == "x"
+    assert (tmp_path / "log.txt").read_text().endswith("INFO first\n")
+    assert not (tmp_path / "log.txt").is_symlink()
+
+
+def test_a_full_disk_of_the_log_is_no_error(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(resolve(tree), tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    log = tmp_path / "run" / "log.txt"
-    log.unlink()
-    log.symlink_to("/dev/full")
+    full = Path("/dev/full")
+    monkeypatch.setattr(logging.FileHandler, "_open", lambda self: full.open("a", encoding=self.encoding))
     assert resume(tmp_path / "run").results.is_file()
 
 

@@ -159,6 +159,15 @@ def test_exits_without_a_message(job):
     assert log_end(job.log) == ""
 
 
+def test_a_log_is_not_written_through_a_link(job, tmp_path):
+    (tmp_path / "precious").write_text("x")
+    job.log.parent.mkdir()
+    job.log.symlink_to(tmp_path / "precious")
+    launch(job).wait()
+    assert (tmp_path / "precious").read_text() == "x"
+    assert not job.log.is_symlink()
+
+
 def test_a_long_log_is_cut(job):
     job.log.parent.mkdir()
     job.log.write_bytes(b"x" * 100_000 + b"\xff end\n")

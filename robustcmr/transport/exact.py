@@ -88,7 +88,7 @@ def _solve(given: Tensor, r: Tensor, c: Tensor, allowed: Tensor, mass: float) ->
 
     n, m = given.shape
     mass = min(mass, float(r.sum()), float(c.sum()))
-    scale = 2.0 ** math.frexp(mass)[1]  # POT takes masses of 1e-8 for rounding
+    scale = 2.0 ** math.frexp(mass)[1]  # POT refuses large ones for the rounding of their sums
     mass, r, c = mass / scale, r.clamp(max=mass) / scale, c.clamp(max=mass) / scale
     C = given
     if bool(allowed.any()):

@@ -229,7 +229,7 @@ def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) 
 
     r, c = (x.detach().cpu().double() for x in (row_weights, column_weights))
     lesser = float(torch.minimum(r.sum(), c.sum()))
-    scale = 2.0 ** math.frexp(lesser)[1]  # POT takes masses of 1e-8 for rounding
+    scale = 2.0 ** math.frexp(lesser)[1]  # POT refuses large ones for the rounding of their sums
     r, c = (x.clamp(max=lesser) / scale for x in (r, c))  # no row sends more than all columns hold
     cells = allowed.cpu()
     # A dummy on either side takes what is left at cost 1, so each unit moved at cost 0 saves 2. A forbidden

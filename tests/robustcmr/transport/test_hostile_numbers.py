@@ -101,6 +101,7 @@ RIGHT = {
     "tiny weight": (BASE, TINY_ROW, EVEN, EVERYWHERE),
     "wild weights": (BASE, WILD_ROWS, WILD_COLUMNS, EVERYWHERE),
     "wilder weights": (BASE, WILD_ROWS * [1e8, 1, 1, 1], WILD_COLUMNS, EVERYWHERE),
+    "weights of 1e20": (BASE, BASE[0] * 1e20, BASE[0, ::-1] * 1e20, EVERYWHERE),
     "weights of 1e-20": (BASE, EVEN * 1e-20, EVEN * 1e-20, EVERYWHERE),
 }
 
@@ -219,6 +220,13 @@ def test_a_partial_plan_never_leaves_so_cheap_a_cell(caplog):
     assert "did not converge" in caplog.text
 
 
+@pytest.mark.parametrize("cost", [-1e12, -1e13])
+def test_the_factors_of_a_sparse_plan_are_not_lost_in_its_logarithms(cost):
+    """Logarithms of 1e13 are rounded by 2e-3, which the sum of the plan must not show."""
+    plan = solved(sparse, one(cost))  # which compares that sum with the mass
+    assert float(plan[0, 2]) == pytest.approx(0.25, rel=1e-5)
+
+
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e20])
 @pytest.mark.parametrize("solver", [partial, balanced, sparse])
 def test_plans_grow_with_their_weights(solver, scale):
@@ -264,6 +272,7 @@ WEIGHTS = [
     ([1e20, 0.5, 0.5], [0.5, 0.5, 0.0]),
     ([1e12, 1e-6, 1e-12], [1e-12, 0.4, 1e9]),
     ([1e-20, 2e-20, 3e-20], [3e-20, 1e-20, 2e-20]),
+    ([1.1e20, 2.3e20, 3.7e20], [3.1e20, 1.3e20, 2.9e20]),
     ([1.0, 1e-9, 0.5], [1e-9, 1e-12, 1.0]),
 ]
 

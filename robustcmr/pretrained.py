@@ -150,21 +150,18 @@ def _from_folder(files: Files, folder: Path, said: str, reader: Callable[..., An
 
 
 def _refuse_other_places(folder: Path, said: str) -> None:
-    """Raise DataError if a file of the folder makes transformers read weights or code from another place."""
+    """Raise DataError if a file of the folder makes transformers read weights from another place."""
     other = None
     if (folder / "adapter_config.json").exists():
         other = (
             "adapter_config.json, which names another model; save the two merged by merge_and_unload of peft"
         )
     for index in sorted(folder.glob("*.index.json")):
-        pieces = _values(_parsed(index), "weight_map")
-        names = {name for piece in pieces if isinstance(piece, dict) for name in piece.values()}
-        if away := sorted(str(name) for name in names if Path(str(name)).name != name):
+        listed = _parsed(index)
+        pieces = listed.get("weight_map") if isinstance(listed, dict) else None
+        names = [str(name) for name in pieces.values()] if isinstance(pieces, dict) else []
+        if away := sorted(name for name in names if Path(name).name != name):
             other = f"{index.name}, which names weights in another place ({away[0]!r}); save the model again"
-    for key in ("attn_implementation", "_attn_implementation"):
-        for kernel in _values(_parsed(folder / "config.json"), key):
-            if "/" in str(kernel):
-                other = f"config.json, whose {key} is code to download ({kernel!r}); remove that key"
     if other is not None:
         raise DataError(f"the folder {said} has {other}")
 
@@ -175,13 +172,6 @@ def _parsed(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def _values(tree: Any, key: str) -> Iterator[Any]:
-    """Yield what a key has at any depth of nested mappings."""
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            yield from [value] if name == key else _values(value, key)
 
 
 def _ask_hub(name: str) -> None:
@@ -198,11 +188,19 @@ def read_config(name: str, option: str | None = None) -> Any:
         option: the option that gave the name, such as ``matcher.weights``; None where unknown.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: it is missing or damaged, or names code of the hub, which transformers would run.
     """
     from transformers import AutoConfig  # takes seconds
 
-    return read(CONFIGURATION, name, AutoConfig.from_pretrained, option)
+    config = read(CONFIGURATION, name, AutoConfig.from_pretrained, option)
+    for part in (config, getattr(config, "text_config", None), getattr(config, "vision_config", None)):
+        kernel = getattr(part, "_attn_implementation", None)
+        if "/" in str(kernel):
+            raise DataError(
+                f"config.json of {name!r} names code to download as attn_implementation ({kernel!r}), and no "
+                "code is run because a file asks for it; remove that key in a copy of the model"
+            )
+    return config
 
 
 def text_part(config: Any) -> Any:

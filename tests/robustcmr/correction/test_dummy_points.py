@@ -61,3 +61,11 @@ def test_edges_are_those_of_rematching():
     assert not result.plan.requires_grad
     with pytest.raises(ValueError, match="mass to rematch"):
         dummy_point_plan(cost, None, 0.0)
+
+
+def test_negative_costs_are_refused():
+    """Twice the largest cost is then no price that keeps mass from passing between the dummies."""
+    with pytest.raises(ValueError, match=r"costs must be at least 0, got -0\.5; add a constant to all"):
+        dummy_point_plan(torch.tensor([[-0.5, 0.1], [0.3, 0.2]]))
+    forbidden = torch.tensor([[False, True], [True, True]])
+    assert dummy_point_plan(torch.tensor([[-0.5, 0.1], [0.3, 0.2]]), forbidden).converged

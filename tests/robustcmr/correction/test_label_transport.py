@@ -98,3 +98,23 @@ def test_cosines_tell_pairs_of_one_class_apart():
 
 def test_a_batch_of_one():
     torch.testing.assert_close(relation_plan(torch.tensor([[0.4, 0.6]]), 0.1), torch.ones(1, 1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -0.1, 1.5, float("inf")])
+def test_what_is_no_probability_is_refused(bad):
+    p = beliefs(4)
+    p[2, 1] = bad
+    with pytest.raises(
+        ValueError, match=r"probabilities must lie in 0\.\.1, got others or NaN; divide each row"
+    ):
+        label_targets(p, torch.full((3,), 1 / 3), 0.5, 0.05)
+
+
+@pytest.mark.parametrize("least", [0.0, 1e-12, 1e-300, 1e-320])
+def test_probabilities_of_next_to_nothing_cost_no_more_than_the_least_that_counts(least):
+    """The scale of the costs does not follow the smallest number: below 1e-6 all are alike."""
+    p = beliefs(6)
+    p[0, 0], given = least, (torch.full((3,), 1 / 3), 0.5, 0.05)
+    found = label_targets(p, *given)
+    p[0, 0] = 1e-6
+    torch.testing.assert_close(found.targets, label_targets(p, *given).targets)

@@ -143,6 +143,9 @@ def test_kernels_that_cannot_be_built_are_told(monkeypatch):
         ({"x": torch.empty(0, 8)}, "n and m >= 1"),
         ({"r": torch.rand(3)}, "expected positive weights"),
         ({"c": torch.zeros(5)}, "expected positive weights"),
+        ({"r": torch.full((4,), float("inf"))}, "expected positive weights"),
+        ({"tolerance": 0.0}, "tolerance must be positive"),
+        ({"max_iterations": 0}, "max_iterations at least 1, got 0.1, 0.0001 and 0"),
         ({"x": 2 * torch.eye(8)[:4]}, "of length 1, got one that misses it by 1"),
         ({"epsilon": 0.0}, "epsilon must be positive and finite, got 0.0"),
         ({"penalty": float("inf")}, "penalty must be positive and finite, got inf"),
@@ -151,6 +154,6 @@ def test_kernels_that_cannot_be_built_are_told(monkeypatch):
 def test_misuse(change, says):
     x, y, r, c = random_problem(4, 5, 8)
     problem = {"x": x, "y": y, "r": r, "c": c, "epsilon": 0.1, "penalty": 0.1} | change
-    numbers = {name: problem.pop(name) for name in ("epsilon", "penalty")}
+    numbers = {name: problem.pop(name) for name in tuple(problem) if name not in "xyrc"}
     with pytest.raises(ValueError, match=says):
         streamed_potentials(*problem.values(), **numbers)

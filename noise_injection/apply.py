@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def read_names(path: str | Path, truth: Array, n_images: int) -> list[str]:
     """Read the names of the images, one per image.
 
     The file is UTF-8 text with one name per line, one line per image or per caption; all captions of an image
-    must name it alike.
+    must name it alike, and no other image. Unicode forms of a name count as one.
     """
     path = Path(path)
     truth = checks.truth(truth, n_images)
@@ -55,11 +56,18 @@ def read_names(path: str | Path, truth: Array, n_images: int) -> list[str]:
             "caption)"
         )
     names: dict[int, str] = {}
+    owners: dict[str, int] = {}
     for number, (image, name) in enumerate(zip(truth.tolist(), lines, strict=True), 1):
-        if names.setdefault(image, name) != name:
+        first, owner = names.setdefault(image, name), owners.setdefault(normalize("NFC", name), image)
+        if normalize("NFC", first) != normalize("NFC", name):
             raise NoiseError(
-                f"{path} line {number} names {name} for an image named {names[image]} before; "
+                f"{path} line {number} names {name} for an image named {first} before; "
                 "expected the same name for all captions of an image"
+            )
+        if owner != image:
+            raise NoiseError(
+                f"{path} line {number} names {name} for image {image}, which is the name of image {owner}; "
+                "give the image of each caption with --truth FILE.npy"
             )
     return [names[image] for image in range(n_images)]
 

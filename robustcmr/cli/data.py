@@ -95,6 +95,8 @@ def _print_report(report: DataReport | LabelledReport) -> None:
     else:
         console.print(pairs_table(report))
         for split in report.splits:
+            if split.pairing is not None:
+                lines.append(f"{split.name}: captions are paired {split.pairing}")
             if split.captions is not None and split.captions.duplicates:
                 lines.append(f"{split.name}: {split.captions.duplicates:,} captions repeat an earlier one")
     lines += [f"warning: {sentence}" for sentence in report.warnings]

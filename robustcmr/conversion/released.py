@@ -19,7 +19,6 @@ from robustcmr.conversion.layouts import ReleasedNetwork, find_network
 from robustcmr.conversion.reading import read_checkpoint
 from robustcmr.data.base import PairsData
 from robustcmr.data.captions import TokenTable
-from robustcmr.data.scan import scan_captions
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.environment import describe_environment
 from robustcmr.errors import CheckpointError, ConfigError, DataError, some_of
@@ -204,7 +203,7 @@ def _open_data(config: RunConfig, plan: Plan, words: Vocabulary) -> tuple[DataSp
         unknown_index=words.unknown_index,
         words=words.words,
     )
-    return spec, scan_captions(split.captions[:1000], words).known_share or 0.0
+    return spec, captions.known_share(words)
 
 
 def _source(file: Path, layout: str, released: ReleasedNetwork) -> dict[str, Any]:

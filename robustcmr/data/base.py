@@ -39,12 +39,14 @@ class TextReader(Protocol):
     Attributes:
         padding_index: index of padding.
         unknown_index: index of an unknown or masked word.
+        missing_index: index of any text that it does not know; None if it knows everything.
         words: the words by index; empty if captions are cut into word pieces.
         is_word: (V,) whether an index is a word or word piece; marks of start, end and padding are not.
     """
 
     padding_index: int
     unknown_index: int
+    missing_index: int | None
     words: tuple[str, ...]
     is_word: npt.NDArray[np.bool_]
 
@@ -160,6 +162,15 @@ class DataSet(ABC):
     @abstractmethod
     def fingerprint(self, split: str) -> str:
         """Return a short hash of a split's content, the same on every machine."""
+
+    def older_fingerprints(self, split: str) -> tuple[str, ...]:
+        """Return what :meth:`fingerprint` gave in earlier versions, which older run folders recorded."""
+        del split
+        return ()
+
+    def known_fingerprints(self, split: str) -> tuple[str, ...]:
+        """Return the fingerprint, and those that earlier versions gave."""
+        return self.fingerprint(split), *self.older_fingerprints(split)
 
 
 class LabelledData(DataSet):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 from pydantic import Field
 
 from robustcmr.data.base import PairsSplit
-from robustcmr.data.captions import read_captions_tsv
+from robustcmr.data.captions import read_captions_tsv, without_blanks
 from robustcmr.data.folder import DamagedSplitError, FeatureFolder, attempt
+from robustcmr.data.pairing import Files, pair_captions
 from robustcmr.data.store import NpyFeatures
 from robustcmr.options import Options
 
@@ -20,7 +20,8 @@ CAPTIONS_SUFFIX = "_caps.tsv"
 class CC152K(FeatureFolder):
     """Conceptual Captions as precomputed features, with one web caption an image.
 
-    The training pairs are not trusted: some are wrong, and nobody knows which. Expected files::
+    The training pairs are not trusted: some are wrong, and nobody knows which. Lines with one identifier are
+    captions of one image, see :func:`robustcmr.data.pairing.pair_captions`. Expected files::
 
         ROOT/
           train_ims.npy      (n, R, F) float16 or float32, a row an image
@@ -52,17 +53,12 @@ class CC152K(FeatureFolder):
         table = attempt(problems, lambda: read_captions_tsv(self.captions_path(name)))
         if features is None or table is None:
             raise DamagedSplitError(problems)
-        ids, captions = table
-        if features.shape[0] != len(captions):
+        captions = table[1]
+        ids = without_blanks(self.captions_path(name), table[0], "identifier")
+        if features.shape[0] not in (len(captions), len(set(ids))):
             counts = f"{features.path} has {features.shape[0]} rows for {len(captions)} captions"
             raise DamagedSplitError([f"{counts}; expected one row a caption"])
+        files = Files(self.features_path(name), self.captions_path(name), self.captions_path(name))
+        pairing = pair_captions(files, features, len(captions), 1, ids)
         vectors = self.text_vectors(name, len(captions))
-        return PairsSplit(
-            name,
-            features,
-            captions,
-            np.arange(len(captions), dtype=np.int64),
-            image_names=ids,
-            trusted=name != "train",
-            text_vectors=vectors,
-        )
+        return self._paired(name, pairing, captions, name != "train", vectors)

@@ -12,6 +12,7 @@ import numpy as np
 from robustcmr.data import cc152k, precomp
 from robustcmr.data.array_files import SUFFIXES
 from robustcmr.data.base import LabelledData, LabelledSplit, PairsData, PairsSplit
+from robustcmr.data.captions import low_coverage
 from robustcmr.data.cc152k import CC152K
 from robustcmr.data.folder import FEATURES_SUFFIX, DamagedSplitError, FeatureFolder, attempt, listing
 from robustcmr.data.images import PICTURES, Images
@@ -22,17 +23,19 @@ from robustcmr.data.store import NpyFeatures
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
 
-LOW_COVERAGE = 0.8
-
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Findings in one split of pairs; None for a part that could not be read."""
+    """Findings in one split of pairs; None for a part that could not be read.
+
+    ``pairing`` says what decides which image a caption belongs to; None if the data set does not say.
+    """
 
     name: str
     features: FeatureReport | None
     captions: CaptionReport | None
     fingerprint: str | None
+    pairing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class DataReport(Findings):
-    """Findings in a data set of pairs, and the size of the vocabulary; None without a readable one."""
+    """Findings in a data set of pairs, and the size of the given vocabulary; None without a readable one."""
 
     splits: tuple[SplitReport, ...]
     vocabulary_words: int | None
@@ -121,10 +124,12 @@ def is_labelled(root: Path) -> bool:
 def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
     """Read all splits of a data set of pairs and report everything found; damaged data never raises.
 
-    A vocabulary file is checked along with the data.
+    A vocabulary file is checked along with the data. Without one, the other splits are read with the words of
+    the training captions, as in training.
     """
     problems, warnings = list[str](), list[str]()
-    words = None if vocabulary is None else attempt(problems, lambda: Vocabulary.load(vocabulary))
+    given = None if vocabulary is None else attempt(problems, lambda: Vocabulary.load(vocabulary))
+    words = _words_of_training(data) if vocabulary is None else given
     names = data.splits()
     published: Mapping[str, tuple[int, ...]] = {}
     if isinstance(data, FeatureFolder):
@@ -137,7 +142,8 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
     reports = []
     for name in names:
         found, unusual = list[str](), list[str]()
-        reports.append(_check_split(data, name, words, found, unusual))
+        read_with = None if name == "train" and vocabulary is None else words  # it knows its own words
+        reports.append(_check_split(data, name, read_with, found, unusual))
         problems.extend(f"{name}: {problem}" for problem in found)
         warnings.extend(f"{name}: {warning}" for warning in unusual)
     for report in reports:
@@ -147,7 +153,16 @@ def check_data(data: PairsData, vocabulary: Path | None = None) -> DataReport:
             warnings.append(
                 f"{report.name}: {report.features.shape[0]} images; the published split has {usual}"
             )
-    return DataReport(tuple(problems), tuple(warnings), tuple(reports), None if words is None else len(words))
+    size = None if given is None else len(given)
+    return DataReport(tuple(problems), tuple(warnings), tuple(reports), size)
+
+
+def _words_of_training(data: PairsData) -> Vocabulary | None:
+    """Return the vocabulary that training would build; None if the training captions cannot be read."""
+    if "train" not in data.splits():
+        return None
+    split = attempt([], lambda: data.split("train"))
+    return None if split is None else Vocabulary.build(split.captions)
 
 
 def _check_split(
@@ -167,12 +182,10 @@ def _check_split(
     problems.extend(_pairing_problems(split))
     if captions.empty:
         problems.append(f"{captions.empty} of {captions.count} captions contain no word")
-    if captions.known_share is not None and captions.known_share < LOW_COVERAGE:
-        warnings.append(
-            f"the vocabulary knows only {captions.known_share:.1%} of the words; "
-            "give the one that was made for this data"
-        )
-    return SplitReport(name, features, captions, data.fingerprint(name))
+    if doubt := low_coverage(captions.known_share, "--vocabulary FILE"):
+        warnings.append(doubt)
+    pairing = data.pairing(name) if isinstance(data, FeatureFolder) else None
+    return SplitReport(name, features, captions, data.fingerprint(name), pairing)
 
 
 def _scan_without_split(data: PairsData, name: str, problems: list[str]) -> FeatureReport | None:

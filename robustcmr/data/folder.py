@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
-from robustcmr.data.base import PairsData, PairsSplit
-from robustcmr.data.fingerprint import fingerprint
+from robustcmr.data.base import FeatureStore, PairsData, PairsSplit
+from robustcmr.data.fingerprint import fingerprint, sampled_fingerprint
+from robustcmr.data.pairing import Pairing
 from robustcmr.data.store import NpyFeatures
 from robustcmr.errors import DataError, some_of
+
+logger = logging.getLogger("robustcmr")
 
 Value = TypeVar("Value")
 FEATURES_SUFFIX = "_ims.npy"
@@ -44,6 +48,8 @@ class FeatureFolder(PairsData):
     def __init__(self, root: Path) -> None:
         self._root = root.expanduser()
         self._opened: dict[str, PairsSplit] = {}
+        self._sources: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
         if not self._root.is_dir() or not any(self._find_splits()):
             raise wrong_root(self._root, f"{{split}}{FEATURES_SUFFIX}", self.captions_suffix)
 
@@ -68,11 +74,51 @@ class FeatureFolder(PairsData):
         return self._opened[name]
 
     def fingerprint(self, split: str) -> str:
-        """Return a short hash of a split's captions and features, the same on every machine."""
+        """Return a short hash of a split's captions, pairing and features, the same on every machine."""
+        opened, features = self.split(split), self._features(split)
+        if split not in self._fingerprints:
+            self._fingerprints[split] = fingerprint(
+                opened.captions, opened.image_of_caption, features, opened.text_vectors
+            )
+        return self._fingerprints[split]
+
+    def older_fingerprints(self, split: str) -> tuple[str, ...]:
+        """Return the hash of captions and some features that versions before 0.2 recorded."""
         opened = self.split(split)
-        if opened.features is None:
+        return (sampled_fingerprint(opened.captions, self._features(split), opened.text_vectors),)
+
+    def pairing(self, split: str) -> str:
+        """Return how captions are paired with images, in words."""
+        self.split(split)
+        return self._sources[split]
+
+    def _features(self, split: str) -> FeatureStore:
+        features = self.split(split).features
+        if features is None:
             raise DataError(f"{self._root}: the {split} split has no features")
-        return fingerprint(opened.captions, opened.features, opened.text_vectors)
+        return features
+
+    def _paired(
+        self,
+        name: str,
+        pairing: Pairing,
+        captions: Sequence[str],
+        trusted: bool,
+        text_vectors: NpyFeatures | None,
+    ) -> PairsSplit:
+        """Return a split of paired captions, and say so where captions are not in their usual order."""
+        if not pairing.regular:
+            logger.info("%s: captions are paired %s", name, pairing.source)
+        self._sources[name] = pairing.source
+        return PairsSplit(
+            name,
+            pairing.features,
+            captions,
+            pairing.image_of_caption,
+            image_names=pairing.names,
+            trusted=trusted,
+            text_vectors=text_vectors,
+        )
 
     def features_path(self, split: str) -> Path:
         """Return the feature file of a split."""

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import robustcmr
 from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.cache import cache_root
 from robustcmr.data.captions import read_captions_tsv
+from robustcmr.data.fingerprint import SAMPLED, ends_of_file
 from robustcmr.data.folder import TRUSTED_PAIRS, splits_by_suffix, wrong_root
 from robustcmr.data.picture_files import (
     MAX_PIXELS,
@@ -97,17 +98,24 @@ class Images(PairsData):
         return self._opened[name]
 
     def fingerprint(self, split: str) -> str:
-        """Return a short hash of captions, names of pictures and the bytes of some pictures."""
+        """Hash captions, pairing, names of pictures, and size, first and last 4 KiB of every picture."""
+        return self._hash(split, ends_of_file)
+
+    def older_fingerprints(self, split: str) -> tuple[str, ...]:
+        """Return the hash with all bytes of 16 pictures that versions before 0.2 recorded."""
+        few = evenly_spaced(self.split(split).n_images, SAMPLED)
+        return (self._hash(split, lambda path: hashlib.sha256(path.read_bytes()).digest(), few),)
+
+    def _hash(self, split: str, content: Callable[[Path], bytes], chosen: Iterable[int] | None = None) -> str:
         opened = self.split(split)
         names = opened.image_names or ()
         digest = hashlib.sha256(json.dumps([list(opened.captions), list(names)]).encode())
         digest.update(opened.image_of_caption.astype("<i8").tobytes())
-        for image in evenly_spaced(len(names), 16):
+        for image in range(len(names)) if chosen is None else chosen:
             try:
-                content = find_picture(self._folder, names[image]).read_bytes()
+                digest.update(content(find_picture(self._folder, names[image])))
             except (PictureError, OSError) as error:
                 raise unreadable(names[image], error) from error
-            digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()[:16]
 
     def _open(self, name: str) -> PairsSplit:

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -236,7 +237,7 @@ def _first_class(train: LabelColumn, n_classes: int | None, base: Base, where: s
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Read the names of the classes, one a line, the first class first."""
-    names = tuple(line.strip() for line in read_lines(path, strip_end=True))
+    names = tuple(normalize("NFC", line.strip()) for line in read_lines(path, strip_end=True))
     for number, name in enumerate(names, start=1):
         if not name:
             raise DataError(f"line {number} of {path} is blank; expected the name of a class on each line")

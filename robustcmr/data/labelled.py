@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.base import FeatureStore, LabelledData, LabelledSplit
-from robustcmr.data.fingerprint import sample_bytes
+from robustcmr.data.fingerprint import row_digests, sample_bytes
 from robustcmr.data.label_columns import Classes, LabelColumn, read_class_names, read_table
 from robustcmr.data.labelled_layout import find_tables, folder_of, read_split_file, rows_of_split
 from robustcmr.data.labelled_options import LabelledOptions
@@ -80,12 +80,19 @@ class Labelled(LabelledData):
         return self._open(name)[0]
 
     def fingerprint(self, split: str) -> str:
-        """Return a short hash of labels, shapes, some vectors and how they are prepared."""
+        """Return a short hash of labels, shapes, all vectors and how they are prepared."""
+        return self._hash(split, lambda store: row_digests(store).tobytes())
+
+    def older_fingerprints(self, split: str) -> tuple[str, ...]:
+        """Return the hash of labels, shapes and some vectors that versions before 0.2 recorded."""
+        return (self._hash(split, sample_bytes),)
+
+    def _hash(self, split: str, content: Callable[[FeatureStore], bytes]) -> str:
         opened, (images, texts) = self._open(split)
         prepared = f"{self.config.standardise} {self.config.normalise}"
         digest = hashlib.sha256(f"{images.shape} {texts.shape} {prepared}\n".encode())
         digest.update(opened.labels.astype("<i8").tobytes())
-        digest.update(sample_bytes(images) + sample_bytes(texts))
+        digest.update(content(images) + content(texts))
         return digest.hexdigest()[:16]
 
     def unusual(self) -> tuple[str, ...]:

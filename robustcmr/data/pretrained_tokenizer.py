@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,9 @@ class PretrainedTokenizer:
                 "tokenizer_config.json"
             )
         self.unknown_index = int(hidden[0])
+        missing = tokenizer.unk_token_id  # tokenizers of bytes know everything, and reuse a mark
+        others = (padding, end, tokenizer.bos_token_id, tokenizer.mask_token_id)
+        self.missing_index = None if missing is None or missing in others else int(missing)
         self.padding_index = int(next(i for i in (padding, end, hidden[0]) if i is not None))
 
     def __len__(self) -> int:
@@ -48,11 +52,14 @@ class PretrainedTokenizer:
         return len(self.is_word)
 
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
-        """Yield the indices of each caption, with the marks of the model, cut to its length, never empty."""
+        """Yield the indices of each caption, with the marks of the model, cut to its length, never empty.
+
+        Captions are brought to Unicode's composed form (NFC) first.
+        """
         rest, cut = iter(captions), self._longest < _NO_LIMIT
         while batch := list(islice(rest, AT_ONCE)):
             encoded = self._tokenizer(
-                batch,
+                [normalize("NFC", caption) for caption in batch],
                 truncation=cut,
                 max_length=self._longest if cut else None,
                 return_attention_mask=False,

@@ -110,8 +110,9 @@ def scan_features(store: FeatureStore) -> FeatureReport:
 def scan_captions(captions: Sequence[str], vocabulary: Vocabulary | None = None) -> CaptionReport:
     """Tokenise captions and measure them; the share of known words needs a vocabulary."""
     lengths, known = np.zeros(len(captions), dtype=np.int64), 0
+    words_of = tokenize if vocabulary is None else vocabulary.words_of
     for row, caption in enumerate(captions):
-        words = tokenize(caption)
+        words = words_of(caption)
         lengths[row] = len(words)
         known += sum(word in vocabulary for word in words) if vocabulary is not None else 0
     total = int(lengths.sum())

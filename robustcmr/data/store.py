@@ -26,33 +26,26 @@ class NpyFeatures:
 
     Args:
         path: a ``.npy`` file of shape (rows, R, F), or (rows, F) for one vector an image; float16 or float32.
-        repeats: consecutive rows that each image takes, such as 5 for one row a caption; the first is read.
+        rows: (n_images,) the row of each image, where images have several rows or none; by default its index.
 
     Attributes:
         path: the file.
-        repeats: rows an image.
+        rows: as given.
         dtype: number type of the file; ``take`` returns float32.
         shape: (n_images, R, F).
 
     Raises:
         DataError: the file is missing, truncated, not a ``.npy`` file, empty, in Fortran order, or of another
-            type or number of dimensions; or its number of rows is not a multiple of ``repeats``.
+            type or number of dimensions.
     """
 
-    def __init__(self, path: Path, repeats: int = 1) -> None:
-        if repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {repeats}")
+    def __init__(self, path: Path, rows: IntArray | None = None) -> None:
         self.path = Path(path)
-        self.repeats = repeats
         self._offset, stored, self.dtype = _read_header(self.path)
         # (rows, F) -> (rows, 1, F)
-        rows, regions, width = stored if len(stored) == 3 else (stored[0], 1, stored[1])
-        if rows % repeats:
-            raise DataError(
-                f"{self.path} has {rows} rows, which is not a multiple of {repeats}; "
-                f"expected every image to be stored {repeats} times"
-            )
-        self.shape: tuple[int, int, int] = (rows // repeats, regions, width)
+        n, regions, width = stored if len(stored) == 3 else (stored[0], 1, stored[1])
+        self.rows = None if rows is None else checked_indices(rows, n)
+        self.shape: tuple[int, int, int] = (n if rows is None else len(rows), regions, width)
 
     def take(self, images: IntArray) -> FloatArray:
         """Read images (k,) as (k, R, F) float32, in the requested order; repeats allowed.
@@ -61,7 +54,9 @@ class NpyFeatures:
             IndexError: an index lies outside 0..n_images-1.
             DataError: the file cannot be read or became shorter.
         """
-        rows = checked_indices(images, self.shape[0]) * self.repeats
+        rows = checked_indices(images, self.shape[0])
+        if self.rows is not None:
+            rows = self.rows[rows]
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         if len(rows):
             self._read_into(out.reshape(-1).view(np.uint8).data, rows, out[0].nbytes)

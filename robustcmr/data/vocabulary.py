@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
-from robustcmr.data.tokens import tokenize
+from robustcmr.data.tokens import is_joined, split_at_spaces, tokenize
 from robustcmr.errors import DataError
 from robustcmr.files import write_text
 
@@ -22,6 +23,10 @@ SPECIAL_WORDS = (PADDING, START, END, UNKNOWN)
 class Vocabulary:
     """A fixed list of different words; the first four are padding, start, end and unknown.
 
+    Words are looked up in Unicode's composed form (NFC); of words that differ only in form the first counts.
+    A vocabulary with words of several Chinese or other characters that :func:`tokenize` separates was made
+    from text that was already cut into words: captions are then split at spaces alone.
+
     Args:
         words: all words by index.
     """
@@ -30,14 +35,19 @@ class Vocabulary:
     start_index = 1
     end_index = 2
     unknown_index = 3
+    missing_index: int | None = unknown_index
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[:4]) != SPECIAL_WORDS:
             raise ValueError(f"a vocabulary starts with {', '.join(SPECIAL_WORDS)}, got {tuple(words[:4])}")
         self.words = tuple(words)
-        self._index = {word: index for index, word in enumerate(self.words)}
-        if len(self._index) != len(self.words):
+        if len(set(self.words)) != len(self.words):
             raise ValueError("a vocabulary holds each word once")
+        self._index: dict[str, int] = {}
+        for index, word in enumerate(self.words):
+            self._index.setdefault(normalize("NFC", word), index)
+        self.words_of = split_at_spaces if any(map(is_joined, self.words)) else tokenize
+        """Splits a caption into the words to look up."""
         self.is_word = np.arange(len(self.words)) >= self.unknown_index  # (V,) bool
 
     @classmethod
@@ -81,7 +91,7 @@ class Vocabulary:
     def save(self, path: Path) -> None:
         """Write the vocabulary in the published form, atomically."""
         parts = {
-            "word2idx": self._index,
+            "word2idx": {word: index for index, word in enumerate(self.words)},
             "idx2word": {str(index): word for index, word in enumerate(self.words)},
             "idx": len(self),
         }
@@ -91,7 +101,7 @@ class Vocabulary:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self._index
+        return isinstance(word, str) and normalize("NFC", word) in self._index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.words == other.words
@@ -105,7 +115,7 @@ class Vocabulary:
         for caption in captions:
             yield [
                 self.start_index,
-                *(known.get(word, unknown) for word in tokenize(caption)),
+                *(known.get(word, unknown) for word in self.words_of(caption)),
                 self.end_index,
             ]
 

@@ -134,6 +134,9 @@ def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, ne
             f"evaluation.select is '{settings.evaluation.select}', "
             f"but the data has only {', '.join(track.splits())}"
         )
+    if new:
+        measured = ("train", settings.evaluation.select, settings.evaluation.test)
+        track.read_captions([split for split in measured if split in track.splits()])
     check_batch_size(settings.training.batch_size, len(track.training))
     seed_everything(settings.seed)
     matchers = build_matchers(config, track, accelerator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -68,7 +68,8 @@ def settings(runs: Sequence[SavedRun], split: str) -> list[Setting]:
     Raises:
         ComparisonError: a run has not measured that split.
     """
-    found = [_setting(run, split) for run in runs]
+    recorded = {str(run.results.get("data_fingerprint")) for run in runs}
+    found = [_setting(run, split, recorded) for run in runs]
     files: dict[tuple[Setting, float, int], set[str]] = {}
     keys = []
     for run, setting in zip(runs, found, strict=True):
@@ -83,7 +84,7 @@ def settings(runs: Sequence[SavedRun], split: str) -> list[Setting]:
     ]
 
 
-def _setting(run: SavedRun, split: str) -> Setting:
+def _setting(run: SavedRun, split: str, recorded: Set[str]) -> Setting:
     results = run.results
     measures = results["splits"].get(split)
     if measures is None:
@@ -93,10 +94,13 @@ def _setting(run: SavedRun, split: str) -> Setting:
         )
     clean = results.get("noise_ratio_realised", 0.0) == 0
     counts = (measures.get("n_images"), measures.get("n_captions", measures.get("n_texts")))
+    given = results.get("older_fingerprints")
+    older = [str(mark) for mark in given if str(mark) in recorded] if isinstance(given, list) else []
     return Setting(
         track=str(results["track"]),
         data=str(results["data"]),
-        fingerprint=str(results.get("data_fingerprint"))[:8],
+        # beside runs of an earlier version, as these recorded it
+        fingerprint=str(older[0] if older else results.get("data_fingerprint"))[:8],
         selection=str(results.get("selection_split")),
         queries=" + ".join(map(str, counts)),
         kind=None if clean else str(results.get("noise_kind")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from robustcmr.config.resolve import RunConfig
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import PairsSplit, TextReader
-from robustcmr.data.captions import TokenTable
+from robustcmr.data.captions import TokenTable, low_coverage
 from robustcmr.data.pictures import PictureProcessor
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
@@ -35,6 +36,8 @@ from robustcmr.types import (
     IntArray,
     LabelEstimate,
 )
+
+logger = logging.getLogger("robustcmr")
 
 Estimate = Division | LabelEstimate
 
@@ -117,6 +120,11 @@ class Track(ABC):
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
         """Return data fingerprint and noise record, as plain values that travel with every result."""
+
+    def older_fingerprints(self) -> dict[str, list[str]]:
+        """Return the fingerprints of earlier versions, for comparisons with their runs; empty if none."""
+        older = list(self.data.older_fingerprints("train"))
+        return {"older_fingerprints": older} if older else {}
 
     @abstractmethod
     def save(self, run: RunFolder) -> None:
@@ -245,10 +253,21 @@ class Track(ABC):
         del pairs, images, scores, plan, place
         return {}
 
+    def read_captions(self, splits: Sequence[str]) -> None:
+        """Read the captions of some splits, and warn if the vocabulary knows too few of their words."""
+        for split in dict.fromkeys(splits):
+            captions = self.data.split(split).captions
+            if self.reader is not None and captions is not None:
+                self._tokens(split, captions)
+
     def _tokens(self, split: str, captions: Sequence[str]) -> TokenTable:
         """Return a split's captions as this run's reader reads them; read once."""
         if self.reader is None:
             raise ValueError("captions cannot be read without a reader")
         if split not in self._token_tables:
-            self._token_tables[split] = TokenTable.from_captions(captions, self.reader)
+            found = self.training.captions if split == "train" else None
+            found = TokenTable.from_captions(captions, self.reader) if found is None else found
+            if doubt := low_coverage(found.known_share(self.reader), "--set text.vocabulary=FILE"):
+                logger.warning("%s: %s", split, doubt)
+            self._token_tables[split] = found
         return self._token_tables[split]

@@ -88,7 +88,7 @@ class LabelsTrack(Track):
         _check_inputs(config, inputs, settings.text, split)
         if saved is None:  # else they were checked when the run began
             refuse_non_finite(split.name, {"images": split.images, "texts": split.texts})
-        given, noise = given_labels(settings, split, data.fingerprint("train"), saved)
+        given, noise = given_labels(settings, split, data.known_fingerprints("train"), saved)
         spec = DataSpec(
             feature_width=split.images.shape[2],
             n_regions=1,
@@ -126,6 +126,7 @@ class LabelsTrack(Track):
         return {
             "track": self.name,
             "data_fingerprint": self.noise.data_fingerprint,
+            **self.older_fingerprints(),
             "training_pairs": len(self.training),
             "n_classes": self._truth.n_classes,
             "noise_kind": self.noise.noise,

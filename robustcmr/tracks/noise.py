@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from noise_injection import (
     load_noise,
     make_label_noise,
     make_mismatch,
+    read_noise_file,
 )
 from robustcmr.config.schema import Settings
 from robustcmr.data.base import FeatureStore, LabelledSplit, PairsSplit
@@ -23,12 +25,12 @@ from robustcmr.types import FloatArray, IntArray
 
 
 def given_pairs(
-    settings: Settings, split: PairsSplit, fingerprint: str, saved: RunFolder | None
+    settings: Settings, split: PairsSplit, fingerprints: Sequence[str], saved: RunFolder | None
 ) -> tuple[IntArray, NoiseRecord]:
     """Return the pairing that a run trains on, and the record of its noise.
 
-    ``split`` is the training split without noise, with its fingerprint; noise saved in a run folder takes
-    precedence over new noise.
+    ``split`` is the training split without noise, with its fingerprint and those that earlier versions gave
+    it; noise saved in a run folder takes precedence over new noise.
 
     Returns:
         The image given to each caption, (n_captions,) int64, and the record.
@@ -39,7 +41,7 @@ def given_pairs(
     options, truth, (file, seed) = settings.noise, split.image_of_caption, _file_and_seed(settings, saved)
     try:
         if file is not None:
-            return load_noise(file, truth, split.n_images, fingerprint)
+            return load_noise(file, truth, split.n_images, _recorded(file, fingerprints))
         return make_mismatch(
             truth,
             split.n_images,
@@ -47,14 +49,14 @@ def given_pairs(
             str(options.protocol),
             seed,
             options.derange,
-            fingerprint,
+            fingerprints[0],
         )
     except NoiseError as error:
         raise DataError(str(error)) from error
 
 
 def given_labels(
-    settings: Settings, split: LabelledSplit, fingerprint: str, saved: RunFolder | None
+    settings: Settings, split: LabelledSplit, fingerprints: Sequence[str], saved: RunFolder | None
 ) -> tuple[IntArray, LabelNoiseRecord]:
     """Return the class labels that a run trains on, and the record of their noise.
 
@@ -66,7 +68,7 @@ def given_labels(
     options, n_classes, (file, seed) = settings.noise, len(split.class_names), _file_and_seed(settings, saved)
     try:
         if file is not None:
-            return load_label_noise(file, split.labels, n_classes, fingerprint)
+            return load_label_noise(file, split.labels, n_classes, _recorded(file, fingerprints))
         per_modality = options.protocol == "per_modality"
         features: FloatArray | tuple[FloatArray, FloatArray] | None = None
         if options.kind == "instance":
@@ -82,7 +84,7 @@ def given_labels(
             redraw_true=options.redraw_true,
             class_map=options.class_map,
             features=features,
-            data_fingerprint=fingerprint,
+            data_fingerprint=fingerprints[0],
         )
     except NoiseError as error:
         raise DataError(str(error)) from error
@@ -92,6 +94,12 @@ def _file_and_seed(settings: Settings, saved: RunFolder | None) -> tuple[Path | 
     """Return the noise file of the run folder or else of the settings, if any, and the seed of new noise."""
     file = settings.noise.file if saved is None or not saved.noise.exists() else saved.noise
     return file, settings.seed if settings.noise.seed is None else settings.noise.seed
+
+
+def _recorded(file: Path, fingerprints: Sequence[str]) -> str:
+    """Return the fingerprint of this data that a noise file records, or else the current one."""
+    found = getattr(read_noise_file(file).record, "data_fingerprint", None)
+    return found if isinstance(found, str) and found in fingerprints else fingerprints[0]
 
 
 def _all_vectors(store: FeatureStore) -> FloatArray:

@@ -63,14 +63,13 @@ class PairsTrack(Track):
         settings = config.settings
         data: PairsData = config.data.cls(config.data.options)
         split = data.split("train")
-        fingerprint = data.fingerprint("train")
         inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
         reader = text_reader(settings.text, split.captions, saved, inputs)
         processor = picture_processor(inputs)
         images = image_store(split, processor)
         if saved is None:  # else they were checked when the run began
             refuse_non_finite(split.name, {"images": split.features, "captions": split.text_vectors})
-        given, noise = given_pairs(settings, split, fingerprint, saved)
+        given, noise = given_pairs(settings, split, data.known_fingerprints("train"), saved)
         captions = TokenTable.from_captions(split.captions, reader)
         augmentation = Augmentation(
             settings.augmentation.drop_regions,
@@ -106,6 +105,7 @@ class PairsTrack(Track):
         return {
             "track": self.name,
             "data_fingerprint": self.noise.data_fingerprint,
+            **self.older_fingerprints(),
             "training_pairs": len(self.training),
             "noise_kind": self.noise.kind,
             "protocol": self.noise.protocol,

@@ -97,6 +97,11 @@ def test_names_once_an_image_or_once_a_caption(tmp_path: Path) -> None:
     path.write_text("x.jpg\nz.jpg\ny.jpg\ny.jpg\n")
     with pytest.raises(NoiseError, match=r"line 2 names z\.jpg for an image named x\.jpg"):
         read_names(path, TRUTH, 2)
+    path.write_text("x.jpg\nx.jpg\nx.jpg\nx.jpg\n")
+    with pytest.raises(NoiseError, match=r"line 3 names x\.jpg for image 1, which is the name of image 0"):
+        read_names(path, TRUTH, 2)
+    path.write_text("caf\u00e9\ncafe\u0301\ny\ny\n", encoding="utf-8")
+    assert read_names(path, TRUTH, 2) == ["caf\u00e9", "y"]
     path.write_text("x\ny\nz\n")
     with pytest.raises(NoiseError, match=r"3 names; expected 2 .* or 4"):
         read_names(path, TRUTH, 2)

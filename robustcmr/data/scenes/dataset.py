@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from robustcmr.data.base import PairsData, PairsSplit
-from robustcmr.data.fingerprint import fingerprint
+from robustcmr.data.fingerprint import sampled_fingerprint
 from robustcmr.data.scenes.build import (
     SPLITS,
     Content,
@@ -103,9 +103,12 @@ class Scenes(DrawnData[PairsSplit], PairsData):
             return self
 
     def fingerprint(self, split: str) -> str:
-        """Return a hash of a split's captions and features, 16 hexadecimal digits."""
+        """Return a hash of a split's captions and some features, 16 hexadecimal digits.
+
+        The configuration decides the rest, and the cache verifies its files.
+        """
         content = self._open(split)
-        return fingerprint(content.split.captions, cast(NpyFeatures, content.split.features))
+        return sampled_fingerprint(content.split.captions, cast(NpyFeatures, content.split.features))
 
     def meanings(self, split: str) -> Sequence[Meaning]:
         """Return the claims of each caption of a split."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from robustcmr.data.captions import TokenTable, read_captions, read_captions_tsv, read_ids
+from robustcmr.data.captions import TokenTable, low_coverage, read_captions, read_captions_tsv, read_ids
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
 from robustcmr.errors import DataError
 
@@ -148,3 +148,13 @@ def test_rows_outside_are_refused(row):
 def test_another_padding_index():
     table = TokenTable(np.array([5, 6, 7]), np.array([0, 1, 3]), padding_index=9)
     assert table.padded(np.array([0, 1]))[0].tolist() == [[5, 9], [6, 7]]
+
+
+def test_share_of_known_words():
+    table = TokenTable.from_captions(["a b x", "", "y z c"], VOCABULARY)
+    assert table.known_share(VOCABULARY) == 3 / 6
+    assert TokenTable.from_captions(["", "a"], VOCABULARY).known_share(VOCABULARY) == 1.0
+    assert TokenTable.from_captions([], VOCABULARY).known_share(VOCABULARY) == 1.0
+    assert [low_coverage(share, "--vocabulary FILE") is None for share in (None, 1.0, 0.85, 0.849, 0.0)] == [
+        *(True, True, True, False, False),
+    ]

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 
 from robustcmr.data.base import PairsData, PairsSplit
+from robustcmr.data.captions import LOW_COVERAGE
 from robustcmr.data.cc152k import CC152K
 from robustcmr.data.check import check_data, open_folder
 from robustcmr.data.precomp import Flickr8K, Precomputed
@@ -133,7 +135,7 @@ def test_every_problem_of_every_split_is_listed(tmp_path):
         "2 lines (line 3, 8) without caption",
         "test: 2 of 6 rows hold NaN or infinity",
         "test: 1 of 6 rows are zero throughout",
-        "4 rows for 30 captions; with 5 captions an image, 6 or 30 rows were expected",
+        "4 rows and",
         "2 identifiers for 30 captions",
         "is truncated",
     ]
@@ -183,6 +185,35 @@ def test_vocabulary_coverage(tmp_path):
     assert report.splits[0].captions.known_share == pytest.approx(2 / 6)
     assert report.ok
     assert "knows only 33.3% of the words" in report.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "share"),
+    [
+        ([f"un café {i % 5}" for i in range(30)], [normalize("NFD", "un café 3")] * 5, 1.0),
+        ([f"一只狗和{'一二三四五'[i % 5]}只猫" for i in range(30)], ["两只狗"] * 5, 2 / 3),
+        ([f"a dog {i % 5}" for i in range(30)], ["ein Hund 3"] * 5, 1 / 3),
+    ],
+)
+def test_words_of_other_splits_are_compared_with_those_of_training(tmp_path, train, dev, share):
+    put(tmp_path, "train", features_of(6), train)
+    put(tmp_path, "dev", features_of(1), dev)
+    report = check_folder(tmp_path)
+    assert [split.captions.known_share for split in report.splits] == [None, pytest.approx(share)]
+    assert report.vocabulary_words is None
+    assert [f"dev: the vocabulary knows only {share:.1%}" in text for text in report.warnings] == [True] * (
+        share < LOW_COVERAGE
+    )
+
+
+def test_the_pairing_is_reported(tmp_path):
+    put(tmp_path, "train", features_of(6), captions_of(6))
+    (tmp_path / "train_ids.txt").write_text("\n".join(f"{i % 6}.jpg" for i in range(30)), encoding="utf-8")
+    put(tmp_path, "dev", features_of(2), captions_of(2))
+    assert [split.pairing for split in check_folder(tmp_path).splits] == [
+        "by the identifiers of train_ids.txt",
+        "by position, 5 consecutive captions an image; there is no dev_ids.txt to confirm it",
+    ]
 
 
 def test_cc152k_is_told_by_its_files(tmp_path):

@@ -1,5 +1,7 @@
 """Folders of pictures: what is read, what is broken, and how pixels come out."""
 
+import hashlib
+import json
 import logging
 import os
 import struct
@@ -273,3 +275,30 @@ def test_a_split_without_pictures_has_no_pixels(make_folder, tmp_path):
     split = Precomputed(Precomputed.Config(root=make_folder(tmp_path / "features"))).split("train")
     with pytest.raises(DataError, match="no pictures"):
         PicturePixels.of_split(split, Shrink())
+
+
+def test_earlier_versions_hashed_some_pictures(folder):
+    data = opened(folder)
+    (older,) = data.older_fingerprints("train")
+    assert older != data.fingerprint("train")
+    names = [f"train/{i}.{'jpg' if i % 2 else 'png'}" for i in range(10)]
+    captions = [text for i in range(10) for text in (f"picture {i} of train", f"again {i}")]
+    digest = hashlib.sha256(json.dumps([captions, names]).encode())
+    digest.update((np.arange(20) // 2).astype("<i8").tobytes())
+    for name in names:
+        digest.update(hashlib.sha256((folder / "images" / name).read_bytes()).digest())
+    assert digest.hexdigest()[:16] == older
+
+
+def test_every_picture_is_part_of_the_fingerprint(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"images/{i}.png")
+    lines = "".join(f"{i}.png\tpicture {i}\n" for i in range(40))
+    (tmp_path / "train_caps.tsv").write_text(lines, encoding="utf-8")
+    before = opened(tmp_path)
+    mark, older = before.fingerprint("train"), before.older_fingerprints("train")
+    Image.new("RGB", (8, 8), (99, 0, 0)).save(tmp_path / "images/7.png")
+    after = opened(tmp_path)
+    assert after.fingerprint("train") != mark
+    assert after.older_fingerprints("train") == older  # which did not read it

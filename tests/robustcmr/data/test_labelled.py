@@ -352,6 +352,17 @@ def test_trusted(folder):
     assert data.split("dev").trusted
 
 
+def test_every_vector_is_part_of_the_fingerprint(tmp_path):
+    labels = np.arange(100) % 2
+    arrays = {"image": np.eye(100)[:, :4], "text": np.eye(100)[:, :3], "label": labels}
+    np.savez(tmp_path / "train.npz", **arrays)
+    before = opened(tmp_path).known_fingerprints("train")
+    arrays["text"][1, 2] += 1
+    np.savez(tmp_path / "train.npz", **arrays)
+    after = opened(tmp_path).known_fingerprints("train")
+    assert (after[0] == before[0], after[1] == before[1]) == (False, True)
+
+
 def test_fingerprint(folder, tmp_path_factory):
     marks = [opened(folder).fingerprint(name) for name in SIZES]
     assert len(set(marks)) == 3

@@ -333,6 +333,8 @@ def test_class_name_lists(tmp_path):
     assert "line 2 of" in complaint(tmp_path, **given)
     (tmp_path / "names").write_text("a\nb\na\n")
     assert "names the class 'a' twice" in complaint(tmp_path, **given)
+    (tmp_path / "names").write_text("caf\u00e9\nb\ncafe\u0301\n", encoding="utf-8")
+    assert "names the class 'caf\u00e9' twice" in complaint(tmp_path, **given)
     (tmp_path / "names").write_text("a\nb\n")
     assert "has 3 labels outside 0..1: 2 at row 2, 2 at row 5, 2 at row 8" in complaint(tmp_path, **given)
 

@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast, RobertaConfig
 
+from robustcmr.data.captions import TokenTable
 from robustcmr.data.pretrained_tokenizer import AT_ONCE, PretrainedTokenizer, open_tokenizer
 from robustcmr.errors import DataError
 
@@ -202,3 +203,16 @@ def test_a_forked_worker_can_encode(clip_folder: Path, capfd: pytest.CaptureFixt
         worker.kill()
         worker.join()
     assert capfd.readouterr() == ("", "")
+
+
+def test_either_unicode_form_gives_the_same_indices() -> None:
+    tokenizer = PretrainedTokenizer(plain({"[unk]": 0, "caf\u00e9": 1}, unk_token="[unk]"))
+    assert list(tokenizer.encode_many(["caf\u00e9", "cafe\u0301"])) == [[1], [1]]
+
+
+def test_share_of_known_words(bert_folder: Path, clip_folder: Path) -> None:
+    tokenizer = PretrainedTokenizer(plain({"[unk]": 0, "dog": 1}, unk_token="[unk]"))
+    assert TokenTable.from_captions(["dog cat", "dog dog"], tokenizer).known_share(tokenizer) == 3 / 4
+    for folder, known in ((bert_folder, 0.5), (clip_folder, 1.0)):  # CLIP's knows all bytes
+        reader = open_tokenizer(str(folder))
+        assert TokenTable.from_captions(["red \u6f22"], reader).known_share(reader) == known

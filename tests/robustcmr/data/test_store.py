@@ -62,7 +62,7 @@ def five_copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, P
 def test_take_equals_indexing_the_whole_array(five_copies, images):
     features, path = five_copies
     wanted = np.array(images, dtype=np.int64)
-    taken = NpyFeatures(path, repeats=5).take(wanted)
+    taken = NpyFeatures(path, np.arange(0, 100, 5)).take(wanted)
     assert taken.dtype == np.float32
     np.testing.assert_array_equal(taken, features.astype(np.float32)[wanted])
 
@@ -74,21 +74,23 @@ def test_properties_and_number_types(tmp_path, dtype):
     assert store.shape == (6, 3, 4)
     assert store.dtype == np.dtype(dtype)
     assert store.path == tmp_path / "a.npy"
-    assert store.repeats == 1
+    assert store.rows is None
     assert store.take(np.arange(6)).dtype == np.float32
     np.testing.assert_array_equal(store.take(np.array([5, 0, 5])), features.astype("float32")[[5, 0, 5]])
 
 
-def test_repeats_divide_the_rows(five_copies):
-    _, path = five_copies
-    store = NpyFeatures(path, repeats=5)
-    assert (store.shape, store.repeats) == ((20, 3, 4), 5)
-    assert NpyFeatures(path).shape == (100, 3, 4)
+def test_chosen_rows_are_the_images(five_copies):
+    features, path = five_copies
+    store = NpyFeatures(path, np.array([99, 0, 7, 7]))
+    assert (store.shape, NpyFeatures(path).shape) == ((4, 3, 4), (100, 3, 4))
+    np.testing.assert_array_equal(store.take(np.array([3, 0])), features[[1, 19]].astype(np.float32))
+    with pytest.raises(IndexError, match=r"0\.\.99"):
+        NpyFeatures(path, np.array([100]))
 
 
 def test_first_copy_is_taken_and_the_result_is_the_callers_own(tmp_path):
     features = np.arange(6, dtype=np.float32).reshape(6, 1, 1)
-    store = NpyFeatures(write(tmp_path / "a.npy", features), repeats=2)
+    store = NpyFeatures(write(tmp_path / "a.npy", features), np.array([0, 2, 4]))
     taken = store.take(np.array([0, 1, 2]))
     assert taken.ravel().tolist() == [0, 2, 4]
     taken[:] = -1  # writing into it must work and not reach the file
@@ -109,20 +111,16 @@ def test_indices_outside_are_refused(tmp_path, bad):
         store.take(np.array(bad))
 
 
-def test_indices_must_be_a_vector_and_repeats_positive(tmp_path):
+def test_indices_must_be_a_vector(tmp_path):
     path = write(tmp_path / "a.npy", numbers(6, 3, 4))
     with pytest.raises(ValueError, match="vector"):
         NpyFeatures(path).take(np.zeros((2, 2), np.int64))
-    with pytest.raises(ValueError, match="repeats"):
-        NpyFeatures(path, repeats=0)
 
 
 def test_a_pickled_copy_holds_the_path_alone_and_opens_the_file_anew(five_copies):
     features, path = five_copies
-    content = pickle.dumps(NpyFeatures(path, repeats=5))
-    assert len(content) < 500
-    copy = pickle.loads(content)
-    assert copy.repeats == 5
+    assert len(pickle.dumps(NpyFeatures(path))) < 500
+    copy = pickle.loads(pickle.dumps(NpyFeatures(path, np.arange(0, 100, 5))))
     np.testing.assert_array_equal(copy.take(np.array([7])), features[[7]].astype(np.float32))
 
 
@@ -195,11 +193,6 @@ def test_newer_header_versions_are_read(tmp_path):
         with (tmp_path / "a.npy").open("wb") as file:
             np.lib.format.write_array(file, features, version=version)
         np.testing.assert_array_equal(NpyFeatures(tmp_path / "a.npy").take(np.arange(6)), features)
-
-
-def test_rows_must_be_a_multiple_of_repeats(tmp_path):
-    with pytest.raises(DataError, match="6 rows, which is not a multiple of 5"):
-        NpyFeatures(write(tmp_path / "a.npy", numbers(6, 3, 4)), repeats=5)
 
 
 def test_a_file_that_vanishes_is_reported_by_a_copy(tmp_path):
@@ -332,7 +325,7 @@ def test_non_finite_images_are_found_in_blocks(tmp_path, monkeypatch, rows):
 
 def test_blocks_cover_all_images_once(five_copies):
     features, path = five_copies
-    blocks = list(iterate_blocks(NpyFeatures(path, repeats=5), 7))
+    blocks = list(iterate_blocks(NpyFeatures(path, np.arange(0, 100, 5)), 7))
     assert [first for first, _ in blocks] == [0, 7, 14]
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), features)
 

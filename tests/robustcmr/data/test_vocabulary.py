@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -151,3 +152,24 @@ def test_published_vocabularies_round_trip(tmp_path, name, words):
     assert {word: index for index, word in enumerate(vocabulary.words)} == document["word2idx"]
     vocabulary.save(tmp_path / "v.json")
     assert json.loads((tmp_path / "v.json").read_text(encoding="utf-8")) == document
+
+
+def test_words_are_looked_up_in_either_unicode_form(tmp_path):
+    captions = ["un café", "une crème brûlée"]
+    forms = [[normalize(form, caption) for caption in captions] for form in ("NFC", "NFD")]
+    assert Vocabulary.build(forms[0]) == Vocabulary.build(forms[1])
+    words = [*SPECIAL_WORDS, "cafe\u0301", "caf\u00e9", "dog"]  # a published vocabulary with both
+    Vocabulary(words).save(tmp_path / "v.json")
+    loaded = Vocabulary.load(tmp_path / "v.json")
+    assert loaded.words == tuple(words)  # a row of the embedding each
+    assert list(loaded.encode_many(["caf\u00e9 cafe\u0301 dog"])) == [[1, 4, 4, 6, 2]]
+    assert "caf\u00e9" in loaded
+    assert "cafe\u0301" in loaded
+
+
+def test_words_of_text_that_was_cut_before_are_kept():
+    cut = Vocabulary([*SPECIAL_WORDS, "一只", "狗", "dog"])
+    assert list(cut.encode_many(["一只 狗 跑", "一只狗"])) == [[1, 4, 5, 3, 2], [1, 3, 2]]
+    assert scan_captions(["一只 狗 跑"], cut).known_share == pytest.approx(2 / 3)
+    single = Vocabulary([*SPECIAL_WORDS, "一", "只", "狗"])
+    assert list(single.encode_many(["一只 狗", "一只狗"])) == [[1, 4, 5, 6, 2]] * 2

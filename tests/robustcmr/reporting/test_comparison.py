@@ -386,3 +386,14 @@ def test_ten_thousand_runs(finished, make_run, make_results, tmp_path):
     for seed in range(20):
         make_run(tmp_path / f"run{seed}", make_results(300.0 + seed, seed=seed))
     assert len(compare(find_runs([tmp_path]).finished).rows[0].seeds) == 20
+
+
+def test_fingerprints_of_earlier_versions_are_compared_with_new_ones(finished):
+    old = finished(300, method="a", data_fingerprint="1" * 16)
+    new = finished(290, method="b", data_fingerprint="2" * 16, older_fingerprints=["1" * 16])
+    assert len(compare([old, new]).rows) == 2
+    other = finished(290, method="c", data_fingerprint="3" * 16, older_fingerprints=["4" * 16])
+    with pytest.raises(ComparisonError, match="data fingerprint"):
+        compare([old, new, other])
+    with pytest.raises(ComparisonError, match="data fingerprint"):
+        compare([new, finished(290, method="c", data_fingerprint="3" * 16, older_fingerprints=["1" * 16])])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from noise_injection import make_label_noise
+from noise_injection import make_label_noise, save_label_noise
 from robustcmr import plugins
 from robustcmr.config.resolve import resolve
 from robustcmr.data.array_features import ArrayFeatures
@@ -291,3 +291,12 @@ def test_a_pretrained_tokenizer_reads_captions(tree, bert_folder):
     track, (matcher, _) = build({**tree, "data": {**tree["data"], "name": "told"}, "matcher": bert})
     assert track.spec.words == ()
     assert track.method_arguments([matcher], CPU) == (4, 8)
+
+
+def test_noise_of_earlier_versions_is_accepted(tree, tmp_path):
+    track, _ = build(tree)
+    current, older = track.data.known_fingerprints("train")
+    assert track.provenance()["older_fingerprints"] == [older] != [current]
+    run = RunFolder(tmp_path / "run")
+    save_label_noise(run.noise, track.training.labels, replace(track.noise, data_fingerprint=older))
+    assert LabelsTrack.build(resolve(tree), run).provenance()["data_fingerprint"] == older

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 import torch
 
+from noise_injection import save_noise
 from robustcmr.config.resolve import resolve
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import DataError
@@ -237,3 +240,57 @@ def test_images_that_a_table_suggests_from(
     assert len(set(table.rematch.tolist())) <= images
     said = f"pairs.csv suggests from {images} of 40 training images; 'robustcmr rematch' searches all"
     assert (said in caplog.messages) == (images < 40)
+
+
+def test_noise_of_earlier_versions_is_accepted_and_keeps_its_fingerprint(
+    tiny_tree: dict[str, Any], tmp_path: Path
+) -> None:
+    track, _ = build(tiny_tree)
+    current, older = track.data.known_fingerprints("train")
+    assert track.provenance()["data_fingerprint"] == current != older
+    assert track.provenance()["older_fingerprints"] == [older]
+    run = RunFolder(tmp_path / "run")
+    given = track.training.correspondence.image_of_caption
+    save_noise(run.noise, given, dataclasses.replace(track.noise, data_fingerprint=older))
+    again = PairsTrack.build(resolve(tiny_tree), run)
+    assert again.provenance()["data_fingerprint"] == older
+    np.testing.assert_array_equal(again.training.correspondence.image_of_caption, given)
+    save_noise(run.noise, given, dataclasses.replace(track.noise, data_fingerprint="0" * 16))
+    with pytest.raises(DataError, match=f"fingerprint {'0' * 16} and this data has {current}"):
+        PairsTrack.build(resolve(tiny_tree), run)
+
+
+def test_captions_in_rounds_train_as_captions_in_blocks(
+    tiny_tree: dict[str, Any], data_folder: Path, tmp_path: Path
+) -> None:
+    blocks, _ = build({**tiny_tree, "noise": {"ratio": 0.0}})
+    order = np.arange(200).reshape(40, 5).T.ravel()  # first captions of all images, then the second ones
+    lines = np.array((data_folder / "train_caps.txt").read_text().splitlines())
+    (data_folder / "train_caps.txt").write_text("\n".join(lines[order]))
+    (data_folder / "train_ids.txt").write_text("\n".join(f"{row // 5}.jpg" for row in order))
+    rounds, _ = build({**tiny_tree, "noise": {"ratio": 0.0}})
+    for place, row in ((0, 0), (41, 6), (199, 199)):
+        assert order[place] == row
+        one, other = (track.training.batch(np.array([i])) for track, i in ((rounds, place), (blocks, row)))
+        assert torch.equal(one.images.features, other.images.features)
+        assert torch.equal(one.texts.tokens, other.texts.tokens)
+
+
+def test_words_that_the_vocabulary_lacks_are_announced(
+    tiny_tree: dict[str, Any], data_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split, words in (
+        ("train", "chat café n° {}"),
+        ("dev", normalize("NFD", "chat café n° {}")),
+        ("test", "cat {}"),
+    ):
+        path = data_folder / f"{split}_caps.txt"
+        n = len(path.read_text().splitlines())
+        path.write_text("".join(f"{words.format(i % 7)}\n" for i in range(n)), encoding="utf-8")
+    track, _ = build(tiny_tree)
+    track.read_captions(["train", "dev", "test", "dev"])
+    (message,) = caplog.messages
+    assert message.startswith(
+        "test: the vocabulary knows only 50.0% of the words and at least 85% were expected"
+    )
+    assert message.endswith("with --set text.vocabulary=FILE")

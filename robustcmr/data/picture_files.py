@@ -98,13 +98,13 @@ def find_picture(folder: Path, name: str) -> Path:
     spellings = [name]
     if not name.isascii():
         spellings += [unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
-    for spelled in spellings:
-        path = folder / spelled
-        status = _status(path)
-        if status is not None:
-            break
-    else:
+    paths = [folder / spelled for spelled in spellings]
+    found = [(path, status) for path in paths if (status := _status(path)) is not None]
+    if not found:
         raise PictureError("there is no such file")
+    path, status = found[0]
+    if not all(os.path.samestat(status, other) for _, other in found):
+        raise PictureError("there are two files of this name, one composed and one decomposed; rename one")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("it is not a regular file")
     real = path.resolve()

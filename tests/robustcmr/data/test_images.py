@@ -302,3 +302,14 @@ def test_every_picture_is_part_of_the_fingerprint(tmp_path):
     after = opened(tmp_path)
     assert after.fingerprint("train") != mark
     assert after.older_fingerprints("train") == older  # which did not read it
+
+
+def test_names_of_two_pictures_that_differ_in_unicode_form_alone(folder):
+    forms = [unicodedata.normalize(form, "caf\u00e9.png") for form in ("NFC", "NFD")]
+    for size, name in enumerate(forms, 8):
+        Image.new("RGB", (size, size)).save(folder / "images" / name)
+    if (folder / "images" / forms[0]).samefile(folder / "images" / forms[1]):
+        pytest.skip("this file system knows one form")
+    (folder / "dev_caps.tsv").write_text("".join(f"{name}\ta\n" for name in forms), encoding="utf-8")
+    with pytest.raises(DataError, match="there are two files of this name, one composed and one decomposed"):
+        opened(folder).split("dev")

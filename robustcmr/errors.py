@@ -29,6 +29,14 @@ class RunFolderError(UserError):
     """A run folder is missing, or already holds a run."""
 
 
+class LockError(UserError):
+    """A file or folder cannot be locked."""
+
+
+class InUseError(LockError):
+    """Another process holds the lock of a file or folder."""
+
+
 class ComparisonError(UserError):
     """Runs or published figures cannot be compared."""
 

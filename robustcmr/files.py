@@ -30,3 +30,12 @@ def write_with(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
     """Let ``writer`` fill a binary file that appears atomically under ``path``."""
     with atomic_file(path) as file:
         writer(file)
+
+
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file or folder from another one put in its place; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -130,7 +130,7 @@ def comparable(run: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def comparable_run() -> Any:
     """The function that reads what two equal runs must share."""
     return comparable

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -29,10 +30,22 @@ from robustcmr.cli import (
 )
 from robustcmr.cli.options import Command, Group
 from robustcmr.errors import UserError
+from robustcmr.signals import STOPPED, say_stopped
+
+
+class _Main(Group):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand; Ctrl-C is one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_stopped()
+            raise typer.Exit(STOPPED) from None
+
 
 app = typer.Typer(
     name="robustcmr",
-    cls=Group,
+    cls=_Main,
     help="Train image-text matchers on pairs that are partly mismatched, and measure them.\n\n"
     "Examples:\n  robustcmr train --noise 0.4\n  robustcmr report runs/a\n  robustcmr train --help",
     no_args_is_help=True,

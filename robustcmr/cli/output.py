@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -25,8 +25,8 @@ RANKS_WIDTH = 92  # columns a table with ranks takes, names of the rows included
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Console]:
-    """Show notes on stderr during a run, and say how to resume it when it is stopped.
+def running() -> Iterator[Console]:
+    """Show notes on stderr during a job, and say how to resume a training that is stopped.
 
     Of several processes, only the one that writes speaks.
     """
@@ -36,22 +36,14 @@ def running(folder: Path) -> Iterator[Console]:
     if speaks:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-    resume = f"with: robustcmr train --resume {folder}\n"
     try:
         yield console
     except TrainingStopped as stop:
         if speaks:
-            sys.stderr.write(f"stopped and saved; resume {resume}")
+            how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
+            command = f"robustcmr train --resume {shlex.quote(str(stop.folder))}"
+            sys.stderr.write(f"stopped {how} with: {command}\n")
         raise typer.Exit(128 + stop.signal_number) from None
-    except KeyboardInterrupt:
-        saved = RunFolder(folder).holds_run
-        if speaks:
-            sys.stderr.write(
-                f"stopped at once; resume from the last checkpoint {resume}"
-                if saved
-                else "stopped before the run began; nothing was written\n"
-            )
-        raise typer.Exit(130) from None
     else:
         processes.leave()
     finally:

@@ -68,7 +68,7 @@ def rematch(
     if plan == "dense" and reach is None:
         reach = 0.5
     options = RematchOptions(top_k, mass, reach, epsilon, capacity, search, shortlist, half)  # type: ignore[arg-type]
-    with running(run):
+    with running():
         outcome = rematch_run(run, options, target, device)
     if as_json:
         print_json({"run": str(run), **outcome})

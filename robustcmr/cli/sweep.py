@@ -59,8 +59,8 @@ def run(
       robustcmr sweep run mine.yaml --set data.root=DIR --executor ray
       robustcmr sweep run mine.yaml --dry-run
     """
+    from robustcmr.locks import sole_user
     from robustcmr.sweeps.folder import SweepFolder
-    from robustcmr.sweeps.locks import sole_user
     from robustcmr.sweeps.options import read_sweep
     from robustcmr.sweeps.trials import plan_trials, with_overrides
 
@@ -97,8 +97,8 @@ def resume(
       robustcmr sweep resume sweeps/noise_rates_quick
       robustcmr sweep resume sweeps/mine --retry-failed --jobs 4
     """
+    from robustcmr.locks import sole_user
     from robustcmr.sweeps.folder import SweepFolder
-    from robustcmr.sweeps.locks import sole_user
 
     sweep = SweepFolder(folder)
     sweep.require()
@@ -120,9 +120,9 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     from rich.console import Console
 
     from robustcmr.cli.output import print_json
+    from robustcmr.locks import is_held
     from robustcmr.sweeps.display import status_table
     from robustcmr.sweeps.folder import SweepFolder
-    from robustcmr.sweeps.locks import is_held
     from robustcmr.sweeps.progress import count_words, counts, standings
 
     sweep = SweepFolder(folder)

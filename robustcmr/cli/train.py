@@ -74,16 +74,15 @@ def train(
             )
         from robustcmr.jobs.train import resume as resume_run
 
-        with running(resume) as console:
+        with running() as console:
             run = resume_run(resume, console)
     else:
         from robustcmr.config.resolve import compose
-        from robustcmr.jobs.train import planned_folder, train as train_run
+        from robustcmr.jobs.train import train as train_run
 
         chosen = compose(config, flags, settings or [])
-        folder = planned_folder(chosen, target)
-        with running(folder) as console:
-            run = train_run(chosen, folder, overwrite, console)
+        with running() as console:
+            run = train_run(chosen, target, overwrite, console)
     if processes.is_writer():
         report_run(run, as_json, verbose)
 

@@ -100,14 +100,30 @@ def convert(
         overrides: ``key.key=value`` each, for the sections ``data``, ``evaluation`` and ``training``.
 
     Raises:
-        UserError: file, data and vocabulary do not fit each other; nothing is written.
+        UserError: file, data and vocabulary do not fit each other, or another process writes into the run
+            folder; nothing is written.
     """
+    run = RunFolder(output)
+    with run.locked():
+        run.check_free(overwrite)
+        return _convert(run, file, layout, data, vocabulary, network, partial, overrides)
+
+
+def _convert(
+    run: RunFolder,
+    file: Path,
+    layout: str,
+    data: Mapping[str, Any],
+    vocabulary: Path,
+    network: str | None,
+    partial: bool,
+    overrides: Sequence[str],
+) -> ConversionReport:
+    """Convert into a run folder that this process has locked; see :func:`convert`."""
     if layout not in LAYOUTS:
         raise ConfigError(
             f"--from is '{layout}', expected {' or '.join(LAYOUTS)}{did_you_mean(layout, LAYOUTS)}"
         )
-    run = RunFolder(output)
-    run.check_free(overwrite)
     words = Vocabulary.load(vocabulary)
     document = read_checkpoint(file)
     with _about(file):
@@ -132,9 +148,13 @@ def convert(
         )
     matcher.load_state_dict(moved.state)
     source = _source(file, layout, released)
-    run.start(_header(source) + config.to_yaml(), {**describe_environment(), "converted_from": source})
-    words.save(run.vocabulary)
-    save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, {"best": None, "converted_from": source})
+
+    def save(run: RunFolder) -> None:
+        words.save(run.vocabulary)
+        state = {"best": None, "converted_from": source}
+        save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, state)
+
+    run.start(_header(source) + config.to_yaml(), {**describe_environment(), "converted_from": source}, save)
     sizes = {**plan.options, "feature_width": spec.feature_width, "vocabulary_size": spec.vocabulary_size}
     if plan.n_regions is not None:
         sizes["n_regions"] = plan.n_regions

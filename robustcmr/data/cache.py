@@ -10,13 +10,16 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from robustcmr.errors import UserError
+from robustcmr import locks
+from robustcmr.errors import LockError, UserError
 
 VARIABLE = "ROBUSTCMR_CACHE"
 MANIFEST = "manifest.json"
 UNFINISHED = ".unfinished-"
+LOCK = ".lock"
 STALE_SECONDS = 24 * 3600.0
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     try:
         unfinished.mkdir(parents=True)
         _sweep(folder.parent)
-        build(unfinished)
+        _build_locked(unfinished, build)
         _write_manifest(unfinished)
         _put(unfinished, folder)
     except OSError as error:
@@ -73,6 +76,19 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _build_locked(unfinished: Path, build: Callable[[Path], None]) -> None:
+    """Fill a folder while a lock in it says that its builder lives."""
+    lock, descriptor = unfinished / LOCK, None
+    try:
+        with suppress(LockError):  # a file system without locks: leftovers stay for a day
+            descriptor = locks.take(lock)
+        build(unfinished)
+    finally:
+        lock.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def is_whole(folder: Path) -> bool:
@@ -116,11 +132,12 @@ def _put(unfinished: Path, folder: Path) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Delete the leftovers of builds that were killed long ago."""
+    """Delete the leftovers of builds that were killed, or that no lock says anything about for a day."""
     for left in parent.glob(f"{UNFINISHED}*"):
         try:
             old = time.time() - left.stat().st_mtime > STALE_SECONDS
-        except OSError:
+            killed = (left / LOCK).exists() and not locks.is_held(left / LOCK)
+        except (OSError, LockError):
             continue  # its owner just finished
-        if old:
+        if old or killed:
             shutil.rmtree(left, ignore_errors=True)

@@ -17,7 +17,7 @@ from robustcmr.methods.base import Method
 from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
-from robustcmr.training.checkpoint import load_modules, named_modules, recover
+from robustcmr.training.checkpoint import is_saved, load_modules, named_modules
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.sharding import shard
 
@@ -96,21 +96,23 @@ def open_run(
             measures = run.track.evaluate(run.matchers, "test", run.device)
             print(measures["rsum"])
     """
-    config, track = open_data(path) if data is None else data
-    folder, training = RunFolder(path), config.settings.training
-    if accelerator is None:
-        accelerator = build_accelerator(training.device if device is None else device, training.precision)
-    matchers = build_matchers(config, track, accelerator)
-    built = build_method(config, track, matchers, accelerator) if method else None
-    saved = folder.checkpoint(checkpoint)
-    recover(saved)
-    if not saved.exists():
-        folder.require_trained()
-        raise CheckpointError(
-            f"{path} has no {checkpoint} checkpoint yet; write one with 'robustcmr train --resume {path}'"
-        )
-    run = OpenRun(folder, config, track, matchers, accelerator, built)
-    load_modules(saved, run.modules)
+    folder = RunFolder(path)
+    with folder.unreplaced():
+        config, track = open_data(path) if data is None else data
+        training = config.settings.training
+        if accelerator is None:
+            wanted = training.device if device is None else device
+            accelerator = build_accelerator(wanted, training.precision)
+        matchers = build_matchers(config, track, accelerator)
+        built = build_method(config, track, matchers, accelerator) if method else None
+        saved = folder.checkpoint(checkpoint)
+        if not is_saved(saved):
+            folder.require_trained()
+            raise CheckpointError(
+                f"{path} has no {checkpoint} checkpoint yet; write one with 'robustcmr train --resume {path}'"
+            )
+        run = OpenRun(folder, config, track, matchers, accelerator, built)
+        load_modules(saved, run.modules)
     return run
 
 

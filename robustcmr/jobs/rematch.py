@@ -80,8 +80,9 @@ def rematch_run(
     if target.is_dir():
         raise RunFolderError(f"{target} is a folder, expected a file for the rematches; add a name to it")
     folder.require_estimates(folder.pairs)
-    table = PairsTable.read(folder.pairs)
-    run = open_run(path, device=device)
+    with folder.unreplaced():
+        table = PairsTable.read(folder.pairs)
+        run = open_run(path, device=device)
     collection = run.track.suspects(table)
     rows = np.flatnonzero(~table.is_clean)
     report: dict[str, Any] = {"output": str(target), "pairs": len(table), "suspected": len(rows)}

@@ -20,6 +20,7 @@ from robustcmr.reporting.run_charts import evidence_chart, labels_chart
 from robustcmr.reporting.run_page import LARGEST, Extras, run_page
 from robustcmr.reporting.suspects import SuspectedLabels, SuspectedPairs
 from robustcmr.reporting.thumbnails import CARD, Thumbnails
+from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.read import SavedRun, read_run
@@ -56,8 +57,9 @@ def write_run_report(
     """
     if output is not None and output.is_dir():
         raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
-    saved = read_run(path, finished=False)
-    page = run_page(saved, run_extras(saved, gallery, model))
+    with RunFolder(path).unreplaced():
+        saved = read_run(path, finished=False)
+        page = run_page(saved, run_extras(saved, gallery, model))
     target = output if output is not None else path / "report.html"
     write_text(target, page)
     return target

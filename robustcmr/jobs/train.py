@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rich.console import Console
 import robustcmr
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
-from robustcmr.errors import ConfigError, RunFolderError
+from robustcmr.errors import ConfigError, InUseError, RunFolderError
 from robustcmr.files import write_json
 from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
@@ -29,6 +30,7 @@ from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.compilation import compile_parts
 from robustcmr.training.devices import build_accelerator, peak_memory_bytes
+from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer
 from robustcmr.training.seeds import seed_everything
 from robustcmr.training.trackers import check_trackers, tracking
@@ -52,7 +54,8 @@ def train(
 
     Raises:
         UserError: an input does not fit; nothing is written unless training had begun.
-        TrainingStopped: a signal asked to stop; the run is saved.
+        InUseError: another process writes into that folder.
+        TrainingStopped: a signal asked to stop; the run is saved, unless it came twice.
 
     Example:
         Train on the embedded data with 40% of the captions mismatched::
@@ -62,16 +65,15 @@ def train(
             print(run.read_results()["splits"]["test"]["rsum"])
     """
     accelerator = _accelerator(config)
-    folder = RunFolder(processes.as_the_writer_says(planned_folder(config, output)))
-    with processes.writer_first():
-        if processes.is_writer():
-            folder.check_free(overwrite)
-    with _log() as log:
-        run = _assemble(config, folder, accelerator, new=True)
-        if processes.is_writer():
-            folder.start(config.to_yaml(), describe_environment())
-            logger.info("run folder %s", folder.path)
-        return _train(run, log, console)
+    with ExitStack() as held:
+        path = _take_folder(held, config, output, overwrite) if processes.is_writer() else Path()
+        folder = RunFolder(processes.as_the_writer_says(path))
+        with _log() as log:
+            run = _assemble(config, folder, accelerator, new=True)
+            if processes.is_writer():
+                folder.start(config.to_yaml(), describe_environment(), run.track.save)
+                logger.info("run folder %s", folder.path)
+            return _train(run, log, console)
 
 
 def resume(path: Path, console: Console | None = None) -> RunFolder:
@@ -85,22 +87,46 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
         The run folder, finished. A run that had already finished is left as it is.
 
     Raises:
-        UserError: there is no run, or its data or checkpoint do not fit.
+        UserError: there is no run, it is in use, or its data or checkpoint do not fit.
+        TrainingStopped: a signal asked to stop; the run is saved, unless it came twice.
     """
     folder = RunFolder(path)
     folder.require_trained()
-    if folder.read_results() is not None:
+    if folder.read_results() is not None:  # which needs no permission to write
         return folder
-    tree = read_config(folder.config)
-    if lost := lost_options(tree):
-        raise RunFolderError(
-            f"{path} was begun by version 0.1 with method options that no longer exist ({', '.join(lost)}); "
-            "resume it with robustcmr 0.1, or train it again"
-        )
-    config = resolve(current_config(tree))
-    accelerator = _accelerator(config)
-    with _log() as log:
-        return _train(_assemble(config, folder, accelerator, new=False), log, console)
+    with ExitStack() as held:
+        if processes.is_writer():
+            held.enter_context(folder.locked())
+            folder.require_trained()
+            if folder.read_results() is not None:  # another process has just finished it
+                return folder
+        tree = read_config(folder.config)
+        if lost := lost_options(tree):
+            raise RunFolderError(
+                f"{path} was begun by version 0.1 with method options that no longer exist "
+                f"({', '.join(lost)}); resume it with robustcmr 0.1, or train it again"
+            )
+        config = resolve(current_config(tree))
+        accelerator = _accelerator(config)
+        with _log() as log:
+            run = _assemble(config, folder, accelerator, new=False)
+            if processes.is_writer():
+                run.track.save(folder)
+            return _train(run, log, console)
+
+
+def _take_folder(held: ExitStack, config: RunConfig, output: Path | None, overwrite: bool) -> Path:
+    """Return the folder of a new run, locked until ``held`` is closed."""
+    while True:
+        folder = RunFolder(planned_folder(config, output))
+        try:
+            held.enter_context(folder.locked())
+        except InUseError:
+            if output is not None:
+                raise
+            continue  # another process has just taken that name
+        folder.check_free(overwrite)
+        return folder.path
 
 
 def planned_folder(config: RunConfig, output: Path | None) -> Path:
@@ -129,6 +155,7 @@ def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, ne
         track = build_track(config, None if new else folder)
         if not new and processes.is_writer():
             recover(folder.checkpoint("last"))
+            recover(folder.checkpoint("best"))
     if settings.evaluation.select not in track.splits():
         raise ConfigError(
             f"evaluation.select is '{settings.evaluation.select}', "
@@ -155,11 +182,18 @@ def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFold
     if processes.is_writer():
         log.setTarget(_LogFile(run.folder.log))
         log.flush()
-        run.track.save(run.folder)
     else:
         console = Console(quiet=True)
-    trainer = fit(run, console or Console(stderr=True))
-    finish(run, trainer)
+    try:
+        trainer = fit(run, console or Console(stderr=True))
+        finish(run, trainer)
+    except TrainingStopped as stop:
+        stop.folder = run.folder.path
+        raise
+    except KeyboardInterrupt:
+        stop = TrainingStopped(signal.SIGINT, saved=False)
+        stop.folder = run.folder.path
+        raise stop from None
     return run.folder
 
 

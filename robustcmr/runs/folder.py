@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from robustcmr.errors import RunFolderError
-from robustcmr.files import write_json, write_text
+from robustcmr.errors import RunFolderError, UserError
+from robustcmr.files import identity, write_json, write_text
+from robustcmr.locks import sole_user
 from robustcmr.runs.older import current_config
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML has it
+_ALSO = re.compile(
+    r"checkpoints|queries-.*\.npz|results\.json\.damaged|report\.html|rematches\.csv|\..*\.[0-9a-f]{32}\.tmp"
+)
+"""What a run folder holds beside the files that :class:`RunFolder` names."""
 
 
 class RunFolder:
@@ -37,6 +46,7 @@ class RunFolder:
         plots: folder of charts.
         log: log messages of the run.
         diverged: the batch at which the loss stopped being finite, JSON.
+        lock: held by the process that writes here, and removed by it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +64,8 @@ class RunFolder:
         self.plots = path / "plots"
         self.log = path / "log.txt"
         self.diverged = path / "diverged.json"
+        self.lock = path / ".robustcmr.lock"
+        self._left = False  # whether a killed process left its lock here
 
     def queries(self, split: str) -> Path:
         """Ranks or average precisions of every query of a measured split, NumPy arrays."""
@@ -66,57 +78,119 @@ class RunFolder:
     @property
     def holds_run(self) -> bool:
         """Whether a run was started here; a ``config.yaml`` alone may be anything."""
-        return self.config.is_file() and self.environment.is_file()
+        return _is_file(self.config) and _is_file(self.environment)
 
     @property
     def holds_part(self) -> bool:
         """Whether files of a run are here, but not both of those that make it one."""
         others = (self.config, self.results, self.metrics)  # one alone may be anything
         return not self.holds_run and (
-            self.environment.is_file() or sum(file.is_file() for file in others) > 1
+            _is_file(self.environment) or sum(_is_file(file) for file in others) > 1
         )
 
-    def check_free(self, overwrite: bool) -> None:
-        """Raise RunFolderError if it holds a run that may not be overwritten, or holds other files."""
-        if self.path.exists() and not self.path.is_dir():
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing here during the block; reading needs no lock.
+
+        A missing folder is created, and removed again if it stays empty.
+
+        Raises:
+            InUseError: another process writes here.
+            LockError: this process may not write here.
+            RunFolderError: it is a file.
+        """
+        found = _stat(self.path)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
             raise RunFolderError(
                 f"{self.path} is a file, expected a folder for the run; choose another --output"
             )
-        if self.holds_run and not overwrite:
+        missing = [folder for folder in (self.path, *self.path.parents) if _stat(folder) is None]
+        try:
+            with sole_user(self.lock, f"the run folder {self.path}", required=False) as self._left:
+                yield
+        finally:
+            with suppress(OSError):  # until one that is not empty
+                for folder in missing:
+                    folder.rmdir()
+
+    def check_free(self, overwrite: bool) -> None:
+        """Raise RunFolderError if it holds a run that may not be overwritten, or holds other files.
+
+        The caller must hold its lock. What a start that was killed left behind is no obstacle.
+        """
+        if self.holds_run:
+            if overwrite:
+                return
             raise RunFolderError(
                 f"{self.path} already holds a run; resume it with --resume {self.path}, replace it with "
                 "--overwrite, or choose another --output"
             )
-        if self.path.is_dir() and not self.holds_run and any(self.path.iterdir()):
+        others = [path.name for path in self._content() if not (self._left and self._is_own(path))]
+        if others:
             raise RunFolderError(
-                f"{self.path} is not empty and holds no run; choose another --output, or empty it first"
+                f"{self.path} is not empty and holds no run ({min(others)} is there); choose another "
+                "--output, or empty it first"
             )
 
-    def start(self, config: str, environment: Mapping[str, Any]) -> None:
+    def start(
+        self, config: str, environment: Mapping[str, Any], save: Callable[[RunFolder], None] | None = None
+    ) -> None:
         """Create the folder with its configuration and environment, removing an older run.
+
+        ``save`` writes the other files that a run must not be without. A process that is killed meanwhile
+        leaves the older run, or no run.
 
         Raises:
             RunFolderError: the older run cannot be removed.
             UserError: the folder cannot be written.
         """
         try:
-            if self.holds_run:
-                self.config.unlink()  # first: a half-removed folder then holds no run
-                for path in self.path.iterdir():
-                    if path.is_dir() and not path.is_symlink():
-                        shutil.rmtree(path)
-                    else:
-                        path.unlink()
+            # other people's files while this is still a run, and parts of one last, which a next start knows
+            for path in sorted(self._content(), key=lambda path: (self._is_own(path), path != self.config)):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
         except OSError as error:
             raise RunFolderError(
                 f"cannot remove the older run in {self.path}: {error.strerror or error}; "
                 "choose another --output"
             ) from error
         write_json(self.environment, environment)
+        if save is not None:
+            save(self)
         write_text(self.config, config)  # last: a folder with a configuration holds a run
+
+    def _content(self) -> list[Path]:
+        """Everything in the folder besides its lock."""
+        return [path for path in self.path.iterdir() if path != self.lock] if self.path.is_dir() else []
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a run makes something of this name."""
+        return path in vars(self).values() or _ALSO.fullmatch(path.name) is not None
+
+    @contextmanager
+    def unreplaced(self) -> Iterator[None]:
+        """Raise RunFolderError if another run replaces this one during the block, which reads it."""
+        before = identity(self.environment)
+        try:
+            yield
+        except UserError:
+            self._check_is(before)  # the reason for the error
+            raise
+        self._check_is(before)
+
+    def _check_is(self, before: object) -> None:
+        if identity(self.environment) != before:
+            raise RunFolderError(f"the run in {self.path} was replaced while it was read; repeat the command")
 
     def require(self) -> None:
         """Raise RunFolderError if there is no run, or only some of its files."""
+        if not self.holds_run and _is_file(self.lock):
+            raise RunFolderError(
+                f"{self.path} holds no run yet: its training has just begun, or was killed before it had "
+                "saved anything; in that case start it again with the same --output"
+            )
         if self.holds_part:
             raise RunFolderError(
                 f"{self.path} holds only a part of a run (config.yaml or environment.json is missing); copy "
@@ -196,6 +270,22 @@ def unused_folder(parent: Path, name: str) -> Path:
     while candidate.exists():
         candidate, number = parent / f"{name}-{number}", number + 1
     return candidate
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot look for {path}: {error.strerror}; check its name and the permissions of its folder"
+        ) from error
+
+
+def _is_file(path: Path) -> bool:
+    found = _stat(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

@@ -129,7 +129,13 @@ def read_run(path: Path, finished: bool = True) -> SavedRun:
             and so has no results, or one of its files is missing or damaged.
     """
     folder = RunFolder(path)
+    with folder.unreplaced():
+        return _read_run(folder, finished)
+
+
+def _read_run(folder: RunFolder, finished: bool) -> SavedRun:
     folder.require()
+    path = folder.path
     environment, results = folder.read_environment(), folder.read_results()
     if results is None:
         folder.require_trained()

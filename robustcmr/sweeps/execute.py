@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from robustcmr import locks
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_text
 from robustcmr.signals import SignalWatch
-from robustcmr.sweeps import locks
 from robustcmr.sweeps.display import Display, board_view, ended_line
 from robustcmr.sweeps.folder import Record, SweepFolder
 from robustcmr.sweeps.local import Executor, LocalExecutor, local_shares, usable_cores, usable_gpus

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robustcmr import locks
 from robustcmr.errors import SweepError
 from robustcmr.runs.folder import RunFolder
-from robustcmr.sweeps import locks
+
+if os.name == "nt":  # pragma: no cover  # not a tested system
+    raise SweepError(
+        "sweeps need the signals of Linux or macOS; train the trials one by one with 'robustcmr train'"
+    )
 
 PROGRAM = (sys.executable, "-m", "robustcmr")
 LOOK_SECONDS = 0.2
@@ -58,7 +62,7 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
     """Start a trial, or resume it, in a process that Ctrl-C in the terminal does not reach.
 
     Raises:
-        SweepError: an earlier process still trains it and does not exit, or its run folder holds other files.
+        SweepError: an earlier process still trains it and does not exit.
     """
     descriptor = take_trial(job.lock)
     try:
@@ -84,7 +88,7 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
 
 def take_trial(lock: Path) -> int:
     """Take a trial's lock from an earlier process by asking it to exit; raise SweepError if it does not."""
-    descriptor = locks.take(lock, patience=0.0)
+    descriptor = locks.take(lock)
     if descriptor is None:
         ask_to_stop(lock)
         descriptor = locks.take(lock, patience=ORPHAN_SECONDS)
@@ -113,13 +117,6 @@ def _arguments(job: Job) -> list[str]:
         if run.results.exists() and not is_finished(run):  # to be measured again
             run.results.replace(run.results.with_name("results.json.damaged"))
         return ["--resume", str(job.run)]
-    if job.run.is_dir():  # a run killed before it wrote its configuration leaves only these files
-        others = [path for path in job.run.iterdir() if path != run.environment and path.suffix != ".tmp"]
-        if others:
-            raise SweepError(
-                f"{job.run} holds no run but {others[0].name}, which no trial leaves; move it elsewhere"
-            )
-        shutil.rmtree(job.run)
     return ["--config", str(job.config), "--output", str(job.run)]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from robustcmr.errors import RunFolderError
+from robustcmr.locks import is_held
 from robustcmr.runs.read import HEADLINES
 from robustcmr.sweeps.folder import Record, SweepFolder
-from robustcmr.sweeps.locks import is_held
 from robustcmr.sweeps.process import is_finished
 
 STATES = ("finished", "running", "interrupted", "failed", "waiting")

@@ -1,6 +1,7 @@
 """Checkpoints: weights as safetensors, everything else in a state file that holds no code.
 
-A checkpoint folder is written under another name and then renamed, so a whole one always exists.
+A checkpoint folder is written under another name and then renamed, so a whole one always exists. Only the
+process that holds the lock of the run writes; others may read meanwhile.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from safetensors import SafetensorError
 from torch import nn
 
 from robustcmr.errors import CheckpointError
-from robustcmr.files import atomic_file
+from robustcmr.files import atomic_file, identity
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 
 _STATE = "state.pt"
+_ATTEMPTS = 20
+"""How often a checkpoint is read anew because a training has replaced it meanwhile."""
 
 
 def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
@@ -33,8 +36,8 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
     Raises:
         UserError: it cannot be written; the older checkpoint is untouched.
     """
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = _aside(folder)
+    recover(folder)
     try:
         for name, module in modules.items():
             _write_bytes(fresh / f"{name}.safetensors", safetensors.torch.save(_weights(module)))
@@ -44,7 +47,6 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.replace(old)
     fresh.replace(folder)
@@ -59,15 +61,55 @@ def named_modules(
     return {**bare, **({} if method is None else method.auxiliary)}
 
 
+def _aside(folder: Path) -> tuple[Path, Path]:
+    """Return the names under which a checkpoint is written, and kept until a newer one is in its place."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+
+
 def recover(folder: Path) -> None:
-    """Restore the older checkpoint if a kill fell between the two renames of a newer one."""
-    old = folder.with_name(f".{folder.name}.old")
+    """Restore the older checkpoint if a kill fell between two renames, and remove what a kill left."""
+    fresh, old = _aside(folder)
     if not folder.exists() and old.exists():
         old.replace(folder)
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def is_saved(folder: Path) -> bool:
+    """Return whether there is a checkpoint, even between the two renames of a newer one."""
+    old = _aside(folder)[1]
+    return folder.exists() or old.exists() or folder.exists()  # both renames may fall between the first two
+
+
+def _place(folder: Path) -> Path:
+    """Return where a checkpoint is now: in its place, or aside between two renames."""
+    old = _aside(folder)[1]
+    return old if not folder.exists() and old.exists() else folder
 
 
 def load_modules(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Load every network's weights; raise CheckpointError if missing, damaged or of another architecture."""
+    """Load every network's weights, all of the same checkpoint even while a training replaces it.
+
+    Raises:
+        CheckpointError: weights are missing, damaged or of another architecture.
+    """
+    for _ in range(_ATTEMPTS):
+        place = _place(folder)
+        before = identity(place)
+        try:
+            _load(place, modules)
+        except CheckpointError:
+            if (_place(folder), identity(place)) == (place, before):
+                raise
+        else:
+            if identity(place) == before:
+                return
+    raise CheckpointError(
+        f"{folder} is replaced by its training faster than it can be read; wait until the training has ended"
+    )
+
+
+def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from types import FrameType
 
 from robustcmr.signals import SignalWatch
@@ -10,11 +11,21 @@ from robustcmr.training import processes
 
 
 class TrainingStopped(Exception):  # noqa: N818  # a request, not an error
-    """A signal asked the run to stop, and the run has saved itself."""
+    """A signal asked the run to stop.
 
-    def __init__(self, signal_number: int) -> None:
+    Args:
+        signal_number: the signal.
+        saved: whether the run has saved itself; a second Ctrl-C does not wait for that.
+
+    Attributes:
+        folder: the run folder; set as the exception leaves the run.
+    """
+
+    def __init__(self, signal_number: int, saved: bool = True) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
+        self.saved = saved
+        self.folder: Path | None = None
 
 
 class StopRequest(SignalWatch):

@@ -24,7 +24,7 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.training import processes
 from robustcmr.training.batches import EpochBatches, step_ids
-from robustcmr.training.checkpoint import load_modules, load_state, named_modules, recover, save_checkpoint
+from robustcmr.training.checkpoint import load_modules, load_state, named_modules, save_checkpoint
 from robustcmr.training.compilation import WarmUp
 from robustcmr.training.interrupt import StopRequest, TrainingStopped
 from robustcmr.training.optimiser import build_optimiser, lr_factor, set_lr
@@ -234,10 +234,6 @@ class Trainer:
     def restore(self) -> None:
         """Go back to the ``last`` checkpoint, if there is one; raise CheckpointError if it does not fit."""
         folder = self.run.checkpoint("last")
-        if processes.is_writer():
-            recover(folder)
-            recover(self.run.checkpoint("best"))
-        processes.wait_for_all()
         if not folder.exists():
             return
         saved = load_state(folder)

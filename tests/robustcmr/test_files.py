@@ -1,15 +1,17 @@
 """Atomic writing: a reader sees the old file or the new one, whatever happens in between."""
 
 import errno
+import fcntl
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from robustcmr.errors import UserError
-from robustcmr.files import atomic_file, write_json, write_text, write_with
+from robustcmr.files import atomic_file, identity, write_json, write_text, write_with
 
 
 def names(folder):
@@ -116,3 +118,63 @@ def test_what_is_no_json_writes_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"x": object()})
     assert names(tmp_path) == []
+
+
+def test_leftovers_of_killed_writers_go_at_the_next_write_and_others_stay(tmp_path):
+    path = tmp_path / "a[1].txt"
+    if (child := os.fork()) == 0:
+        with atomic_file(path) as file:
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = names(tmp_path)
+    others = [left.replace("a[1]", "a1"), left[:-5] + ".tmp", left[1:], f"{left}.mine", ".a[1].txt.tmp"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    with atomic_file(path) as first:
+        first.write(b"first")
+        with atomic_file(path) as second:  # another writer of the same file leaves that of the first alone
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == sorted([*others, "a[1].txt"])
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    real, calls = fcntl.flock, []
+
+    def late(file, how):
+        calls.append(how)
+        if len(calls) == 1:
+            for path in tmp_path.iterdir():
+                path.unlink()
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with atomic_file(tmp_path / "a.txt") as file:
+        file.write(b"whole")
+    assert (tmp_path / "a.txt").read_bytes() == b"whole"
+    assert len(calls) == 2
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_system_without_locks_is_written_and_keeps_leftovers(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = f".a.txt.{'0' * 32}.tmp"
+    (tmp_path / left).write_text("perhaps another machine writes it")
+    write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == [left, "a.txt"]
+
+
+def test_identity_tells_a_file_from_its_successor(tmp_path):
+    path = tmp_path / "a.txt"
+    assert identity(path) is None
+    write_text(path, "one")
+    first = identity(path)
+    assert first == identity(path)
+    write_text(path, "one")
+    assert identity(path) not in (None, first)

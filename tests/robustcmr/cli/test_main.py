@@ -1,5 +1,7 @@
 """The command as a whole: help, suggestions, exit codes, and one sentence for every mistake."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from noise_injection import NoiseError
 from robustcmr.cli import main
 from robustcmr.errors import UserError
 from robustcmr.plugins import matchers
+from robustcmr.signals import end_imports_at_ctrl_c
 
 COMMANDS = (
     "train",
@@ -229,3 +232,78 @@ def test_noise_keeps_its_exit_codes_and_its_own_help(robustcmr, noise_file, tmp_
     assert help_page.code == 0
     assert "make|make-labels|describe|verify|apply" in help_page.out
     assert robustcmr("noise").code == 2
+
+
+# Ctrl-C
+
+INTERRUPTED = """
+import os, signal, sys
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, AtImport())
+sys.argv = ["robustcmr", *{words!r}]
+import robustcmr.__main__
+robustcmr.__main__.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("typer", ["list"]),
+        ("robustcmr.cli.suspects", ["list"]),
+        ("numpy", ["eval", "none"]),
+        ("torch.nn", ["eval", "none"]),
+    ],
+)
+def test_ctrl_c_during_imports_is_one_line(module, words):
+    code = INTERRUPTED.format(module=module, words=words)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "robustcmr: stopped by Ctrl-C\n")
+
+
+@pytest.fixture
+def own_handler():
+    """The handler of Ctrl-C is put back after the test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield before
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["eval", "run"], "robustcmr.jobs.evaluate.evaluate"),
+        (["report", "run"], "robustcmr.jobs.report.write_run_report"),
+        (["rematch", "run"], "robustcmr.jobs.rematch.rematch_run"),
+        (["train"], "robustcmr.jobs.train.train"),
+        (["data", "check"], "robustcmr.config.resolve.compose"),
+        (["noise", "describe", "noise.npz"], "noise_injection.cli.main"),
+    ],
+)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_ctrl_c_during_a_command_is_one_line(robustcmr, monkeypatch, capfd, own_handler, words, place, rank):
+    def wait(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(place, wait)
+    monkeypatch.setenv("RANK", rank)  # of several processes, one speaks
+    assert robustcmr(*words).code == 130
+    assert capfd.readouterr() == ("", "robustcmr: stopped by Ctrl-C\n" if rank == "0" else "")
+    assert signal.getsignal(signal.SIGINT) is not own_handler  # another Ctrl-C ends the process silently
+
+
+def test_a_handler_of_others_and_an_ignored_ctrl_c_stay(own_handler):
+    for handler in (signal.SIG_IGN, lambda number, frame: None):
+        signal.signal(signal.SIGINT, handler)
+        end_imports_at_ctrl_c()
+        assert signal.getsignal(signal.SIGINT) is handler
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_imports_at_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import typer
@@ -52,7 +53,7 @@ def logger():
 
 def test_notes_go_to_stderr_in_lines_as_long_as_they_are(tmp_path, capsys, logger):
     long = "a note of many words " * 20 + "[not markup]"
-    with running(tmp_path):
+    with running():
         logger.info("%s", long)
         logger.debug("not this")
     captured = capsys.readouterr()
@@ -67,7 +68,7 @@ def test_notes_on_a_terminal_fit_its_width(tmp_path, monkeypatch, terminal, logg
     monkeypatch.setenv("TERM", "xterm")
     stream = terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    with running(tmp_path):
+    with running():
         logger.info("%s", "word " * 40 + "[bold]")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
     assert len(lines) > 2
@@ -75,27 +76,21 @@ def test_notes_on_a_terminal_fit_its_width(tmp_path, monkeypatch, terminal, logg
     assert lines[-1].rstrip().endswith("[bold]")
 
 
-@pytest.mark.parametrize("number", [2, 15])
-def test_a_stopped_run_says_how_to_go_on(tmp_path, capsys, logger, number):
-    with pytest.raises(typer.Exit) as caught, running(tmp_path / "run"):
-        raise TrainingStopped(number)
+@pytest.mark.parametrize(
+    ("number", "saved", "how"),
+    [
+        (2, True, "and saved; resume"),
+        (15, True, "and saved; resume"),
+        (2, False, "at once; resume from the last checkpoint"),
+    ],
+)
+def test_a_stopped_run_says_how_to_go_on(capsys, logger, number, saved, how):
+    stop = TrainingStopped(number, saved)
+    stop.folder = Path("runs/my run")
+    with pytest.raises(typer.Exit) as caught, running():
+        raise stop
     assert caught.value.exit_code == 128 + number
-    assert capsys.readouterr().err == (
-        f"stopped and saved; resume with: robustcmr train --resume {tmp_path / 'run'}\n"
-    )
-
-
-@pytest.mark.parametrize("started", [False, True])
-def test_a_run_stopped_at_once_says_what_is_left(tmp_path, capsys, logger, started):
-    run = RunFolder(tmp_path / "run")
-    if started:
-        run.start("seed: 1\n", {})
-    with pytest.raises(typer.Exit) as caught, running(run.path):
-        raise KeyboardInterrupt
-    assert caught.value.exit_code == 130
-    said = capsys.readouterr().err
-    assert ("--resume" in said) == started
-    assert ("nothing was written" in said) == (not started)
+    assert capsys.readouterr().err == f"stopped {how} with: robustcmr train --resume 'runs/my run'\n"
 
 
 def test_the_report_of_a_run(tmp_path, capsys):

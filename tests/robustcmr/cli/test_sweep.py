@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from robustcmr.sweeps import execute, locks
+from robustcmr import locks
+from robustcmr.sweeps import execute
 from robustcmr.sweeps.execute import Outcome
 from robustcmr.sweeps.folder import SweepFolder
 from robustcmr.sweeps.options import ExecutionOptions

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from robustcmr.config.resolve import read_config, resolve
 from robustcmr.conversion.method import TrainedElsewhere
 from robustcmr.conversion.released import convert
 from robustcmr.data.vocabulary import SPECIAL_WORDS, Vocabulary
-from robustcmr.errors import CheckpointError, ConfigError, DataError, RunFolderError, UserError
+from robustcmr.errors import CheckpointError, ConfigError, DataError, InUseError, RunFolderError, UserError
 from robustcmr.jobs.evaluate import evaluate
 from robustcmr.jobs.train import resume
 from robustcmr.runs.folder import RunFolder
@@ -76,6 +79,35 @@ def test_the_run_folder(at_hand):
     assert list(report.folded) == ["sim_enc.v_global_w.embedding_global.0.bias"]
     assert len(report.without_effect) == 5
     assert json.loads(json.dumps(report.to_dict()))["sizes"]["n_regions"] == 4
+
+
+def test_one_process_converts(at_hand):
+    with RunFolder(at_hand["output"]).locked(), pytest.raises(InUseError, match="is in use by process"):
+        convert(**at_hand)
+    assert not at_hand["output"].exists()
+
+
+def test_a_killed_conversion_is_begun_again(at_hand, tmp_path):
+    """Without --overwrite: a half conversion is no run yet."""
+    whole = convert(**{**at_hand, "output": tmp_path / "whole"})
+    real, files = os.replace, []
+    for kill_at in range(6):
+        if (child := os.fork()) == 0:
+
+            def replace(source, target):
+                files.append(target)
+                if len(files) > kill_at:  # noqa: B023  # called before it changes
+                    os.kill(os.getpid(), signal.SIGKILL)
+                real(source, target)
+
+            os.replace = replace
+            convert(**at_hand)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert convert(**at_hand).renamed == whole.renamed
+        names = {path.relative_to(at_hand["output"]) for path in at_hand["output"].rglob("*")}
+        assert names == {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")}
+        shutil.rmtree(at_hand["output"])
 
 
 @pytest.mark.parametrize("name", ["A", "B"])

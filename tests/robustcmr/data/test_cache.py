@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from threading import Barrier
 
 import pytest
 
+from robustcmr import locks
 from robustcmr.data.cache import (
     MANIFEST,
     STALE_SECONDS,
@@ -204,6 +206,37 @@ def test_old_leftovers_are_swept_and_young_ones_kept(tmp_path):
     cached_folder(tmp_path / "set", Builder())
     assert not old.exists()
     assert young.exists()
+
+
+def test_leftovers_of_killed_builds_are_swept_at_once_and_living_builds_kept(tmp_path):
+    def die(folder):
+        (folder / "half.bin").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        cached_folder(tmp_path / "set", die)
+    os.waitpid(child, 0)
+    assert [path.name.startswith(UNFINISHED) for path in tmp_path.iterdir()] == [True]
+
+    def build(folder):
+        cached_folder(tmp_path / "other", Builder())  # sweeps while this one is built
+        Builder()(folder)
+
+    cached_folder(tmp_path / "set", build)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "set"]
+
+
+def test_without_locks_leftovers_stay_for_a_day(tmp_path, monkeypatch):
+    def refuse(descriptor, blocking):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(locks, "lock_descriptor", refuse)
+    left = tmp_path / f"{UNFINISHED}1"
+    left.mkdir()
+    (left / ".lock").write_text("")
+    cached_folder(tmp_path / "set", Builder())
+    assert is_whole(tmp_path / "set")
+    assert left.exists()
 
 
 def test_a_leftover_that_cannot_be_looked_at_is_passed_over(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 from rich.console import Console
 
 from robustcmr.config.resolve import resolve
-from robustcmr.errors import ConfigError, RunFolderError
+from robustcmr.errors import ConfigError, InUseError, RunFolderError, UserError
+from robustcmr.jobs import train as jobs
 from robustcmr.jobs.train import _log, _LogFile, planned_folder, resume, train
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.queries import read_queries
 from robustcmr.training import processes
+from robustcmr.training.interrupt import TrainingStopped
 
 logger = logging.getLogger("robustcmr")
 
@@ -94,6 +98,66 @@ def test_a_finished_run_is_left_as_it_is(tree: dict[str, Any], tmp_path: Path) -
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     assert resume(run.path).path == run.path
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    run.results.unlink()
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    for job in (
+        lambda: resume(run.path),
+        lambda: train(resolve(tree), run.path),
+        lambda: train(resolve(tree), run.path, overwrite=True),
+    ):
+        with run.locked(), pytest.raises(InUseError, match=r"in use by process .*; wait until it has ended"):
+            job()
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_two_runs_of_one_name_go_to_two_folders(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second names its folder before the first has taken it."""
+    monkeypatch.chdir(tmp_path)
+    config = resolve(tree)
+    name = planned_folder(config, None)
+    names = iter([name, Path(f"{name}-2")])
+    monkeypatch.setattr(jobs, "planned_folder", lambda config, output: next(names))
+    with RunFolder(name).locked():
+        assert train(config).path == Path(f"{name}-2")
+
+
+def test_a_folder_that_may_not_be_written(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished run is still shown."""
+    run = train(resolve(tree), tmp_path / "run")
+    real = os.open
+
+    def read_only(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(path, flags, *args, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert resume(run.path).path == run.path
+    run.results.unlink()
+    with pytest.raises(UserError, match=r"cannot write .*run/.*: Read-only file system; make .*run a folder"):
+        resume(run.path)
+
+
+@pytest.mark.parametrize("part", ["fit", "finish"])
+def test_an_interrupt_says_which_run_to_resume(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, part, interrupt)
+    with pytest.raises(TrainingStopped) as caught:
+        train(resolve(tree), tmp_path / "run")
+    stop = caught.value
+    assert (stop.folder, stop.saved, stop.signal_number) == (tmp_path / "run", False, 2)
 
 
 def test_a_finished_training_without_results_is_measured_again(

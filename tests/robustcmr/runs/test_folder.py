@@ -1,11 +1,14 @@
 """The run folder: where things lie, and that nobody's files are overwritten unasked."""
 
 import json
+import os
 import shutil
+import socket
+from pathlib import Path
 
 import pytest
 
-from robustcmr.errors import RunFolderError
+from robustcmr.errors import InUseError, RunFolderError, UserError
 from robustcmr.runs.folder import RunFolder, unused_folder
 
 
@@ -33,6 +36,7 @@ def test_where_things_lie(tmp_path):
             run.queries("dev"),
             run.log,
             run.diverged,
+            run.lock,
             run.checkpoint("last"),
             run.checkpoint("best"),
         )
@@ -50,6 +54,7 @@ def test_where_things_lie(tmp_path):
         "plots",
         "log.txt",
         "diverged.json",
+        ".robustcmr.lock",
         "checkpoints/last",
         "checkpoints/best",
     }
@@ -89,8 +94,110 @@ def test_other_peoples_files_are_never_replaced(tmp_path, overwrite, name):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is a file, expected a folder for the run; choose another"):
-        RunFolder(tmp_path / "file").check_free(overwrite=True)
+    expected = pytest.raises(RunFolderError, match="is a file, expected a folder for the run; choose another")
+    with expected, RunFolder(tmp_path / "file").locked():
+        raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/below"])
+def test_a_place_that_cannot_be_is_one_sentence(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    run = RunFolder(tmp_path / name)
+    with pytest.raises(UserError, match=r"File name too long|Not a directory"), run.locked():
+        raise AssertionError
+    with pytest.raises(RunFolderError, match=r"File name too long|holds no run"):
+        run.require()
+
+
+def test_one_process_writes(tmp_path):
+    run = RunFolder(tmp_path / "runs" / "a")
+    with run.locked():
+        run.check_free(overwrite=False)
+        refused = pytest.raises(InUseError, match=rf"run folder .*a is in use by process {os.getpid()} on")
+        with refused, run.locked():
+            raise AssertionError
+        with pytest.raises(RunFolderError, match="holds no run yet: its training has just begun, or was"):
+            RunFolder(run.path).require()
+        run.start("seed: 1\n", {})
+        run.require()
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "environment.json"]
+
+
+@pytest.mark.parametrize("before", ["nothing", "runs", "runs/a"])
+def test_a_lock_leaves_no_folder_that_was_not_there(tmp_path, before):
+    """Also of the parents; a folder that the user has made stays."""
+    (tmp_path / before).mkdir(parents=True)
+    there = set(tmp_path.rglob("*"))
+    with RunFolder(tmp_path / "runs" / "a").locked():
+        pass
+    assert set(tmp_path.rglob("*")) == there
+
+
+def killed(run):
+    """Leave the lock of a process that is no more."""
+    run.lock.parent.mkdir(parents=True, exist_ok=True)
+    run.lock.write_text('\n{"pid": 1, "host": "' + socket.gethostname() + '", "since": "2026"}')
+
+
+@pytest.mark.parametrize("left", [[], ["environment.json"], ["environment.json", "noise.npz", "plots/a.png"]])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_killed_start_left_is_taken(tmp_path, left, overwrite):
+    run = RunFolder(tmp_path / "a")
+    killed(run)
+    (run.path / f".config.yaml.{'0' * 32}.tmp").write_text("half")
+    for name in left:
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("left")
+    with run.locked():
+        run.check_free(overwrite)
+        run.start("seed: 1\n", {})
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "environment.json"]
+
+
+def test_other_files_beside_what_a_killed_start_left_are_kept(tmp_path):
+    run = RunFolder(tmp_path)
+    killed(run)
+    (tmp_path / "thesis.tex").write_text("precious")
+    (tmp_path / "environment.json").write_text("{}")
+    refused = pytest.raises(RunFolderError, match=r"not empty and holds no run \(thesis.tex is there\)")
+    with refused, run.locked():
+        run.check_free(overwrite=True)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_run_is_removed_in_an_order_that_a_kill_may_cut(run, monkeypatch):
+    """Other people's files go while it still is a run, its own parts when it is none any more."""
+    run.checkpoint("last").mkdir(parents=True)
+    for path in (run.path / "README.md", run.results, run.path / "queries-dev.npz", run.path / "notes" / "a"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("old")
+    gone = []
+
+    def noting(real):
+        def remove(path, *args, **options):
+            gone.append(Path(path).name)
+            real(path, *args, **options)
+
+        return remove
+
+    for name in ("unlink", "rmdir"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    with run.locked():
+        run.start("seed: 2\n", {})
+    place = gone.index("config.yaml")
+    assert set(gone[:place]) == {"README.md", "a", "notes"}
+    assert {"results.json", "queries-dev.npz", "checkpoints"} <= set(gone[place:])
+
+
+def test_a_reader_is_told_when_the_run_was_replaced(run):
+    with run.unreplaced():
+        run.write_metrics([])
+    expected = pytest.raises(RunFolderError, match="was replaced while it was read; repeat the command")
+    with expected, run.unreplaced():
+        run.start("seed: 2\n", {})
+    with expected, run.unreplaced():
+        run.start("seed: 3\n", {})
+        raise UserError("a file that is gone")
 
 
 def test_overwriting_removes_the_older_run(run):

@@ -57,7 +57,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from robustcmr.sweeps import execute, locks
+from robustcmr import locks
+from robustcmr.sweeps import execute
 from robustcmr.sweeps.display import Display
 from robustcmr.sweeps.folder import SweepFolder
 

@@ -11,8 +11,9 @@ import time
 import pytest
 from rich.console import Console
 
-from robustcmr.errors import SweepError
-from robustcmr.sweeps import execute, locks, process
+from robustcmr import locks
+from robustcmr.errors import InUseError, SweepError
+from robustcmr.sweeps import execute, process
 from robustcmr.sweeps.display import Display
 from robustcmr.sweeps.execute import due_trials, end_orphans, run_trials
 from robustcmr.sweeps.local import LocalExecutor, Shares
@@ -180,7 +181,7 @@ def test_killed_and_resumed_is_as_never_killed(planned, sweep, fake):
     process = subprocess.Popen(fake.driver(folder.path), stderr=subprocess.PIPE, text=True)
     try:
         until(lambda: all(folder.run(name).metrics.exists() for name in NAMES[:2]))
-        refused = pytest.raises(SweepError, match=f"it is in use by process {process.pid} on ")
+        refused = pytest.raises(InUseError, match=f"it is in use by process {process.pid} on ")
         with refused, locks.sole_user(folder.lock, "it"):
             raise AssertionError("two sweeps in one folder")
     finally:

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from robustcmr import locks
 from robustcmr.errors import SweepError
 from robustcmr.runs.folder import RunFolder
-from robustcmr.sweeps import locks, process
+from robustcmr.sweeps import process
 from robustcmr.sweeps.process import Ended, Job, launch, log_end, state_after, wait_or_stop
 
 
@@ -61,21 +62,14 @@ def test_a_started_trial_is_resumed(job, fake):
     assert len((job.run / "metrics.jsonl").read_text().splitlines()) == 3
 
 
-def test_what_a_kill_left_before_the_run_began_is_cleared(job, fake):
-    job.run.mkdir(parents=True)
-    (job.run / "environment.json").write_text("{}")
-    (job.run / ".config.yaml.1.tmp").write_text("half")
-    assert launch(job).wait() == 0
-    assert fake.starts == ["a start 5"]
-
-
-def test_other_things_in_a_run_folder_are_never_removed(job):
+def test_a_folder_without_a_run_is_left_to_the_trial(job, fake):
+    """It takes what a kill left before its run began, and refuses other people's files."""
     job.run.mkdir(parents=True)
     (job.run / "mine.txt").write_text("precious")
-    with pytest.raises(SweepError, match=r"holds no run but mine.txt"):
-        launch(job)
+    assert launch(job).wait() == 1
+    assert fake.starts == ["a start 5"]
+    assert ended(job, 1) == ("failed", "not empty")
     assert (job.run / "mine.txt").read_text() == "precious"
-    assert not locks.is_held(job.lock)
 
 
 def test_a_damaged_outcome_is_put_aside(job, fake):
@@ -115,10 +109,10 @@ def test_only_a_living_process_of_this_machine_is_asked_to_stop(tmp_path, monkey
     monkeypatch.setattr(os, "kill", lambda pid, number: asked.append(pid))
     lock = tmp_path / "lock"
     process.ask_to_stop(lock)
-    lock.write_text(json.dumps({"pid": 5, "host": "elsewhere", "since": "now"}))
+    lock.write_text("\n" + json.dumps({"pid": 5, "host": "elsewhere", "since": "now"}))
     process.ask_to_stop(lock)
     assert asked == []
-    lock.write_text(json.dumps({"pid": 5, "host": process.socket.gethostname(), "since": "now"}))
+    lock.write_text("\n" + json.dumps({"pid": 5, "host": process.socket.gethostname(), "since": "now"}))
     process.ask_to_stop(lock)
     assert asked == [5]
 

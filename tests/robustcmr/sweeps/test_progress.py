@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from robustcmr import locks
 from robustcmr.errors import SweepError
-from robustcmr.sweeps import locks
 from robustcmr.sweeps.folder import SweepFolder
 from robustcmr.sweeps.progress import (
     count_words,

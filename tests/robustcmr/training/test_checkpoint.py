@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustcmr.errors import CheckpointError, UserError
-from robustcmr.training.checkpoint import load_modules, load_state, recover, save_checkpoint
+from robustcmr.training.checkpoint import is_saved, load_modules, load_state, recover, save_checkpoint
 
 
 def network(width: int = 3) -> nn.Module:
@@ -51,8 +51,48 @@ def test_recover_after_a_stop_between_the_renames(tmp_path: Path) -> None:
     recover(tmp_path / "last")
     assert load_state(tmp_path / "last") == {"n": 1}
     save_checkpoint(tmp_path / ".last.old", {}, {"n": 0})
+    save_checkpoint(tmp_path / ".last.new", {}, {"n": 2})
     recover(tmp_path / "last")  # nothing to mend: the newer one stays
     assert load_state(tmp_path / "last") == {"n": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
+
+
+def test_readers_use_what_lies_aside_and_write_nothing(tmp_path: Path) -> None:
+    """Between the two renames of a living training, moving it back would break that training."""
+    saved = network()
+    save_checkpoint(tmp_path / "last", {"net": saved}, {})
+    (tmp_path / "last").rename(tmp_path / ".last.old")
+    assert is_saved(tmp_path / "last")
+    assert not is_saved(tmp_path / "best")
+    loaded = network()
+    load_modules(tmp_path / "last", {"net": loaded})
+    assert torch.equal(loaded[0].weight, saved[0].weight)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".last.old"]
+
+
+def test_readers_of_a_living_training_see_one_checkpoint(tmp_path: Path) -> None:
+    """Two networks that are always saved with the same values are never loaded with different ones."""
+
+    def nets(value: float) -> dict[str, nn.Module]:
+        made = {name: nn.Linear(2, 2) for name in ("a", "b")}
+        for net in made.values():
+            nn.init.constant_(net.weight, value)
+        return made
+
+    save_checkpoint(tmp_path / "best", nets(0.0), {})
+    if (writer := os.fork()) == 0:
+        for value in range(1, 150):
+            save_checkpoint(tmp_path / "best", nets(value), {})
+        os._exit(0)
+    seen = set()
+    while os.waitpid(writer, os.WNOHANG) == (0, 0):
+        read = nets(-1.0)
+        load_modules(tmp_path / "best", read)
+        values = {float(weight) for net in read.values() for weight in net.weight.detach().flatten()}
+        assert len(values) == 1
+        seen |= values
+    assert len(seen) > 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best"]
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:

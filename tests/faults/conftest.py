@@ -11,12 +11,13 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 OPERATIONS = ("replace", "rename", "mkdir", "fsync", "unlink", "remove", "rmdir")
 """Functions of ``os`` that change what a process started later would see."""
@@ -58,6 +59,7 @@ class Job:
             os.dup2(output, 1)
             os.dup2(output, 2)
             sys.stdout = sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # not pytest's
+            torch.set_num_threads(1)  # it has none of its parent's threads
             _count(folder, kill_at, os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
             code = _run(work)
             sys.stderr.flush()
@@ -170,21 +172,23 @@ def outcome(run: Path, comparable: Callable[[Path], dict[str, Any]]) -> dict[str
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory, make_folder: Any, comparable_run: Any) -> Bench:
-    """A bench whose imports, data and kernels are warm; only forked processes train."""
-    import torch
+def bench(tmp_path_factory: pytest.TempPathFactory, make_folder: Any, comparable_run: Any) -> Iterator[Bench]:
+    """A bench whose process has trained once, so that those forked from it import and compile nothing."""
+    from robustcmr.files import write_with
+    from robustcmr.reporting.charts import Chart
 
-    from robustcmr.jobs.train import resume, train  # noqa: F401
-
-    torch.set_num_threads(1)  # a forked process has none of its parent's threads
     root = tmp_path_factory.mktemp("faults")
     (root / "scratch").mkdir()
     data = make_folder(root / "data", {"train": 8, "dev": 4, "test": 4}, captions_per_image=2)
     tree = {
         "data": {"name": "precomp", "root": str(data), "captions_per_image": 2},
         "matcher": {"name": "vse_infty", "dim": 8, "word_dim": 4},
-        "method": {"name": "robust"},
+        "method": {"name": "robust", "warmup_epochs": 1, "warmup_extension": 0},
         "noise": {"ratio": 0.4},
         "training": {"epochs": 2, "batch_size": 8, "device": "cpu"},
     }
-    return Bench(root, tree, lambda run: outcome(run, comparable_run))
+    found = Bench(root, tree, lambda run: outcome(run, comparable_run))
+    with pytest.MonkeyPatch.context() as patch:  # drawing would take most of the time
+        patch.setattr(Chart, "save", lambda chart, path: write_with(path, lambda file: file.write(b"drawn")))
+        found.train(root / "warm")()
+        yield found

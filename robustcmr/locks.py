@@ -74,8 +74,8 @@ def _open(path: Path, deadline: float) -> int:
             if isinstance(error, FileNotFoundError) and time.monotonic() < deadline:
                 continue
             raise LockError(
-                f"cannot write {path}: {error.strerror}; make {path.parent} a folder that you may write, or "
-                "use another one"
+                f"cannot write {path}: {error.strerror}; make sure that {path.parent} can be written, or "
+                "choose another folder"
             ) from error
 
 

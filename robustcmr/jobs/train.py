@@ -16,7 +16,7 @@ from rich.console import Console
 import robustcmr
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
-from robustcmr.errors import ConfigError, InUseError, RunFolderError
+from robustcmr.errors import ConfigError, InUseError, LockError, RunFolderError
 from robustcmr.files import write_json
 from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
@@ -93,6 +93,9 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
     folder = RunFolder(path)
     folder.require_trained()
     if folder.read_results() is not None:  # which needs no permission to write
+        if folder.lock.exists() and processes.is_writer():
+            with suppress(LockError), folder.locked():
+                pass  # it was killed after its last file: this removes the lock
         return folder
     with ExitStack() as held:
         if processes.is_writer():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -431,3 +432,13 @@ def test_label_and_pair_files_are_told_apart(run: Run, tmp_path: Path, labels: n
     refused(run("apply", "l.npz", "-o", "x.npy"), "holds labels, not pairs")
     np.save(tmp_path / "few.npy", labels[:50])
     refused(run("describe", "l.npz", "--labels", "few.npy"), "60 rows and the data has 50 labels")
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noise_injection.cli.main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("noise_injection", run_name="__main__")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "noise_injection: stopped by Ctrl-C\n")

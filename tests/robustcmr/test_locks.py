@@ -78,7 +78,7 @@ def test_a_child_that_inherits_a_lock_holds_it(tmp_path):
 
 def test_what_cannot_be_locked_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LockError, match=r"cannot write .*lock: .*; make .*file a folder that you may write"):
+    with pytest.raises(LockError, match=r"cannot write .*lock: .*; make sure that .*file can be written"):
         locks.take(tmp_path / "file" / "lock")
     with pytest.raises(LockError, match="cannot read the lock"):
         locks.is_held(tmp_path / "file" / "lock")

@@ -142,7 +142,7 @@ def test_a_folder_that_may_not_be_written(
     monkeypatch.setattr(os, "open", read_only)
     assert resume(run.path).path == run.path
     run.results.unlink()
-    with pytest.raises(UserError, match=r"cannot write .*run/.*: Read-only file system; make .*run a folder"):
+    with pytest.raises(UserError, match=r"cannot write .*run/.*: Read-only file system; make sure that"):
         resume(run.path)
 
 

@@ -113,9 +113,11 @@ def test_one_process_writes(tmp_path):
     run = RunFolder(tmp_path / "runs" / "a")
     with run.locked():
         run.check_free(overwrite=False)
-        refused = pytest.raises(InUseError, match=rf"run folder .*a is in use by process {os.getpid()} on")
-        with refused, run.locked():
-            raise AssertionError
+        refused = pytest.raises(InUseError, match=rf"run folder .* is in use by process {os.getpid()} on")
+        (tmp_path / "link").symlink_to(run.path)
+        for name in (run.path, tmp_path / "link"):
+            with refused, RunFolder(name).locked():
+                raise AssertionError
         with pytest.raises(RunFolderError, match="holds no run yet: its training has just begun, or was"):
             RunFolder(run.path).require()
         run.start("seed: 1\n", {})

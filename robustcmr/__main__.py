@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustcmr.signals import end_imports_at_ctrl_c
+from robustcmr.ctrl_c import end_imports_at_ctrl_c
 
 
 def run() -> None:

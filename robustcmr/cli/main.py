@@ -29,8 +29,8 @@ from robustcmr.cli import (
     train,
 )
 from robustcmr.cli.options import Command, Group
+from robustcmr.ctrl_c import STOPPED, say_stopped
 from robustcmr.errors import UserError
-from robustcmr.signals import STOPPED, say_stopped
 
 
 class _Main(Group):

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import robustcmr as package
 from noise_injection import NoiseError
 from robustcmr.cli import main
+from robustcmr.ctrl_c import end_imports_at_ctrl_c
 from robustcmr.errors import UserError
 from robustcmr.plugins import matchers
-from robustcmr.signals import end_imports_at_ctrl_c
 
 COMMANDS = (
     "train",

@@ -190,11 +190,8 @@ def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFold
     try:
         trainer = fit(run, console or Console(stderr=True))
         finish(run, trainer)
-    except TrainingStopped as stop:
-        stop.folder = run.folder.path
-        raise
-    except KeyboardInterrupt:
-        stop = TrainingStopped(signal.SIGINT, saved=False)
+    except (TrainingStopped, KeyboardInterrupt) as reason:
+        stop = reason if isinstance(reason, TrainingStopped) else TrainingStopped(signal.SIGINT, saved=False)
         stop.folder = run.folder.path
         raise stop from None
     return run.folder

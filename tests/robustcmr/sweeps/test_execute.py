@@ -100,7 +100,7 @@ def test_what_lies_in_the_way_of_a_trial_fails_that_trial_alone(planned, sweep):
     (run.path / "mine.txt").write_text("")
     outcome, _ = sweep(folder)
     assert outcome.counted["finished"] == 3
-    assert "holds no run but mine.txt" in outcome.failed[NAMES[0]]
+    assert outcome.failed == {NAMES[0]: "not empty"}
     assert "no exit code" in folder.failure(NAMES[0]).read_text()
 
 

@@ -101,7 +101,7 @@ def test_what_lies_in_the_way_of_a_trial_fails_that_trial_alone(planned, sweep):
     outcome, _ = sweep(folder)
     assert outcome.counted["finished"] == 3
     assert outcome.failed == {NAMES[0]: "not empty"}
-    assert "no exit code" in folder.failure(NAMES[0]).read_text()
+    assert "exit code 1" in folder.failure(NAMES[0]).read_text()
 
 
 def test_jobs_run_side_by_side_and_never_more(planned, fake, monkeypatch):

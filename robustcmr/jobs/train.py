@@ -183,7 +183,13 @@ def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, ne
 def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFolder:
     """Train an assembled run to its end; only one process writes and shows progress."""
     if processes.is_writer():
-        log.setTarget(_LogFile(run.folder.log))
+        try:
+            log.setTarget(_LogFile(run.folder.log))
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {run.folder.log}: {error.strerror}; remove what is in its place, and resume "
+                f"the run with --resume {run.folder.path}"
+            ) from error
         log.flush()
     else:
         console = Console(quiet=True)

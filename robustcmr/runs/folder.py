@@ -163,7 +163,12 @@ class RunFolder:
 
     def _content(self) -> list[Path]:
         """Everything in the folder besides its lock."""
-        return [path for path in self.path.iterdir() if path != self.lock] if self.path.is_dir() else []
+        try:
+            return [path for path in self.path.iterdir() if path != self.lock] if self.path.is_dir() else []
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot look into {self.path}: {error.strerror}; check its permissions"
+            ) from error
 
     def _is_own(self, path: Path) -> bool:
         """Whether a run makes something of this name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,18 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         _write_bytes(fresh / _STATE, buffer.getbuffer())
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+    except BaseException as error:
+        with suppress(OSError):
+            recover(folder)
+        if isinstance(error, OSError):
+            raise CheckpointError(
+                f"cannot write the checkpoint {folder}: {error.strerror or error}; make sure that its folder "
+                "can be written"
+            ) from error
         raise
-    if folder.exists():
-        folder.replace(old)
-    fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -146,6 +146,15 @@ def test_a_folder_that_may_not_be_written(
         resume(run.path)
 
 
+def test_a_folder_in_place_of_the_log(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    run.results.unlink()
+    run.log.unlink()
+    run.log.mkdir()
+    with pytest.raises(RunFolderError, match=r"cannot write .*log.txt: Is a directory; remove what is in"):
+        resume(run.path)
+
+
 @pytest.mark.parametrize("part", ["fit", "finish"])
 def test_an_interrupt_says_which_run_to_resume(
     tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str

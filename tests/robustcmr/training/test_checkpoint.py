@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 from pathlib import Path
@@ -45,6 +46,27 @@ def test_a_failed_save_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rename_that_fails_keeps_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    save_checkpoint(tmp_path / "last", {"net": network()}, {"n": 1})
+    real, calls = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.is_dir():
+            calls.append(self)
+            if len(calls) == failing:
+                raise PermissionError(13, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*last: Permission denied; make"):
+        save_checkpoint(tmp_path / "last", {"net": network()}, {"n": 2})
+    assert load_state(tmp_path / "last") == {"n": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
+
+
 def test_recover_after_a_stop_between_the_renames(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "last", {}, {"n": 1})
     (tmp_path / "last").rename(tmp_path / ".last.old")
@@ -81,18 +103,20 @@ def test_readers_of_a_living_training_see_one_checkpoint(tmp_path: Path) -> None
 
     save_checkpoint(tmp_path / "best", nets(0.0), {})
     if (writer := os.fork()) == 0:
-        for value in range(1, 150):
+        for value in itertools.count(1):
+            if (tmp_path / "enough").exists():
+                os._exit(0)
             save_checkpoint(tmp_path / "best", nets(value), {})
-        os._exit(0)
     seen = set()
-    while os.waitpid(writer, os.WNOHANG) == (0, 0):
+    while len(seen) < 8:
         read = nets(-1.0)
         load_modules(tmp_path / "best", read)
         values = {float(weight) for net in read.values() for weight in net.weight.detach().flatten()}
         assert len(values) == 1
         seen |= values
-    assert len(seen) > 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best"]
+    (tmp_path / "enough").touch()
+    assert os.waitpid(writer, 0)[1] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "enough"]
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:

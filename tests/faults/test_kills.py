@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ALL = os.environ.get("ROBUSTCMR_FAULTS") == "all"
-FEW = 4
+FEW = 3
 """Kills of each kind of job that run with the suite."""
 
 

@@ -39,7 +39,7 @@ def race(bench: Any, works: list[Callable[[], object]], head_start: float) -> li
     return [job.wait() for job in jobs]
 
 
-@pytest.mark.parametrize("number", range(50 if ALL else 4))
+@pytest.mark.parametrize("number", range(50 if ALL else 3))
 def test_two_trainings_of_a_new_folder(bench: Any, alone: Any, number: int) -> None:
     folder = bench.fresh()
     seeds = [0, 5] if number % 2 else [5, 0]

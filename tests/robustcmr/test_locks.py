@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -53,15 +52,21 @@ def test_the_holder_is_named_and_a_killed_one_is_forgotten(tmp_path):
         assert not left
 
 
-def test_who_waits_for_a_lock_that_is_removed_takes_the_new_one(tmp_path):
-    """Else it would hold a file that nobody sees, next to the holder of the new one."""
-    path, held = tmp_path / "lock", []
-    with locks.sole_user(path, "it"):
-        waiting = threading.Thread(target=lambda: held.append(locks.take(path, patience=20.0)))
-        waiting.start()
-    waiting.join()
+def test_a_lock_whose_file_was_removed_before_it_was_taken_is_taken_anew(tmp_path, monkeypatch):
+    """Else it would be one of a file that nobody sees, next to the holder of the new one."""
+    path, opened, real = tmp_path / "lock", [], locks._open
+
+    def late(path, deadline):
+        opened.append(real(path, deadline))
+        if len(opened) == 1:
+            path.unlink()  # its last holder ends
+        return opened[-1]
+
+    monkeypatch.setattr(locks, "_open", late)
+    descriptor = locks.take(path)
+    assert len(opened) == 2
     assert locks.take(path, patience=0.0) is None
-    os.close(held[0])
+    os.close(descriptor)
 
 
 def test_a_child_that_inherits_a_lock_holds_it(tmp_path):

@@ -103,18 +103,23 @@ def test_readers_of_a_living_training_see_one_checkpoint(tmp_path: Path) -> None
 
     save_checkpoint(tmp_path / "best", nets(0.0), {})
     if (writer := os.fork()) == 0:
-        for value in itertools.count(1):
-            if (tmp_path / "enough").exists():
-                os._exit(0)
-            save_checkpoint(tmp_path / "best", nets(value), {})
+        try:
+            for value in itertools.count(1):
+                if (tmp_path / "enough").exists():
+                    os._exit(0)
+                save_checkpoint(tmp_path / "best", nets(value), {})
+        finally:
+            os._exit(1)
     seen = set()
-    while len(seen) < 8:
-        read = nets(-1.0)
-        load_modules(tmp_path / "best", read)
-        values = {float(weight) for net in read.values() for weight in net.weight.detach().flatten()}
-        assert len(values) == 1
-        seen |= values
-    (tmp_path / "enough").touch()
+    try:
+        while len(seen) < 8:
+            read = nets(-1.0)
+            load_modules(tmp_path / "best", read)
+            values = {float(weight) for net in read.values() for weight in net.weight.detach().flatten()}
+            assert len(values) == 1
+            seen |= values
+    finally:
+        (tmp_path / "enough").touch()
     assert os.waitpid(writer, 0)[1] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "enough"]
 

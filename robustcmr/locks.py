@@ -69,8 +69,12 @@ def _open(path: Path, deadline: float) -> int:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
+            if path.is_symlink():
+                raise LockError(
+                    f"{path} is a symbolic link, and what it leads to would be overwritten; remove the link"
+                ) from error
             if isinstance(error, FileNotFoundError) and time.monotonic() < deadline:
                 continue
             raise LockError(

@@ -57,7 +57,7 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
                 "can be written"
             ) from error
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 def named_modules(
@@ -79,7 +79,15 @@ def recover(folder: Path) -> None:
     if not folder.exists() and old.exists():
         old.replace(folder)
     for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+        _remove(left)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; of a symbolic link, the link alone."""
+    if folder.is_symlink():
+        with suppress(OSError):
+            folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_saved(folder: Path) -> bool:

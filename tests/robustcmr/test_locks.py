@@ -81,6 +81,17 @@ def test_a_child_that_inherits_a_lock_holds_it(tmp_path):
     assert not locks.is_held(path)
 
 
+def test_a_lock_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("x")
+    for target in ("precious", "nowhere"):
+        (tmp_path / "lock").unlink(missing_ok=True)
+        (tmp_path / "lock").symlink_to(tmp_path / target)
+        with pytest.raises(LockError, match="lock is a symbolic link, and what it leads to would be overwr"):
+            locks.take(tmp_path / "lock")
+    assert (tmp_path / "precious").read_text() == "x"
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_what_cannot_be_locked_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LockError, match=r"cannot write .*lock: .*; make sure that .*file can be written"):

@@ -79,6 +79,21 @@ def test_recover_after_a_stop_between_the_renames(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
 
 
+@pytest.mark.parametrize("link", ["last", ".last.new", ".last.old"])
+def test_nothing_is_written_or_removed_through_a_link(tmp_path: Path, link: str) -> None:
+    save_checkpoint(tmp_path / "elsewhere", {"net": network()}, {"n": 0})
+    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()}
+    (tmp_path / "checkpoints").mkdir()
+    last = tmp_path / "checkpoints" / "last"
+    last.with_name(link).symlink_to(tmp_path / "elsewhere")
+    for n in (1, 2, 3):
+        save_checkpoint(last, {"net": network()}, {"n": n})
+        assert load_state(last) == {"n": n}
+    assert {path: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()} == before
+    assert [path.name for path in last.parent.iterdir()] == ["last"]
+    assert not last.is_symlink()
+
+
 def test_readers_use_what_lies_aside_and_write_nothing(tmp_path: Path) -> None:
     """Between the two renames of a living training, moving it back would break that training."""
     saved = network()

@@ -11,6 +11,8 @@ from typing import Any
 
 from noise_injection import commands
 from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError
+from noise_injection.printing import message, plain_streams
+from noise_injection.reasons import reason
 
 FILE: dict[str, Any] = {"type": Path, "metavar": "FILE"}
 NPY: dict[str, Any] = {"type": Path, "metavar": "FILE.npy"}
@@ -31,15 +33,24 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m noise_injecti
     The code is 0 on success, 1 if ``verify`` finds a difference, 2 for a user's mistake; ``prog`` names the
     program in help and error messages.
     """
-    arguments = _parser(prog).parse_args(argv)
+    try:
+        with plain_streams():
+            return _run(_parser(prog).parse_args(argv), prog)
+    except BrokenPipeError:  # the reader of our output has gone, such as `head`
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"{prog}: {message(str(error.filename or 'the output'))}: {reason(error)}\n")
+        return 2
+
+
+def _run(arguments: argparse.Namespace, prog: str) -> int:
     try:
         answer = COMMANDS[arguments.command](arguments)
     except NoiseError as error:
-        sys.stderr.write(f"{prog} {arguments.command}: {error}\n")
+        sys.stderr.write(f"{prog} {arguments.command}: {message(str(error))}\n")
         return 2
     as_json = "json" in arguments and arguments.json
-    text = json.dumps(answer.values, indent=2, ensure_ascii=False) if as_json else answer.text
-    sys.stdout.write(text + "\n")
+    sys.stdout.write((json.dumps(answer.values, indent=2) if as_json else answer.text) + "\n")
     return answer.code
 
 

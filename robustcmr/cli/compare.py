@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustcmr.cli.options import Against, Format, Mixed, output, write_out
+from robustcmr.cli.options import Against, Format, Mixed, note, output, write_out
 
 if TYPE_CHECKING:
     from robustcmr.reporting.compared import Comparison
@@ -79,16 +78,15 @@ def check_format(form: str) -> None:
 
 def print_comparison(comparison: Comparison, form: str, target: Path | None) -> None:
     """Print a comparison in one of ``FORMATS`` on stdout, or write it to a file."""
-    from rich.console import Console
-
     from robustcmr.reporting.comparison_files import to_csv, to_json
     from robustcmr.reporting.comparison_tables import comparison_table, to_latex, to_markdown
     from robustcmr.reporting.tables import render
+    from robustcmr.terminal import Console
 
     if form == "table" and target is None:
         console = Console()
         table = comparison_table(comparison, console.width >= WIDE, console.width < NARROW)
-        console.print(table, highlight=False)
+        console.print(table)
         return
     if form == "table":
         text = render(comparison_table(comparison, all_measures=True), 4 * WIDE)
@@ -101,6 +99,6 @@ def print_comparison(comparison: Comparison, form: str, target: Path | None) -> 
 def tell_left_out(found: FoundRuns) -> None:
     """List on stderr the runs that are left out."""
     for path in found.unfinished:
-        sys.stderr.write(f"left out, not finished: {path}\n")
+        note(f"left out, not finished: {path}")
     for sentence in found.damaged.values():
-        sys.stderr.write(f"left out: {sentence}\n")
+        note(f"left out: {sentence}")

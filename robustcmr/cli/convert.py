@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, Overwrite, output, overrides
+from robustcmr.cli.options import AsJson, Overwrite, output, overrides, say, typed
 
 if TYPE_CHECKING:
     from robustcmr.conversion.released import ConversionReport
@@ -107,5 +106,5 @@ def _print_report(report: ConversionReport) -> None:
     ):
         lines.append(f"{n_keys(count)} {what}{':' if rows else ''}")
         lines.extend(f"  {row}" for row in rows)
-    lines.append(f"saved in {report.run}; measure it: robustcmr eval {report.run} --split test")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    lines.append(f"saved in {report.run}; measure it: robustcmr eval {typed(report.run)} --split test")
+    say(*lines)

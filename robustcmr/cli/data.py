@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import AsJson, overrides, table_console
+from robustcmr.cli.options import AsJson, overrides, say, table_console
 
 if TYPE_CHECKING:
     from robustcmr.data.base import DataSet
@@ -103,4 +102,4 @@ def _print_report(report: DataReport | LabelledReport) -> None:
     lines += [f"PROBLEM: {sentence}" for sentence in report.problems]
     if report.ok:
         lines.append("no problem found")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    say(*lines)

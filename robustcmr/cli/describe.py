@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import AsJson, DataRoot, output
+from robustcmr.cli.options import AsJson, DataRoot, note, output, say
 
 if TYPE_CHECKING:
     from robustcmr.data.base import LabelledSplit, PairsSplit
@@ -58,7 +58,7 @@ def list_names(
     elif rows:
         _print_rows(rows)
     for message in broken:
-        sys.stderr.write(f"robustcmr: skipped: {message}\n")
+        note(f"robustcmr: skipped: {message}")
 
 
 def show(
@@ -112,9 +112,7 @@ def validate(
 
     resolved = compose(config, {}, [])
     sys.stdout.write(resolved.to_yaml())
-    sys.stderr.write(
-        f"{config} is valid: {resolved.matcher.name} + {resolved.method.name} on {resolved.data.name}\n"
-    )
+    note(f"{config} is valid: {resolved.matcher.name} + {resolved.method.name} on {resolved.data.name}")
 
 
 def environment(as_json: AsJson = False) -> None:
@@ -136,7 +134,7 @@ def environment(as_json: AsJson = False) -> None:
             value = ", ".join(f"{name} {version or 'not installed'}" for name, version in value.items())
         elif isinstance(value, list):
             value = " ".join(str(item) for item in value) or "none"
-        sys.stdout.write(f"{key:14s} {value}\n")
+        say(f"{key:14s} {value}")
 
 
 def _kind(given: str) -> str:
@@ -172,15 +170,14 @@ def _file(kind: str, name: str) -> Path:
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from robustcmr.reporting.tables import render
+    from robustcmr.terminal import Console
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     if sys.stdout.isatty():
         Console().print(table)
     else:
@@ -208,21 +205,20 @@ def _track_lines(kind: str, cls: Any) -> str:
 
 
 def _print_class(kind: str, name: str) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from robustcmr.config.fields import field_rows
+    from robustcmr.terminal import Console
 
     cls: Any = _registry(kind).load(name)
     section = KINDS[kind]
-    sys.stdout.write(f"{section} {name}  ({cls.__module__}.{cls.__qualname__})\n\n")
+    say(f"{section} {name}  ({cls.__module__}.{cls.__qualname__})", "")
     sys.stdout.write((inspect.getdoc(cls) or "") + "\n\n")
     if kind in WITH_TRACK:
         sys.stdout.write(_track_lines(kind, cls))
     rows = field_rows(cls.Config, f"{section}.")
     if not rows:
-        sys.stdout.write("no options\n")
+        say("no options")
         return
     table = Table()
     # names to be typed are never cut
@@ -230,7 +226,7 @@ def _print_class(kind: str, name: str) -> None:
     for heading in ("type", "default", "meaning"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     Console().print(table)
 
 
@@ -242,7 +238,7 @@ def _show_data(name: str, split_name: str, count: int, target: Path | None, root
     loaded: Any = _registry("data").load(name)
     options = loaded.Config.model_fields
     if root is None and "root" in options and options["root"].is_required():
-        sys.stderr.write(f"name the folder of {name} with --data-root to see its captions\n")
+        note(f"name the folder of {name} with --data-root to see its captions")
         return
     given: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": str(root)}
     component = resolve_component("data", given)
@@ -252,8 +248,8 @@ def _show_data(name: str, split_name: str, count: int, target: Path | None, root
         names = getattr(split, "image_names", None)
         for image, texts in enumerate(lines):
             title = f"image {image}" if names is None else names[image]
-            sys.stdout.write(f"{title}\n" + "".join(f"  {line}\n" for line in texts))
-        sys.stderr.write(f"{name} holds features without pictures, so there is no contact sheet\n")
+            say(title, *(f"  {line}" for line in texts))
+        note(f"{name} holds features without pictures, so there is no contact sheet")
         return
     entries = (
         SheetEntry(split.picture(image), texts, f"{split_name} {image}") for image, texts in enumerate(lines)
@@ -261,7 +257,7 @@ def _show_data(name: str, split_name: str, count: int, target: Path | None, root
     sheet = contact_sheet(entries)
     path = target if target is not None else Path(f"{name}-{split_name}.png")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
-    sys.stdout.write(f"wrote {path}: {len(lines)} pictures of {name} {split_name} with their captions\n")
+    say(f"wrote {path}: {len(lines)} pictures of {name} {split_name} with their captions")
 
 
 def _texts(split: LabelledSplit | PairsSplit, count: int) -> list[list[str]]:

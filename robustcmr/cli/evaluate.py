@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, Device
+from robustcmr.cli.options import AsJson, Device, say
 
 
 def evaluate(
@@ -27,11 +26,10 @@ def evaluate(
       robustcmr eval runs/a --split test
       robustcmr eval runs/sgr runs/saf --fold5 --json
     """
-    from rich.console import Console
-
     from robustcmr.cli.output import print_json, print_measures
     from robustcmr.errors import ConfigError
     from robustcmr.jobs.evaluate import evaluate as evaluate_runs
+    from robustcmr.terminal import Console
 
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"--checkpoint is '{checkpoint}', expected best or last")
@@ -42,4 +40,4 @@ def evaluate(
     print_measures(Console(), {f"{split} ({result['protocol_name']})": result["metrics"]})
     count = result["n_models"]
     who = "one model" if count == 1 else f"ENSEMBLE of {count} models, scores averaged"
-    sys.stdout.write(f"{who}: {', '.join(result['runs'])}\n")
+    say(f"{who}: {', '.join(result['runs'])}")

@@ -5,6 +5,7 @@ Slow imports happen inside the commands, so that help is quick.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -52,6 +53,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+UsageError: Any = typer.BadParameter.__base__
+"""The error for a command line that cannot be parsed; typer and click each have one of this name."""
+
 data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=True, cls=Group)
 
 _COMMANDS: dict[str, Callable[..., None]] = {
@@ -90,19 +94,40 @@ def _main(
 
 def run() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    for name in ("stdout", "stderr"):  # letters that the encoding lacks become escapes
+        stream = getattr(sys, name)
+        if stream is None:  # the process was started without it
+            setattr(sys, name, io.StringIO())
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     # Threads that spin for long stall each other on a shared machine; threads that sleep at once are slow to
     # wake. Torch reads this when it is imported, later.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that cannot be used is named by us
     try:
-        app()
-    except (UserError, ValueError) as error:
-        from noise_injection.checks import NoiseError
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        from typer.rich_utils import rich_format_error
 
-        if not isinstance(error, (UserError, NoiseError)):
+        from noise_injection.printing import message
+
+        text = message(error.format_message())
+        error.format_message = lambda: text
+        rich_format_error(error)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
+    except (UserError, ValueError, OSError) as error:
+        from noise_injection.checks import NoiseError
+        from noise_injection.printing import message
+        from noise_injection.reasons import reason
+
+        if isinstance(error, OSError):
+            text = f"{error.filename or 'the output'}: {reason(error)}"
+        elif isinstance(error, (UserError, NoiseError)):
+            text = str(error)
+        else:
             raise
-        sys.stderr.write(f"robustcmr: {error}\n")
+        sys.stderr.write(f"robustcmr: {message(text)}\n")
         sys.exit(2)
-    except BrokenPipeError:  # the reader of our output has gone, such as `head`
-        sys.exit(0)

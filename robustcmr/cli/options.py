@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from robustcmr.terminal import Console
 
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or another program."""
@@ -45,7 +48,7 @@ def overrides(text: str) -> Any:
 
 def table_console() -> Console:
     """Return a console on stdout that does not squeeze tables for a reader that is not a terminal."""
-    from rich.console import Console
+    from robustcmr.terminal import Console
 
     return Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
@@ -58,7 +61,26 @@ def write_out(text: str, target: Path | None) -> None:
         sys.stdout.write(text)
     else:
         write_text(target, text)
-        sys.stderr.write(f"wrote {target}\n")
+        note(f"wrote {target}")
+
+
+def say(*lines: str) -> None:
+    r"""Print results on stdout, one line each; a line feed within a line is shown as ``\n``."""
+    from noise_injection.printing import one_line
+
+    sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
+
+
+def note(*lines: str) -> None:
+    """Print notes on stderr, as :func:`say` does."""
+    from noise_injection.printing import one_line
+
+    sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
+
+
+def typed(path: Path) -> str:
+    """Return a path as it is typed in a shell, quoted where it needs to be."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 _TYPES = {
@@ -97,7 +119,17 @@ class _PlainTypes:
 
 
 class Command(_PlainTypes, TyperCommand):
-    """A command with plain names of types in its help."""
+    """A command with plain names of types in its help, whose output is safe to show in a terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; that the reader of its output has gone, such as `head`, is no mistake."""
+        from noise_injection.printing import plain_streams
+
+        try:
+            with plain_streams():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
 
 
 class Group(_PlainTypes, TyperGroup):

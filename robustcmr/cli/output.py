@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
+from robustcmr.cli.options import note, say, typed
 from robustcmr.reporting import sentences
 from robustcmr.reporting.tables import CORRECTION, DIVISION, REMATCH, measures_table, shares_table
 from robustcmr.runs.folder import RunFolder
+from robustcmr.terminal import Console, LineFormatter
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -41,8 +42,7 @@ def running() -> Iterator[Console]:
     except TrainingStopped as stop:
         if speaks:
             how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
-            command = f"robustcmr train --resume {shlex.quote(str(stop.folder))}"
-            sys.stderr.write(f"stopped {how} with: {command}\n")
+            note(f"stopped {how} with: robustcmr train --resume {typed(stop.folder)}")
         raise typer.Exit(128 + stop.signal_number) from None
     else:
         processes.leave()
@@ -58,7 +58,7 @@ def _log_handler(console: Console) -> logging.Handler:
         )
     else:
         handler = logging.StreamHandler(sys.stderr)  # lines as long as they are
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(LineFormatter("%(message)s"))
     return handler
 
 
@@ -79,12 +79,11 @@ def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
         console.print(measures_table(results["splits"]))
     if "changed" in findings:
         lines.append(f"All classes are in {run.labels}.")
-    lines += [f"The run is in {run.path}.", f"Write its page: robustcmr report {run.path}"]
+    lines += [f"The run is in {run.path}.", f"Write its page: robustcmr report {typed(run.path)}"]
     if findings.get("suspected") or findings.get("changed"):
-        lines.append(
-            f"List the worst {'labels' if 'changed' in findings else 'pairs'}: robustcmr suspects {run.path}"
-        )
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        what = "labels" if "changed" in findings else "pairs"
+        lines.append(f"List the worst {what}: robustcmr suspects {typed(run.path)}")
+    say(*lines)
 
 
 def print_measures(console: Console, results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -114,5 +113,5 @@ def cost_sentence(results: Mapping[str, Any]) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print a JSON document on stdout, in ASCII."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

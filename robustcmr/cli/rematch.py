@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, Device, output
+from robustcmr.cli.options import AsJson, Device, note, output, say
 
 
 def rematch(
@@ -57,11 +56,10 @@ def rematch(
       robustcmr rematch runs/a --mass 0.3 --top-k 100 -o matches.csv
       robustcmr rematch runs/clip --plan dense --reach 0.4
     """
-    from rich.console import Console
-
     from robustcmr.cli.output import print_json, running
     from robustcmr.jobs.rematch import RematchOptions, rematch_run
     from robustcmr.reporting.rematch_tables import outcome_table, quality_table
+    from robustcmr.terminal import Console
 
     _check(plan, mass, reach, epsilon, capacity, search)
     mass = 0.5 if mass is None else mass
@@ -74,7 +72,7 @@ def rematch(
         print_json({"run": str(run), **outcome})
         return
     if outcome["suspected"] == 0:
-        sys.stdout.write(f"none of {outcome['pairs']:,} pairs is suspected; wrote {outcome['output']}\n")
+        say(f"none of {outcome['pairs']:,} pairs is suspected; wrote {outcome['output']}")
         return
     console = Console()
     console.print(outcome_table(outcome))
@@ -82,8 +80,8 @@ def rematch(
         console.print(quality_table(outcome["quality"]))
     if not outcome["converged"]:
         lower = "--mass" if reach is None else "--reach"
-        sys.stderr.write(f"the plan did not converge; raise --epsilon or lower {lower}\n")
-    sys.stdout.write(f"wrote {outcome['output']}\n")
+        note(f"the plan did not converge; raise --epsilon or lower {lower}")
+    say(f"wrote {outcome['output']}")
 
 
 def _check(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import output
+from robustcmr.cli.options import output, say
 
 
 def report(
@@ -34,4 +33,4 @@ def report(
     from robustcmr.jobs.report import write_run_report
 
     written = write_run_report(run, target, gallery, not no_model)
-    sys.stdout.write(f"wrote {written}\n")
+    say(f"wrote {written}")

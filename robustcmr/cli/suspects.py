@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, output, table_console
+from robustcmr.cli.options import AsJson, note, output, say, table_console
 
 if TYPE_CHECKING:
     from robustcmr.reporting.suspects import Suspects
@@ -50,7 +49,7 @@ def suspects(
     if not as_json:
         if len(rows):
             table_console().print(found.drawn(rows))
-        sys.stdout.write(f"{_summary(pairs, len(every), len(rows), found.of)}\n")
+        say(_summary(pairs, len(every), len(rows), found.of))
     sheet = None
     if len(rows) and not no_sheet:
         sheet = _write_sheet(folder, found, rows, target if target is not None else folder.suspects)
@@ -59,7 +58,7 @@ def suspects(
         path = None if sheet is None else str(sheet)
         print_json({**counted, "sheet": path, "suspects": found.values(rows)})
     elif sheet is not None:
-        sys.stdout.write(f"wrote {sheet}\n")
+        say(f"wrote {sheet}")
 
 
 def _summary(pairs: int, suspected: int, shown: int, of: str) -> str:
@@ -84,12 +83,10 @@ def _write_sheet(run: RunFolder, found: Suspects, rows: IntArray, path: Path) ->
             f"cannot open the data of {run.path} for the pictures: {error}; leave them out with --no-sheet"
         ) from error
     if split.picture is None:
-        sys.stderr.write(
-            f"{config.data.name} holds features without pictures, so there is no contact sheet\n"
-        )
+        note(f"{config.data.name} holds features without pictures, so there is no contact sheet")
         return None
     if len(rows) > MOST_CARDS:
-        sys.stderr.write(f"the contact sheet shows the first {MOST_CARDS} only\n")
+        note(f"the contact sheet shows the first {MOST_CARDS} only")
     sheet = found.sheet(rows[:MOST_CARDS], split, f"Worst suspects of {run.path.absolute().name}")
     write_with(path, lambda file: sheet.save(file, format="PNG"))
     return path

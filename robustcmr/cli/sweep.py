@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import Against, AsJson, Command, Format, Group, Mixed, output, overrides, write_out
+from robustcmr.cli.options import (
+    Against,
+    AsJson,
+    Command,
+    Format,
+    Group,
+    Mixed,
+    note,
+    output,
+    overrides,
+    say,
+    typed,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +88,7 @@ def run(
     with sole_user(folder.lock, f"the sweep folder {folder.path}"):
         folder.check_free()
         new = folder.write_plan(options, planned)
-        sys.stderr.write(f"sweep folder {folder.path}: {len(new)} of {len(planned)} trials are new\n")
+        note(f"sweep folder {folder.path}: {len(new)} of {len(planned)} trials are new")
         _run(folder, execution, retry_failed)
 
 
@@ -117,13 +129,12 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from robustcmr.cli.output import print_json
     from robustcmr.locks import is_held
     from robustcmr.sweeps.display import status_table
     from robustcmr.sweeps.folder import SweepFolder
     from robustcmr.sweeps.progress import count_words, counts, standings
+    from robustcmr.terminal import Console
 
     sweep = SweepFolder(folder)
     rows = standings(sweep)
@@ -139,8 +150,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     lines = [f"{count_words(counted)} of {len(rows)}; {now}"]
     lines += [f"stderr of {row.trial}: {sweep.failure(row.trial)}" for row in rows if row.state == "failed"]
     if not alive and any(row.state in ("waiting", "interrupted", "running") for row in rows):
-        lines.append(f"resume with: robustcmr sweep resume {folder}")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        lines.append(f"resume with: robustcmr sweep resume {typed(folder)}")
+    say(*lines)
 
 
 @app.command("report", cls=Command)
@@ -204,12 +215,11 @@ def _execution(
 
 
 def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -> None:
-    from rich.console import Console
-
     from robustcmr.errors import SweepError
     from robustcmr.sweeps.display import Display
     from robustcmr.sweeps.execute import build_executor, due_trials, end_orphans, run_trials
     from robustcmr.sweeps.progress import standings
+    from robustcmr.terminal import Console
 
     if not folder.read():
         raise SweepError(
@@ -219,11 +229,11 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
     due = due_trials(folder, retry_failed)
     if not due:
         states = [row.state for row in standings(folder)]
-        sys.stderr.write("no trial is left to run\n")
+        note("no trial is left to run")
         if "failed" in states:
-            sys.stderr.write(
-                f"{states.count('failed')} failed before; see 'robustcmr sweep status {folder.path}', "
-                "and run them again with --retry-failed\n"
+            note(
+                f"{states.count('failed')} failed before; see: robustcmr sweep status {typed(folder.path)}; "
+                "run them again with --retry-failed"
             )
         return
     display = Display(Console(stderr=True))
@@ -239,14 +249,14 @@ def _report_outcome(folder: SweepFolder, outcome: Outcome) -> None:
     from robustcmr.sweeps.progress import count_words
 
     total = sum(outcome.counted.values())
-    sys.stdout.write(f"{count_words(outcome.counted)} of {total} trials in {folder.path}\n")
+    say(f"{count_words(outcome.counted)} of {total} trials in {folder.path}")
     for name, reason in outcome.failed.items():
-        sys.stdout.write(f"failed: {name}: {reason}; its stderr is in {folder.failure(name)}\n")
+        say(f"failed: {name}: {reason}; its stderr is in {folder.failure(name)}")
     if outcome.signal_number is not None:
-        sys.stderr.write(f"stopped; resume with: robustcmr sweep resume {folder.path}\n")
+        note(f"stopped; resume with: robustcmr sweep resume {typed(folder.path)}")
         raise typer.Exit(128 + outcome.signal_number)
     if outcome.counted["finished"]:
-        sys.stdout.write(f"compare them: robustcmr sweep report {folder.path}\n")
+        say(f"compare them: robustcmr sweep report {typed(folder.path)}")
     if outcome.counted["finished"] < total:
         raise typer.Exit(1)
 
@@ -259,6 +269,6 @@ def _print_plan(folder: SweepFolder, trials: Sequence[Trial], execution: Executi
     names = {record.trial.config_hash: name for name, record in folder.read().items()}
     for trial in trials:
         name = names.get(trial.config_hash, trial.name)
-        sys.stdout.write(f"{name}  {known.get(name, 'new')}\n")
+        say(f"{name}  {known.get(name, 'new')}")
     rest = "" if not known else f"; {folder.path} holds {count_words(counts(known.values()))}"
-    sys.stderr.write(f"{len(trials)} trials in {folder.path} by the executor {execution.executor}{rest}\n")
+    note(f"{len(trials)} trials in {folder.path} by the executor {execution.executor}{rest}")

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 import robustcmr
+from robustcmr import terminal
 from robustcmr.config.resolve import RunConfig, read_config, resolve
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, InUseError, LockError, RunFolderError
@@ -192,9 +193,9 @@ def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFold
             ) from error
         log.flush()
     else:
-        console = Console(quiet=True)
+        console = terminal.Console(quiet=True)
     try:
-        trainer = fit(run, console or Console(stderr=True))
+        trainer = fit(run, console or terminal.Console(stderr=True))
         finish(run, trainer)
     except (TrainingStopped, KeyboardInterrupt) as reason:
         stop = reason if isinstance(reason, TrainingStopped) else TrainingStopped(signal.SIGINT, saved=False)
@@ -272,7 +273,7 @@ class _LogFile(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         if path.is_symlink():  # replaced, as writing any other file of the folder does, and not followed
             path.unlink()
-        super().__init__(path, encoding="utf-8")
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name

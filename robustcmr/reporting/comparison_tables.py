@@ -11,7 +11,6 @@ from typing import Any
 from rich import box
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from robustcmr.reporting.compared import SHOWN, TITLES, ComparedRow, Comparison, Robustness
 from robustcmr.reporting.significance import SeedTest
@@ -228,8 +227,8 @@ def comparison_table(comparison: Comparison, all_measures: bool = False, narrow:
         tables.append((curves, "robustness over noise ratios"))
     parts: list[Any] = []
     for table, title in tables:
-        parts += [_rich(table, title, narrow), Text()]
-    return Group(*parts, *map(Text, lines))
+        parts += [_rich(table, title, narrow), ""]
+    return Group(*parts, *lines)
 
 
 def _short(cells: Cells) -> tuple[Cells, list[str]]:
@@ -259,11 +258,11 @@ def _rich(cells: Cells, title: str, narrow: bool) -> Table:
         words = name in _WORDS
         least = min(12, max(map(len, column))) if words else None  # no column gives way altogether
         justify: Any = "left" if words else "right"
-        table.add_column(Text(name), justify=justify, no_wrap=not words, overflow="fold", min_width=least)
+        table.add_column(name, justify=justify, no_wrap=not words, overflow="fold", min_width=least)
     for row, best, starts, measured in zip(cells.rows, cells.best, cells.starts, cells.measured, strict=True):
         if starts:
             table.add_section()
-        table.add_row(*map(Text, row), style="bold" if best else None if measured else "dim italic")
+        table.add_row(*row, style="bold" if best else None if measured else "dim italic")
     return table
 
 

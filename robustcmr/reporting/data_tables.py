@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from robustcmr.data.check import DataReport, LabelledReport
@@ -29,7 +28,7 @@ def pairs_table(report: DataReport) -> Table:
             row["words"] = f"{captions.shortest}–{captions.longest}, mean {captions.mean_length:.1f}"
             if captions.known_share is not None:
                 row["words"] += f", {captions.known_share:.1%} known"
-        table.add_row(*map(escape, row.values()), split.fingerprint or "?")
+        table.add_row(*row.values(), split.fingerprint or "?")
     return table
 
 
@@ -38,18 +37,19 @@ def labelled_table(report: LabelledReport) -> Table:
     table = Table("split", "pairs", "image vectors", "text vectors", "fingerprint")
     for split in report.splits:
         pairs = "?" if split.pairs is None else f"{split.pairs:,}"
-        cells = (split.name, pairs, _vectors(split.image), _vectors(split.text), split.fingerprint or "?")
-        table.add_row(*map(escape, cells))
+        table.add_row(
+            split.name, pairs, _vectors(split.image), _vectors(split.text), split.fingerprint or "?"
+        )
     return table
 
 
 def class_table(report: LabelledReport) -> Table:
     """Return the number of pairs of each class in the splits that could be counted."""
     counted = [split for split in report.splits if split.class_counts is not None]
-    table = Table("class", *(escape(split.name) for split in counted))
+    table = Table("class", *(split.name for split in counted))
     for number, name in enumerate(report.class_names):
         counts = (split.class_counts or () for split in counted)
-        table.add_row(escape(name), *(f"{own[number]:,}" if number < len(own) else "?" for own in counts))
+        table.add_row(name, *(f"{own[number]:,}" if number < len(own) else "?" for own in counts))
     return table
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from rich.table import Table
 from rich.text import Text
 
+from noise_injection.printing import visible
 from robustcmr.errors import DataError
 from robustcmr.reporting.contact_sheet import SheetEntry, contact_sheet
 from robustcmr.reporting.numbers import as_text
@@ -111,10 +112,16 @@ class SuspectedPairs(Suspects):
         return rows[np.lexsort((-margin, -table.evidence[rows], table.clean_probability[rows]))]
 
     def _cells(self, row: int) -> list[str | Text]:
-        names = [Text(name) for name in (self._given(row), self._suggested(row))]
         margin = "" if self.table.rematch[row] < 0 else as_text(float(self.table.margin[row]), "margin")
         right = as_text(float(self.table.clean_probability[row]), "share")
-        return [str(self.table.pair[row]), right, _caption(self.table.caption[row]), *names, margin]
+        return [
+            str(self.table.pair[row]),
+            right,
+            _caption(self.table.caption[row]),
+            self._given(row),
+            self._suggested(row),
+            margin,
+        ]
 
     def _card(self, row: int, picture: Any) -> SheetEntry:
         table, other = self.table, self.table.rematch[row] >= 0
@@ -177,7 +184,7 @@ class SuspectedLabels(Suspects):
         cells: list[str | Text] = [str(table.pair[row]), as_text(float(table.confidence[row]), "share")]
         if table.evidence is not None:
             cells.append(as_text(float(table.evidence[row]), "evidence"))
-        cells += [Text(self.given(row)), Text(self.corrected(row))]
+        cells += [self.given(row), self.corrected(row)]
         return cells if table.caption is None else [*cells, _caption(table.caption[row])]
 
     def _card(self, row: int, picture: Any) -> SheetEntry:
@@ -229,9 +236,8 @@ def read_suspects(run: RunFolder) -> Suspects:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, without control characters, which a terminal would obey."""
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    """Return a text on one line, blanks once and control characters as escapes."""
+    return visible(" ".join(text.split()))
 
 
 def _caption(text: str) -> Text:

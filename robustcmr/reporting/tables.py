@@ -7,9 +7,11 @@ from io import StringIO
 from typing import Any
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from robustcmr.terminal import Console
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -94,8 +96,8 @@ def measures_table(results: Results, ranks: bool = False) -> Table:
         cells = []
         for way, columns in groups.items():
             line = " ".join(_number(name, measures, key, _width(head, key)) for head, key in columns.items())
-            cells.append(Text(line.rjust(widths[way])))
-        table.add_row(Text(name), *cells)
+            cells.append(line.rjust(widths[way]))
+        table.add_row(name, *cells)
     return table
 
 
@@ -116,9 +118,9 @@ def shares_table(results: Results, columns: Mapping[str, str]) -> Table:
     table.add_column(overflow="fold")  # the only column that gives way
     for name, column in cells.items():
         width = max(_WIDTH, len(name), *map(len, column))
-        table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for place, name in enumerate(results):
-        table.add_row(Text(name), *(Text(column[place]) for column in cells.values()))
+        table.add_row(name, *(column[place] for column in cells.values()))
     return table
 
 

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from noise_injection.printing import one_line
 from robustcmr.sweeps.progress import Standing, count_words, duration_words
 
 LONGEST_TABLE = 20
@@ -24,7 +25,7 @@ class Display(Live):
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(one_line(line), highlight=False, soft_wrap=True, markup=False)
 
     def show(self, view: RenderableType) -> None:
         """Redraw the live table."""
@@ -56,16 +57,16 @@ def board_view(
     head.add_row(Text(title, style="bold"), ProgressBar(total=max(total, 1), completed=done, width=30))
     parts: list[RenderableType] = [
         head,
-        Text(f"{count_words(counted)} of {total}  {left_words(left)}".rstrip()),
+        f"{count_words(counted)} of {total}  {left_words(left)}".rstrip(),
     ]
     if running:
         table = _table("running", "epoch", "best so far", "time")
         for row, seconds in running[:LONGEST_TABLE]:
             best, time = best_words(row) or "-", duration_words(seconds)
-            table.add_row(Text(row.trial), f"{row.epoch}/{row.epochs}", best, time)
+            table.add_row(row.trial, f"{row.epoch}/{row.epochs}", best, time)
         parts.append(table)
     if len(running) > LONGEST_TABLE:
-        parts.append(Text(f"and {len(running) - LONGEST_TABLE} more"))
+        parts.append(f"and {len(running) - LONGEST_TABLE} more")
     return Group(*parts)
 
 
@@ -97,11 +98,11 @@ def status_table(rows: Sequence[Standing]) -> Table:
     table.add_column("", overflow="fold")
     for row in rows:
         table.add_row(
-            Text(row.trial),
+            row.trial,
             row.state,
             "" if row.state == "waiting" else f"{row.epoch}/{row.epochs}",
             best_words(row),
             duration_words(row.seconds) if row.seconds else "",
-            Text(row.reason or ""),
+            row.reason or "",
         )
     return table

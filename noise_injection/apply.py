@@ -15,6 +15,7 @@ from noise_injection import checks
 from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, NoiseError
 from noise_injection.describe import to_caption_rows
+from noise_injection.reasons import reason
 
 TABLES: tuple[str, ...] = (".tsv", ".csv")
 
@@ -139,7 +140,7 @@ def _read_lines(path: Path, what: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise NoiseError(f"{path} is not UTF-8 text; expected one {what} per line") from error
     except OSError as error:
-        raise NoiseError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+        raise NoiseError(f"cannot read {path}: {reason(error)}") from error
     lines = [line.strip(" \r") for line in text.split("\n")]
     if lines[-1] == "":
         lines.pop()

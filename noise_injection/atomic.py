@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from noise_injection.checks import NoiseError
+from noise_injection.reasons import reason
 
 try:
     import fcntl
@@ -41,9 +42,7 @@ def atomic_file(path: Path, error: type[Exception] = NoiseError) -> Iterator[Bin
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as cause:
-        raise error(
-            f"cannot write {path}: {cause.strerror or cause}; free some space or choose another folder"
-        ) from cause
+        raise error(f"cannot write {path}: {reason(cause)}") from cause
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

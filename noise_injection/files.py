@@ -24,6 +24,7 @@ from noise_injection import checks
 from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, IntArray, NoiseError
 from noise_injection.describe import describe, to_caption_rows
+from noise_injection.reasons import reason
 from noise_injection.records import LabelNoiseRecord, NoiseRecord, counted, index_sha256
 
 LEAST_SHARE_OF_IMAGES = 0.5  # an index without a record that uses fewer images is taken for labels
@@ -200,7 +201,7 @@ def _loaded(path: Path, what: str) -> Iterator[Array | np.lib.npyio.NpzFile]:
         raise NoiseError(f"there is no {what} {path}; check the path") from error
     except Exception as error:  # a damaged archive or header can make its reader raise nearly anything
         if isinstance(error, OSError) and error.errno is not None:
-            raise NoiseError(f"cannot read {path}: {error.strerror}; check the path") from error
+            raise NoiseError(f"cannot read {path}: {reason(error)}") from error
         if "Object arrays" in str(error):
             raise NoiseError(
                 f"{path} holds pickled Python objects, which are never loaded; save plain numbers"

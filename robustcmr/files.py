@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import noise_injection.atomic
+from noise_injection.reasons import reason as reason
 from robustcmr.errors import UserError
 
 atomic_file = functools.partial(noise_injection.atomic.atomic_file, error=UserError)
@@ -16,9 +17,9 @@ atomic_file = functools.partial(noise_injection.atomic.atomic_file, error=UserEr
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    r"""Write UTF-8 text atomically; bytes of a file name that are not UTF-8 as escapes (``\udcff``)."""
     with atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

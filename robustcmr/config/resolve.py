@@ -19,6 +19,7 @@ from robustcmr.config.problems import listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
 from robustcmr.errors import ConfigError, PluginError
+from robustcmr.files import reason
 from robustcmr.options import Options
 from robustcmr.runs.older import current_config, replaced_options
 
@@ -208,7 +209,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a safe loader
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read the configuration {path}: {reason(error)}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-01
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}, column {place.column + 1}" if place is not None else ""

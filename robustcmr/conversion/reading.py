@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from robustcmr.errors import CheckpointError
+from robustcmr.files import reason
 
 _SCALAR = np.float64(0).__reduce__()[0]  # rebuilds a NumPy number; its module depends on NumPy's version
 _ALLOWED: list[Any] = [
@@ -53,7 +54,7 @@ def read_checkpoint(path: Path) -> Any:
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {path}: {reason(error)}") from error
     except Exception as error:  # torch raises many kinds for a damaged file
         refused = _REFUSED.search(str(error))
         if refused is not None:

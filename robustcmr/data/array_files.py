@@ -16,6 +16,7 @@ import scipy.sparse
 from robustcmr.data.hdf5_arrays import hdf5_names, read_hdf5
 from robustcmr.data.store import npy_header
 from robustcmr.errors import DataError, some_of
+from robustcmr.files import reason
 
 SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 """Endings of the files that are looked up by the name of a split."""
@@ -37,7 +38,7 @@ def kind_of(path: Path) -> Kind:
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; expected a .npz, .mat or HDF5 file") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     if start.startswith(b"PK"):
         return "npz"
     if start.startswith(HDF5_MARK):

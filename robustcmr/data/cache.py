@@ -15,6 +15,7 @@ from pathlib import Path
 
 from robustcmr import locks
 from robustcmr.errors import LockError, UserError
+from robustcmr.files import reason
 
 VARIABLE = "ROBUSTCMR_CACHE"
 MANIFEST = "manifest.json"
@@ -70,7 +71,7 @@ def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:
         _put(unfinished, folder)
     except OSError as error:
         raise UserError(
-            f"cannot write cached data to {folder.parent}: {error.strerror or error}; "
+            f"cannot write cached data to {folder.parent}: {reason(error)}; or "
             f"set the environment variable {VARIABLE} to a writable folder, such as /tmp/robustcmr"
         ) from error
     finally:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from robustcmr.data.base import TextReader
 from robustcmr.errors import DataError
+from robustcmr.files import reason
 from robustcmr.types import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -88,7 +89,7 @@ def read_lines(path: Path, strip_end: bool = False) -> list[str]:
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from robustcmr.data.captions import read_lines
 from robustcmr.data.folder import in_order, listing
 from robustcmr.data.labelled_options import LabelledOptions, SplitPlaces
 from robustcmr.errors import DataError
+from robustcmr.files import reason
 from robustcmr.types import IntArray
 
 
@@ -170,7 +171,7 @@ def read_split_file(path: Path) -> dict[str, IntArray]:
         with path.open("rb") as file:
             is_npz = file.read(2) == b"PK"
     except OSError as error:
-        raise DataError(f"cannot read the split file {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot read the split file {path}: {reason(error)}") from error
     rows: dict[str, IntArray] = {}
     if not is_npz:
         names = np.array([line.strip() for line in read_lines(path, strip_end=True)])

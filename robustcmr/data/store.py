@@ -12,6 +12,7 @@ import numpy as np
 
 from robustcmr.data.base import FeatureStore
 from robustcmr.errors import DataError
+from robustcmr.files import reason
 from robustcmr.types import FloatArray, IntArray
 
 BLOCK_BYTES = 32 * 2**20
@@ -88,7 +89,7 @@ class NpyFeatures:
                             )
                         rest = rest[done:]
         except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise DataError(f"cannot read {self.path}: {reason(error)}") from error
 
 
 def checked_indices(images: IntArray, n_images: int) -> IntArray:
@@ -114,10 +115,7 @@ def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
             shape, fortran, dtype = npy_header(file)
             offset, size = file.tell(), path.stat().st_size
     except OSError as error:
-        raise DataError(
-            f"cannot read the feature file {path}: {error.strerror or error}; "
-            "expected a .npy array of (rows, regions, width)"
-        ) from error
+        raise DataError(f"cannot read the feature file {path}: {reason(error)}") from error
     except ValueError as error:
         raise DataError(f"{path} is not a readable .npy file: {str(error).splitlines()[0]}") from error
     if dtype.kind != "f" or dtype.itemsize not in (2, 4):

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, Undefined
 
 from robustcmr.reporting.compared import SHOWN, TITLES
 from robustcmr.reporting.comparison_tables import models
+from robustcmr.reporting.markup import code, markdown, python, shell
 from robustcmr.reporting.sentences import findings_sentences, percent
 from robustcmr.runs.read import SavedRun, headline
 
@@ -26,9 +27,13 @@ def model_card(run: SavedRun) -> str:
         if key not in ("name", "device", "workers", "checkpoint_minutes")
     ]
     environment = Environment(
-        loader=PackageLoader("robustcmr.reporting"), trim_blocks=True, lstrip_blocks=True, undefined=Undefined
+        loader=PackageLoader("robustcmr.reporting"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=Undefined,
+        finalize=markdown,
     )
-    environment.filters["percent"] = percent
+    environment.filters.update(percent=percent, code=code, shell=shell, python=python)
     text = environment.get_template("card.md.j2").render(
         r={"noise_ratio": None, **results},
         version=run.version,

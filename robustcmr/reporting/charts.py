@@ -23,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from noise_injection.printing import visible
 from robustcmr.files import write_with
 from robustcmr.reporting.numbers import as_text
 
@@ -109,8 +110,7 @@ class Chart:
         text = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), text)
         text = re.sub(r"\n\s*", "\n", text)
         text = f'<svg role="img" aria-label="{escape(self.description)}"' + text.removeprefix("<svg")
-        # matplotlib has escaped its own texts
-        return Markup(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", text))
+        return Markup(visible(text))  # matplotlib has escaped its own texts
 
     def save(self, path: Path) -> None:
         """Write the figure under its title as a PNG, atomically.

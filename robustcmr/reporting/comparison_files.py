@@ -8,6 +8,7 @@ import io
 import json
 from typing import Any
 
+from noise_injection.formulas import neutral
 from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Robustness
 from robustcmr.reporting.comparison_tables import models, note
 
@@ -28,7 +29,10 @@ def to_csv(comparison: Comparison) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {key: neutral(cell) if isinstance(cell, str) else cell for key, cell in line.items()}
+        for line in lines
+    )
     return file.getvalue()
 
 
@@ -76,4 +80,4 @@ def to_json(comparison: Comparison) -> str:
     tree = dataclasses.asdict(comparison)
     for row, plain in zip(comparison.rows, tree["rows"], strict=True):
         plain.update(mean=row.mean, std=row.std, noise=row.noise, measured_here=row.source is None)
-    return json.dumps(tree, indent=2, ensure_ascii=False, default=str) + "\n"
+    return json.dumps(tree, indent=2, default=str) + "\n"

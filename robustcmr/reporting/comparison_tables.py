@@ -12,18 +12,15 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
+from noise_injection.printing import one_line
 from robustcmr.reporting.compared import SHOWN, TITLES, ComparedRow, Comparison, Robustness
+from robustcmr.reporting.markup import latex, markdown
 from robustcmr.reporting.significance import SeedTest
 
 DIFFERENCES = ("difference [95%]", "p queries", "p seeds")
 """Titles of the columns that hold the difference from the reference."""
 
 _WORDS = ("data", "noise", "method", "models", "note")  # columns of words; the others hold numbers
-_LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$"},
-    **{"<": r"$<$", ">": r"$>$", "\n": " "},
-}
 
 
 @dataclass(frozen=True)
@@ -269,38 +266,32 @@ def _rich(cells: Cells, title: str, narrow: bool) -> Table:
 def to_markdown(comparison: Comparison) -> str:
     """Write Markdown tables, the best of each section in bold, what was not measured here in italics."""
 
-    def plain(text: str) -> str:
-        return "".join(f"\\{c}" if c in "\\|*_`<[]" else c for c in text).replace("\n", " ")
-
     def table(cells: Cells) -> str:
         bars = [":---" if place < cells.words else "---:" for place in range(len(cells.titles))]
         lines: list[Sequence[str]] = [cells.titles, bars]
         for row, best, measured in zip(cells.rows, cells.best, cells.measured, strict=True):
             around = "**" if best else "" if measured else "*"
-            lines.append([f"{around}{plain(text)}{around}" if text else "" for text in row])
+            lines.append([f"{around}{markdown(text)}{around}" if text else "" for text in row])
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
-    return _document(comparison, table, lambda line: f"- {plain(line)}\n")
+    return _document(comparison, table, lambda line: f"- {markdown(line)}\n")
 
 
 def to_latex(comparison: Comparison) -> str:
     """Write tables for the ``booktabs`` package, the best in bold, what was not measured here in italics."""
 
-    def plain(text: str) -> str:
-        return "".join(_LATEX.get(letter, letter) for letter in text)
-
     def table(cells: Cells) -> str:
         kinds = "l" * cells.words + "r" * (len(cells.titles) - cells.words)
-        head = " & ".join(map(plain, cells.titles)) + r" \\"
+        head = " & ".join(map(latex, cells.titles)) + r" \\"
         lines = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule"]
         marks = zip(cells.rows, cells.best, cells.starts, cells.measured, strict=True)
         for row, best, starts, measured in marks:
             command = r"\textbf" if best else "" if measured else r"\textit"
-            texts = [f"{command}{{{plain(text)}}}" if command and text else plain(text) for text in row]
+            texts = [f"{command}{{{latex(text)}}}" if command and text else latex(text) for text in row]
             lines += [*([r"\midrule"] if starts else []), " & ".join(texts) + r" \\"]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
-    return _document(comparison, table, lambda line: f"% {line}\n")
+    return _document(comparison, table, lambda line: f"% {one_line(line)}\n")
 
 
 def _document(comparison: Comparison, table: Callable[[Cells], str], line: Callable[[str], str]) -> str:

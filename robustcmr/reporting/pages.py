@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from noise_injection.printing import visible
 from robustcmr.reporting.charts import Chart, Table
 from robustcmr.reporting.numbers import as_text
 
@@ -54,7 +55,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printable,
+        finalize=_visible,
     )
     made.filters["value"] = value
     return made
@@ -69,8 +70,5 @@ def value(number: Any, form: str = "number") -> Markup | str:
     return Markup('<data value="{}">{}</data>').format(repr(number), as_text(number, form))
 
 
-def _printable(text: Any) -> Any:
-    """Text without control characters, which a browser might obey."""
-    if isinstance(text, Markup) or not isinstance(text, str) or text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def _visible(text: Any) -> Any:
+    return visible(text) if isinstance(text, str) and not isinstance(text, Markup) else text

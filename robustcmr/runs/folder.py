@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from robustcmr.errors import RunFolderError, UserError
-from robustcmr.files import identity, write_json, write_text
+from robustcmr.files import identity, reason, write_json, write_text
 from robustcmr.locks import sole_user
 from robustcmr.runs.older import current_config
 
@@ -153,8 +153,7 @@ class RunFolder:
                     path.unlink()
         except OSError as error:
             raise RunFolderError(
-                f"cannot remove the older run in {self.path}: {error.strerror or error}; "
-                "choose another --output"
+                f"cannot remove the older run in {self.path}: {reason(error)}, or choose another --output"
             ) from error
         write_json(self.environment, environment)
         if save is not None:
@@ -306,7 +305,7 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing, so the run is not whole; train it again") from error
     except OSError as error:
-        raise RunFolderError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+        raise RunFolderError(f"cannot read {path}: {reason(error)}") from error
     except (ValueError, yaml.YAMLError) as error:  # JSON and UTF-8 errors are ValueErrors
         line = str(error).splitlines()[0]
         raise RunFolderError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustcmr.errors import RunFolderError
+from robustcmr.files import reason
 from robustcmr.runs.folder import RunFolder
 
 DEPTH = 3
@@ -200,8 +201,6 @@ def _run_folders(path: Path, depth: int) -> Iterator[RunFolder]:
         try:
             below = sorted(child for child in path.iterdir() if child.is_dir())
         except OSError as error:
-            raise RunFolderError(
-                f"cannot look into {path}: {error.strerror}; check its permissions"
-            ) from error
+            raise RunFolderError(f"cannot look into {path}: {reason(error)}") from error
         for child in below:
             yield from _run_folders(child, depth - 1)

@@ -1,7 +1,8 @@
 """CSV tables of a run, read and written by one schema.
 
 A table is a dataclass of columns with one entry per row. Its schema lists the columns of the file, and how
-each parses and formats a cell. Files are UTF-8 with a header; text is quoted; numbers have six digits.
+each parses and formats a cell. Files are UTF-8 with a header; text is quoted; numbers have six digits. A
+``'`` before text that a spreadsheet would run as a formula is added on writing and taken away on reading.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
+from noise_injection.formulas import neutral, original
 from robustcmr.errors import DataError
-from robustcmr.files import write_with
+from robustcmr.files import reason, write_with
 
 _CHUNK = 10_000  # rows written at once
 
@@ -127,13 +129,17 @@ class Table:
         known = {column: entries for column, entries in values.items() if entries is not None}
 
         def fill(file: BinaryIO) -> None:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
             # text is quoted, so that line ends within a caption do not end a row
             writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
             writer.writerow([column.name for column in known])
             for start in range(0, len(self), _CHUNK):
                 rows = range(start, min(start + _CHUNK, len(self)))
-                cells = [column.cell.format(_cut(entries, rows)) for column, entries in known.items()]
+                cells = [
+                    list(map(neutral, written)) if column.cell is TEXT else written
+                    for column, entries in known.items()
+                    for written in [column.cell.format(_cut(entries, rows))]
+                ]
                 writer.writerows(zip(*cells, strict=True))
             text.detach()  # all is written, and the file stays open
 
@@ -159,7 +165,7 @@ class Table:
                             f"{path} is damaged at line {lines.line_num}: {error}; {expected}"
                         ) from error
         except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}; {expected}") from error
+            raise DataError(f"cannot read {path}: {reason(error)}; {expected}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8 text; {expected}") from error
         except csv.Error as error:
@@ -217,7 +223,10 @@ class _Rows:
     def add(self, row: list[str]) -> None:
         if len(row) != len(self._header):
             raise ValueError(f"{len(row)} columns, expected {len(self._header)}")
-        cells = {column.name: text for column, text in zip(self._header, row, strict=True)}
+        cells = {
+            column.name: original(text) if column.cell is TEXT else text
+            for column, text in zip(self._header, row, strict=True)
+        }
         values: dict[str, Any] = {}
         for column, kept in zip(self._kept, self._values, strict=True):
             try:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.errors import DataError
+from robustcmr.files import reason
 from robustcmr.matchers.base import Pretrained
 from robustcmr.types import DataSpec
 
@@ -92,10 +93,7 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> tuple[Ten
                 if index is not None and index not in found:
                     found[index] = _numbers(path, number, parts[-width:])
     except OSError as error:
-        raise DataError(
-            f"cannot read the word vectors {path}: {error.strerror or error}; give matcher.word_vectors "
-            "a text file of 'word number number ...' lines"
-        ) from error
+        raise DataError(f"cannot read the word vectors {path}: {reason(error)}") from error
     if not found:
         raise DataError(
             f"{path} has none of the {len(wanted)} words of the vocabulary; expected lines of "

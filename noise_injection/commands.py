@@ -23,8 +23,10 @@ from noise_injection.files import (
     save_label_noise,
     save_noise,
 )
+from noise_injection.formulas import is_formula
 from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
+from noise_injection.printing import one_line
 from noise_injection.records import LabelNoiseRecord, NoiseRecord, Record, Report
 from noise_injection.verify import Verification, verify, verify_labels, verify_record
 
@@ -50,7 +52,7 @@ def make(arguments: argparse.Namespace) -> Answer:
     settings = _values(arguments, *_SETTINGS, "data_fingerprint")
     index, record = make_mismatch(truth, n_images, **settings)
     save_noise(output, index, record)
-    return _description(output, record, describe(index, truth, n_images), f"\nwritten to {output}")
+    return _description(output, record, describe(index, truth, n_images), _written(output))
 
 
 def make_labels(arguments: argparse.Namespace) -> Answer:
@@ -69,7 +71,7 @@ def make_labels(arguments: argparse.Namespace) -> Answer:
     )
     save_label_noise(output, given, record)
     found = describe_labels(given, truth, record.n_classes)
-    return _description(output, record, found, f"\nwritten to {output}")
+    return _description(output, record, found, _written(output))
 
 
 def describe_file(arguments: argparse.Namespace) -> Answer:
@@ -112,15 +114,23 @@ def apply_file(arguments: argparse.Namespace) -> Answer:
         raise NoiseError(f"{noise.path} holds labels, not pairs; give a noise file of mismatched pairs")
     truth, n_images = data_of(len(captions) or None, arguments.captions_per_image, arguments.truth, noise)
     index, record = load_noise(noise.path, truth, n_images)
+    formulas = 0
     if table:
         names = None if arguments.ids is None else read_names(arguments.ids, truth, n_images)
+        formulas = sum(map(is_formula, [*captions, *(names or ())]))
         write_table(output, given_pairs(index, truth, n_images, captions, names, arguments.with_truth))
     else:
         save_noise(output, index, record)
     text = (
         f"{index.size} captions, {record.n_mismatched} of them given a wrong image "
-        f"({record.ratio_realised:.4%}), noise {record.index_sha256[:12]}\nwritten to {output}"
+        f"({record.ratio_realised:.4%}), noise {record.index_sha256[:12]}"
+        f"{_written(output)}"
     )
+    if formulas:
+        text += (
+            f"\n{formulas} cells start with =, +, - or @, which a spreadsheet runs as formulas; import the "
+            "table as text"
+        )
     return Answer(text, {})
 
 
@@ -230,6 +240,10 @@ def _features(paths: list[Path] | None) -> Features | None:
         raise NoiseError(f"there are {len(paths)} feature files; give one, or those of images and texts")
     arrays = [read_array(path, "feature file") for path in paths]
     return arrays[0] if len(arrays) == 1 else (arrays[0], arrays[1])
+
+
+def _written(output: Path) -> str:
+    return f"\nwritten to {one_line(str(output))}"
 
 
 def _description(path: Path, record: Record, found: Report, note: str = "") -> Answer:

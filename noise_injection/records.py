@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from noise_injection.checks import BLOCK, LABEL_KINDS, PROTOCOLS, Array, IntArray, NoiseError
+from noise_injection.printing import one_line
 
 FORMAT = 1
 RECORDED_PROTOCOLS: tuple[str, ...] = (*PROTOCOLS, "none", "other")
@@ -75,7 +76,7 @@ class Report(ABC):
 
     def to_text(self) -> str:
         """Return readable lines of names and values, without a final newline."""
-        return "\n".join(f"{name:<16} {value}" for name, value in self.rows())
+        return "\n".join(f"{name:<16} {one_line(value)}" for name, value in self.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by name, with tuples as the lists that JSON makes of them."""

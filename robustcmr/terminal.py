@@ -7,6 +7,7 @@ through the streams of ``noise_injection.printing``.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,9 @@ class Console(rich.console.Console):
     """A console that prints strings and cells of tables as one line each, verbatim."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
+        stream = sys.stderr if options.get("stderr") else sys.stdout
+        file = getattr(stream, "rich_proxied_file", stream)  # that takes the console's own escape sequences
+        super().__init__(**{"file": file, "markup": False, "emoji": False, "highlight": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as text without style."""

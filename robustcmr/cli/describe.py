@@ -111,7 +111,7 @@ def validate(
     from robustcmr.config.resolve import compose
 
     resolved = compose(config, {}, [])
-    sys.stdout.write(resolved.to_yaml())
+    sys.stdout.write(resolved.to_yaml(ascii_only=True))
     note(f"{config} is valid: {resolved.matcher.name} + {resolved.method.name} on {resolved.data.name}")
 
 

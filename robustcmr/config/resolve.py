@@ -70,9 +70,9 @@ class RunConfig:
             **settings,
         }
 
-    def to_yaml(self) -> str:
-        """The resolved configuration as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+    def to_yaml(self, ascii_only: bool = False) -> str:
+        """The resolved configuration as YAML; other letters than ASCII as escapes if ``ascii_only``."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=not ascii_only)
 
 
 def resolve(tree: Mapping[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from noise_injection.printing import visible
 from robustcmr.data.picture_files import upright_rgb
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -135,7 +136,8 @@ def _written(
 ) -> Image.Image:
     """A text of a font size in lines, as wide as is said, below some empty pixels."""
     font, step = ImageFont.load_default(size=size), round(size * LINE_SPACING)
-    lines = wrap(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...", font, width, hang)
+    shown = visible(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+    lines = wrap(shown, font, width, hang)
     area = Image.new("RGB", (width, above + step * len(lines)), paper)
     pen = ImageDraw.Draw(area)
     for place, line in enumerate(lines):

@@ -1,9 +1,11 @@
 """The command as a whole: help, suggestions, exit codes, and one sentence for every mistake."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,11 +37,16 @@ COMMANDS = (
 )
 
 
-def real(*words):
+def real(*words, **options):
     """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "robustcmr", *words], capture_output=True, text=True, timeout=120, check=False
-    )
+    pipes = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "timeout": 120,
+        "check": False,
+    }
+    return subprocess.run([sys.executable, "-m", "robustcmr", *words], **{**pipes, **options})
 
 
 def test_version(robustcmr):
@@ -139,7 +146,7 @@ def test_the_real_command_lists_all_mistakes():
 
 @pytest.mark.parametrize("error", [UserError("one sentence"), NoiseError("one sentence")])
 def test_mistakes_of_the_user_are_told_without_a_traceback(robustcmr, monkeypatch, error):
-    def fail():
+    def fail(**_):
         raise error
 
     monkeypatch.setattr(main, "app", fail)
@@ -148,7 +155,7 @@ def test_mistakes_of_the_user_are_told_without_a_traceback(robustcmr, monkeypatc
 
 
 def test_mistakes_of_ours_are_not_hidden(robustcmr, monkeypatch):
-    def fail():
+    def fail(**_):
         raise ValueError("a defect")
 
     monkeypatch.setattr(main, "app", fail)
@@ -156,12 +163,52 @@ def test_mistakes_of_ours_are_not_hidden(robustcmr, monkeypatch):
         robustcmr()
 
 
-def test_a_reader_that_has_gone_is_no_mistake(robustcmr, monkeypatch):
-    def fail():
-        raise BrokenPipeError
+def test_a_failure_of_the_system_is_one_sentence(robustcmr, monkeypatch):
+    def fail(**_):
+        raise OSError(errno.EMFILE, "Too many open files", "runs/a\x1b")
 
     monkeypatch.setattr(main, "app", fail)
-    assert (robustcmr().code, robustcmr().err) == (0, "")
+    outcome = robustcmr()
+    assert outcome.code == 2
+    assert outcome.err == (
+        "robustcmr: runs/a\\x1b: Too many open files; close some files, or raise the limit, such as with "
+        "'ulimit -n 4096'\n"
+    )
+
+
+def test_a_reader_that_has_gone_is_no_mistake():
+    read, write = os.pipe()
+    os.close(read)
+    done = real("list", "methods", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_under_the_output_is_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        done = real("list", "methods", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "robustcmr: the output: No space left on device; free some space or choose another folder\n"
+    )
+
+
+@pytest.mark.parametrize("words", [("--version",), ("list", "methods"), ("noise", "--help")])
+def test_closed_outputs_are_no_mistake(words):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "robustcmr", *words],
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("words", [("--help",), ("list", "data"), ("show", "scan"), ("env",)])
+def test_every_encoding_will_do(words, encoding):
+    done = real(*words, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def note(*lines: str) -> None:
     sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
-def typed(path: Path) -> str:
+def typed(path: Path | str) -> str:
     """Return a path as it is typed in a shell, quoted where it needs to be."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 

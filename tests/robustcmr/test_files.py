@@ -27,6 +27,13 @@ def test_text_and_json(tmp_path):
     assert json.loads((tmp_path / "b.json").read_bytes()) == {"word": "grün", "n": [1, None]}
 
 
+def test_bytes_of_names_that_are_not_utf8_are_kept_in_json_and_shown_in_text(tmp_path):
+    write_json(tmp_path / "a.json", {"root": "caf\udce9"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"root": "caf\udce9"}
+    write_text(tmp_path / "a.txt", "caf\udce9")
+    assert (tmp_path / "a.txt").read_bytes() == b"caf\\udce9"
+
+
 def test_write_with(tmp_path):
     write_with(tmp_path / "a.bin", lambda file: file.write(b"\x00\x01"))
     assert (tmp_path / "a.bin").read_bytes() == b"\x00\x01"

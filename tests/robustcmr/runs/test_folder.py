@@ -230,7 +230,7 @@ def test_an_older_run_that_cannot_be_removed(run, monkeypatch):
 
     run.plots.mkdir()
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    with pytest.raises(RunFolderError, match=r"cannot remove the older run in .*: Permission denied; choose"):
+    with pytest.raises(RunFolderError, match=r"cannot remove the older run in .*: Permission denied; check"):
         run.start("seed: 2\n", {})
 
 

@@ -165,13 +165,29 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     table(3).write(path)
     before = path.read_bytes()
-    with pytest.raises(UnicodeEncodeError):
-        table(3, caption=["a", "\ud800", "b"]).write(path)
+    with pytest.raises(TypeError):
+        table(3, caption=["a", None, "b"]).write(path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
         table(3).write(tmp_path / "file" / "labels.csv")
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "labels.csv"]
+
+
+def test_names_that_a_spreadsheet_would_run_are_quoted_and_read_back(tmp_path: Path) -> None:
+    names = ("=1+1", "@a", "-b", "'=c", "-7", "tab")
+    labels = np.arange(6)
+    written = LabelsTable(labels, labels, labels[::-1].copy(), np.ones(6), names)
+    written.write(tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["given_name"] for row in rows] == ["'=1+1", "'@a", "'-b", "''=c", "-7", "tab"]
+    assert LabelsTable.read(tmp_path / "labels.csv").class_names == names
+
+
+def test_letters_that_are_no_unicode_are_written_as_escapes(tmp_path: Path) -> None:
+    table(3, caption=["a", "\ud800", "b"]).write(tmp_path / "labels.csv")
+    assert LabelsTable.read(tmp_path / "labels.csv").caption == ["a", "\\ud800", "b"]
 
 
 HEADER = ",".join(column.name for column in LabelsTable.columns if column.optional != "given_text")

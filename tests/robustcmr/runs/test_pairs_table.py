@@ -134,8 +134,8 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     table(3).write(path)
     before = path.read_bytes()
-    with pytest.raises(UnicodeEncodeError):
-        table(3, caption=["a", "\ud800", "b"]).write(path)
+    with pytest.raises(TypeError):
+        table(3, caption=["a", None, "b"]).write(path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write"):
         table(3).write(tmp_path / "file" / "pairs.csv")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from rich.console import Console
 
 from robustcmr.cli.output import cost_sentence, print_measures, report_run, running
 from robustcmr.runs.folder import RunFolder
+from robustcmr.terminal import Console
 from robustcmr.training.interrupt import TrainingStopped
 
 RANKED = ("r1", "r5", "r10", "median_rank", "mean_rank")

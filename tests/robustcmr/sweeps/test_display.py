@@ -3,10 +3,9 @@
 import dataclasses
 import io
 
-from rich.console import Console
-
 from robustcmr.sweeps.display import Display, board_view, ended_line, status_table
 from robustcmr.sweeps.progress import Standing, counts
+from robustcmr.terminal import Console
 
 ROW = Standing("hinge-seed0", "running", 2, 6, "dev", "rsum", 123.44, 0.0, None)
 

@@ -13,7 +13,6 @@ _ADVICE = {
     errno.EROFS: "choose a folder on a file system that can be written",
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "delete files of yours, or choose a folder outside the quota",
-    errno.EFBIG: "choose a folder on a file system that takes larger files, or raise 'ulimit -f'",
     errno.ENAMETOOLONG: "choose a shorter name or path",
     errno.EISDIR: "name a file, not a folder",
     errno.ENOTDIR: "a part of the path is a file where a folder is needed; choose another path",

@@ -39,7 +39,10 @@ def describe_environment() -> dict[str, Any]:
         "gpus": gpus,
         "cuda": torch.version.cuda,
         "packages": {name: _version(name) for name in PACKAGES},
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [
+            word.encode("utf-8", "backslashreplace").decode("utf-8")  # a file name may have other bytes
+            for word in (Path(sys.argv[0]).name, *sys.argv[1:])
+        ],
     }
 
 

@@ -128,7 +128,7 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:
-            weights = safetensors.torch.load_file(path)
+            weights = _read_weights(path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"cannot read the weights {path}: {error}; choose another checkpoint"
@@ -139,6 +139,14 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
                 f"the weights {path} are of another architecture than the configured matcher: {difference}"
             )
         module.load_state_dict(weights)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # a name whose bytes are not UTF-8, which safetensors cannot open
+        return safetensors.torch.load(path.read_bytes())
+    return safetensors.torch.load_file(path)
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from robustcmr.runs.pairs_table import PairsTable
 
 NAME = "[red]x[/b]$(id) '\x1b[31m\u202e\u200b\x9b"
 SHOWN = r"[red]x[/b]$(id) '\x1b[31m\u202e\u200b\x9b"
+RUN, SHOWN_RUN = Path(f"runs/{NAME}\udcff"), rf"runs/{SHOWN}\udcff"  # ends in a byte that is not UTF-8
 CAPTION = "=cmd|' /C calc'!A0 [b]red[/b] \x1b]0;title\x07 <script>alert(1)</script> \u202e"
 TINY = (
     *("--device", "cpu", "--epochs", "1", "--noise", "0.4", "--set", "matcher.dim=8"),
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "robustcmr", "train", "--data", "precomp", "--data-root", data, *TINY),
-            *("--output", root / f"runs/{NAME}"),
+            *("--output", root / RUN),
         ],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "ROBUSTCMR_CACHE": str(root / "cache")},
         capture_output=True,
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
     said = (done.stdout + done.stderr).decode("ascii")
     assert done.returncode == 0, said
     assert not hidden(said)
-    assert f"The run is in {root}/runs/{SHOWN}." in said
+    assert f"The run is in {root}/{SHOWN_RUN}." in said
     return root
 
 
@@ -93,8 +94,6 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable
     return run
 
 
-RUN = Path("runs") / NAME
-
 COMMANDS: dict[str, tuple[object, ...]] = {
     "data check": ("data", "check", f"data {NAME}"),
     "show data": ("show", "data", "precomp", "--data-root", f"data {NAME}"),
@@ -126,7 +125,7 @@ def test_captions_and_commands_are_shown_as_they_are(call: Any) -> None:
     _, out, _ = call("show", "data", "precomp", "--data-root", f"data {NAME}")
     assert r"  =cmd|' /C calc'!A0 [b]red[/b] \x1b]0;title\x07 <script>alert(1)</script> \u202e" in out
     _, out, _ = call("eval", RUN, "--device", "cpu")
-    assert f"one model: runs/{SHOWN}" in out
+    assert f"one model: {SHOWN_RUN}" in out
 
 
 @pytest.mark.parametrize(

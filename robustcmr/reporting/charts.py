@@ -119,7 +119,7 @@ class Chart:
             UserError: the file cannot be written.
         """
         with mpl.rc_context(STYLE):
-            title = self.figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
+            title = self.figure.suptitle(visible(self.title), x=0.01, ha="left", fontsize=12)
             write_with(path, lambda file: self.figure.savefig(file, format="png", dpi=DPI, facecolor=CARD))
             title.set_text("")
             title.set_in_layout(False)
@@ -183,9 +183,11 @@ def line_chart(
                 style |= {"marker": _MARKERS[place], "markersize": 5}
                 style |= {"markeredgecolor": CARD, "markeredgewidth": 0.6}
             error = None if spreads is None else [scale * _real(v) for v in spreads[name]]
-            axes.errorbar(list(x), values, error, label=name + value, capsize=3, elinewidth=1.2, **style)
-        axes.set_ylabel(unit)
-        axes.set_xlabel(x_name)
+            axes.errorbar(
+                list(x), values, error, label=_label(name + value), capsize=3, elinewidth=1.2, **style
+            )
+        axes.set_ylabel(visible(unit))
+        axes.set_xlabel(visible(x_name))
         low, high = axes.get_ylim()
         top = high if ceiling is None else min(high, 1.02 * scale * ceiling)
         axes.set_ylim(min(0.0, low) if form != "number" or low < 0.2 * high else low, top)
@@ -260,12 +262,12 @@ def histogram(
         colours = PARTS if len(parts) > 1 else (BAR,)
         for (name, found), colour in zip(counts.items(), colours, strict=True):
             bars = found / (len(every) * width)
-            label = f"{name} ({len(parts[name]):,})"
+            label = _label(f"{name} ({len(parts[name]):,})")
             axes.bar(edges[:-1], bars, width, base, align="edge", color=colour, label=label)
             base = base + bars
         for place, (name, (at, density)) in enumerate((curves or {}).items()):
             finite = np.where(np.isfinite(density), density, np.nan)  # a density may diverge at a border
-            axes.plot(at, finite, color=SERIES[place], linestyle=_DASHES[place], label=name)
+            axes.plot(at, finite, color=SERIES[place], linestyle=_DASHES[place], label=_label(name))
         if cut is not None:
             label = f"suspected above {as_text(cut)}"
             axes.axvline(cut, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
@@ -295,6 +297,11 @@ def _canvas() -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def _label(text: str) -> str:
+    """Return a line's name for the legend, from which matplotlib leaves out those that start with ``_``."""
+    return f" {visible(text)}" if text.startswith("_") else visible(text)
 
 
 def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:

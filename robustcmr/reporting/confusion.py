@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from noise_injection.printing import visible
 from robustcmr.reporting.charts import DPI, SIZE, STYLE, Chart, Table
 
 
@@ -41,7 +42,7 @@ def confusion_chart(
         name: f"{name}: {100 * np.trace(counts) / counts.sum():.1f}% right"
         for name, counts in matrices.items()
     }
-    names = [" ".join(name.split()) for name in class_names]
+    names = [visible(" ".join(name.split())) for name in class_names]
     step = -(-k // 34)  # one in so many classes is named
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(SIZE[0], 2.1 * SIZE[1]), dpi=DPI, layout="constrained")

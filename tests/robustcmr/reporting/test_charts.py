@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from matplotlib.figure import Figure
 from PIL import Image
 
+from noise_injection.printing import visible
 from robustcmr.errors import UserError
 from robustcmr.reporting.charts import SERIES, Chart, histogram, line_chart
+from robustcmr.reporting.confusion import confusion_chart
 
 GIVEN = {"first": [1.0, None, 3.0, 4.0], "second": [2.0, 2.0, 2.0, float("nan")]}
 
@@ -62,6 +65,21 @@ def test_the_legend_gives_the_values_at_the_mark_or_at_the_end() -> None:
     assert any(list(line.get_xdata()) == [3, 3] for line in axes.lines)
     shares = lines(lines={"a": [0.1, 0.2, 0.3, 0.4567]}, form="share")
     assert legend(shares)[1] == "a  45.7"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize(
+    "name", ["_mine:Matcher", r"$\frac{$", "a\udcff", "a\x00", "a\x1b[31m", "a\u202e<b>&"]
+)
+def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
+    chart = line_chart(name, [1, 2], {name: [1.0, 2.0]}, name)
+    assert chart is not None
+    chart.save(tmp_path / "chart.png")
+    text = chart.svg("key")
+    assert escape(visible(name)) in text
+    assert not {"\udcff", "\x00", "\x1b", "\u202e"} & set(text)
+    counts = np.eye(2, dtype=np.int64)
+    confusion_chart(counts, counts, [name, "b"]).save(tmp_path / "classes.png")
 
 
 def test_a_chart_says_in_words_and_in_a_table_what_it_shows() -> None:

@@ -249,4 +249,4 @@ def test_other_data_are_told() -> None:
 
 
 def test_text_is_made_harmless() -> None:
-    assert printable(" two\nlines\tand \x1b[31mred\x07 é日 ") == "two lines and �[31mred� é日"
+    assert printable(" two\nlines\tand \x1b[31mred\x07 é日 ") == r"two lines and \x1b[31mred\x07 é日"

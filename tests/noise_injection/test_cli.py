@@ -279,6 +279,19 @@ def test_apply_writes_tables(run: Run, tmp_path: Path, data: tuple[np.ndarray, l
     assert [row["caption"] for row in rows] == captions
 
 
+def test_apply_says_which_cells_a_spreadsheet_would_run(
+    run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]
+) -> None:
+    lines = (tmp_path / "caps.txt").read_text().splitlines()
+    lines[2:4] = ["=1+1", "- a dash"]
+    (tmp_path / "caps.txt").write_text("\n".join(lines) + "\n")
+    code, out, _ = run("apply", "n.npz", "--captions", "caps.txt", "-o", "a\nb.csv")
+    assert code == 0
+    assert "\nwritten to a\\nb.csv\n2 cells start with =, +, - or @" in out
+    with (tmp_path / "a\nb.csv").open(newline="") as file:
+        assert [row["caption"] for row in csv.DictReader(file)] == lines  # for programs, as they are
+
+
 def test_apply_writes_the_published_layout(
     run: Run, tmp_path: Path, data: tuple[np.ndarray, list[str]]
 ) -> None:

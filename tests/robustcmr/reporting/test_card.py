@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from noise_injection.printing import one_line
 from robustcmr.config.resolve import resolve
 from robustcmr.jobs.train import train
 from robustcmr.reporting.card import model_card
@@ -32,6 +35,26 @@ def test_results_with_their_provenance(make_results):
     assert "robustcmr 0.1.0" in text
     assert text.startswith("---\nlibrary_name: robustcmr\n")
     assert "knows nothing of photographs" in text
+
+
+def test_nothing_in_it_becomes_markup_or_leaves_its_block(make_results):
+    name = "<script>a</script> | `b`\n```\n# [c](d) $(id) \x1b\u202e"
+    results = make_results(data=name, matcher=name, method=name, protocol=name, noise={"source": name})
+    text = model_card(SavedRun(Path(name), results, [], {"matcher": {name: name}}))
+    outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)  # without code
+    assert "<" not in outside.replace("\\<", "")
+    assert "[c]" not in outside
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert [line for line in text.splitlines() if line.startswith("```")] == [
+        "```sh",
+        "```",
+        "```python",
+        "```",
+    ]
+    (command,) = re.findall("```sh\n(.*?)\n```", text, re.DOTALL)
+    assert shlex.split(command)[2] == one_line(name)
+    (code,) = re.findall("```python\n(.*?)\n```\n", text, re.DOTALL)
+    assert next(node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)) == name
 
 
 def test_ensembles_clean_data_and_noise_files(make_results):

@@ -60,3 +60,14 @@ def test_json_is_read_back(comparison):
     assert tree["rows"][-1]["source"] == "Han et al., CVPR 2024"
     assert tree["robustness"][0]["area"] == comparison.robustness[0].area
     assert tree["notes"]
+
+
+def test_names_are_no_formulas_and_json_is_ascii(make_results):
+    name = "=HYPERLINK(1)\x1b\u202e"
+    made = compare([SavedRun(Path("@a"), make_results(method=name, data="+d"), [], {})])
+    (row,) = csv.DictReader(io.StringIO(to_csv(made)))
+    assert (row["method"], row["data"], row["runs"]) == (f"'{name}", "'+d", "'@a")
+    assert float(row["rsum_mean"]) == 300.0
+    text = to_json(made)
+    assert text.isascii()
+    assert json.loads(text)["rows"][0]["method"] == name

@@ -140,3 +140,20 @@ def test_the_best_of_each_section_is_marked(comparison):
     first, second = to_markdown(comparison).splitlines()[2:4]
     assert first.startswith("| **0%** | **my\\_net** |")
     assert second.startswith("| 0% | hinge |")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\u2028"])
+def test_names_never_leave_their_line_or_become_markup(end, make_results):
+    name = f"a{end}\\input{{b}} <script> [c](d) $e$ \x1b"
+    made = [
+        SavedRun(Path(f"{method}{ratio}"), make_results(method=method, noise_ratio=ratio, data=name), [], {})
+        for method in (name, "hinge")
+        for ratio in (0.0, 0.4)
+    ]
+    latex, markdown = to_latex(compare(made)), to_markdown(compare(made))
+    lines = (line for line in latex.splitlines() if not line.startswith("%"))
+    assert not [line for line in lines if "\\input" in line]
+    assert "<script" not in markdown.replace("\\<", "")
+    for text in (latex, markdown):
+        assert not {"\x1b", "\r", "\u2028"} & set(text)
+        assert r"\textbackslash{}input\{b\}" in text or r"\\input{b}" in text

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -35,6 +33,15 @@ def hidden(text: str) -> set[str]:
     return {c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
 
 
+def exit_code() -> int:
+    """Run the command in ``sys.argv``."""
+    try:
+        command_line()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -48,17 +55,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
     lines = (data / "train_caps.txt").read_text(encoding="utf-8").splitlines()
     lines[::3] = [CAPTION] * len(lines[::3])
     (data / "train_caps.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "robustcmr", "train", "--data", "precomp", "--data-root", data, *TINY),
-            *("--output", root / RUN),
-        ],
-        env={**os.environ, "PYTHONIOENCODING": "ascii", "ROBUSTCMR_CACHE": str(root / "cache")},
-        capture_output=True,
-        check=False,
-    )
-    said = (done.stdout + done.stderr).decode("ascii")
-    assert done.returncode == 0, said
+    kept = io.BytesIO()
+    stream = io.TextIOWrapper(kept, encoding="ascii")
+    arguments = ["--data", "precomp", "--data-root", str(data), *TINY, "--output", str(root / RUN)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["robustcmr", "train", *arguments])
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "stderr", stream)
+        code = exit_code()
+    stream.flush()
+    said = kept.getvalue().decode("ascii")
+    assert code == 0, said
     assert not hidden(said)
     assert f"The run is in {root}/{SHOWN_RUN}." in said
     return root
@@ -74,16 +81,12 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable
         monkeypatch.setattr(sys, "argv", ["robustcmr", *map(str, words)])
         capsys.readouterr()
         streams = Terminal(), Terminal()
-        code = 0
         with monkeypatch.context() as patch:
             if terminal:
                 patch.setattr(sys, "stdout", streams[0])
                 patch.setattr(sys, "stderr", streams[1])
                 patch.setenv("TERM", "xterm")
-            try:
-                command_line()
-            except SystemExit as stop:
-                code = int(stop.code or 0)
+            code = exit_code()
         if terminal:  # rich's own colours and movements
             out, err = (re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()) for stream in streams)
         else:

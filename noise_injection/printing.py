@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
@@ -73,7 +73,7 @@ class _VisibleStream:
         self.rich_proxied_file.write(visible(text))
         return len(text)
 
-    def writelines(self, lines: Iterator[str]) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
@@ -101,10 +101,17 @@ def _plain(stream: TextIO | None) -> Iterator[TextIO]:
         return
     try:
         yield cast(TextIO, _VisibleStream(stream))
-    finally:
-        try:
-            stream.flush()
-        except OSError:
-            with suppress(OSError, ValueError):  # so that the interpreter does not try it again as it exits
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            raise
+    except BaseException:
+        with suppress(OSError):  # the first error counts
+            _flush(stream)
+        raise
+    _flush(stream)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # so that the interpreter does not try it again as it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise

@@ -109,3 +109,13 @@ def test_a_reader_that_has_gone_is_no_mistake(tmp_path: object) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_gone_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(KeyError), plain_streams():  # noqa: PT012
+            print("lost")
+            raise KeyError

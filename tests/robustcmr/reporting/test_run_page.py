@@ -417,5 +417,5 @@ def test_captions_cannot_become_markup(scenes_run, tmp_path, parse):
     page = parse(text)
     assert "<script" not in text
     assert "\x1b" not in text
-    assert hostile.replace("\x1b", "\N{REPLACEMENT CHARACTER}") in page.text
+    assert hostile.replace("\x1b", r"\x1b") in page.text
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
+from noise_injection.reasons import reason
 from robustcmr.errors import InUseError, LockError
 
 PATIENCE = 0.25
@@ -100,7 +101,7 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise LockError(f"cannot read the lock {path}: {error.strerror}; check its permissions") from error
+        raise LockError(f"cannot read the lock {path}: {reason(error)}") from error
     try:
         if lock_descriptor(descriptor, blocking=False):
             return False

@@ -165,9 +165,7 @@ class RunFolder:
         try:
             return [path for path in self.path.iterdir() if path != self.lock] if self.path.is_dir() else []
         except OSError as error:
-            raise RunFolderError(
-                f"cannot look into {self.path}: {error.strerror}; check its permissions"
-            ) from error
+            raise RunFolderError(f"cannot look into {self.path}: {reason(error)}") from error
 
     def _is_own(self, path: Path) -> bool:
         """Whether a run makes something of this name."""
@@ -282,9 +280,7 @@ def _stat(path: Path) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise RunFolderError(
-            f"cannot look for {path}: {error.strerror}; check its name and the permissions of its folder"
-        ) from error
+        raise RunFolderError(f"cannot look for {path}: {reason(error)}") from error
 
 
 def _is_file(path: Path) -> bool:

@@ -41,7 +41,7 @@ def running() -> Iterator[Console]:
     except TrainingStopped as stop:
         if speaks:
             how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
-            note(f"stopped {how} with: robustcmr train --resume {typed(stop.folder)}")
+            note(f"stopped {how} with: robustcmr train --resume {typed(str(stop.folder))}")
         raise typer.Exit(128 + stop.signal_number) from None
     else:
         processes.leave()

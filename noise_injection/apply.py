@@ -16,6 +16,7 @@ from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, NoiseError
 from noise_injection.describe import to_caption_rows
 from noise_injection.reasons import reason
+from noise_injection.reading import read_bytes
 
 TABLES: tuple[str, ...] = (".tsv", ".csv")
 
@@ -134,7 +135,7 @@ def write_table(path: str | Path, rows: Iterator[list[str]]) -> None:
 def _read_lines(path: Path, what: str) -> list[str]:
     """Return the lines between line feeds; other Unicode line ends occur within captions."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as error:
         raise NoiseError(f"there is no file {path}; check the path") from error
     except UnicodeDecodeError as error:

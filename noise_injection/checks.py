@@ -26,6 +26,9 @@ PROTOCOLS: tuple[str, ...] = ("caption", "image")
 LABEL_KINDS: tuple[str, ...] = ("symmetric", "asymmetric", "instance")
 """Rules by which labels are made wrong, see ``noise_injection.labels``."""
 
+MOST_CAPTIONS = 10**9
+MOST_CLASSES = 10**6
+
 BLOCK = 1024  # rows of features converted to float64 at once
 LARGEST = 1e100  # features are squared and summed
 
@@ -40,6 +43,8 @@ def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
     for count, what in ((captions_per_image, "captions per image"), (n_captions, "captions")):
         if count < 1:
             raise NoiseError(f"the number of {what} is {count}; expected a whole number of at least 1")
+        if count > MOST_CAPTIONS:
+            raise NoiseError(f"the number of {what} is {count}; expected at most {MOST_CAPTIONS}")
     if n_captions % captions_per_image:
         raise NoiseError(
             f"{n_captions} captions do not divide into images of {captions_per_image} captions each; "
@@ -74,7 +79,18 @@ def vector(values: Array, limit: int | None, what: str, noun: str = "image indic
 
 def truth(values: Array, n_images: int) -> IntArray:
     """Return the true image of each caption row as int64; some images may have no caption."""
+    most = most_images(np.size(values))
+    if n_images > most:  # memory is taken for each
+        raise NoiseError(
+            f"the true pairing has {np.size(values)} captions of {n_images} images; expected at most {most} "
+            "images, counted from 0 without large gaps"
+        )
     return vector(np.asarray(values), n_images, "the true pairing")
+
+
+def most_images(n_captions: int) -> int:
+    """Return how many images ``n_captions`` captions may be of, most of them without a caption."""
+    return max(10**7, 100 * n_captions)
 
 
 def labels(values: Array, n_classes: int, what: str = "the label vector") -> IntArray:
@@ -148,6 +164,11 @@ def classes(n_classes: int) -> int:
         raise NoiseError(
             f"the number of classes is {n_classes!r}; expected a whole number of at least 2, since "
             "with a single class no label can be wrong"
+        )
+    if n_classes > MOST_CLASSES:  # memory is taken for each
+        raise NoiseError(
+            f"the number of classes is {n_classes}; expected at most {MOST_CLASSES}, counted from 0 without "
+            "large gaps"
         )
     return int(n_classes)
 

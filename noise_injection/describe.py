@@ -11,6 +11,7 @@ from noise_injection.checks import Array, IntArray, NoiseError
 from noise_injection.records import Report, counted, counted_labels
 
 WIDEST_MATRIX = 12  # classes whose transitions still fit a terminal
+MOST_TRANSITIONS = 1000  # classes whose transitions are counted
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class LabelDescription(Report):
         protocol, n, n_classes, n_wrong, ratio_realised, ratio_by_modality, labels_sha256: as in
             ``LabelNoiseRecord``.
         transitions: by column (K, K) counts; entry ``[c][g]`` is the number of rows of class c labelled g.
+            Empty with more than 1,000 classes.
         wrong_by_class: by column and class, the share of rows labelled wrong; None for a class without rows.
         agreement: share of rows whose two labels are equal; None for shared labels.
         both_wrong: share of rows whose two labels are both wrong, equal or not; None for shared labels.
@@ -204,16 +206,20 @@ def describe_labels(given: Array, truth: Array, n_classes: int) -> LabelDescript
     truth = checks.labels(truth, n_classes)
     given = checks.given(given, n_classes)
     checks.rows(given, truth)
+    listed = n_classes <= MOST_TRANSITIONS
     matrices = [
-        np.bincount(truth * n_classes + column, minlength=n_classes**2).reshape(n_classes, n_classes).tolist()
+        np.bincount(truth * n_classes + column, minlength=n_classes**2).reshape(n_classes, n_classes)
         for column in given.T
+        if listed
     ]
+    rows = np.bincount(truth, minlength=n_classes).tolist()
+    right = [np.bincount(truth[column == truth], minlength=n_classes).tolist() for column in given.T]
     two = given.shape[1] == 2
     return LabelDescription(
-        transitions=tuple(tuple(map(tuple, matrix)) for matrix in matrices),
+        transitions=tuple(tuple(map(tuple, matrix.tolist())) for matrix in matrices),
         wrong_by_class=tuple(
-            tuple(1 - row[own] / sum(row) if any(row) else None for own, row in enumerate(matrix))
-            for matrix in matrices
+            tuple(1 - kept / n if n else None for kept, n in zip(column, rows, strict=True))
+            for column in right
         ),
         agreement=float((given[:, 0] == given[:, 1]).mean()) if two else None,
         both_wrong=float((given != truth[:, None]).all(axis=1).mean()) if two else None,

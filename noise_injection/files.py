@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -25,8 +26,10 @@ from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, IntArray, NoiseError
 from noise_injection.describe import describe, to_caption_rows
 from noise_injection.reasons import reason
+from noise_injection.reading import is_of_torch, load_arrays, parse_json, regular_file
 from noise_injection.records import LabelNoiseRecord, NoiseRecord, counted, index_sha256
 
+_TORCH_MARK = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before its files were archives
 LEAST_SHARE_OF_IMAGES = 0.5  # an index without a record that uses fewer images is taken for labels
 
 AnyRecord = TypeVar("AnyRecord", NoiseRecord, LabelNoiseRecord)
@@ -190,11 +193,17 @@ def read_array(path: str | Path, what: str) -> Array:
 def _loaded(path: Path, what: str) -> Iterator[Array | np.lib.npyio.NpzFile]:
     """Open a NumPy file; anything raised while it is read becomes a ``NoiseError``."""
     try:
-        with path.open("rb") as file:
-            if not file.read(6).startswith((b"\x93NUMPY", b"PK")):
+        with regular_file(path) as file:
+            start = file.read(len(_TORCH_MARK))
+            if start == _TORCH_MARK or (start.startswith(b"PK") and _is_torch_archive(file)):
+                raise NoiseError(
+                    f"{path} was written by torch.save, expected a {what} saved as .npy or .npz; save its "
+                    "tensor with numpy.save, such as numpy.save('noise.npy', tensor.numpy())"
+                )
+            if not start.startswith((b"\x93NUMPY", b"PK")):
                 raise NoiseError(f"{path} is not a NumPy file; expected a {what} saved as .npy or .npz")
             file.seek(0)
-            yield np.load(file, allow_pickle=False)
+            yield load_arrays(file)
     except NoiseError:
         raise
     except FileNotFoundError as error:
@@ -209,11 +218,16 @@ def _loaded(path: Path, what: str) -> Iterator[Array | np.lib.npyio.NpzFile]:
         raise NoiseError(f"{path} is damaged or incomplete; fetch or make it again") from error
 
 
+def _is_torch_archive(file: BinaryIO) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return any(map(is_of_torch, archive.namelist()))
+
+
 def _record(path: Path, text: Array, cls: type[AnyRecord]) -> AnyRecord:
     """Parse the record of an archive."""
     try:
-        values = json.loads(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
-    except json.JSONDecodeError:
+        values = parse_json(str(text)) if text.dtype.kind == "U" and text.ndim == 0 else None
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise NoiseError(f"{path} has an unreadable record; expected a noise file written by this package")

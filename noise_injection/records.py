@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from noise_injection.checks import BLOCK, LABEL_KINDS, PROTOCOLS, Array, IntArray, NoiseError
+from noise_injection.checks import (
+    BLOCK,
+    LABEL_KINDS,
+    MOST_CLASSES,
+    PROTOCOLS,
+    Array,
+    IntArray,
+    NoiseError,
+    most_images,
+)
 from noise_injection.printing import one_line
 
 FORMAT = 1
@@ -201,7 +210,7 @@ class NoiseRecord(Record):
         yield "derange", self.derange is None or isinstance(self.derange, bool)
         yield "index_sha256", _is_sha256(self.index_sha256)
         yield "n_captions", _is_count(self.n_captions, 1)
-        yield "n_images", _is_count(self.n_images, 1)
+        yield "n_images", _is_count(self.n_images, 1, most_images(self.n_captions) + 1)
         yield "n_chosen", self.n_chosen is None or _is_count(self.n_chosen)
         yield "n_mismatched", _is_count(self.n_mismatched)
         yield from super()._checks()
@@ -262,7 +271,7 @@ class LabelNoiseRecord(Record):
         yield "seed", _is_count(self.seed, 0, 2**32)
         yield "labels_sha256", _is_sha256(self.labels_sha256)
         yield "n", _is_count(self.n, 1)
-        yield "n_classes", _is_count(self.n_classes, 2)
+        yield "n_classes", _is_count(self.n_classes, 2, MOST_CLASSES + 1)
         yield "ratio_asked", _is_ratio(self.ratio_asked)
         yield "n_chosen", _is_count(self.n_chosen) and self.n_chosen == int(self.ratio_asked * self.n)
         symmetric = self.noise == "symmetric"

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
+from noise_injection.reading import parse_json, regular_file
 from noise_injection.reasons import reason
 from robustcmr.errors import InUseError, LockError
 
@@ -127,12 +128,13 @@ def write_owner(descriptor: int, pid: int | None) -> None:
 def read_owner(path: Path) -> dict[str, Any] | None:
     """Return ``pid``, ``host`` and ``since`` of the last process to hold a lock; None if unknown."""
     try:
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             file.seek(1)  # Windows lets nobody read the first byte, which is locked
-            owner = json.loads(file.read(4096))
+            owner = parse_json(file.read(4096).decode("utf-8"))
     except (OSError, ValueError):
         return None
-    return owner if isinstance(owner, dict) and {"pid", "host", "since"} <= owner.keys() else None
+    known = isinstance(owner, dict) and all(isinstance(owner.get(key), str) for key in ("host", "since"))
+    return owner if known and type(owner.get("pid")) is int and owner["pid"] > 0 else None
 
 
 def describe_owner(path: Path) -> str:

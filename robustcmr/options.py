@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ class Options(BaseModel):
         if not isinstance(value, Path):
             return value
         try:
-            return value.expanduser().absolute()
+            path = value.expanduser().absolute()
         except RuntimeError as error:
             raise ValueError(f"no home folder is known for '{value}', expected a path without ~") from error
+        try:
+            path.stat()
+        except ValueError as error:  # NUL, or half of a surrogate pair
+            raise ValueError(f"no file can have the name {ascii(str(value))[:80]}") from error
+        except OSError as error:  # whether the file must exist is checked where it is used
+            if error.errno == errno.ENAMETOOLONG:
+                raise ValueError(f"no file can have a name as long as {str(value)[:40]}…") from error
+        return path

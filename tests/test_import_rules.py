@@ -16,7 +16,7 @@ FLOORS = {
     **dict.fromkeys(("noise_injection", "errors", "lazy"), 0),
     **dict.fromkeys(("losses", "types", "options", "files", "locks", "signals", "ctrl_c"), 1),
     **dict.fromkeys(("terminal", "device_names", "environment"), 1),
-    **dict.fromkeys(("transport", "selection", "runs", "sources", "plugins", "pretrained"), 2),
+    **dict.fromkeys(("transport", "selection", "runs", "sources", "plugins", "pretrained", "torch_files"), 2),
     **dict.fromkeys(("data", "matchers", "correction", "config"), 3),
     **dict.fromkeys(("methods", "evaluation", "audit"), 4),
     **dict.fromkeys(("tracks", "reporting"), 5),
@@ -48,8 +48,10 @@ ONLY = {
     ("tracks", "methods"): ("robustcmr.methods.base",),
     ("conversion", "methods"): ("robustcmr.methods.base",),
     ("conversion", "training"): ("robustcmr.training.checkpoint",),
-    # one atomic writer and one advice by error for both packages
-    ("files", "noise_injection"): ("noise_injection.atomic", "noise_injection.reasons"),
+    # one atomic writer, one bounded reader and one advice by error for both packages
+    ("files", "noise_injection"): (
+        *("noise_injection.atomic", "noise_injection.reading", "noise_injection.reasons"),
+    ),
 }
 """The modules that a room may know of another; all others are closed to it."""
 

@@ -78,6 +78,7 @@ def show(
       robustcmr show omit
       robustcmr show data scenes --split test --count 24 -o scenes.png
     """
+    from robustcmr.config.recipes import recipe_text
     from robustcmr.errors import ConfigError
     from robustcmr.plugins import did_you_mean
 
@@ -92,7 +93,7 @@ def show(
         )
     for kind in kinds:
         if kind in FILES:
-            sys.stdout.write(_file(kind, name).read_text(encoding="utf-8"))
+            sys.stdout.write(recipe_text(_file(kind, name)))
         else:
             _print_class(kind, name)
     if len(words) == 2 and kinds == ["data"]:

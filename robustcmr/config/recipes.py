@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustcmr.errors import ConfigError
+from robustcmr.files import LARGEST_YAML, read_bytes, reason
 from robustcmr.plugins import did_you_mean
 
 
@@ -40,16 +41,26 @@ def recipe_path(given: str) -> Path:
 def file_or_shipped(given: str, folder: Path) -> Path | None:
     """Return a file given as a path or by its name in a folder of shipped ones; None if there is neither."""
     path = Path(given)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     shipped = folder / f"{given.removesuffix('.yaml')}.yaml"
     return shipped if "/" not in given and "\\" not in given and shipped.is_file() else None
 
 
+def recipe_text(path: Path) -> str:
+    """Return the text of a recipe or sweep; raise ConfigError if it cannot be read."""
+    try:
+        return read_bytes(path, LARGEST_YAML).decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {reason(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not UTF-8 text; expected a YAML file") from error
+
+
 def opening_comment(path: Path) -> str:
     """Return the comment lines at the top of a recipe, without ``#``."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in recipe_text(path).splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("#").strip())

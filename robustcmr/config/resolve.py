@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from robustcmr import plugins
@@ -19,9 +18,10 @@ from robustcmr.config.problems import listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
 from robustcmr.errors import ConfigError, PluginError
-from robustcmr.files import reason
+from robustcmr.files import LimitError, parse_yaml, read_yaml, reason, to_yaml
 from robustcmr.options import Options
 from robustcmr.runs.older import current_config, replaced_options
+from robustcmr.runs.schemas import Config as SavedConfig
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -72,7 +72,7 @@ class RunConfig:
 
     def to_yaml(self, ascii_only: bool = False) -> str:
         """The resolved configuration as YAML; other letters than ASCII as escapes if ``ascii_only``."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=not ascii_only)
+        return to_yaml(self.to_dict(), ascii_only)
 
 
 def resolve(tree: Mapping[str, Any]) -> RunConfig:
@@ -184,36 +184,18 @@ def _names(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Plain YAML, but a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """The mapping of a node."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                problem = f"the key '{key.value}' is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe.
+def read_config(path: Path, schema: Any = Any) -> dict[str, Any]:
+    """Read a YAML recipe, or a configuration that fits a stricter ``schema``.
 
     Raises:
         ConfigError: the file is missing, not YAML, gives a key twice, or is not a mapping.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a safe loader
+        tree = read_yaml(path, schema)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {reason(error)}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2024-13-01
-        place = getattr(error, "problem_mark", None)
-        where = f" at line {place.line + 1}, column {place.column + 1}" if place is not None else ""
-        raise ConfigError(f"{path} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -227,9 +209,9 @@ def run_config(path: Path) -> RunConfig:
     """Resolve the ``config.yaml`` of a run folder, of this version or of 0.1.
 
     Raises:
-        ConfigError: the file cannot be read or does not fit the schema.
+        ConfigError: the file cannot be read, leaves out a plug-in or does not fit the schema.
     """
-    return resolve(current_config(read_config(path)))
+    return resolve(current_config(read_config(path, SavedConfig)))
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -268,10 +250,18 @@ def _set_value(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def parse_value(raw: str) -> Any:
-    """Read a command-line value as YAML, with ``1e-4`` as a number."""
+    """Read a command-line value as YAML, with ``1e-4`` as a number.
+
+    Raises:
+        ConfigError: it is nested too deeply, too large, aliases included, or holds no readable text.
+    """
     try:
-        value = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError):  # ValueError: looks like a date but is none
+        value = parse_yaml(raw)
+    except LimitError as error:
+        raise ConfigError(f"cannot read the value '{raw[:40]}…': {error}") from error
+    except ValueError as error:  # text that is no YAML
+        if not raw.isprintable():
+            raise ConfigError(f"cannot read the value {raw[:40]!a}: {error}") from error
         return raw
     if isinstance(value, str) and value == raw.strip() and any(letter.isdigit() for letter in value):
         try:

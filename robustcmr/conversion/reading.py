@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from robustcmr.errors import CheckpointError
 from robustcmr.files import reason
+from robustcmr.torch_files import UnsafeError, load_torch
 
 _SCALAR = np.float64(0).__reduce__()[0]  # rebuilds a NumPy number; its module depends on NumPy's version
 _ALLOWED: list[Any] = [
@@ -23,8 +22,6 @@ _ALLOWED: list[Any] = [
     *(type(np.dtype(kind)) for kind in ("?", "i4", "i8", "f4", "f8")),
 ]
 """Contents of released files beside tensors and plain values: options, and metrics of a past evaluation."""
-
-_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -43,25 +40,30 @@ def read_checkpoint(path: Path) -> Any:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}; give the file that torch.save wrote")
+    if _is_tar(path):
+        raise CheckpointError(
+            f"{path} is a real tar archive, which torch.save has not written since 2017; unpack it and give "
+            "the checkpoint inside, or load it with the code that wrote it and save it again"
+        )
     try:
-        if tarfile.is_tarfile(path):
-            raise CheckpointError(
-                f"{path} is a real tar archive, which torch.save has not written since 2017; unpack it and "
-                "give the checkpoint inside, or load it with the code that wrote it and save it again"
-            )
-        with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
+        return load_torch(path, _ALLOWED)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {reason(error)}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        refused = _REFUSED.search(str(error))
-        if refused is not None:
-            raise CheckpointError(
-                f"{path} asks for {refused.group(1)} while it is read, which may execute code; if you trust "
-                "the file, load it with the code that wrote it and save only the state dicts"
-            ) from error
+    except UnsafeError as error:
+        raise CheckpointError(
+            f"{path} {error}; if you trust the file, load it with the code that wrote it and save only the "
+            "state dicts"
+        ) from error
+    except ValueError as error:
         raise CheckpointError(
             f"{path} is truncated or was not written by torch.save; download it again, or give another file"
         ) from error
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {reason(error)}") from error
+    except Exception:  # a damaged file can make its reader raise nearly anything
+        return False

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io
-import scipy.sparse
 
+from noise_injection.reading import ArrayHeader, npz_headers
 from robustcmr.data.hdf5_arrays import hdf5_names, read_hdf5
-from robustcmr.data.store import npy_header
+from robustcmr.data.mat_files import read_mat
 from robustcmr.errors import DataError, some_of
-from robustcmr.files import reason
+from robustcmr.files import reason, regular_file
 
 SUFFIXES = (".npz", ".mat", ".h5", ".hdf5", ".h5py")
 """Endings of the files that are looked up by the name of a split."""
 
 NUMERIC = "biuf"
-LISTED = 20
+_KINDS = {"O": "objects", "U": "text", "S": "text", "c": "complex numbers", "V": "records"}
+LISTED, LONGEST_NAME = 20, 80
 HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # MATLAB puts its own header in front of an HDF5 file
 
@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 def kind_of(path: Path) -> Kind:
     """Return ``npz``, ``mat`` (MATLAB 4 to 7), ``mat73`` (7.3, HDF5) or ``hdf5``, by the first bytes."""
     try:
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             start = file.read(USER_BLOCK + len(HDF5_MARK))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}; expected a .npz, .mat or HDF5 file") from error
@@ -62,21 +62,22 @@ def read_array(path: Path, key: str) -> Array:
         DataError: the file is missing, of an unknown kind or damaged, has no such array, or the array holds
             something else than numbers; or the file is HDF5 and h5py is not installed.
     """
-    kind, names = kind_of(path), array_names(path)
+    kind = kind_of(path)
+    with _damage_reported(path):
+        mat = read_mat(path, key) if kind == "mat" else None
+        names = _names(path, kind) if mat is None else _as_text(mat.shapes)
     if key not in names:
-        shown = some_of([f"{name} {shape}" for name, shape in names.items()], LISTED)
-        raise DataError(f"{path} has no array {key!r}; it has {shown or 'none'}")
+        raise DataError(f"{path} has no array {key!r}; it has {shown(names) or 'none'}")
     with _damage_reported(path):
         if kind == "npz":
             array, content = _from_npz(path, key)
-        elif kind == "mat":
-            array, content = _from_mat(path, key)
+        elif mat is not None:
+            array, content = mat.array, _KINDS.get(mat.stored or "", f"a MATLAB {mat.kinds[key]}")
         else:
             array, content = read_hdf5(path, key, kind == "mat73"), ""
     if array is None or array.dtype.kind not in NUMERIC:
         if array is not None:
-            kinds = {"O": "objects", "U": "text", "S": "text", "c": "complex numbers", "V": "records"}
-            content = kinds.get(array.dtype.kind, str(array.dtype))
+            content = _KINDS.get(array.dtype.kind, str(array.dtype))
         raise DataError(f"{path} holds {content} under {key!r}; expected an array of plain numbers")
     return array
 
@@ -85,12 +86,22 @@ def array_names(path: Path) -> dict[str, str]:
     """Return the name of each array of a file and its shape as text, such as ``{"image": "9x5"}``."""
     kind = kind_of(path)
     with _damage_reported(path):
-        if kind == "npz":
-            shapes = {name: shape for name, (shape, _) in _npz_headers(path).items()}
-        elif kind == "mat":
-            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
-        else:
-            return hdf5_names(path, kind == "mat73")
+        return _names(path, kind)
+
+
+def shown(names: Mapping[str, str]) -> str:
+    """Return the first of some arrays and their shapes, see :func:`array_names`, for a message."""
+    safe = [name if name.isprintable() and len(name) <= LONGEST_NAME else ascii(name[:40]) for name in names]
+    return some_of([f"{name} {shape}" for name, shape in zip(safe, names.values(), strict=True)], LISTED)
+
+
+def _names(path: Path, kind: Kind) -> dict[str, str]:
+    if kind == "npz":
+        return _as_text({name: header.shape for name, header in _npz_headers(path).items()})
+    return _as_text(read_mat(path).shapes) if kind == "mat" else hdf5_names(path, kind == "mat73")
+
+
+def _as_text(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     return {name: "x".join(map(str, shape)) or "a single value" for name, shape in shapes.items()}
 
 
@@ -105,27 +116,13 @@ def _damage_reported(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is truncated or damaged ({reason}); copy it again") from error
 
 
-def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and type of each array; the headers say them without unpickling objects."""
-    headers = {}
+def _npz_headers(path: Path) -> dict[str, ArrayHeader]:
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                shape, _, dtype = npy_header(member)
-            headers[name.removesuffix(".npy")] = shape, dtype
-    return headers
+        return npz_headers(archive)
 
 
 def _from_npz(path: Path, key: str) -> tuple[Array | None, str]:
-    if _npz_headers(path)[key][1].hasobject:
+    if _npz_headers(path)[key].dtype.hasobject:
         return None, "Python objects, which are never unpickled,"
     with np.load(path, allow_pickle=False) as archive:
         return archive[key], ""
-
-
-def _from_mat(path: Path, key: str) -> tuple[Array | None, str]:
-    (kind,) = (kind for name, _, kind in scipy.io.whosmat(str(path)) if name == key)
-    if kind in ("cell", "struct", "object", "function", "opaque", "char", "unknown"):
-        return None, f"a MATLAB {kind}"
-    value = scipy.io.loadmat(str(path), variable_names=[key])[key]
-    return np.asarray(value.toarray() if scipy.sparse.issparse(value) else value), ""

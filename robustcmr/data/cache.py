@@ -12,10 +12,13 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Len
 
 from robustcmr import locks
 from robustcmr.errors import LockError, UserError
-from robustcmr.files import reason
+from robustcmr.files import read_json, reason, regular_file
 
 VARIABLE = "ROBUSTCMR_CACHE"
 MANIFEST = "manifest.json"
@@ -95,17 +98,17 @@ def _build_locked(unfinished: Path, build: Callable[[Path], None]) -> None:
 def is_whole(folder: Path) -> bool:
     """Return whether every file of a folder's manifest exists with its size and SHA-256."""
     try:
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = read_json(folder / MANIFEST, dict[str, Annotated[list[Any], Len(2, 2)]])
         return bool(listed) and all(
             (folder / name).stat().st_size == size and _digest(folder / name) == digest
             for name, (size, digest) in listed.items()
         )
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return False
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

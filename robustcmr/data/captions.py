@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from robustcmr.data.base import TextReader
 from robustcmr.errors import DataError
-from robustcmr.files import reason
+from robustcmr.files import read_bytes, reason
 from robustcmr.types import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
@@ -85,7 +85,7 @@ def read_lines(path: Path, strip_end: bool = False) -> list[str]:
         DataError: the file is missing, empty or not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except OSError as error:

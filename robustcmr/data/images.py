@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import PIL
 from PIL import Image
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 import robustcmr
 from robustcmr.data.base import PairsData, PairsSplit
@@ -34,13 +34,12 @@ from robustcmr.data.picture_files import (
 )
 from robustcmr.data.store import evenly_spaced
 from robustcmr.errors import DataError, UserError
-from robustcmr.files import write_json
+from robustcmr.files import read_json, write_json
 from robustcmr.options import Options
 
 CAPTIONS_SUFFIX = "_caps.tsv"
 PICTURES = "images"
 NAMED = 5  # broken pictures named in a message
-_STAMPS = TypeAdapter(dict[str, str])
 
 logger = logging.getLogger("robustcmr")
 
@@ -174,7 +173,7 @@ def broken_pictures(folder: Path, names: Sequence[str], max_pixels: int = MAX_PI
     rules = json.dumps([str(folder), max_pixels, PIL.__version__, robustcmr.__version__])
     cached = cache_root() / "images" / f"{hashlib.sha256(rules.encode()).hexdigest()[:16]}.json"
     try:
-        known = _STAMPS.validate_json(cached.read_bytes())
+        known: dict[str, str] = read_json(cached, dict[str, str])
     except (OSError, ValueError):  # none yet, or damaged
         known = {}
     stamps = {name: _stamp(folder, name) for name in names}

@@ -129,17 +129,19 @@ def _whole(values: Array, where: str) -> IntArray:
                 f"{where} has labels that are not whole numbers: {values[bad[0]]} at row {bad[0]}{more}; "
                 "expected classes such as 0, 1, 2"
             )
+    elif values.dtype.kind == "u" and values.max() >= 2**63:
+        raise DataError(f"{where} has a label {values.max()}; expected classes such as 0, 1, 2")
     return values.astype(np.int64)
 
 
 def _label_list(path: Path, column: int) -> LabelColumn:
     """Read labels from a text file, one pair a line; columns are separated by tabs, else by blanks."""
-    numbers = []
+    numbers: list[int] = []
     for line_number, line in enumerate(read_lines(path, strip_end=True), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         try:
-            numbers.append(int(fields[column]))
-        except (ValueError, IndexError) as error:
+            numbers.append(np.int64(fields[column]))
+        except (ValueError, IndexError, OverflowError) as error:
             raise DataError(
                 f"{path} has no class in column {column} of line {line_number}, {line[:60]!r}; expected a "
                 "whole number there, or another column by label_column"
@@ -176,6 +178,11 @@ class Classes:
         if train.width not in (None, count):
             raise DataError(
                 f"{where} is one-hot with {train.width} columns; expected one for each of {count} classes"
+            )
+        if n_classes is None and count > len(train.numbers):  # before memory is taken for each class
+            raise DataError(
+                f"{where} has labels up to {train.numbers.max()}, {count} classes, for {len(train.numbers)} "
+                "training pairs; give each class at least one, or number the classes without gaps"
             )
         found = cls(
             first, train.width is not None, names or tuple(f"class {k + first}" for k in range(count))
@@ -237,10 +244,12 @@ def _first_class(train: LabelColumn, n_classes: int | None, base: Base, where: s
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Read the names of the classes, one a line, the first class first."""
-    names = tuple(normalize("NFC", line.strip()) for line in read_lines(path, strip_end=True))
-    for number, name in enumerate(names, start=1):
+    names: dict[str, None] = {}
+    for number, line in enumerate(read_lines(path, strip_end=True), start=1):
+        name = normalize("NFC", line.strip())
         if not name:
             raise DataError(f"line {number} of {path} is blank; expected the name of a class on each line")
-        if name in names[: number - 1]:
+        if name in names:
             raise DataError(f"{path} names the class {name!r} twice; expected each class once")
-    return names
+        names[name] = None
+    return tuple(names)

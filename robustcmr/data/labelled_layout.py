@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from robustcmr.data.array_files import SUFFIXES, array_names, read_array
+from robustcmr.data.array_files import SUFFIXES, array_names, read_array, shown
 from robustcmr.data.captions import read_lines
 from robustcmr.data.folder import in_order, listing
 from robustcmr.data.labelled_options import LabelledOptions, SplitPlaces
 from robustcmr.errors import DataError
-from robustcmr.files import reason
+from robustcmr.files import reason, regular_file
 from robustcmr.types import IntArray
 
 
@@ -69,10 +69,9 @@ def find_tables(config: LabelledOptions, shared: Collection[str]) -> dict[str, T
 
 def _splits_with_files(root: Path) -> set[str]:
     if not root.is_dir():
-        there = ", ".join(f"{name} {shape}" for name, shape in array_names(root).items())
         raise DataError(
-            f"{root} is one file, with {there or 'no array'}; define train, dev and test by splits, "
-            "split_file or split_sizes"
+            f"{root} is one file, with {shown(array_names(root)) or 'no array'}; define train, dev and test "
+            "by splits, split_file or split_sizes"
         )
     found = {path.stem for path in root.iterdir() if path.suffix.lower() in SUFFIXES}
     found &= {"train", "dev", "test"}
@@ -168,20 +167,21 @@ def read_split_file(path: Path) -> dict[str, IntArray]:
         DataError: the file cannot be read, or names a row twice.
     """
     try:
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             is_npz = file.read(2) == b"PK"
     except OSError as error:
         raise DataError(f"cannot read the split file {path}: {reason(error)}") from error
     rows: dict[str, IntArray] = {}
     if not is_npz:
-        names = np.array([line.strip() for line in read_lines(path, strip_end=True)])
-        if "" in names:
-            line = int(np.argmax(names == "")) + 1
-            raise DataError(f"line {line} of {path} is blank; expected the name of a split, or -")
-        rows = {str(name): np.flatnonzero(names == name) for name in np.unique(names) if name != "-"}
-        if not rows:
+        found: dict[str, list[int]] = {}
+        for row, line in enumerate(read_lines(path, strip_end=True)):
+            if not (name := line.strip()):
+                raise DataError(f"line {row + 1} of {path} is blank; expected the name of a split, or -")
+            found.setdefault(name, []).append(row)
+        found.pop("-", None)
+        if not found:
             raise DataError(f"{path} puts no row into a split; expected the name of a split on some lines")
-        return rows
+        return {name: np.array(found[name], dtype=np.int64) for name in sorted(found)}
     for name in array_names(path):
         array = read_array(path, name)
         if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -189,6 +189,8 @@ def read_split_file(path: Path) -> dict[str, IntArray]:
                 f"{path} has {name!r} of shape {array.shape} and type {array.dtype}; expected a vector of "
                 "row numbers, counted from 0"
             )
+        if array.dtype.kind == "u" and array.size and array.max() >= 2**63:
+            raise DataError(f"{path} gives the {name} split a row {array.max()}, which no data has")
         rows[name] = array.astype(np.int64)
     if not rows:
         raise DataError(f"{path} has no array; expected the rows of each split under its name")

@@ -32,6 +32,7 @@ from robustcmr.data.scenes.layout import LayoutOptions, Scene, sample_scene
 from robustcmr.data.scenes.regions import region_boxes, region_features
 from robustcmr.data.scenes.truth import scene_from_json, scene_to_json
 from robustcmr.data.store import NpyFeatures
+from robustcmr.files import LARGEST_TEXT, read_json
 from robustcmr.options import Options
 from robustcmr.types import FloatArray
 
@@ -151,7 +152,7 @@ class ScenesLabels(DrawnData[LabelledSplit], LabelledData):
         return Recipe(self.config.seed, stream, LAYOUT_OPTIONS, GRAMMAR, pixel_noise=0.02, box_jitter=0.08)
 
     def _read(self, folder: Path, name: str) -> Content[LabelledSplit]:
-        value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        value: dict[str, Any] = read_json(folder / f"{name}.json", largest=LARGEST_TEXT)
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
         split = LabelledSplit(
             name=name,

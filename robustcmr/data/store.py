@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from noise_injection.reading import npy_header
 from robustcmr.data.base import FeatureStore
 from robustcmr.errors import DataError
-from robustcmr.files import reason
+from robustcmr.files import reason, regular_file
 from robustcmr.types import FloatArray, IntArray
 
 BLOCK_BYTES = 32 * 2**20
@@ -102,16 +103,10 @@ def checked_indices(images: IntArray, n_images: int) -> IntArray:
     return wanted
 
 
-def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of a ``.npy`` file: its shape, whether it is in Fortran order, and its type."""
-    old = np.lib.format.read_magic(file) == (1, 0)
-    return (np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0)(file)
-
-
 def _read_header(path: Path) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
     """Return the position of the first number of a ``.npy`` file, its shape and its type, all checked."""
     try:
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             shape, fortran, dtype = npy_header(file)
             offset, size = file.tell(), path.stat().st_size
     except OSError as error:

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustcmr.data.tokens import is_joined, split_at_spaces, tokenize
 from robustcmr.errors import DataError
-from robustcmr.files import reason, write_text
+from robustcmr.files import read_json, reason, write_text
 
 PADDING, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 SPECIAL_WORDS = (PADDING, START, END, UNKNOWN)
@@ -123,13 +123,13 @@ class Vocabulary:
 def _read_parts(path: Path) -> tuple[dict[str, int], Mapping[str, Any], Any]:
     """Return the three parts of a vocabulary file, with checked types."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no vocabulary file {path}") from error
     except OSError as error:
         raise DataError(f"cannot read the vocabulary {path}: {reason(error)}") from error
     except ValueError as error:
-        raise DataError(f"{path} is not a JSON file: {error}") from error
+        raise DataError(f"{path} is not a JSON file of words: {error}") from error
     expected = 'expected {"word2idx": {...}, "idx2word": {...}, "idx": n}'
     if not isinstance(document, dict):
         raise DataError(f"{path} holds a JSON {type(document).__name__}; {expected}")

@@ -99,11 +99,14 @@ def _pairs_extras(saved: SavedRun, run: OpenRun, gallery: int) -> Extras:
     notes: dict[str, str] = {}
     found: dict[str, Any] = {"requested": gallery}
     if saved.folder.pairs.is_file():
-        plan, division = divided(run)
         table = PairsTable.read(saved.folder.pairs)
+        track.suspects(table)  # refuses a table of other pairs
+        plan, division = divided(run)
         found["evidence"] = _evidence(table, division, track)
         found["suspected"] = int((~table.is_clean).sum())
-        found["suspects"] = list(_suspects(run, table, plan, SuspectedPairs(table).worst()[:gallery]))
+        worst = SuspectedPairs(table).worst()[:gallery]
+        SuspectedPairs(table).check(worst, run.track.data.split("train"))
+        found["suspects"] = list(_suspects(run, table, plan, worst))
         if not found["suspected"]:
             notes["suspects"] = "No pair is suspected."
     else:
@@ -178,7 +181,8 @@ def _labels_extras(saved: SavedRun, track: Track, gallery: int) -> Extras:
         why = f"The method {saved.config['method']['name']} does not correct labels."
         return Extras(notes={"suspects": why})
     table, notes = LabelsTable.read(saved.folder.labels), {}
-    split = track.data.split("train")
+    split, suspected = track.data.split("train"), SuspectedLabels(table)
+    suspected.check(suspected.worst()[:gallery], split)
     chart = None
     if table.evidence is not None and len(table) == len(split):
         estimate = LabelEstimate(table.corrected, table.confidence, table.evidence)
@@ -195,7 +199,7 @@ def _labels_extras(saved: SavedRun, track: Track, gallery: int) -> Extras:
         notes["suspects"] = "No label was corrected."
     elif split.picture is None:
         notes["suspects"] = f"{saved.config['data']['name']} holds vectors without pictures."
-    cards = list(_suspected_labels(SuspectedLabels(table), track, gallery))
+    cards = list(_suspected_labels(suspected, track, gallery))
     return Extras(
         labels=cards, suspected=int(table.changed.sum()), requested=gallery, confusion=chart, notes=notes
     )

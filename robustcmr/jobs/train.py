@@ -25,6 +25,7 @@ from robustcmr.reporting.run_charts import save_run_charts
 from robustcmr.runs.folder import RunFolder, unused_folder
 from robustcmr.runs.older import current_config, lost_options
 from robustcmr.runs.queries import write_queries
+from robustcmr.runs.schemas import Config as SavedConfig
 from robustcmr.tracks.build import build_track
 from robustcmr.training import processes
 from robustcmr.training.batches import check_batch_size
@@ -104,7 +105,7 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
             folder.require_trained()
             if folder.read_results() is not None:  # another process has just finished it
                 return folder
-        tree = read_config(folder.config)
+        tree = read_config(folder.config, SavedConfig)
         if lost := lost_options(tree):
             raise RunFolderError(
                 f"{path} was begun by version 0.1 with method options that no longer exist "

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from robustcmr.reporting.agreement import Setting
 from robustcmr.reporting.significance import QueryTest, SeedTest
+from robustcmr.runs.schemas import MEASURES
 
-SHOWN: Mapping[str, tuple[str, ...]] = {
-    "pairs": ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum"),
-    "labels": ("map_i2t", "map_t2i", "map"),
-}
+SHOWN = MEASURES
 """The measures that are compared, by track; the last is the headline."""
 
 TITLES: Mapping[str, str] = {

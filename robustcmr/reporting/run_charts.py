@@ -96,7 +96,7 @@ def epoch_chart(
     """
     sources = [row if group is None else row.get(group, {}) for row in rows]
     lines = {
-        name: [source.get(key) for source in sources]
+        name: [value if isinstance(value := source.get(key), Real) else None for source in sources]
         for name, key in keys.items()
         if any(key in source for source in sources)
     }

@@ -146,7 +146,8 @@ class SuspectedPairs(Suspects):
             if pair >= len(known) or known[pair] != table.caption[row] or last >= split.n_images:
                 raise DataError(
                     f"the training data has changed since the run: caption {pair} was "
-                    f"'{printable(table.caption[row])[:60]}'; restore the old data, or add --no-sheet"
+                    f"'{printable(table.caption[row])[:60]}'; restore the old data, or list the pairs "
+                    "with 'robustcmr suspects --no-sheet'"
                 )
 
     def _given(self, row: int) -> str:
@@ -201,12 +202,15 @@ class SuspectedLabels(Suspects):
         """Check the number of pairs, the classes and the captions of the rows."""
         table, captions = self.table, split.captions
         other = len(table) != len(split) or not {*table.class_names} <= {"", *split.class_names}
+        other = other or len(table.class_names) > len(split.class_names)
+        other = other or any(table.pair[rows] >= len(split))
         if table.caption is not None and captions is not None and not other:
             other = any(captions[table.pair[row]] != table.caption[row] for row in rows.tolist())
         if other:
             raise DataError(
                 f"the training data has changed since the run: its pairs, captions or classes differ from "
-                f"the {len(table)} pairs in labels.csv; restore the old data, or add --no-sheet"
+                f"the {len(table)} pairs in labels.csv; restore the old data, or list them with "
+                "'robustcmr suspects --no-sheet'"
             )
 
     def given(self, row: int) -> str:

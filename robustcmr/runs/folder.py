@@ -12,14 +12,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from robustcmr.errors import RunFolderError, UserError
-from robustcmr.files import identity, reason, write_json, write_text
+from robustcmr.files import (
+    fitting,
+    identity,
+    read_json,
+    read_json_lines,
+    read_yaml,
+    reason,
+    write_json,
+    write_text,
+)
 from robustcmr.locks import sole_user
 from robustcmr.runs.older import current_config
+from robustcmr.runs.schemas import EPOCH, NEEDED, RESULTS, Config, Environment
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML has it
 _ALSO = re.compile(
     r"checkpoints|queries-.*\.npz|results\.json\.damaged|report\.html|rematches\.csv|\..*\.[0-9a-f]{32}\.tmp"
 )
@@ -246,24 +253,22 @@ class RunFolder:
         """
         if not self.metrics.exists():
             return []
-        return list(_read(self.metrics, lambda text: [json.loads(line) for line in text.splitlines()]))
+        rows: list[dict[str, Any]] = _read(self.metrics, read_json_lines, EPOCH)
+        return rows
 
     def read_results(self) -> dict[str, Any] | None:
         """Return the outcome, or None while the run has not finished."""
         if not self.results.exists():
             return None
-        results = _mapping(self.results, json.loads)
-        if "beliefs" in results:  # its name until version 0.1
-            results["findings"] = results.pop("beliefs")
-        return results
+        return dict(_read(self.results, _read_results))
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration, with the names of today where version 0.1 wrote it."""
-        return current_config(_mapping(self.config, lambda text: yaml.load(text, Loader=_LOADER)))
+        return current_config(_read(self.config, read_yaml, Config))
 
     def read_environment(self) -> dict[str, Any]:
         """Return machine, versions and command."""
-        return _mapping(self.environment, json.loads)
+        return dict(_read(self.environment, read_json, Environment))
 
 
 def unused_folder(parent: Path, name: str) -> Path:
@@ -288,22 +293,27 @@ def _is_file(path: Path) -> bool:
     return found is not None and stat.S_ISREG(found.st_mode)
 
 
-def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    content = _read(path, parse)
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is no mapping of names to values; train the run again")
-    return content
+def _read_results(path: Path) -> dict[str, Any]:
+    results: dict[str, Any] = read_json(path, dict[str, Any])
+    if "beliefs" in results:  # its name until version 0.1
+        results["findings"] = results.pop("beliefs")
+    missing = [name for name in NEEDED if name not in results]
+    if missing:
+        raise RunFolderError(
+            f"{path} was written by robustcmr {results.get('robustcmr_version', 'unknown')} and lacks "
+            f"{', '.join(missing)}; train the run again, or read it with that version"
+        )
+    return dict(fitting(results, RESULTS))
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+def _read(path: Path, reader: Callable[..., Any], *schema: Any) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return reader(path, *schema)
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing, so the run is not whole; train it again") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {reason(error)}") from error
-    except (ValueError, yaml.YAMLError) as error:  # JSON and UTF-8 errors are ValueErrors
-        line = str(error).splitlines()[0]
+    except ValueError as error:
         raise RunFolderError(
-            f"{path} is damaged ({line}); copy it again from where it was trained, or train the run again"
+            f"{path} is damaged ({error}); copy it again from where it was trained, or train the run again"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from noise_injection.reading import load_arrays
 from robustcmr.errors import RunFolderError
-from robustcmr.files import write_with
+from robustcmr.files import regular_file, write_with
 
 
 def write_queries(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -37,11 +37,28 @@ def read_queries(path: Path) -> dict[str, npt.NDArray[Any]]:
         RunFolderError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with regular_file(path) as file:
+            stored = load_arrays(file)
+            if isinstance(stored, np.ndarray):
+                raise ValueError("it is a single array")
+            return _checked({name: stored[name] for name in stored.files})
     except FileNotFoundError as error:
         raise RunFolderError(
             f"{path} is missing, which has the outcome of each query; train the run again to write it"
         ) from error
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive can make its reader raise nearly anything
         raise RunFolderError(f"{path} is damaged; copy it again, or train the run again") from error
+
+
+def _checked(queries: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays if they are those of a track; raise ValueError otherwise."""
+    if any(array.ndim != 1 or not array.size for array in queries.values()):
+        raise ValueError("expected vectors of at least one query")
+    if queries.keys() == {"i2t_ap", "t2i_ap"} and all(array.dtype.kind == "f" for array in queries.values()):
+        return queries
+    if queries.keys() == {"i2t_rank", "t2i_rank", "t2i_image"}:
+        ranks, image = (queries["i2t_rank"], queries["t2i_rank"]), queries["t2i_image"]
+        whole = all(array.dtype.kind == "i" for array in queries.values())
+        if whole and len(ranks[1]) == len(image) and image.min() >= 0 and image.max() < len(ranks[0]):
+            return queries
+    raise ValueError("expected ranks, or average precisions")

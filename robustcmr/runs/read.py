@@ -11,14 +11,10 @@ from typing import Any
 from robustcmr.errors import RunFolderError
 from robustcmr.files import reason
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.schemas import HEADLINES as HEADLINES
 
 DEPTH = 3
 """Levels below a given folder that are searched for runs: ``sweeps/<name>/trials/<trial>``."""
-
-HEADLINES: Mapping[str, str] = {"pairs": "rsum", "labels": "map"}
-"""The headline measure of a split, by track."""
-
-_NEEDED = ("data", "matcher", "method", "seed", "n_models", "track", "splits")
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class SavedRun:
     @property
     def select(self) -> str:
         """The split that chooses the best epoch."""
-        return str(self.config.get("evaluation", {}).get("select", "dev"))
+        return _select(self.config)
 
     @property
     def track(self) -> str:
@@ -144,20 +140,33 @@ def _read_run(folder: RunFolder, finished: bool) -> SavedRun:
             raise RunFolderError(
                 f"{path} holds a run that has not finished; resume it with 'robustcmr train --resume {path}'"
             )
-        return SavedRun(path, {}, folder.read_metrics(), folder.read_config(), environment)
+        config = folder.read_config()
+        return SavedRun(path, {}, _rows(folder, config), config, environment)
     if not folder.metrics.exists():
         raise RunFolderError(f"{folder.metrics} is missing, so the run is not whole; train it again")
-    missing = [name for name in _NEEDED if name not in results]
-    if missing:
-        raise RunFolderError(
-            f"{folder.results} was written by robustcmr {results.get('robustcmr_version', 'unknown')} and "
-            f"lacks {', '.join(missing)}; train the run again, or read it with that version"
-        )
     headline(results)
     config = folder.read_config()
-    if config.get("method", {}).get("name") == "robust":
+    if config["method"]["name"] == "robust":
         results = {**results, "method": "robust"}  # version 0.1 called it l2rm
-    return SavedRun(path, results, folder.read_metrics(), config, environment)
+    return SavedRun(path, results, _rows(folder, config), config, environment)
+
+
+def _select(config: Mapping[str, Any]) -> str:
+    return str((config.get("evaluation") or {}).get("select", "dev"))
+
+
+def _rows(folder: RunFolder, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the epochs, each with a headline measure of the split that chooses the best, if it has one."""
+    rows, select = folder.read_metrics(), _select(config)
+    for row in rows:
+        measures = row.get(select, {})
+        if select in row and not (isinstance(measures, dict) and measures.keys() & set(HEADLINES.values())):
+            raise RunFolderError(
+                f"{folder.metrics} has no measures of the {select} split at epoch {row['epoch']}, expected "
+                f"{' or '.join(HEADLINES.values())}; copy it again from where it was trained, or train the "
+                "run again"
+            )
+    return rows
 
 
 def find_runs(paths: Sequence[Path]) -> FoundRuns:

@@ -19,7 +19,7 @@ import numpy as np
 
 from noise_injection.formulas import neutral, original
 from robustcmr.errors import DataError
-from robustcmr.files import reason, write_with
+from robustcmr.files import LARGEST_TEXT, reason, regular_file, write_with
 
 _CHUNK = 10_000  # rows written at once
 
@@ -154,7 +154,10 @@ class Table:
         """
         expected = f"expected the {cls.file} of a finished run"
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
+            with (
+                regular_file(path, LARGEST_TEXT) as binary,
+                io.TextIOWrapper(binary, "utf-8-sig", newline="") as file,
+            ):
                 lines = csv.reader(file, strict=True)
                 rows = _Rows(cls, cls._header(path, next(lines, [])))
                 for row in lines:

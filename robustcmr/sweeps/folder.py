@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
-import yaml
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator
+from typing_extensions import TypedDict
 
 from robustcmr.config.resolve import read_config
 from robustcmr.errors import SweepError
-from robustcmr.files import write_text
+from robustcmr.files import LARGEST_JSON, fitting, parse_json, read_bytes, to_yaml, write_text
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.older import current_config
 from robustcmr.sweeps.options import SweepOptions, sweep_options
@@ -112,7 +115,7 @@ class SweepFolder:
                 new.append(entry)
             elif entry.trial.config_hash not in hashes:  # written by another version, or another trial
                 same_or_refuse(self.stored_config(entry.trial.name), entry, str(self.path))
-        text = yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text = to_yaml(options.model_dump(mode="json"))
         write_text(self.options, text)  # first, so that an interrupted plan is completed by the next start
         for entry in new:
             write_text(self.config(entry.trial.name), entry.config.to_yaml())
@@ -131,7 +134,7 @@ class SweepFolder:
             SweepError: the file is damaged.
         """
         try:
-            lines = self.states.read_text(encoding="utf-8").split("\n")
+            lines = read_bytes(self.states, LARGEST_JSON).decode("utf-8").split("\n")
         except FileNotFoundError:
             self._records = {}
             return {}
@@ -141,8 +144,8 @@ class SweepFolder:
         lines.pop()  # after the last newline: nothing, or an incomplete line
         for number, line in enumerate(lines, start=1):
             try:
-                _fold(records, json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+                _fold(records, fitting(parse_json(line), dict[str, Any]))
+            except ValueError as error:
                 raise SweepError(
                     f"{self.states} is damaged at line {number} ({error}); correct or remove that line"
                 ) from error
@@ -181,11 +184,40 @@ def _event(record: Record) -> dict[str, Any]:
 def _fold(records: dict[str, Record], row: Mapping[str, Any]) -> None:
     """Add one line of the file to the records."""
     if "name" in row:
-        wanted = {entry.name for entry in fields(Trial)}
-        if lacking := sorted(wanted - row.keys()):
+        if lacking := sorted(_Trial.__required_keys__ - row.keys()):
             raise ValueError(f"robustcmr {row.get('version', 'unknown')} wrote it without {lacking[0]}")
-        trial = Trial(**{key: value for key, value in row.items() if key in wanted})
+        wanted = fitting(row, _Trial).keys() & _Trial.__required_keys__
+        trial = Trial(**{key: row[key] for key in wanted})
         records[trial.name] = Record(trial)
         return
-    known = records[row["trial"]]
-    records[row["trial"]] = Record(known.trial, row["state"], row["time"], row["seconds"], row.get("reason"))
+    event = fitting(row, _Event)
+    if event["trial"] not in records:
+        raise ValueError(f"it is of a trial {ascii(event['trial'])[:80]} that is not listed before")
+    known = records[event["trial"]].trial
+    records[known.name] = Record(known, event["state"], event["time"], event["seconds"], event.get("reason"))
+
+
+def _folder_name(name: str) -> str:
+    """Refuse names that would lead out of the sweep folder."""
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise ValueError(f"{ascii(name)[:80]} is no name of a folder")
+    return name
+
+
+class _Trial(TypedDict):
+    name: Annotated[str, AfterValidator(_folder_name)]
+    choices: dict[str, Any]
+    seed: int
+    config_hash: str
+    epochs: Annotated[int, Ge(1)]
+    track: str
+    select: str
+    version: str
+
+
+class _Event(TypedDict):
+    trial: str
+    state: Literal["waiting", "running", "finished", "failed", "interrupted"]
+    time: str | None
+    seconds: Annotated[float, Ge(0), Lt(math.inf)]
+    reason: NotRequired[str | None]

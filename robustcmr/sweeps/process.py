@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustcmr import locks
-from robustcmr.errors import SweepError
+from robustcmr.errors import RunFolderError, SweepError
 from robustcmr.runs.folder import RunFolder
 
 if os.name == "nt":  # pragma: no cover  # not a tested system
@@ -125,10 +124,9 @@ def is_finished(run: RunFolder) -> bool:
     if not (run.holds_run and run.results.is_file()):
         return False
     try:
-        json.loads(run.results.read_text(encoding="utf-8"))
-    except ValueError:
+        return run.read_results() is not None
+    except RunFolderError:
         return False
-    return True
 
 
 def state_after(ended: Ended, run: RunFolder, log: Path, at_once: bool = False) -> tuple[str, str | None]:

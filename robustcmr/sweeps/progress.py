@@ -57,8 +57,8 @@ def standing(record: Record, folder: SweepFolder, alive: bool) -> Standing:
         rows = [] if state == "waiting" else folder.run(trial.name).read_metrics()
     except RunFolderError:
         rows = []
-    scores = [row.get(trial.select, {}).get(measure) for row in rows]
-    known = [float(score) for score in scores if isinstance(score, (int, float))]
+    groups = [row[trial.select] for row in rows if isinstance(row.get(trial.select), dict)]
+    known = [float(group[measure]) for group in groups if measure in group]
     best = max(known, default=None)
     return Standing(
         trial.name, state, len(rows), trial.epochs, trial.select, measure, best, record.seconds, reason

@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from robustcmr.errors import CheckpointError
-from robustcmr.files import atomic_file, identity
+from robustcmr.files import atomic_file, identity, regular_file
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
+from robustcmr.torch_files import UnsafeError, load_torch
 
 _STATE = "state.pt"
 _ATTEMPTS = 20
@@ -128,7 +129,8 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:
-            weights = _read_weights(path)
+            with regular_file(path):
+                weights = _read_weights(path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"cannot read the weights {path}: {error}; choose another checkpoint"
@@ -153,10 +155,19 @@ def load_state(folder: Path) -> dict[str, Any]:
     """Load a checkpoint's state file, of tensors and plain values; raise CheckpointError if damaged."""
     path = folder / _STATE
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged archive
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot read the checkpoint state {path}: {reason}") from error
+        state = load_torch(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint state {path}: {reason(error)}"
+        ) from error
+    except UnsafeError as error:
+        raise CheckpointError(f"{path} {error}; it was altered, so train the run again") from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint state {path}: {error}; copy it again from where it was trained"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected the state of a training")
     return state
 
 

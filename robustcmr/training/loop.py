@@ -247,7 +247,8 @@ class Trainer:
                 self.accelerator.scaler.load_state_dict(saved["scaler"])
             self.method.load_state_dict(saved["method"])
             restore_generators(saved["generators"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"the checkpoint {folder} does not fit this run: {error}") from error
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"the checkpoint {folder} does not fit this run: {reason}") from error
         if processes.is_writer():  # epochs that ended after the checkpoint are measured again
             self.run.write_metrics(self.state.rows)

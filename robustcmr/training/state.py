@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
+from typing_extensions import TypedDict
 
+from robustcmr.files import fitting
+from robustcmr.runs.schemas import EPOCH
 from robustcmr.types import EpochPlan
 
 
@@ -65,11 +69,37 @@ class TrainingState:
         wrong = {entry.name for entry in dataclasses.fields(cls)} ^ values.keys()
         if wrong:
             raise ValueError(f"the training state has missing or unknown fields: {', '.join(sorted(wrong))}")
-        state = cls(**values)
+        state = cls(**fitting(dict(values), _Saved))
         if values["plan"] is not None:
-            groups = {name: ids.numpy() for name, ids in values["plan"]["groups"].items()}
+            given = values["plan"]["groups"]
+            if not all(isinstance(ids, torch.Tensor) and ids.dtype == torch.int64 for ids in given.values()):
+                raise ValueError("the groups of its plan are no pair ids")
+            groups = {name: ids.numpy() for name, ids in given.items()}
             state.plan = EpochPlan(groups, values["plan"]["metrics"])
         return state
+
+
+class _Plan(TypedDict):
+    groups: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class _Best(TypedDict):
+    epoch: int
+    score: float
+
+
+class _Saved(TypedDict):
+    epoch: Annotated[int, Ge(0)]
+    step: Annotated[int, Ge(0)]
+    global_step: Annotated[int, Ge(0)]
+    plan: _Plan | None
+    sums: dict[str, float]
+    scores: dict[str, Any]
+    epoch_seconds: float
+    seconds: float
+    rows: list[EPOCH]
+    best: _Best | None
 
 
 def from_version_0_1(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees the old file or the new one, whatever happens in between."""
+"""Atomic writing: a reader sees the old file or the new one. Bounded reading: no file takes too much."""
 
 import errno
 import fcntl
@@ -11,7 +11,24 @@ from pathlib import Path
 import pytest
 
 from robustcmr.errors import UserError
-from robustcmr.files import atomic_file, identity, write_json, write_text, write_with
+from robustcmr.files import (
+    DEEPEST,
+    LimitError,
+    atomic_file,
+    fitting,
+    identity,
+    parse_json,
+    parse_yaml,
+    read_bytes,
+    read_json,
+    read_json_lines,
+    read_yaml,
+    regular_file,
+    to_yaml,
+    write_json,
+    write_text,
+    write_with,
+)
 
 
 def names(folder):
@@ -185,3 +202,137 @@ def test_identity_tells_a_file_from_its_successor(tmp_path):
     assert first == identity(path)
     write_text(path, "one")
     assert identity(path) not in (None, first)
+
+
+def nested(levels, opening="[", closing="]"):
+    return opening * levels + closing * levels
+
+
+@pytest.mark.parametrize("parse", [parse_json, parse_yaml])
+def test_the_deepest_document_is_read_and_a_deeper_one_is_not(parse):
+    value = parse(nested(DEEPEST))
+    for _ in range(DEEPEST - 1):
+        (value,) = value
+    assert value == []
+    for levels in (DEEPEST + 1, 500, 200_000):
+        with pytest.raises(ValueError, match="nested more than 64 levels deep"):
+            parse(nested(levels))
+    with pytest.raises(ValueError, match="nested more than 64"):
+        parse('{"a":' * (DEEPEST + 1) + "1" + "}" * (DEEPEST + 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&a [*a]",
+        "&a {b: *a}",
+        "a: &a [1]\n"
+        + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)),
+        "a: &a {k: v}\n"
+        + "".join(
+            f"{b}: &{b} {{<<: [{f'*{a}, ' * 9}]}}\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+        ),
+        "- &a " + nested(40) + "\n- " + "[" * 30 + "*a" + "]" * 30,
+        "- 1\n" * 150_000,
+        "x" * (2**20 + 1),
+    ],
+    ids=["list", "mapping", "laughs", "merged", "deep alias", "many", "long"],
+)
+def test_yaml_that_grows_is_refused(text):
+    with pytest.raises(LimitError):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!bool x",
+        "!!timestamp x",
+        "!!int ''",
+        "!!float x",
+        "2024-13-01",
+        "a: 1\na: 2",
+        "? [a]\n: 1",
+        "*x",
+        "\0",
+        "!!python/object/apply:os.system [ls]",
+        "0x" + "f" * 20,
+        '"\\ud800"',
+        "a: [",
+        "a\n---\nb",
+        "!!binary %",
+    ],
+)
+def test_what_is_no_plain_yaml_is_one_sentence(text):
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_yaml(text)
+    assert type(caught.value) is ValueError
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_aliases_of_a_reasonable_size_are_read():
+    assert parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]") == {
+        **{"a": {"x": 1}, "b": {"x": 1, "y": 2}},
+        "c": [{"x": 1}, {"x": 1}],
+    }
+    tree = {"b": [1, 2.5, None, True, "grün", "1"], "a": {"c": {}}}
+    assert parse_yaml(to_yaml(tree)) == tree
+    assert list(parse_yaml(to_yaml(tree))) == ["b", "a"]
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"\\udfff": 1}', '[["a\\udc80b"]]'])
+def test_half_a_character_is_refused(text):
+    with pytest.raises(ValueError, match="lone surrogate"):
+        parse_json(text)
+    assert parse_json('"\\ud83d\\ude00"') == "😀"
+
+
+@pytest.mark.parametrize("text", [str(2**63), f"[-{2**63}]", '{"a": 1' + "0" * 400 + "}"])
+def test_a_whole_number_beyond_64_bits_is_refused(text):
+    with pytest.raises(ValueError, match="beyond 64 bits"):
+        parse_json(text)
+    assert parse_json(str(2**63 - 1)) == 2**63 - 1
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    for path, words in (
+        (tmp_path / "pipe", "it is a named pipe, expected a regular file"),
+        (Path("/dev/zero"), "it is a device, expected a regular file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "a\0b", "no file can have such a name"),
+        (tmp_path / "\ud800", "no file can have such a name"),
+        (tmp_path / ("x" * 5000), "File name too long"),
+    ):
+        with pytest.raises(OSError, match=words) as caught, regular_file(path):
+            pass
+        assert caught.value.strerror == words
+    (tmp_path / "link").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="it is a device"):
+        read_bytes(tmp_path / "link")
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path):
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # of no blocks
+    with pytest.raises(OSError, match=r"it has 1,099,511,627,776 bytes, expected at most 67,108,864"):
+        read_json(path)
+    with pytest.raises(OSError, match="expected at most 1,048,576"):
+        read_yaml(path)
+    path.write_bytes(b"123")
+    with pytest.raises(OSError, match="it has 3 bytes, expected at most 2"):
+        read_bytes(path, 2)
+    assert read_bytes(path, 3) == b"123"
+
+
+def test_content_that_does_not_fit_is_named(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"b": ["1"]}}')
+    assert read_json(path, dict[str, dict[str, list[str]]]) == {"a": {"b": ["1"]}}
+    with pytest.raises(ValueError, match=r"^a\.b\.0: expected a valid integer, got '1'$"):
+        read_json(path, dict[str, dict[str, list[int]]])
+    path.write_text('{"a": 1}\n[]\n')
+    with pytest.raises(ValueError, match=r"^line 2: expected a mapping of names to values, got \[\]$"):
+        read_json_lines(path, dict[str, int])
+    assert fitting([1, "a"], list[int | str]) == [1, "a"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from robustcmr.data.scenes.grammar import CAPTIONS_PER_PICTURE, GrammarOptions
 from robustcmr.data.scenes.layout import LayoutOptions
 from robustcmr.data.scenes.truth import Meaning, SceneTable, meaning_from_json, scene_from_json
 from robustcmr.data.store import NpyFeatures
+from robustcmr.files import LARGEST_TEXT, read_json
 from robustcmr.options import Options
 from robustcmr.types import IntArray
 
@@ -139,7 +139,7 @@ class Scenes(DrawnData[PairsSplit], PairsData):
         )
 
     def _read(self, folder: Path, name: str) -> _Content:
-        value: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        value: dict[str, Any] = read_json(folder / f"{name}.json", largest=LARGEST_TEXT)
         scenes = tuple(scene_from_json(scene) for scene in value["scenes"])
         split = PairsSplit(
             name=name,

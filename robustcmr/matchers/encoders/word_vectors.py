@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.errors import DataError
-from robustcmr.files import reason
+from robustcmr.files import reason, regular_file
 from robustcmr.matchers.base import Pretrained
 from robustcmr.types import DataSpec
 
 PADDING_WORD = "<pad>"
 """Never looked up: its vector stays zero."""
+
+LONGEST_LINE = 2**20
+"""Bytes of a line, at most."""
 
 logger = logging.getLogger("robustcmr")
 
@@ -79,8 +83,13 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> tuple[Ten
     beginnings = {word.split(b" ", 1)[0] for word in wanted}
     found: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
     try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+        with regular_file(path) as file:
+            for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
+                if len(raw) == LONGEST_LINE:
+                    raise DataError(
+                        f"{path}, line {number} has {LONGEST_LINE:,} bytes or more; expected lines of 'word "
+                        "number number ...'"
+                    )
                 line = raw.rstrip().replace(b"\t", b" ")
                 # fast path: most lines of a large file hold other words and need no split
                 if not line or (number > 2 and line.split(b" ", 1)[0] not in beginnings):

@@ -402,3 +402,11 @@ def test_many_arrays_are_cut_short(tmp_path):
     text = complaint(tmp_path)
     assert "a19 19 and 5 more" in text
     assert "a20" not in text
+
+
+def test_names_of_arrays_reach_no_terminal_raw(tmp_path):
+    np.savez(tmp_path / "train.npz", **{"\x1b[31m": np.zeros(2), "x" * 500: np.zeros(3)})
+    text = complaint(tmp_path)
+    assert r"'\x1b[31m' 2" in text
+    assert "\x1b" not in text
+    assert len(text) < 400

@@ -333,10 +333,11 @@ def test_average_precisions_are_tested_too(make_run, make_results, tmp_path):
         i2t, t2i = (rng.normal(level, 10, 300) for _ in range(2))
         i2t[:7] = np.nan
         results = make_results(0, method=method, **LABELS)
-        results["splits"]["test"] = {
+        measured = {
             **{"map": (np.nanmean(i2t) + t2i.mean()) / 2, "map_i2t": np.nanmean(i2t), "map_t2i": t2i.mean()},
             **{"n_images": 293, "n_texts": 300},
         }
+        results["splits"] = {"dev": measured, "test": measured}
         run = read_run(make_run(tmp_path / method, results))
         write_queries(run.folder.queries("test"), {"i2t_ap": i2t, "t2i_ap": t2i})
         runs.append(run)

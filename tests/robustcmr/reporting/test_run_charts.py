@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustcmr.reporting import run_charts
 from robustcmr.reporting.charts import Chart
-from robustcmr.reporting.run_charts import RECALLS, evidence_chart, save_run_charts
+from robustcmr.reporting.run_charts import RECALLS, division_charts, evidence_chart, save_run_charts
 from robustcmr.types import FittedDensity
 
 
@@ -136,3 +136,11 @@ def test_evidence_is_split_by_the_truth_and_cut_between_the_groups() -> None:
     assert plain.note == "Not divided: one group."
     with pytest.raises(ValueError, match=r"shape \(2,\) for 6 pairs"):
         evidence_chart(evidence, clean, np.zeros(2, bool))
+
+
+def test_a_list_in_place_of_a_number_is_not_drawn() -> None:
+    rows = [
+        {"epoch": epoch, "division": {"precision": value}} for epoch, value in ((1, 0.5), (2, [1]), (3, 0.7))
+    ]
+    (chart, *_) = division_charts(rows)
+    assert [row[1] for row in chart.tables[0].rows] == [0.5, None, 0.7]

@@ -233,7 +233,12 @@ def test_a_card_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (shown[0].label, shown[0].names) == ("confidence 70.0%", ["pair 3"])
     assert shown[1].lines[2] == "see below"
     monkeypatch.undo()
-    assert SuspectedLabels(labels_table(caption=None)).sheet(np.array([3]), split, "title").width > 200
+    assert (
+        SuspectedLabels(labels_table(pair=np.arange(6), caption=None))
+        .sheet(np.array([3]), split, "title")
+        .width
+        > 200
+    )
 
 
 def test_other_data_are_told() -> None:
@@ -243,6 +248,11 @@ def test_other_data_are_told() -> None:
     SuspectedLabels(small).check(rows, LabelledPairs(None, NAMES, 6))
     few = labels_table(pair=np.arange(6), class_names=("cat", "", ""))
     SuspectedLabels(few).check(rows, LabelledPairs(captions, NAMES, 6))
+    for changes in ({"pair": np.arange(6) + 3}, {"class_names": (*NAMES, "")}):
+        with pytest.raises(DataError, match="has changed since the run"):
+            SuspectedLabels(labels_table(**{"pair": np.arange(6), **changes})).check(
+                rows, LabelledPairs(captions, NAMES, 6)
+            )
     for other, names, n in ((captions, NAMES, 7), (captions, ("cat",), 6), (captions[::-1], NAMES, 6)):
         with pytest.raises(DataError, match=r"has changed since the run.*--no-sheet"):
             SuspectedLabels(small).check(rows, LabelledPairs(other, names, n))

@@ -239,13 +239,13 @@ def test_a_folder_without_a_run(tmp_path):
         RunFolder(tmp_path / "none").require()
 
 
-def test_metrics_and_results_come_back(run):
-    rows = [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 0.25, "note": "grün"}]
+def test_metrics_and_results_come_back(run, make_results):
+    rows = [{"epoch": 1, "loss": 1.5}, {"epoch": 2, "loss": 0.25, "grün": {"a": 1}}]
     run.write_metrics(rows)
     assert run.read_metrics() == rows
     assert len(run.metrics.read_text().splitlines()) == 2
-    run.results.write_text('{"rsum": 3}')
-    assert run.read_results() == {"rsum": 3}
+    run.results.write_text(json.dumps(make_results()))
+    assert run.read_results() == make_results()
 
 
 def test_unused_folder(tmp_path):

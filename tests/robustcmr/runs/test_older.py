@@ -69,7 +69,8 @@ def test_other_methods_and_folders_of_today_stay():
 
 
 def test_a_run_folder_of_0_1_is_read_with_the_names_of_today(tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed": 3, "method": DEFAULT}), encoding="utf-8")
+    tree = {"seed": 3, "data": {"name": "scenes"}, "matcher": {"name": "omit"}, "method": DEFAULT}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     config = run_config(tmp_path / "config.yaml")
     assert config.method.options == RobustOptions()
     assert "streams" not in config.to_yaml()

@@ -9,7 +9,7 @@ from robustcmr.runs.queries import read_queries, write_queries
 
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "queries-test.npz"
-    ranks = {"i2t_rank": np.array([1, 7]), "t2i_rank": np.arange(1, 11)}
+    ranks = {"i2t_rank": np.array([1, 7]), "t2i_rank": np.arange(1, 11), "t2i_image": np.arange(10) // 5}
     write_queries(path, ranks)
     found = read_queries(path)
     assert list(found) == list(ranks)
@@ -39,3 +39,22 @@ def test_a_cut_off_file_and_one_with_objects_are_damaged(tmp_path):
     np.savez(path, i2t_rank=np.array([{}], dtype=object))
     with pytest.raises(RunFolderError, match="is damaged"):
         read_queries(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"t2i_image": np.array([0, 2**40])},  # memory would be taken for as many images
+        {"t2i_image": np.array([0, -1])},
+        {"t2i_image": np.array([0])},
+        {"t2i_rank": np.array(["1", "2"])},
+        {"t2i_rank": np.array([[1], [2]])},
+        {"i2t_rank": np.zeros(0, np.int64)},
+        {"other": np.arange(3)},
+    ],
+)
+def test_arrays_of_another_form_are_damage(tmp_path, changes):
+    ranks = {"i2t_rank": np.array([1, 7]), "t2i_rank": np.array([1, 2]), "t2i_image": np.array([0, 1])}
+    write_queries(tmp_path / "a.npz", {**ranks, **changes})
+    with pytest.raises(RunFolderError, match="is damaged"):
+        read_queries(tmp_path / "a.npz")

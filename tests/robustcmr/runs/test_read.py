@@ -6,6 +6,7 @@ import pytest
 
 from robustcmr.errors import RunFolderError
 from robustcmr.runs.read import find_runs, headline, read_run
+from robustcmr.runs.schemas import MEASURES
 
 
 def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):
@@ -19,7 +20,7 @@ def test_a_finished_run_is_read_whole(make_run, make_results, tmp_path):
 
 
 def test_findings_of_version_0_1_had_another_name(make_run, make_results, tmp_path):
-    found = {"suspected": 0.25}
+    found = {"changed": 0.25}
     run = read_run(make_run(tmp_path / "a", make_results(beliefs=found)))
     assert run.results["findings"] == found
     assert run.results == make_results(findings=found)
@@ -88,9 +89,9 @@ def test_a_folder_begun_and_lost_is_said(tmp_path):
     [
         ("results.json", b'{"data": "sce', "is damaged"),
         ("results.json", b"\xff\xfe", "is damaged"),
-        ("results.json", b"[]", "no mapping"),
+        ("results.json", b"[]", "expected a mapping"),
         ("config.yaml", b"a: [1", "is damaged"),
-        ("config.yaml", b"7", "no mapping"),
+        ("config.yaml", b"7", "expected a mapping"),
         ("metrics.jsonl", b'{"epoch": 1}\n{"ep', "is damaged"),
         ("environment.json", b"{", "is damaged"),
         ("metrics.jsonl", None, "is missing"),
@@ -148,10 +149,13 @@ def test_an_empty_folder_holds_nothing_and_a_missing_one_is_refused(tmp_path):
         find_runs([tmp_path / "file"])
 
 
-CONFIG = "seed: 0\ndata: {name: scenes}\nevaluation: {select: dev}\n"
+CONFIG = (
+    "seed: 0\ndata: {name: scenes}\nmatcher: {name: omit}\nmethod: {name: hinge}\nevaluation: {select: dev}\n"
+)
 RESULTS = {
     **{"data": "scenes", "matcher": "omit", "method": "hinge", "seed": 0, "n_models": 1, "track": "pairs"},
-    "splits": {"dev": {"rsum": 2.0}},
+    "splits": {"dev": {**dict.fromkeys(MEASURES["pairs"], 1.0), "rsum": 2.0}},
+    **{"best_epoch": 1, "epochs": 2},
 }
 
 
@@ -224,3 +228,77 @@ def test_converted_weights_are_no_run_to_report(small_run):
     (small_run / "environment.json").write_text(json.dumps(made))
     with pytest.raises(RunFolderError, match=r"theirs\.pth"):
         read_run(small_run, finished=False)
+
+
+HOSTILE = {
+    "results.json": ("{", "[1]", '"x"', "{}", "null", "1", "[" * 100_000, '{"data": {"a": 1}}', "9" * 5000),
+    "environment.json": ("[" * 100_000, "[1]", '"x"', "null", '{"command": 3}', '{"converted_from": {}}'),
+    "metrics.jsonl": (
+        "null\n",
+        "[1]\n",
+        "{}\n",
+        '{"epoch": "1"}\n',
+        '{"epoch": 1, "dev": 3}\n',
+        "[" * 100_000,
+    ),
+    "config.yaml": (
+        "[" * 100_000,
+        "&a [*a]",
+        "data: omit",
+        "null",
+        "data: {name: 3}",
+        "!!bool x",
+        "a: 1\na: 2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name in HOSTILE for text in HOSTILE[name]])
+def test_files_of_another_form_are_one_sentence(small_run, name, text):
+    (small_run / "results.json").write_text(json.dumps(RESULTS))
+    (small_run / name).write_text(text)
+    with pytest.raises(RunFolderError, match=name) as caught:
+        read_run(small_run, finished=False)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": "0"}, "seed: expected a valid integer, got '0'"),
+        ({"seed": 2**70}, "beyond 64 bits"),
+        ({"n_models": 0}, "n_models"),
+        ({"splits": {"dev": {}}}, "splits.dev has no i2t_r1"),
+        ({"splits": {"dev": {"rsum": "x"}}}, "rsum is 'x', expected a finite number"),
+        ({"splits": {"dev": {"rsum": float("nan")}}}, "rsum is nan"),
+        ({"noise_ratio_realised": 0.4}, "noise_hash is missing"),
+        ({"findings": {"suspected": 0.4}}, "findings: reason is missing"),
+        ({"peak_memory_bytes": {"cpu": None}}, "peak_memory_bytes: cpu is None"),
+    ],
+)
+def test_the_misfit_of_results_is_named(small_run, changes, words):
+    (small_run / "results.json").write_text(json.dumps({**RESULTS, **changes}))
+    with pytest.raises(RunFolderError) as caught:
+        read_run(small_run)
+    assert words in str(caught.value)
+
+
+def test_an_epoch_without_the_measures_that_choose_the_best_is_named(small_run):
+    (small_run / "metrics.jsonl").write_text(
+        '{"epoch": 1, "dev": {"rsum": 1.0}}\n{"epoch": 2, "dev": {"loss": 1}}\n'
+    )
+    with pytest.raises(RunFolderError, match="no measures of the dev split at epoch 2"):
+        read_run(small_run, finished=False)
+
+
+def test_lists_in_an_epoch_are_let_through_but_words_are_not(small_run):
+    lists = {"epoch": 1, "dev": {"rsum": 1.0}, "correction": {"given_to_truth": [[1, 2], [0, 3]]}}
+    (small_run / "metrics.jsonl").write_text(json.dumps(lists) + "\n")
+    assert read_run(small_run, finished=False).rows == [lists]
+    for group, words in (({"rsum": [1.0]}, "rsum is \\[1.0\\]"), ({"rsum": 1, "x": "y"}, "x is 'y'")):
+        (small_run / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "dev": group}) + "\n")
+        with pytest.raises(RunFolderError, match=f"line 1: {words}, expected a number"):
+            read_run(small_run, finished=False)
+    (small_run / "metrics.jsonl").write_text('{"epoch": 1, "loss": NaN, "mine": {"share": NaN}}\n')
+    assert len(read_run(small_run, finished=False).rows) == 1  # a method may have logged it

@@ -65,7 +65,8 @@ def test_a_line_that_was_cut_off_is_forgotten(planned):
     ("line", "reason"),
     [
         ("{broken", "line 5"),
-        ('{"trial": "unknown", "state": "failed"}', "unknown"),
+        ('{"trial": "unknown", "state": "failed", "time": null, "seconds": 1}', "unknown"),
+        ('{"trial": "unknown", "state": "failed"}', "time is missing"),
         ('{"name": "a", "version": "0.0.1"}', "robustcmr 0.0.1 wrote it without choices"),
     ],
 )
@@ -151,7 +152,7 @@ def test_folders_that_cannot_take_a_sweep(tmp_path, planned):
 def test_damaged_options_are_told(planned):
     folder = planned()
     folder.options.write_text("a: b: c")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
         folder.read_options()
     folder.options.write_text("name: x\nold_key: 3\n")
     with pytest.raises(SweepError, match="old_key: unknown key"):

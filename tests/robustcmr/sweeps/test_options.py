@@ -47,7 +47,7 @@ def test_a_recipe_as_base_is_read_in(tmp_path):
             "no configuration file scenes_omitt and no shipped recipe of that name; did you",
         ),
         ("grid: [1]\n", "grid: got [1]"),
-        ("a: b: c\n", "is not valid YAML at line 1"),
+        ("a: b: c\n", "cannot be read as YAML: line 1"),
     ],
 )
 def test_mistakes_are_told_by_key(tmp_path, text, sentence):

@@ -35,7 +35,7 @@ def now(folder, alive=False):
     return state_now(folder.read()[NAME], folder, alive)
 
 
-def test_a_run_folder_tells_more_than_what_was_noted(planned):
+def test_a_run_folder_tells_more_than_what_was_noted(planned, make_results):
     folder = planned()
     assert now(folder) == ("waiting", None)
     begin(folder)
@@ -45,7 +45,10 @@ def test_a_run_folder_tells_more_than_what_was_noted(planned):
     assert now(folder) == ("interrupted", None)
     folder.note(NAME, "failed", 1.0, "why")
     assert now(folder) == ("failed", "why")
+    folder.note(NAME, "running")
     folder.run(NAME).results.write_text("{}")
+    assert now(folder) == ("interrupted", "results.json is damaged, it will be measured again")
+    folder.run(NAME).results.write_text(json.dumps(make_results()))
     assert now(folder) == ("finished", None)
 
 
@@ -88,10 +91,10 @@ def test_epochs_that_cannot_be_read_or_say_nothing(planned, text):
     assert standing(folder.read()[NAME], folder, alive=False).best is None
 
 
-def test_all_trials_of_a_folder(planned, tmp_path):
+def test_all_trials_of_a_folder(planned, make_results, tmp_path):
     folder = planned()
     assert [row.state for row in standings(folder)] == ["waiting"] * 4
-    begin(folder, results=json.dumps({}))
+    begin(folder, results=json.dumps(make_results()))
     counted = counts(row.state for row in standings(folder))
     assert counted == {"finished": 1, "running": 0, "interrupted": 0, "failed": 0, "waiting": 3}
     assert count_words(counted) == "1 finished, 3 waiting"

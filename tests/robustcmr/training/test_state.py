@@ -98,3 +98,23 @@ def test_a_checkpoint_of_version_0_1_is_read() -> None:
     check_equal(TrainingState.from_dict(from_version_0_1(saved)), VALUES)
     between = from_version_0_1({**saved, "plan": None, "rematch_sums": {}, "diagnosis": {}})
     assert (between["plan"], between["scores"]) == (None, {"found": {}, "rematch": None})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": "3"},
+        {"step": -1},
+        {"seconds": None},
+        {"sums": []},
+        {"sums": {"loss": "x"}},
+        {"rows": [None]},
+        {"rows": [{"epoch": 0}]},
+        {"best": {"epoch": 1}},
+        {"plan": {"groups": {"all": [1, 2]}, "metrics": {}}},
+        {"plan": {"groups": [], "metrics": {}}},
+    ],
+)
+def test_fields_of_another_type_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        TrainingState.from_dict({**TrainingState(**VALUES).to_dict(), **changes})

@@ -377,7 +377,7 @@ class Specimens:
     def _pictures(self) -> None:
         for name in ("a.png", "a.jpg"):
             Image.new("RGB", (9, 7), (200, 10, 10)).save(self.root / name)
-            self.add(name, False, lambda path: broken_pictures([path], path.parent))
+            self.add(name, False, lambda path: broken_pictures(path.parent, [path.name]))
 
 
 def read_all_of_run(path: Path) -> None:

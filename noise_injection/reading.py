@@ -7,6 +7,7 @@ in a few words what was found and what was expected, to stand in a sentence that
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import stat
@@ -43,7 +44,7 @@ _OTHERS = {
 
 
 @contextmanager
-def regular_file(path: Path, largest: float = math.inf) -> Iterator[BinaryIO]:
+def regular_file(path: Path, largest: float = math.inf) -> Iterator[io.BufferedReader]:
     """Open a file to read bytes; refuse folders, devices, pipes and files of more than ``largest`` bytes.
 
     Raises:

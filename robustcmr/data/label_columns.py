@@ -140,8 +140,10 @@ def _label_list(path: Path, column: int) -> LabelColumn:
     for line_number, line in enumerate(read_lines(path, strip_end=True), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         try:
-            numbers.append(np.int64(fields[column]))
-        except (ValueError, IndexError, OverflowError) as error:
+            numbers.append(int(fields[column]))
+            if abs(numbers[-1]) >= 2**63:
+                raise ValueError("beyond 64 bits")
+        except (ValueError, IndexError) as error:
             raise DataError(
                 f"{path} has no class in column {column} of line {line_number}, {line[:60]!r}; expected a "
                 "whole number there, or another column by label_column"

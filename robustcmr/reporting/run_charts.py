@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,9 @@ def epoch_chart(
     """
     sources = [row if group is None else row.get(group, {}) for row in rows]
     lines = {
-        name: [value if isinstance(value := source.get(key), Real) else None for source in sources]
+        name: [
+            cast(float, value) if isinstance(value := source.get(key), Real) else None for source in sources
+        ]
         for name, key in keys.items()
         if any(key in source for source in sources)
     }

@@ -428,7 +428,8 @@ def failures(files: int, seed: int, keep: Path) -> Iterator[str]:
     """Yield every failure among so many damaged files; those files are copied to ``keep``."""
     with tempfile.TemporaryDirectory() as folder:
         specimens = Specimens(Path(folder))
-        for name, (_, reader) in specimens.readers.items():
+        ways = {(reader, Path(name).parent): name for name, (_, reader) in specimens.readers.items()}
+        for (reader, _), name in ways.items():
             if (found := offend(specimens.root / name, reader)) is not None:
                 yield f"{name}, undamaged: {found}"
         names = sorted(specimens.readers)

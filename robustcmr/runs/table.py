@@ -187,7 +187,7 @@ class Table:
         if header != names:
             raise DataError(
                 f"{path} is no table of {cls.file.partition('.')[0]}: it starts with "
-                f"'{','.join(header)[:80]}', expected the columns {','.join(names)}"
+                f"{','.join(header)[:80]!a}, expected the columns {','.join(names)}"
             )
         return columns
 

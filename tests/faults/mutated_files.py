@@ -58,6 +58,7 @@ from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, SweepError, UserError
 from robustcmr.files import write_json, write_text
+from robustcmr.locks import describe_owner
 from robustcmr.matchers.encoders.word_vectors import read_word_vectors
 from robustcmr.reporting.card import model_card
 from robustcmr.reporting.comparison import compare
@@ -68,7 +69,6 @@ from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.queries import read_queries, write_queries
 from robustcmr.runs.read import read_run
 from robustcmr.sweeps.folder import SweepFolder
-from robustcmr.sweeps.locks import describe_owner
 from robustcmr.sweeps.options import read_sweep
 from robustcmr.sweeps.progress import standings
 from robustcmr.sweeps.trials import plan_trials

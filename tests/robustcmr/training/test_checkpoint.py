@@ -157,10 +157,10 @@ def test_a_state_with_code_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "last").mkdir()
     with (tmp_path / "last" / "state.pt").open("wb") as file:
         pickle.dump(Trap(), file)
-    with pytest.raises(CheckpointError, match="asks for .* which may execute code"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         load_state(tmp_path / "last")
     torch.save(Trap(), tmp_path / "last" / "state.pt")
-    with pytest.raises(CheckpointError, match="asks for .* which may execute code"):
+    with pytest.raises(CheckpointError, match=r"asks for .* which may execute code"):
         load_state(tmp_path / "last")
     assert not (tmp_path / "sprung").exists()
 

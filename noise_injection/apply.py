@@ -15,8 +15,8 @@ from noise_injection import checks
 from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, NoiseError
 from noise_injection.describe import to_caption_rows
-from noise_injection.reasons import reason
 from noise_injection.reading import read_bytes
+from noise_injection.reasons import reason
 
 TABLES: tuple[str, ...] = (".tsv", ".csv")
 

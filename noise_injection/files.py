@@ -25,8 +25,8 @@ from noise_injection import checks
 from noise_injection.atomic import atomic_file
 from noise_injection.checks import Array, IntArray, NoiseError
 from noise_injection.describe import describe, to_caption_rows
-from noise_injection.reasons import reason
 from noise_injection.reading import is_of_torch, load_arrays, parse_json, regular_file
+from noise_injection.reasons import reason
 from noise_injection.records import LabelNoiseRecord, NoiseRecord, counted, index_sha256
 
 _TORCH_MARK = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before its files were archives

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from robustcmr.errors import CheckpointError
-from robustcmr.files import atomic_file, identity, regular_file
+from robustcmr.files import atomic_file, identity, reason, regular_file
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.torch_files import UnsafeError, load_torch
@@ -157,9 +157,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     try:
         state = load_torch(path)
     except OSError as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint state {path}: {reason(error)}"
-        ) from error
+        raise CheckpointError(f"cannot read the checkpoint state {path}: {reason(error)}") from error
     except UnsafeError as error:
         raise CheckpointError(f"{path} {error}; it was altered, so train the run again") from error
     except ValueError as error:

@@ -118,12 +118,29 @@ def rows(given: IntArray, truth: Array, what: str = "the given label array") -> 
         )
 
 
+def percent_meant(value: object) -> str:
+    """Return a question such as ``; did you mean 0.4?`` if a share was given in percent; else an empty text.
+
+    Example:
+        >>> percent_meant(40), percent_meant("2.5%"), percent_meant(1.5)
+        ('; did you mean 0.4?', '; did you mean 0.025?', '')
+    """
+    text = str(value).strip()
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        return ""
+    likely = text.endswith("%") or number >= 2
+    return f"; did you mean {number / 100:g}?" if likely and 0 <= number < 100 else ""
+
+
 def ratio(value: float) -> float:
     """Return the noise ratio as a float in [0, 1)."""
     number = not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
     if not number or not 0 <= value < 1:
+        hint = "" if isinstance(value, bool) else percent_meant(value)
         raise NoiseError(
-            f"the noise ratio is {value!r}; expected a number of at least 0 and below 1, such as 0.4"
+            f"the noise ratio is {value!r}; expected a number of at least 0 and below 1, such as 0.4{hint}"
         )
     return float(value)
 

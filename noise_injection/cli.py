@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noise_injection import commands
-from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError
+from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError, percent_meant
 from noise_injection.printing import message, plain_streams
 from noise_injection.reasons import reason
 
@@ -52,6 +52,16 @@ def _run(arguments: argparse.Namespace, prog: str) -> int:
     as_json = "json" in arguments and arguments.json
     sys.stdout.write((json.dumps(answer.values, indent=2) if as_json else answer.text) + "\n")
     return answer.code
+
+
+def _share(text: str) -> float:
+    """A number, whose range is checked with the rest."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"it is {text!r}; expected a number such as 0.4{percent_meant(text)}"
+        ) from error
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -132,7 +142,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
             help="consecutive captions per image (default: as in the noise file, else "
             f"{commands.CAPTIONS_PER_IMAGE})",
         )
-    make.add_argument("--ratio", type=float, required=True, help="share to mismatch, in [0, 1), such as 0.4")
+    make.add_argument("--ratio", type=_share, required=True, help="share to mismatch, in [0, 1), such as 0.4")
     make.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -144,7 +154,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     labels.add_argument(
         "--classes", type=int, metavar="K", help="number of classes (default: highest class + 1)"
     )
-    labels.add_argument("--ratio", type=float, required=True, help="share of rows to choose, in [0, 1)")
+    labels.add_argument("--ratio", type=_share, required=True, help="share of rows to choose, in [0, 1)")
     labels.add_argument(
         "--kind",
         default="symmetric",
@@ -169,7 +179,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         )
     without_record = "needed for a file without a record"
     check.add_argument("--protocol", choices=PROTOCOLS, help=without_record)
-    check.add_argument("--ratio", type=float, help=without_record)
+    check.add_argument("--ratio", type=_share, help=without_record)
     check.add_argument("--seed", type=int, help=without_record)
     check.add_argument("--derange", **FLAG, help="for a file without a record")
     for maker in (make, labels):

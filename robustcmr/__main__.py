@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from robustcmr.ctrl_c import end_imports_at_ctrl_c
+import sys
+from pathlib import Path
+
+import robustcmr
+
+# ``-m`` searches the current folder first, where anybody's modules and entry points may lie
+if not sys.flags.safe_path and Path(robustcmr.__file__).parents[1] != Path(sys.path[0]):
+    del sys.path[0]
+
+from robustcmr.ctrl_c import end_imports_at_ctrl_c  # after the search path is safe
 
 
 def run() -> None:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from robustcmr.errors import UserError
+
 PACKAGES = ("robustcmr", "torch", "accelerate", "numpy", "nltk", "pillow", "pydantic", "safetensors", "typer")
 
 
@@ -21,6 +23,33 @@ def processor_name() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
+
+
+def user_folder(variable: str, base: str, below_home: Path) -> Path:
+    """Return the package's folder of one kind of the user's files.
+
+    Args:
+        variable: environment variable that names it.
+        base: environment variable of the parent folder, such as ``XDG_CACHE_HOME``; Windows has
+            ``LOCALAPPDATA`` instead.
+        below_home: the parent folder below the user's home, where neither is set.
+
+    Raises:
+        UserError: no variable is set and the user has no home folder.
+    """
+    if given := os.environ.get(variable, ""):
+        return Path(given)
+    parent = Path(os.environ.get("LOCALAPPDATA" if os.name == "nt" else base, ""))
+    if parent.is_absolute():
+        return parent / "robustcmr"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise UserError(
+            "found no home folder; "
+            f"set the environment variable {variable} to a folder, such as /tmp/robustcmr"
+        ) from error
+    return home / (Path("AppData") / "Local" if os.name == "nt" else below_home) / "robustcmr"
 
 
 def describe_environment() -> dict[str, Any]:

@@ -13,6 +13,10 @@ class ConfigError(UserError):
     """The configuration does not fit the schema; all problems are listed at once."""
 
 
+class TrustError(UserError):
+    """A file made elsewhere names code to run, and nobody consented to that."""
+
+
 class DataError(UserError):
     """A file or folder of data is missing, damaged or inconsistent."""
 

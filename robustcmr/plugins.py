@@ -1,7 +1,8 @@
 """Matchers, methods and data sets by name; built-in ones are found like those of third parties.
 
 A class is found by entry point (``robustcmr.matchers``, ``robustcmr.methods``, ``robustcmr.datasets``), by
-the ``register`` decorator, or directly as ``package.module:Class``.
+the ``register`` decorator, or directly as ``package.module:Class``. The last imports any module, so a name of
+that form in a file needs consent first: :mod:`robustcmr.config.trust`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import importlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from packaging.requirements import Requirement
@@ -70,8 +72,17 @@ class Registry:
         announced = importlib.metadata.entry_points(group=self.group)
         return sorted({*self._registered, *(point.name for point in announced)})
 
-    def load(self, name: str) -> type:
-        """Return the class called ``name``, or at ``package.module:Class``, the current folder included.
+    def is_place(self, name: str) -> bool:
+        """Return whether a name is a ``package.module:Class`` of another package, and no announced name."""
+        own = name.startswith(f"{__name__.partition('.')[0]}.")  # such as the method of converted runs
+        return ":" in name and not own and not self._offers(name)
+
+    def load(self, name: str, folders: Sequence[Path] | None = None) -> type:
+        """Return the class called ``name``, or at ``package.module:Class``.
+
+        Args:
+            name: an announced name, or the place of a class.
+            folders: where a module that is not installed is searched; the current folder if None.
 
         Raises:
             PluginError: the name is unknown (with the nearest known ones) or offered twice, its module cannot
@@ -87,9 +98,9 @@ class Registry:
             ((place, point),) = offers.items()
             cls = self._registered.get(name) or self._import(name, place, point)
         elif ":" in name:
-            if (here := str(Path.cwd())) not in sys.path:
-                sys.path.append(here)  # installed commands do not search the current folder
-            cls = self._import(name, name, None)
+            folders = [Path.cwd()] if folders is None else folders
+            sys.path.extend(str(folder) for folder in folders if str(folder) not in sys.path)
+            cls = self._import(name, name, None, folders)
         else:
             names = self.names()
             known = ", ".join(names) or "none; is robustcmr installed?"
@@ -123,14 +134,15 @@ class Registry:
                 offers.setdefault(point.value, point)
         return offers
 
-    def _import(self, name: str, place: str, point: EntryPoint | None) -> type:
+    def _import(self, name: str, place: str, point: EntryPoint | None, folders: Sequence[Path] = ()) -> type:
         module_name, _, attribute = place.partition(":")
         try:
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except Exception as error:  # any exception of a third party's module is the reason to report
-            reason = _missing_package(error, module_name, point) or f"{type(error).__name__}: {error}"
+            missing = _missing_package(error, module_name, point, folders)
+            reason = missing or f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.kind} '{name}' cannot be loaded from {place}: {reason}") from error
         if not isinstance(found, type):
             raise PluginError(f"{self.kind} '{name}' at {place} is not a class")
@@ -141,13 +153,20 @@ def _place(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _missing_package(error: Exception, module_name: str, point: EntryPoint | None) -> str | None:
+def _missing_package(
+    error: Exception, module_name: str, point: EntryPoint | None, folders: Sequence[Path]
+) -> str | None:
     """The package to install where one is missing; None for any other reason."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     missing = error.name.partition(".")[0]
     if missing == module_name.partition(".")[0]:
-        return f"there is no module {error.name}, neither installed nor in {Path.cwd()}"
+        if not folders:
+            return f"there is no module {error.name}; install the package that announces it again"
+        return (
+            f"there is no module {error.name}, neither installed nor in {', '.join(map(str, folders))}; name "
+            "its folder with PYTHONPATH=/path/to/it"
+        )
     distribution = None if point is None else point.dist
     if distribution is not None:
         for line in distribution.requires or []:
@@ -164,3 +183,17 @@ def _missing_package(error: Exception, module_name: str, point: EntryPoint | Non
 matchers = Registry("matcher", "robustcmr.matchers", "robustcmr.matchers.base:Matcher")
 methods = Registry("method", "robustcmr.methods", "robustcmr.methods.base:Method")
 datasets = Registry("data set", "robustcmr.datasets", "robustcmr.data.base:DataSet")
+
+BY_SECTION: Mapping[str, Registry] = MappingProxyType(
+    {"data": datasets, "matcher": matchers, "method": methods}
+)
+"""Sections of a configuration that choose a class. The data comes first: its track sets the defaults of the
+others."""
+
+
+def home(place: str) -> Path | None:
+    """Return the folder in which an imported ``package.module:Class`` was found; None if it has no file."""
+    top = sys.modules.get(place.partition(":")[0].partition(".")[0])
+    folders = [Path(folder).parent for folder in getattr(top, "__path__", ())]
+    file = getattr(top, "__file__", None)
+    return folders[0] if folders else None if file is None else Path(file).parent

@@ -45,8 +45,9 @@ def write_folder(
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What tests build is kept out of the user's cache."""
+    """What tests build and record is kept out of the user's folders."""
     os.environ["ROBUSTCMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["ROBUSTCMR_STATE"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def compare(
     from robustcmr.reporting.comparison import compare as compare_runs, with_published
     from robustcmr.reporting.published import published_rows
     from robustcmr.runs.read import find_runs
+    from robustcmr.sweeps.planned import planned_runs
 
     check_format(form)
     theirs = [] if published is None else published_rows(None if published == "all" else published)
@@ -62,7 +63,8 @@ def compare(
                 f"there is no finished run in {', '.join(map(str, runs))}; train some first"
             )
         if found.finished:
-            comparison = compare_runs(found.finished, split, mixed, against)
+            planned, notes = planned_runs(runs, found)
+            comparison = compare_runs(found.finished, split, mixed, against, planned=planned, notes=notes)
     if theirs:
         comparison = with_published(comparison, theirs)
     print_comparison(comparison, form, target)

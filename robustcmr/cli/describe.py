@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import AsJson, DataRoot, note, output, say
+from robustcmr.cli.options import AsJson, DataRoot, Trust, note, output, say
 
 if TYPE_CHECKING:
     from robustcmr.data.base import LabelledSplit, PairsSplit
@@ -102,6 +102,7 @@ def show(
 
 def validate(
     config: Annotated[str, typer.Argument(help="A YAML recipe: a path, or the name of a shipped one.")],
+    trusted: Trust = False,
 ) -> None:
     """Check a recipe without running it, and print it with every default filled in.
 
@@ -111,7 +112,7 @@ def validate(
     """
     from robustcmr.config.resolve import compose
 
-    resolved = compose(config, {}, [])
+    resolved = compose(config, {}, [], trusted)
     sys.stdout.write(resolved.to_yaml(ascii_only=True))
     note(f"{config} is valid: {resolved.matcher.name} + {resolved.method.name} on {resolved.data.name}")
 

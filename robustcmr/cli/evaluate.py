@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, Device, say
+from robustcmr.cli.options import AsJson, Device, Trust, say
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     ] = False,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     device: Device = None,
+    trusted: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a split with the best checkpoint of a run, or with several runs as an ensemble.
@@ -33,11 +34,13 @@ def evaluate(
 
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"--checkpoint is '{checkpoint}', expected best or last")
-    result = evaluate_runs(runs, split, 5 if fold5 else None, checkpoint, device)
+    result = evaluate_runs(runs, split, 5 if fold5 else None, checkpoint, device, trusted)
     if as_json:
         print_json(result)
         return
     print_measures(Console(), {f"{split} ({result['protocol_name']})": result["metrics"]})
     count = result["n_models"]
     who = "one model" if count == 1 else f"ENSEMBLE of {count} models, scores averaged"
-    say(f"{who}: {', '.join(result['runs'])}")
+    epochs = ["" if epoch is None else f", epoch {epoch}" for epoch in result["epochs"]]
+    measured = [f"{run} ({checkpoint}{epoch})" for run, epoch in zip(result["runs"], epochs, strict=True)]
+    say(f"{who}: {', '.join(measured)}")

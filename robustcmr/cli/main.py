@@ -105,6 +105,8 @@ def run() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that cannot be used is named by us
+    # numba reads settings from the current folder, which could place its cache, and so code, anywhere
+    os.environ.setdefault("NUMBA_CACHE_DIR", "")
     try:
         sys.exit(app(standalone_mode=False))
     except UsageError as error:

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,10 @@ Device = Annotated[
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data set's files.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import the module:Class that a configuration made elsewhere names."),
+]
 Mixed = Annotated[
     bool, typer.Option("--mixed", help="Allow different data, protocols or noise files, and mark every row.")
 ]
@@ -44,6 +49,31 @@ def output(text: str) -> Any:
 def overrides(text: str) -> Any:
     """Return the repeatable option ``--set KEY=VALUE`` with its help."""
     return typer.Option("--set", metavar="KEY=VALUE", help=text)
+
+
+def number(name: str) -> Callable[[str], float]:
+    """Return a parser of the option ``name``, a number; the command checks its range."""
+
+    def parse(text: str) -> float:
+        from noise_injection.checks import percent_meant
+        from robustcmr.errors import ConfigError
+
+        try:
+            return float(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{name} is '{text}', expected a number such as 0.5{percent_meant(text)}"
+            ) from error
+
+    return parse
+
+
+def number_or_text(text: str) -> float | str:
+    """Parse a number that the configuration checks, also where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def table_console() -> Console:

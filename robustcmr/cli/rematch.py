@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, Device, note, output, say
+from robustcmr.cli.options import AsJson, Device, Trust, note, number, output, say
 
 
 def rematch(
@@ -22,20 +22,36 @@ def rematch(
     ] = "sparse",
     mass: Annotated[
         float | None,
-        typer.Option(help="Share of the suspected captions' mass to move, up to 1 (sparse; 0.5 by default)."),
+        typer.Option(
+            help="Share of the suspected captions' mass to move, up to 1 (sparse; 0.5 by default).",
+            parser=number("--mass"),
+            metavar="FLOAT",
+        ),
     ] = None,
     reach: Annotated[
         float | None,
         typer.Option(
             help="Price of unmatched mass, as a distance in units of the score; the moved mass follows from "
-            "it (dense; 0.5 by default)."
+            "it (dense; 0.5 by default).",
+            parser=number("--reach"),
+            metavar="FLOAT",
         ),
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(help="Entropic smoothing of the plan, in units of the score.")
+        float,
+        typer.Option(
+            help="Entropic smoothing of the plan, in units of the score.",
+            parser=number("--epsilon"),
+            metavar="FLOAT",
+        ),
     ] = 0.01,
     capacity: Annotated[
-        float | None, typer.Option(help="Captions per image; by default an even share, but at least one.")
+        float | None,
+        typer.Option(
+            help="Captions per image; by default an even share, but at least one.",
+            parser=number("--capacity"),
+            metavar="FLOAT",
+        ),
     ] = None,
     search: Annotated[
         str,
@@ -47,6 +63,7 @@ def rematch(
     half: Annotated[bool, typer.Option("--half", help="Search vectors in bfloat16.")] = False,
     target: Annotated[Path | None, output("CSV file to write; RUN/rematches.csv by default.")] = None,
     device: Device = None,
+    trusted: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Suggest an image for every suspected pair, by one partial transport plan over the training set.
@@ -67,7 +84,7 @@ def rematch(
         reach = 0.5
     options = RematchOptions(top_k, mass, reach, epsilon, capacity, search, shortlist, half)  # type: ignore[arg-type]
     with running():
-        outcome = rematch_run(run, options, target, device)
+        outcome = rematch_run(run, options, target, device, trusted)
     if as_json:
         print_json({"run": str(run), **outcome})
         return
@@ -87,6 +104,7 @@ def rematch(
 def _check(
     plan: str, mass: float | None, reach: float | None, epsilon: float, capacity: float | None, search: str
 ) -> None:
+    from noise_injection.checks import percent_meant
     from robustcmr.errors import ConfigError
 
     if plan not in ("sparse", "dense"):
@@ -96,9 +114,10 @@ def _check(
     if plan == "dense" and mass is not None:
         raise ConfigError("--mass does not go with a dense plan; use --reach, or leave --plan dense out")
     if mass is not None and not 0 < mass <= 1:
-        raise ConfigError(f"--mass is {mass}, expected more than 0 and at most 1")
+        hint = percent_meant(mass)
+        raise ConfigError(f"--mass is {mass:g}, expected more than 0 and at most 1{hint}")
     for name, value in {"--reach": reach, "--epsilon": epsilon, "--capacity": capacity}.items():
         if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"{name} is {value}, expected a positive number")
+            raise ConfigError(f"{name} is {value:g}, expected a positive number, such as 0.5")
     if search not in ("auto", "all", "shortlist"):
         raise ConfigError(f"--search is '{search}', expected auto, all or shortlist")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import output, say
+from robustcmr.cli.options import Trust, output, say
 
 
 def report(
@@ -22,6 +22,7 @@ def report(
             "--no-model", help="Load neither data nor model: no pictures, no fitted curves, no plans."
         ),
     ] = False,
+    trusted: Trust = False,
 ) -> None:
     """Write a run's results, curves, estimates and a gallery of suspects and queries as one HTML file.
 
@@ -32,5 +33,5 @@ def report(
     """
     from robustcmr.jobs.report import write_run_report
 
-    written = write_run_report(run, target, gallery, not no_model)
+    written = write_run_report(run, target, gallery, not no_model, trusted)
     say(f"wrote {written}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, note, output, say, table_console
+from robustcmr.cli.options import AsJson, Trust, note, output, say, table_console
 
 if TYPE_CHECKING:
     from robustcmr.reporting.suspects import Suspects
@@ -25,6 +25,7 @@ def suspects(
     ] = None,
     as_json: AsJson = False,
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no contact sheet.")] = False,
+    trusted: Trust = False,
 ) -> None:
     """List the pairs that a run suspects, with the image or the class it suggests instead.
 
@@ -52,7 +53,7 @@ def suspects(
         say(_summary(pairs, len(every), len(rows), found.of))
     sheet = None
     if len(rows) and not no_sheet:
-        sheet = _write_sheet(folder, found, rows, target if target is not None else folder.suspects)
+        sheet = _write_sheet(folder, found, rows, folder.suspects if target is None else target, trusted)
     if as_json:
         counted = {"run": str(run), "pairs": pairs, "suspected": len(every)}
         path = None if sheet is None else str(sheet)
@@ -68,7 +69,7 @@ def _summary(pairs: int, suspected: int, shown: int, of: str) -> str:
     return f"{suspected:,} of {pairs:,} pairs ({suspected / pairs:.1%}) {of}, {worst}"
 
 
-def _write_sheet(run: RunFolder, found: Suspects, rows: IntArray, path: Path) -> Path | None:
+def _write_sheet(run: RunFolder, found: Suspects, rows: IntArray, path: Path, trusted: bool) -> Path | None:
     """Write the contact sheet; return None, with a line on stderr, if the data has no pictures."""
     from robustcmr.config.resolve import run_config
     from robustcmr.errors import DataError, UserError
@@ -76,7 +77,7 @@ def _write_sheet(run: RunFolder, found: Suspects, rows: IntArray, path: Path) ->
     from robustcmr.reporting.suspects import MOST_CARDS
 
     try:
-        config = run_config(run.config)
+        config = run_config(run.config, trusted)
         split = config.data.cls(config.data.options).split("train")
     except UserError as error:
         raise DataError(

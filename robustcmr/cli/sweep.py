@@ -14,6 +14,7 @@ from robustcmr.cli.options import (
     Format,
     Group,
     Mixed,
+    Trust,
     note,
     output,
     overrides,
@@ -59,6 +60,7 @@ def run(
     executor: ExecutorName = None,
     address: Address = None,
     retry_failed: RetryFailed = False,
+    trusted: Trust = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the trials and stop.")] = False,
 ) -> None:
     """Run every unfinished trial of a sweep; each is an ordinary run folder.
@@ -71,17 +73,22 @@ def run(
       robustcmr sweep run mine.yaml --set data.root=DIR --executor ray
       robustcmr sweep run mine.yaml --dry-run
     """
+    from robustcmr.config import trust
+    from robustcmr.config.resolve import apply_overrides
     from robustcmr.locks import sole_user
     from robustcmr.sweeps.folder import SweepFolder
-    from robustcmr.sweeps.options import read_sweep
+    from robustcmr.sweeps.options import consent_to_cluster, read_sweep, sweep_path
     from robustcmr.sweeps.trials import plan_trials, with_overrides
 
     options = with_overrides(read_sweep(sweep), settings or [])
+    if address is None:
+        consent_to_cluster(sweep_path(sweep), options.execution, trusted)
     execution = _execution(options.execution, jobs, threads, executor, address)
     options = options.model_copy(update={"execution": execution})
     folder = SweepFolder(target if target is not None else Path("sweeps") / options.name)
     folder.check_free()
-    planned = plan_trials(options, f"the sweep {sweep}")
+    named = trust.places(apply_overrides({}, settings or []))
+    planned = plan_trials(options, f"the sweep {sweep}", named.values(), trusted)
     if dry_run:
         _print_plan(folder, [entry.trial for entry in planned], execution)
         return
@@ -89,7 +96,7 @@ def run(
         folder.check_free()
         new = folder.write_plan(options, planned)
         note(f"sweep folder {folder.path}: {len(new)} of {len(planned)} trials are new")
-        _run(folder, execution, retry_failed)
+        _run(folder, execution, retry_failed, trusted)
 
 
 @app.command("resume", cls=Command)
@@ -100,6 +107,7 @@ def resume(
     executor: ExecutorName = None,
     address: Address = None,
     retry_failed: RetryFailed = False,
+    trusted: Trust = False,
 ) -> None:
     """Resume a sweep that was stopped or killed; it gives the same numbers as if it had not been.
 
@@ -111,12 +119,16 @@ def resume(
     """
     from robustcmr.locks import sole_user
     from robustcmr.sweeps.folder import SweepFolder
+    from robustcmr.sweeps.options import consent_to_cluster
 
     sweep = SweepFolder(folder)
     sweep.require()
-    execution = _execution(sweep.read_options().execution, jobs, threads, executor, address)
+    given = sweep.read_options().execution
+    if address is None:
+        consent_to_cluster(sweep.options, given, trusted)
+    execution = _execution(given, jobs, threads, executor, address)
     with sole_user(sweep.lock, f"the sweep folder {folder}"):
-        _run(sweep, execution, retry_failed)
+        _run(sweep, execution, retry_failed, trusted)
 
 
 @app.command("status", cls=Command)
@@ -175,6 +187,7 @@ def report(
     from robustcmr.reporting.comparison_page import comparison_page
     from robustcmr.runs.read import find_runs
     from robustcmr.sweeps.folder import SweepFolder
+    from robustcmr.sweeps.planned import planned_runs
 
     sweep = SweepFolder(folder)
     sweep.require()
@@ -185,7 +198,8 @@ def report(
         )
     page = target if target is not None else sweep.report
     tell_left_out(found)
-    comparison = compare_runs(found.finished, split, mixed, against)
+    planned, notes = planned_runs([folder], found)
+    comparison = compare_runs(found.finished, split, mixed, against, planned=planned, notes=notes)
     print_comparison(comparison, form, None)
     write_out(comparison_page(comparison, f"Sweep {folder.resolve().name}", page.parent), page)
 
@@ -214,7 +228,7 @@ def _execution(
     return execution
 
 
-def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -> None:
+def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool, trusted: bool) -> None:
     from robustcmr.errors import SweepError
     from robustcmr.sweeps.display import Display
     from robustcmr.sweeps.execute import build_executor, due_trials, end_orphans, run_trials
@@ -226,7 +240,7 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
             f"{folder.path} holds no trial, as its planning was interrupted; plan it again with 'robustcmr "
             f"sweep run' and --output {folder.path}"
         )
-    due = due_trials(folder, retry_failed)
+    due = due_trials(folder, retry_failed, trusted)
     if not due:
         states = [row.state for row in standings(folder)]
         note("no trial is left to run")
@@ -240,7 +254,7 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool) -
     end_orphans(folder, due, display.say)
     executor = build_executor(execution, folder)
     display.say(f"{len(due)} trials to run, {executor.shares.describe()}")
-    outcome = run_trials(folder, due, executor, display)
+    outcome = run_trials(folder, due, executor, display, trusted=trusted)
     _report_outcome(folder, outcome)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from robustcmr.cli.options import Command, Overwrite, output, overrides
+from robustcmr.cli.options import Command, Overwrite, Trust, number_or_text, output, overrides
 
 _FLAGS = {
     "noise": "noise.ratio",
@@ -47,6 +47,7 @@ def train(
     target: Annotated[Path | None, output("Run folder; by default a new one in runs.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     overwrite: Overwrite = False,
+    trusted: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Also print ranks, all diagnoses and the cost.")
@@ -69,18 +70,18 @@ def train(
     if resume is not None:
         if flags or config is not None or settings or target is not None or overwrite:
             raise ConfigError(
-                "--resume continues a run as it was configured and takes no other options but --json; "
-                "leave them out, or start a new run without --resume"
+                "--resume continues a run as it was configured and takes no other options but --json and "
+                "--trust; leave them out, or start a new run without --resume"
             )
         from robustcmr.jobs.train import resume as resume_run
 
         with running() as console:
-            run = resume_run(resume, console)
+            run = resume_run(resume, console, trusted)
     else:
         from robustcmr.config.resolve import compose
         from robustcmr.jobs.train import train as train_run
 
-        chosen = compose(config, flags, settings or [])
+        chosen = compose(config, flags, settings or [], trusted)
         with running() as console:
             run = train_run(chosen, target, overwrite, console)
     if processes.is_writer():
@@ -122,7 +123,11 @@ def _flags() -> list[Any]:
             info = (model or Settings).model_fields[last]
             kind, text = simple_type(info.annotation), info.description or ""
             listed = "|".join(choices(info.annotation))
-        option = typer.Option(metavar=listed or None, help=f"{text[0].upper()}{text[1:]}.")
+        help_text = f"{text[0].upper()}{text[1:]}."
+        if kind is float:
+            option = typer.Option(metavar="FLOAT", help=help_text, parser=number_or_text)
+        else:
+            option = typer.Option(metavar=listed or None, help=help_text)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # chosen at run time
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -93,6 +93,28 @@ def expectation(info: FieldInfo) -> str | None:
     return None if None in kinds else " or ".join(kind for kind in kinds if kind is not None)
 
 
+def is_share(info: FieldInfo) -> bool:
+    """Return whether a field holds a number of at least 0 and at most, or below, 1."""
+    low, high = (
+        {getattr(limit, end, None) for limit in info.metadata for end in ends}
+        for ends in (("ge", "gt"), ("le", "lt"))
+    )
+    return simple_type(info.annotation) is float and 0 in low and 1 in high
+
+
+def example(info: FieldInfo) -> str:
+    """Return a value that a field accepts, as it is written on the command line."""
+    listed, kind = choices(info.annotation), simple_type(info.annotation)
+    if listed:
+        return listed[0]
+    if kind is float:
+        return "0.5"
+    if kind is int:
+        lows = [limit.ge for limit in info.metadata if getattr(limit, "ge", None) is not None]
+        return str(max([1, *lows]))
+    return "/path/to/it" if kind is Path else "TEXT"
+
+
 def choices(annotation: Any) -> list[str]:
     """Return the texts that a field can be chosen from; empty where it is no choice."""
     literals = (part for part in _parts(annotation) if get_origin(part) is Literal)

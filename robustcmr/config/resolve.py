@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from robustcmr import plugins
-from robustcmr.config import tracks
+from robustcmr.config import tracks, trust
 from robustcmr.config.fields import section_class
-from robustcmr.config.problems import listing, sentences
+from robustcmr.config.problems import Places, listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
 from robustcmr.errors import ConfigError, PluginError
@@ -25,9 +24,7 @@ from robustcmr.runs.schemas import Config as SavedConfig
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
-COMPONENTS: Mapping[str, plugins.Registry] = MappingProxyType(
-    {"data": plugins.datasets, "matcher": plugins.matchers, "method": plugins.methods}
-)
+COMPONENTS = plugins.BY_SECTION
 """Sections that choose a plug-in. The data comes first: its track sets the defaults of the others."""
 
 DEFAULT_DATA = "scenes"
@@ -75,21 +72,24 @@ class RunConfig:
         return to_yaml(self.to_dict(), ascii_only)
 
 
-def resolve(tree: Mapping[str, Any]) -> RunConfig:
+def resolve(tree: Mapping[str, Any], folders: Sequence[Path] | None = None) -> RunConfig:
     """Validate a nested mapping against the schema and the options of the chosen plug-ins.
 
     Args:
         tree: sections as in a YAML recipe; missing ones take their defaults.
+        folders: where modules of a ``package.module:Class`` that are not installed are searched; the current
+            folder if None.
 
     Raises:
         ConfigError: unknown keys, unknown plug-ins or bad values; all of them are listed.
     """
     problems: list[str] = []
+    known: list[tuple[type[Options], str]] = [(Settings, "")]
     components: dict[str, Component] = {}
     data: _Choice | None = None
     track: str | None = None
     for section in COMPONENTS:
-        choice = _choose(section, tree.get(section), track, problems)
+        choice = _choose(section, tree.get(section), track, problems, folders)
         if choice is None:
             continue
         if section == "data":
@@ -97,17 +97,18 @@ def resolve(tree: Mapping[str, Any]) -> RunConfig:
             problems.extend(tracks.unknown_track(choice.name, choice.cls))
         if section == "method" and data is not None and track is not None:
             problems.extend(tracks.unfit_method(choice.name, choice.cls, data.name, track))
-        component = _configured(section, choice, problems)
+        known.append((choice.cls.Config, f"{section}."))  # type: ignore[attr-defined]  # the registry checked it
+        component = _configured(section, choice, problems, known)
         if component is not None:
             components[section] = component
-    settings = _settings(tree, None if data is None else data.name, track, problems)
+    settings = _settings(tree, None if data is None else data.name, track, problems, known)
     if problems or settings is None:
         raise ConfigError(listing(problems))
     return RunConfig(settings=settings, **components)
 
 
 def _settings(
-    tree: Mapping[str, Any], data: str | None, track: str | None, problems: list[str]
+    tree: Mapping[str, Any], data: str | None, track: str | None, problems: list[str], known: Places
 ) -> Settings | None:
     """All other sections; where the track is unknown, values are only checked by themselves."""
     rest = {
@@ -117,7 +118,7 @@ def _settings(
     }
     if track is not None:
         rest = tracks.with_defaults(rest, track)
-    settings = _validate(Settings, rest, "", problems, extra_keys=tuple(COMPONENTS))
+    settings = _validate(Settings, rest, "", problems, tuple(COMPONENTS), known)
     if settings is None:
         return None
     if track is not None:
@@ -144,7 +145,9 @@ def resolve_component(section: str, given: Mapping[str, Any]) -> Component:
     return component
 
 
-def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+def compose(
+    recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[str], trusted: bool = False
+) -> RunConfig:
     """Resolve a recipe, then command-line flags, then overrides; later ones win.
 
     Args:
@@ -152,23 +155,41 @@ def compose(recipe: str | None, flags: Mapping[str, Any], overrides: Sequence[st
         flags: values by dotted key. A flag that changes a plug-in, directly or by the track of the data,
             drops the recipe's options of the previous one.
         overrides: ``key.key=value`` each.
+        trusted: import each ``package.module:Class`` that the recipe names; those of flags and overrides
+            always are.
 
     Raises:
+        TrustError: the recipe names code without consent.
         ConfigError: the recipe cannot be read, or the result does not fit the schema.
     """
-    tree = {} if recipe is None else read_config(recipe_path(recipe))
-    before, after = _names(tree, {}), _names(tree, flags)
+    typed: dict[str, Any] = {}
+    for key, value in flags.items():
+        _set_value(typed, key, value)
+    typed = apply_overrides(typed, overrides)
+    tree: dict[str, Any] = {}
+    named = set(trust.places(typed).values())
+    folders: list[Path] = [Path.cwd()] if named else []
+    if recipe is not None:
+        path = recipe_path(recipe)
+        tree = read_config(path)
+        places = trust.places(tree, unless=typed)
+        folders += trust.consent(path, tree, places, trusted)
+        named.update(places.values())
+    replaced = set(trust.places(tree).values()) - named  # never imported
+    before, after = _names(tree, {}, folders, replaced), _names(tree, flags, folders, replaced)
     for section in COMPONENTS:
         changed = None not in (before[section], after[section]) and before[section] != after[section]
         if changed and isinstance(tree.get(section), Mapping):
             tree[section] = {}
     for key, value in flags.items():
         _set_value(tree, key, value)
-    return resolve(apply_overrides(tree, overrides))
+    return resolve(apply_overrides(tree, overrides), folders)
 
 
-def _names(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The plug-in of each section of a recipe with flags; None where it depends on unknown data."""
+def _names(
+    tree: Mapping[str, Any], flags: Mapping[str, Any], folders: Sequence[Path], unknown: Collection[str]
+) -> dict[str, Any]:
+    """The plug-in of each section of a recipe with flags; None where it depends on ``unknown`` data."""
     names: dict[str, Any] = {}
     for section in COMPONENTS:
         given = tree.get(section)
@@ -176,7 +197,8 @@ def _names(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
         names[section] = flags.get(f"{section}.name", written)
     data = names["data"] = DEFAULT_DATA if names["data"] is None else names["data"]
     try:
-        track = tracks.known_track(plugins.datasets.load(data)) if isinstance(data, str) else None
+        known = isinstance(data, str) and data not in unknown
+        track = tracks.known_track(plugins.datasets.load(data, folders)) if known else None
     except PluginError:  # reported when the configuration is resolved
         track = None
     return {
@@ -205,13 +227,26 @@ def read_config(path: Path, schema: Any = Any) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
-def run_config(path: Path) -> RunConfig:
+def run_config(path: Path, trusted: bool = False) -> RunConfig:
     """Resolve the ``config.yaml`` of a run folder, of this version or of 0.1.
 
+    Args:
+        path: the file.
+        trusted: import the ``package.module:Class`` that it names, even if it was not written here.
+
     Raises:
+        TrustError: the file names code without consent.
         ConfigError: the file cannot be read, leaves out a plug-in or does not fit the schema.
     """
-    return resolve(current_config(read_config(path, SavedConfig)))
+    tree = read_config(path, SavedConfig)
+    folders = trust.consent(path, tree, trust.places(tree), trusted)
+    return resolve(current_config(tree), folders)
+
+
+def remember_run(path: Path, config: RunConfig) -> None:
+    """Record that a ``config.yaml`` was written here, if it names a class as ``package.module:Class``."""
+    if named := trust.places(config.to_dict()):
+        trust.remember(path, read_config(path), named.values())
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -286,7 +321,13 @@ def _default_name(section: str, track: str | None) -> str | None:
     return None if track is None else str(getattr(tracks.TRACKS[track], section))
 
 
-def _choose(section: str, given: Any, track: str | None, problems: list[str]) -> _Choice | None:
+def _choose(
+    section: str,
+    given: Any,
+    track: str | None,
+    problems: list[str],
+    folders: Sequence[Path] | None = None,
+) -> _Choice | None:
     registry = COMPONENTS[section]
     given = {} if given is None else {"name": given} if isinstance(given, str) else given
     if not isinstance(given, Mapping):
@@ -300,20 +341,20 @@ def _choose(section: str, given: Any, track: str | None, problems: list[str]) ->
         problems.append(f"{section}.name: got {name!r}, expected the name of a {registry.kind}")
         return None
     try:
-        return _Choice(name, registry.load(name), options)
+        return _Choice(name, registry.load(name, folders), options)
     except PluginError as error:
         problems.append(f"{section}.name: {error}")
         return None
 
 
-def _configured(section: str, choice: _Choice, problems: list[str]) -> Component | None:
+def _configured(section: str, choice: _Choice, problems: list[str], known: Places = ()) -> Component | None:
     config_class: type[Options] = choice.cls.Config  # type: ignore[attr-defined]  # the registry checked it
     given = choice.given
     if section == "method":
         replaced = replaced_options(choice.name, given, config_class.model_fields)
         problems.extend(f"method.{key}: {hint}" for key, hint in replaced.items())
         given = {key: value for key, value in given.items() if key not in replaced}
-    options = _validate(config_class, given, f"{section}.", problems, extra_keys=("name",))
+    options = _validate(config_class, given, f"{section}.", problems, ("name",), known)
     return None if options is None else Component(choice.name, choice.cls, options)
 
 
@@ -323,9 +364,10 @@ def _validate(
     prefix: str,
     problems: list[str],
     extra_keys: Sequence[str],
+    known: Places,
 ) -> AnyOptions | None:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems.extend(sentences(model, error, prefix, extra_keys))
+        problems.extend(sentences(model, error, prefix, extra_keys, known))
         return None

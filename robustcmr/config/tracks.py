@@ -145,7 +145,7 @@ def _unfit_noise(noise: NoiseOptions, data: str, track: str) -> Iterator[str]:
         if is_set and key in TRACKS[track].own["noise"] and noise.kind != kind:
             yield (
                 f"noise.{key}: only {kind} noise reads it and noise.kind is '{noise.kind}'; "
-                f"leave it out or set noise.kind to {kind}"
+                f"leave it out, or add --set noise.kind={kind}"
             )
 
 

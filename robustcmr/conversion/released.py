@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from robustcmr.config.resolve import RunConfig, compose
+from robustcmr.config.resolve import RunConfig, compose, remember_run
 from robustcmr.conversion import method, sgraf, vse_infty
 from robustcmr.conversion.keys import Plan, move
 from robustcmr.conversion.layouts import ReleasedNetwork, find_network
@@ -124,11 +124,11 @@ def _convert(
         raise ConfigError(
             f"--from is '{layout}', expected {' or '.join(LAYOUTS)}{did_you_mean(layout, LAYOUTS)}"
         )
-    words = Vocabulary.load(vocabulary)
     document = read_checkpoint(file)
     with _about(file):
         released = find_network(document, LAYOUTS[layout].parts, network)
         plan = LAYOUTS[layout].plan(released.weights)
+    words = Vocabulary.load(vocabulary)
     config = _configure(plan, data, overrides)
     if len(words) != plan.vocabulary_size:
         raise DataError(
@@ -155,6 +155,7 @@ def _convert(
         save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, state)
 
     run.start(_header(source) + config.to_yaml(), {**describe_environment(), "converted_from": source}, save)
+    remember_run(run.config, config)  # which the data set named on this command line may need
     sizes = {**plan.options, "feature_width": spec.feature_width, "vocabulary_size": spec.vocabulary_size}
     if plan.n_regions is not None:
         sizes["n_regions"] = plan.n_regions
@@ -186,7 +187,8 @@ def _configure(plan: Plan, data: Mapping[str, Any], overrides: Sequence[str]) ->
         section = text.partition("=")[0].strip().partition(".")[0]
         if section not in ("data", "evaluation", "training"):
             raise ConfigError(
-                f"--set {text}: the file decides the rest; only data, evaluation and training can be set"
+                f"--set {text}: the file decides the rest; only data, evaluation and training can be set, "
+                "such as --set evaluation.batch_size=64"
             )
     flags = {f"data.{key}": value for key, value in data.items()}
     flags |= {"matcher.name": plan.matcher, "method.name": method.NAME}

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from annotated_types import Len
 
 from robustcmr import locks
+from robustcmr.environment import user_folder
 from robustcmr.errors import LockError, UserError
 from robustcmr.files import read_json, reason, regular_file
 
@@ -35,21 +36,7 @@ def cache_root() -> Path:
     Raises:
         UserError: the variable is not set and the user has no home folder.
     """
-    given = os.environ.get(VARIABLE, "")
-    if given:
-        return Path(given)
-    name = "LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME"
-    base = Path(os.environ.get(name, ""))
-    if base.is_absolute():
-        return base / "robustcmr"
-    try:
-        home = Path.home()
-    except RuntimeError as error:
-        raise UserError(
-            "found no home folder for cached data; "
-            f"set the environment variable {VARIABLE} to a folder, such as /tmp/robustcmr"
-        ) from error
-    return (home / "AppData" / "Local" if os.name == "nt" else home / ".cache") / "robustcmr"
+    return user_folder(VARIABLE, "XDG_CACHE_HOME", Path(".cache"))
 
 
 def cached_folder(folder: Path, build: Callable[[Path], None]) -> Path:

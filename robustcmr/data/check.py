@@ -14,7 +14,15 @@ from robustcmr.data.array_files import SUFFIXES
 from robustcmr.data.base import LabelledData, LabelledSplit, PairsData, PairsSplit
 from robustcmr.data.captions import low_coverage
 from robustcmr.data.cc152k import CC152K
-from robustcmr.data.folder import FEATURES_SUFFIX, DamagedSplitError, FeatureFolder, attempt, listing
+from robustcmr.data.folder import (
+    CAPTION_FILES,
+    FEATURES_SUFFIX,
+    DamagedSplitError,
+    FeatureFolder,
+    attempt,
+    listing,
+    other_captions,
+)
 from robustcmr.data.images import PICTURES, Images
 from robustcmr.data.labelled import Labelled
 from robustcmr.data.precomp import Precomputed
@@ -110,7 +118,8 @@ def open_folder(root: Path) -> Precomputed | CC152K | Images:
         return Precomputed(Precomputed.Config(root=root))
     raise DataError(
         f"{root} is of no known layout, it has {listing(root)}; expected {{split}}{FEATURES_SUFFIX} "
-        f"with {{split}}{precomp.CAPTIONS_SUFFIX} or {{split}}{cc152k.CAPTIONS_SUFFIX}"
+        f"with {' or '.join(f'{{split}}{end} ({what})' for end, what in CAPTION_FILES.items())}"
+        f"{other_captions(root)}"
     )
 
 

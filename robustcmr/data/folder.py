@@ -25,6 +25,13 @@ TRUSTED_PAIRS = (
     "scored against them"
 )
 """Description of the option ``trusted``."""
+CAPTION_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "_caps.txt": "one a line, those of an image one after another",
+        "_caps.tsv": "lines of identifier<TAB>caption",
+    }
+)
+"""What the caption files hold, by the end of their names."""
 SPLIT_ORDER = ("train", "dev", "test", "testall")
 
 
@@ -154,6 +161,8 @@ class FeatureFolder(PairsData):
         for split in in_order(found[0] ^ found[1]):
             there, missing = suffixes if split in found[0] else suffixes[::-1]
             halves[split] = f"{self._root} has {split}{there} but no {split}{missing}; a split needs both"
+            if missing == self.captions_suffix:
+                halves[split] += f", the captions as {CAPTION_FILES[missing]}{other_captions(self._root)}"
         return in_order(found[0] & found[1]), halves
 
 
@@ -176,8 +185,17 @@ def wrong_root(root: Path, first: str, captions_suffix: str) -> DataError:
         state = "is not a folder"
     return DataError(
         f"the data folder {root} {state}; expected {first} and {{split}}{captions_suffix} for train, dev and "
-        "test; name the folder with --data-root"
+        f"test, the captions as {CAPTION_FILES[captions_suffix]}{other_captions(root)}; name the folder with "
+        "--data-root, such as --data-root f30k_precomp"
     )
+
+
+def other_captions(root: Path) -> str:
+    """Say that a caption file of another format, such as ``train_caps.csv``, is not read; else nothing."""
+    files = sorted(root.iterdir()) if root.is_dir() else []
+    found = [path.name for path in files if path.stem.endswith("_caps") and not path.name.startswith(".")]
+    others = [name for name in found if not name.endswith(tuple(CAPTION_FILES))]
+    return f"; {others[0]} is not read, convert it" if others else ""
 
 
 def listing(root: Path) -> str:

@@ -112,7 +112,7 @@ def _to_half(numbers: Tensor) -> Tensor:
     if lost.any():
         raise DataError(
             f"the features hold {float(numbers[lost].abs().max()):g}, and half precision ends at 65504; "
-            "set training.half_features=false"
+            "add --set training.half_features=false"
         )
     return rounded
 

@@ -206,7 +206,7 @@ class Classes:
             if base == "auto":
                 raise DataError(
                     f"the train split has one-hot labels and the {split} split plain numbers, so it is "
-                    "unclear whether these count from 0 or from 1; set label_base, such as label_base=1"
+                    "unclear whether these count from 0 or from 1; set it, such as --set data.label_base=1"
                 )
             first = base
         return self._in_range(written.numbers - first, first, where)
@@ -240,7 +240,7 @@ def _first_class(train: LabelColumn, n_classes: int | None, base: Base, where: s
     known = "" if n_classes is None else f" for {n_classes} classes"
     raise DataError(
         f"{where} has labels {low}..{high}{known}, so it is unclear whether classes count from 0 or from 1; "
-        "check them, or set label_base, such as label_base=1"
+        "check them, or set it, such as --set data.label_base=1"
     )
 
 

@@ -84,14 +84,14 @@ def choose_place(requested: RequestedPlace, size: int, budget: MemoryBudget) -> 
     if requested == "device" and accelerator and budget.workers:
         raise ConfigError(
             f"training.store is device, but training.workers is {budget.workers} and worker processes cannot "
-            "read from a device; set training.workers=0, or training.store=memory or disk"
+            "read from a device; add --set training.workers=0, or --set training.store=memory"
         )
     if requested in ("memory", "device") and size > free[requested]:
         where = "main memory" if requested == "memory" else str(budget.device)
         raise ConfigError(
             f"training.store is {requested}, but the training features take {_size(size)} and "
-            f"{_size(free[requested])} of {where} are free; set training.store=disk, or "
-            "training.half_features=true if the file is not in half precision yet"
+            f"{_size(free[requested])} of {where} are free; add --set training.store=disk, or "
+            "--set training.half_features=true if the file is not in half precision yet"
         )
     if requested != "auto":
         return requested, "as requested"

@@ -21,6 +21,7 @@ def evaluate(
     folds: int | None = None,
     checkpoint: str = "best",
     device: str | None = None,
+    trusted: bool = False,
 ) -> dict[str, Any]:
     """Measure a split with one run, or with several as an ensemble whose scores are averaged.
 
@@ -30,9 +31,11 @@ def evaluate(
         folds: measure this many consecutive parts and average; None measures the whole split.
         checkpoint: ``best`` or ``last``.
         device: where to compute; the first run's own setting if None.
+        trusted: import the ``package.module:Class`` that runs name, even if they were not trained here.
 
     Returns:
-        The measures with their provenance, such as ``runs``, ``n_models`` and ``data_fingerprint``.
+        The measures with their provenance, such as ``runs``, the ``epochs`` of their weights (None if
+        unknown), ``n_models`` and ``data_fingerprint``.
 
     Raises:
         UserError: a run, its checkpoint or the split is missing, or the runs differ in data or track.
@@ -42,9 +45,12 @@ def evaluate(
         412.3
     """
     parts: list[tuple[Track, list[Matcher]]] = []
+    epochs: list[int | None] = []
     accelerator: Accelerator | None = None
     for path in paths:  # all on the device and in the precision of the first
-        loaded = open_run(path, checkpoint=checkpoint, device=device, accelerator=accelerator)
+        loaded = open_run(
+            path, checkpoint=checkpoint, device=device, accelerator=accelerator, trusted=trusted
+        )
         accelerator = loaded.accelerator
         if split not in loaded.track.splits():
             raise ConfigError(
@@ -52,10 +58,12 @@ def evaluate(
                 "use --split"
             )
         parts.append((loaded.track, loaded.matchers))
+        epochs.append(loaded.epoch)
     if accelerator is None:
         raise ConfigError("no run folder was given; name at least one")
     measured = evaluate_ensemble(parts, split, accelerator.device, folds)
-    return {"runs": [str(path) for path in paths], "checkpoint": checkpoint, **measured}
+    runs = [str(path) for path in paths]
+    return {"runs": runs, "checkpoint": checkpoint, "epochs": epochs, **measured}
 
 
 def evaluate_ensemble(

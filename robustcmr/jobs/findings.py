@@ -42,4 +42,5 @@ def report_findings(trainer: Trainer, run: RunFolder) -> dict[str, Any]:
     if found.confusion is not None:
         labels_chart(found.confusion, track.class_names).save(run.plots / "confusion.png")
     rematch = trainer.best_row.get("rematch")
-    return {**found.summary, **({"rematch": rematch} if rematch else {})}
+    epoch = {"epoch": trainer.best_row.get("epoch")}  # the estimate is of the weights at its end
+    return {**epoch, **found.summary, **({"rematch": rematch} if rematch else {})}

@@ -17,7 +17,7 @@ from robustcmr.methods.base import Method
 from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
 from robustcmr.tracks.build import build_track
-from robustcmr.training.checkpoint import is_saved, load_modules, named_modules
+from robustcmr.training.checkpoint import is_saved, load_modules, load_state, named_modules
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.sharding import shard
 
@@ -34,6 +34,7 @@ class OpenRun:
             several.
         accelerator: device and precision.
         method: built on the matchers, with the checkpoint's auxiliary networks; None unless requested.
+        epoch: the epoch, from 1, at whose end a ``best`` checkpoint was kept; None if unknown.
     """
 
     folder: RunFolder
@@ -42,6 +43,7 @@ class OpenRun:
     matchers: list[Matcher]
     accelerator: Accelerator
     method: Method | None = None
+    epoch: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -55,15 +57,19 @@ class OpenRun:
         return named_modules(self.accelerator, self.matchers, self.method)
 
 
-def open_data(path: Path) -> tuple[RunConfig, Track]:
+def open_data(path: Path, trusted: bool = False) -> tuple[RunConfig, Track]:
     """Read the configuration of the run in a folder and open its data, without its model.
 
+    Args:
+        path: the run folder.
+        trusted: import the ``package.module:Class`` that it names, even if it was not trained here.
+
     Raises:
-        UserError: there is no run, or its data is missing or has changed.
+        UserError: there is no run, it names code without consent, or its data is missing or has changed.
     """
     folder = RunFolder(path)
     folder.require()
-    config = run_config(folder.config)
+    config = run_config(folder.config, trusted)
     return config, build_track(config, folder)
 
 
@@ -74,6 +80,7 @@ def open_run(
     device: str | None = None,
     accelerator: Accelerator | None = None,
     data: tuple[RunConfig, Track] | None = None,
+    trusted: bool = False,
 ) -> OpenRun:
     """Open a run with the weights of one of its checkpoints.
 
@@ -84,10 +91,11 @@ def open_run(
         device: where to compute, such as ``cpu``; the run's own setting if None.
         accelerator: that of another open run, to share its device and precision; overrides ``device``.
         data: the result of :func:`open_data`, if the data is already open.
+        trusted: see :func:`open_data`.
 
     Raises:
-        UserError: there is no run, its data is missing or has changed, or its checkpoint is missing or
-            damaged.
+        UserError: there is no run, it names code without consent, its data is missing or has changed, or its
+            checkpoint is missing or damaged.
 
     Example:
         Score the first image of the test split against all captions::
@@ -98,7 +106,7 @@ def open_run(
     """
     folder = RunFolder(path)
     with folder.unreplaced():
-        config, track = open_data(path) if data is None else data
+        config, track = open_data(path, trusted) if data is None else data
         training = config.settings.training
         if accelerator is None:
             wanted = training.device if device is None else device
@@ -111,9 +119,20 @@ def open_run(
             raise CheckpointError(
                 f"{path} has no {checkpoint} checkpoint yet; write one with 'robustcmr train --resume {path}'"
             )
-        run = OpenRun(folder, config, track, matchers, accelerator, built)
+        epoch = _best_epoch(saved) if checkpoint == "best" else None
+        run = OpenRun(folder, config, track, matchers, accelerator, built, epoch)
         load_modules(saved, run.modules)
     return run
+
+
+def _best_epoch(saved: Path) -> int | None:
+    """The epoch of a ``best`` checkpoint; None where its state is missing, as its weights do without it."""
+    try:
+        best = load_state(saved).get("best")
+    except CheckpointError:
+        return None
+    epoch = best.get("epoch") if isinstance(best, dict) else None
+    return epoch if isinstance(epoch, int) else None
 
 
 def build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:

@@ -53,7 +53,11 @@ class RematchOptions:
 
 
 def rematch_run(
-    path: Path, options: RematchOptions, output: Path | None = None, device: str | None = None
+    path: Path,
+    options: RematchOptions,
+    output: Path | None = None,
+    device: str | None = None,
+    trusted: bool = False,
 ) -> dict[str, Any]:
     """Suggest an image for every suspected caption of a run and write the suggestions as CSV.
 
@@ -65,6 +69,7 @@ def rematch_run(
         options: how to rematch.
         output: the CSV file; ``rematches.csv`` in the run folder by default.
         device: where to compute; the run's own setting if None.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not trained here.
 
     Returns:
         ``output``, ``pairs``, ``suspected``, and if there are any: ``images``, ``search``, ``scored``,
@@ -82,7 +87,7 @@ def rematch_run(
     folder.require_estimates(folder.pairs)
     with folder.unreplaced():
         table = PairsTable.read(folder.pairs)
-        run = open_run(path, device=device)
+        run = open_run(path, device=device, trusted=trusted)
     collection = run.track.suspects(table)
     rows = np.flatnonzero(~table.is_clean)
     report: dict[str, Any] = {"output": str(target), "pairs": len(table), "suspected": len(rows)}

@@ -37,7 +37,11 @@ _NO_GALLERY = "A page without a gallery was requested."
 
 
 def write_run_report(
-    path: Path, output: Path | None = None, gallery: int = GALLERY, model: bool = True
+    path: Path,
+    output: Path | None = None,
+    gallery: int = GALLERY,
+    model: bool = True,
+    trusted: bool = False,
 ) -> Path:
     """Write a run's page, at most 10 MB.
 
@@ -47,6 +51,7 @@ def write_run_report(
         gallery: most suspects to show; 0 for no gallery. Fewer are shown where the page would grow too large.
         model: whether to open data and model for pictures, fitted curves and plans; False makes the page
             from the files of the run alone.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not trained here.
 
     Returns:
         The file.
@@ -59,20 +64,20 @@ def write_run_report(
         raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
     with RunFolder(path).unreplaced():
         saved = read_run(path, finished=False)
-        page = run_page(saved, run_extras(saved, gallery, model))
+        page = run_page(saved, run_extras(saved, gallery, model, trusted))
     target = output if output is not None else path / "report.html"
     write_text(target, page)
     return target
 
 
-def run_extras(saved: SavedRun, gallery: int, model: bool) -> Extras:
+def run_extras(saved: SavedRun, gallery: int, model: bool, trusted: bool = False) -> Extras:
     """Return what a page shows beyond the small files of a run; see :func:`write_run_report`."""
     if not saved.finished:
         return _without(saved, "Shown once the run has finished.")
     if not model:
         return _without(saved, "Left out, as this page was made from the files of the run alone.")
     try:
-        _, track = data = open_data(saved.path)
+        _, track = data = open_data(saved.path, trusted)
         if track.pairing is None:
             return _labels_extras(saved, track, gallery)
         return _pairs_extras(saved, open_run(saved.path, method=True, data=data), gallery)

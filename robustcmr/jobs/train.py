@@ -15,7 +15,8 @@ from rich.console import Console
 
 import robustcmr
 from robustcmr import terminal
-from robustcmr.config.resolve import RunConfig, read_config, resolve
+from robustcmr.config import trust
+from robustcmr.config.resolve import RunConfig, read_config, remember_run, resolve
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, InUseError, LockError, RunFolderError
 from robustcmr.files import write_json
@@ -34,6 +35,7 @@ from robustcmr.training.compilation import compile_parts
 from robustcmr.training.devices import build_accelerator, peak_memory_bytes
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer
+from robustcmr.training.outcome import training_warnings
 from robustcmr.training.seeds import seed_everything
 from robustcmr.training.trackers import check_trackers, tracking
 
@@ -74,22 +76,25 @@ def train(
             run = _assemble(config, folder, accelerator, new=True)
             if processes.is_writer():
                 folder.start(config.to_yaml(), describe_environment(), run.track.save)
+                remember_run(folder.config, config)
                 logger.info("run folder %s", folder.path)
             return _train(run, log, console)
 
 
-def resume(path: Path, console: Console | None = None) -> RunFolder:
+def resume(path: Path, console: Console | None = None, trusted: bool = False) -> RunFolder:
     """Resume a run that was stopped, to the same numbers as without the stop.
 
     Args:
         path: the run folder.
         console: shows progress; stderr by default.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not begun here.
 
     Returns:
         The run folder, finished. A run that had already finished is left as it is.
 
     Raises:
-        UserError: there is no run, it is in use, or its data or checkpoint do not fit.
+        UserError: there is no run, it is in use, it names code without consent, or its data or checkpoint do
+            not fit.
         TrainingStopped: a signal asked to stop; the run is saved, unless it came twice.
     """
     folder = RunFolder(path)
@@ -111,7 +116,10 @@ def resume(path: Path, console: Console | None = None) -> RunFolder:
                 f"{path} was begun by version 0.1 with method options that no longer exist "
                 f"({', '.join(lost)}); resume it with robustcmr 0.1, or train it again"
             )
-        config = resolve(current_config(tree))
+        folders = trust.consent(folder.config, tree, trust.places(tree), trusted)
+        config = resolve(current_config(tree), folders)
+        if processes.is_writer():
+            remember_run(folder.config, config)
         accelerator = _accelerator(config)
         with _log() as log:
             run = _assemble(config, folder, accelerator, new=False)
@@ -237,11 +245,28 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
         measured[split], queries[split] = found.metrics, found.queries
     if not processes.is_writer():
         return
+    warnings = _warnings(run, trainer)
+    for sentence in warnings:
+        logger.warning("%s", sentence)
     save_run_charts(trainer.state.rows, measured, folder.plots, evaluation.select)
     for split, outcomes in queries.items():
         write_queries(folder.queries(split), outcomes)
     results = _results(run, trainer, measured)
-    write_json(folder.results, {**results, **({"findings": findings} if findings else {})})
+    write_json(
+        folder.results,
+        {
+            **results,
+            **({"warnings": warnings} if warnings else {}),
+            **({"findings": findings} if findings else {}),
+        },
+    )
+
+
+def _warnings(run: OpenRun, trainer: Trainer) -> list[str]:
+    settings, rows = run.config.settings, trainer.state.rows
+    select = settings.evaluation.select
+    scores = [run.track.selection_score(row[select]) for row in rows]
+    return training_warnings(rows, scores, select, run.track.chance(select), settings.optim.lr)
 
 
 def _results(run: OpenRun, trainer: Trainer, measured: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,6 @@ class RobustOptions(RematchingOptions):
         if self.agreement > 0 and self.teacher_decay is None:
             raise ValueError(
                 f"agreement is {self.agreement} but there is no teacher to agree with; "
-                "set teacher_decay, or agreement to 0"
+                "add --set method.teacher_decay=0.99, or --set method.agreement=0"
             )
         return self

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, Undefined
 from robustcmr.reporting.compared import SHOWN, TITLES
 from robustcmr.reporting.comparison_tables import models
 from robustcmr.reporting.markup import code, markdown, python, shell
-from robustcmr.reporting.sentences import findings_sentences, percent
+from robustcmr.reporting.sentences import findings_sentences, percent, warning_sentences
 from robustcmr.runs.read import SavedRun, headline
 
 
@@ -48,6 +48,7 @@ def model_card(run: SavedRun) -> str:
         memory=results.get("peak_memory_bytes", {}).get("cpu", 0) / 2**30,
         settings=settings,
         findings=findings_sentences(results),
+        warnings=warning_sentences(results),
         path=run.path,
         split=list(results["splits"])[-1] if results["splits"] else "test",
     )

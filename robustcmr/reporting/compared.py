@@ -133,6 +133,26 @@ class Robustness:
     marks: tuple[str, ...]
 
 
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A trial of a sweep that a comparison should hold.
+
+    Attributes:
+        path: its run folder.
+        state: ``finished``, or why it is missing, such as ``waiting``, ``failed`` or ``damaged``.
+        choices: what the sweep chose for it, by axis of the grid, and ``seed``.
+        sweep: the folder of the sweep.
+    """
+
+    path: Path
+    state: str
+    choices: Mapping[str, object]
+    sweep: Path
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Everything that is shown of some runs.
@@ -143,6 +163,7 @@ class Comparison:
         robustness: one entry a method and setting with at least two noise ratios.
         mixed: fields of the settings in which rows differ; empty where all answer the same question.
         notes: sentences a reader must know.
+        planned: every trial of the sweeps compared.
     """
 
     split: str
@@ -150,3 +171,9 @@ class Comparison:
     robustness: tuple[Robustness, ...] = ()
     mixed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    planned: tuple[PlannedRun, ...] = ()
+
+    @property
+    def missing(self) -> tuple[PlannedRun, ...]:
+        """The planned runs that are not compared; with any of them, ranks are provisional."""
+        return tuple(run for run in self.planned if run.state != FINISHED)

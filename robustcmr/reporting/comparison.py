@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from robustcmr.errors import ComparisonError
 from robustcmr.reporting.agreement import Setting, differing, marks, noise_level, refuse_mixtures, settings
-from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Difference
+from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Difference, PlannedRun
 from robustcmr.reporting.method_labels import method_labels
 from robustcmr.reporting.robustness import robustness
 from robustcmr.reporting.significance import RESAMPLES, over_queries, over_seeds
@@ -22,6 +22,8 @@ def compare(
     mixed: bool = False,
     against: str | None = None,
     resamples: int = RESAMPLES,
+    planned: Sequence[PlannedRun] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare runs.
 
@@ -31,6 +33,8 @@ def compare(
         mixed: allow runs of different tracks, data, protocols or noise files, and mark every row.
         against: label of the reference method; the best of each setting and ratio if None.
         resamples: of the bootstrap over queries.
+        planned: all runs that were planned; where some have not finished, ranks are provisional.
+        notes: sentences to add to those of the comparison.
 
     Raises:
         ComparisonError: there are no runs, they do not answer the same question, one lacks the split, or no
@@ -49,20 +53,21 @@ def compare(
         )
     groups: dict[tuple[Setting, float, str, int], dict[int, SavedRun]] = {}
     versions = sorted({run.version for run in runs})
-    notes = []
+    said = list(notes)
     if len(versions) > 1:
-        notes.append(f"the runs were trained by different versions of robustcmr: {', '.join(versions)}")
+        said.append(f"the runs were trained by different versions of robustcmr: {', '.join(versions)}")
     for run, setting, label in zip(runs, found, labels, strict=True):
         key = (setting, noise_level(run.results), label, int(run.results["n_models"]))
         seeds = groups.setdefault(key, {})
         first = seeds.setdefault(int(run.results["seed"]), run)
         if first is not run:
-            notes.append(f"{run.path} repeats {first.path} (same settings and seed) and was left out")
+            said.append(f"{run.path} repeats {first.path} (same settings and seed) and was left out")
     rows = [_row(*key, dict(sorted(seeds.items())), split, fields) for key, seeds in groups.items()]
     ranked = _ranked(rows)
     tested, more = _tested(ranked, groups, split, against, resamples)
     curves, most = robustness(tested)
-    return Comparison(split, tuple(tested), tuple(curves), tuple(fields), (*notes, *more, *most))
+    said += [*more, *most]
+    return Comparison(split, tuple(tested), tuple(curves), tuple(fields), tuple(said), tuple(planned))
 
 
 def with_published(comparison: Comparison, published: Sequence[ComparedRow]) -> Comparison:

@@ -23,7 +23,7 @@ def to_csv(comparison: Comparison) -> str:
         if len({other.setting for other in comparison.robustness}) == 1
     }
     lines = [
-        _flat(row, comparison.split, measures, areas.get((row.method, row.n_models, row.setting.clean)))
+        _flat(row, comparison, measures, areas.get((row.method, row.n_models, row.setting.clean)))
         for row in comparison.rows
     ]
     file = io.StringIO()
@@ -36,7 +36,9 @@ def to_csv(comparison: Comparison) -> str:
     return file.getvalue()
 
 
-def _flat(row: ComparedRow, split: str, measures: list[str], entry: Robustness | None) -> dict[str, Any]:
+def _flat(
+    row: ComparedRow, comparison: Comparison, measures: list[str], entry: Robustness | None
+) -> dict[str, Any]:
     setting, difference = row.setting, row.difference
     seeds = None if difference is None else difference.over_seeds
     queries = None if difference is None else difference.over_queries
@@ -44,7 +46,7 @@ def _flat(row: ComparedRow, split: str, measures: list[str], entry: Robustness |
         "track": setting.track,
         "data": setting.data,
         "data_fingerprint": setting.fingerprint,
-        "split": split,
+        "split": comparison.split,
         "noise_kind": setting.kind,
         "protocol": setting.protocol,
         "noise_ratio": row.ratio,
@@ -55,6 +57,7 @@ def _flat(row: ComparedRow, split: str, measures: list[str], entry: Robustness |
         "n_seeds": len(row.seeds),
         "seeds": " ".join(map(str, row.seeds)),
         "rank": row.rank,
+        "missing_runs": len(comparison.missing),
     }
     for name in measures:
         values[f"{name}_mean"], values[f"{name}_std"] = row.means.get(name), row.stds.get(name)
@@ -80,4 +83,5 @@ def to_json(comparison: Comparison) -> str:
     tree = dataclasses.asdict(comparison)
     for row, plain in zip(comparison.rows, tree["rows"], strict=True):
         plain.update(mean=row.mean, std=row.std, noise=row.noise, measured_here=row.source is None)
+    tree |= {"complete": not comparison.missing, "missing": [str(run.path) for run in comparison.missing]}
     return json.dumps(tree, indent=2, default=str) + "\n"

@@ -11,6 +11,7 @@ from robustcmr.reporting.agreement import Setting
 from robustcmr.reporting.charts import SERIES, Chart, Table, line_chart
 from robustcmr.reporting.compared import CEILINGS, SHOWN, TITLES, ComparedRow, Comparison, Robustness
 from robustcmr.reporting.comparison_tables import DIFFERENCES, explanations, robustness_cells, row_cells
+from robustcmr.reporting.completeness import incompleteness
 from robustcmr.reporting.pages import Section, render
 
 
@@ -28,9 +29,11 @@ def comparison_page(comparison: Comparison, title: str = "Comparison", folder: P
     lead = f"{sum(len(row.runs) for row in measured):,} runs on {data}, measured on {comparison.split}."
     if comparison.mixed:
         lead += f" Mixed on request: the rows differ in {', '.join(comparison.mixed)}."
+    if lacking := incompleteness(comparison.planned):
+        lead += f" {lacking[0]}"
     sections = [
         _table(comparison),
-        _robustness(comparison.robustness),
+        _robustness(comparison),
         _maps(comparison),
         _runs(comparison.rows, folder),
     ]
@@ -44,15 +47,16 @@ def _table(comparison: Comparison) -> Section:
         ("Headline measure, and differences", row_cells(comparison, all_measures=False)),
         ("Every measure", row_cells(comparison).without(["seeds", "rank", *DIFFERENCES])),
     ]
-    notes = [*explanations(comparison), *comparison.notes]
+    notes = [*incompleteness(comparison.planned), *explanations(comparison), *comparison.notes]
     return Section("table", "Results", (), "cells", {"tables": tables, "notes": notes})
 
 
-def _robustness(entries: Sequence[Robustness]) -> Section:
+def _robustness(comparison: Comparison) -> Section:
+    entries = comparison.robustness
     if not entries:
         why = "No method was run at two or more noise ratios, so there are no curves."
         return Section("robustness", "Robustness", [why])
-    tables = [("Headline measure by noise, and the area below", robustness_cells(entries))]
+    tables = [("Headline measure by noise, and the area below", robustness_cells(comparison))]
     content = {"tables": tables, "notes": ()}
     return Section("robustness", "Robustness", (), "cells", content, charts=list(_curves(entries)))
 

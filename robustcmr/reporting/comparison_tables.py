@@ -14,6 +14,7 @@ from rich.table import Table
 
 from noise_injection.printing import one_line
 from robustcmr.reporting.compared import SHOWN, TITLES, ComparedRow, Comparison, Robustness
+from robustcmr.reporting.completeness import incompleteness
 from robustcmr.reporting.markup import latex, markdown
 from robustcmr.reporting.significance import SeedTest
 
@@ -83,6 +84,8 @@ def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
         for name in (SHOWN[track] if all_measures or track in lacking else SHOWN[track][-1:])
     ]
     several = len({row.setting.data for row in rows}) > 1
+    complete = not comparison.missing
+    rank = "{}" if complete else "({})"
     return Cells(
         {
             "data": [row.setting.data if several else "" for row in rows],
@@ -91,21 +94,22 @@ def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
             "models": [models(row.n_models) for row in rows],
             "note": [note(row) for row in rows],
             "seeds": [str(len(row.seeds)) if row.seeds else "" for row in rows],
-            "rank": ["" if row.rank is None else str(row.rank) for row in rows],
+            "rank": ["" if row.rank is None else rank.format(row.rank) for row in rows],
             **{
                 TITLES[name]: [_spread(row.means.get(name), row.stds.get(name)) for row in rows]
                 for name in measures
             },
             **dict(zip(DIFFERENCES, zip(*map(_difference, rows), strict=True), strict=False)),
         },
-        best=[row.rank == 1 for row in rows],
+        best=[complete and row.rank == 1 for row in rows],
         sections=[(row.ratio, row.setting if row.source is None else row.setting.data) for row in rows],
         measured=[row.source is None for row in rows],
     )
 
 
-def robustness_cells(entries: Sequence[Robustness], deviations: bool = True) -> Cells:
+def robustness_cells(comparison: Comparison, deviations: bool = True) -> Cells:
     """Return robustness curves, with their deviations or without, and the areas below, as text."""
+    entries = comparison.robustness
 
     def at(entry: Robustness, ratio: float) -> str:
         if ratio not in entry.ratios:
@@ -125,7 +129,7 @@ def robustness_cells(entries: Sequence[Robustness], deviations: bool = True) -> 
             "area": [_spread(entry.area, entry.area_std) for entry in entries],
             "p seeds": [_p_seeds(entry.over_seeds) for entry in entries],
         },
-        best=[entry.rank == 1 for entry in entries],
+        best=[not comparison.missing and entry.rank == 1 for entry in entries],
         sections=[entry.setting for entry in entries],
         measured=[True] * len(entries),
     )
@@ -171,7 +175,7 @@ def _p(value: float) -> str:
 
 def explanations(comparison: Comparison) -> list[str]:
     """Return what the columns mean, as far as they hold something."""
-    lines = []
+    lines = ["Ranks in parentheses are provisional."] if comparison.missing else []
     if any(row.stds for row in comparison.rows):
         lines.append("± is the standard deviation over seeds.")
     references = list(dict.fromkeys(row.difference.reference for row in comparison.rows if row.difference))
@@ -192,10 +196,11 @@ def explanations(comparison: Comparison) -> list[str]:
 
 
 def _lines(comparison: Comparison) -> list[str]:
-    """Explanations, a warning about mixed settings, and notes."""
+    """What is missing, explanations, a warning about mixed settings, and notes."""
     mixed = "MIXED: the rows do not all answer the same question; see the note of each."
     notes = [f"Note: {sentence}." for sentence in comparison.notes]
-    return [*explanations(comparison), *([mixed] if comparison.mixed else []), *notes]
+    lacking = incompleteness(comparison.planned)
+    return [*lacking, *explanations(comparison), *([mixed] if comparison.mixed else []), *notes]
 
 
 def comparison_table(comparison: Comparison, all_measures: bool = False, narrow: bool = False) -> Group:
@@ -220,7 +225,7 @@ def comparison_table(comparison: Comparison, all_measures: bool = False, narrow:
         lines = [*footnotes, "n: number of seeds; #: rank.", *models_line, *lines]
         tables = [(short, tables[0][1]), *([(apart, "differences")] if apart.rows else [])]
     if comparison.robustness:
-        curves = robustness_cells(comparison.robustness, deviations=not narrow).without(common)
+        curves = robustness_cells(comparison, deviations=not narrow).without(common)
         tables.append((curves, "robustness over noise ratios"))
     parts: list[Any] = []
     for table, title in tables:
@@ -297,6 +302,6 @@ def to_latex(comparison: Comparison) -> str:
 def _document(comparison: Comparison, table: Callable[[Cells], str], line: Callable[[str], str]) -> str:
     parts = [table(row_cells(comparison))]
     if comparison.robustness:
-        parts.append(table(robustness_cells(comparison.robustness)))
+        parts.append(table(robustness_cells(comparison)))
     parts.append("".join(map(line, _lines(comparison))))
     return "\n".join(part for part in parts if part)

@@ -37,6 +37,12 @@ PRECISION_RECALL = (
     "Precision: share of the suspects that are wrong; recall: share of the wrong pairs that are suspected."
 )
 
+STARTED = (
+    "Estimated as each epoch begins, with the weights of the epoch before; the estimate at the end of the "
+    "run is of the best epoch's own weights and differs."
+)
+"""Which weights the estimates by epoch are of."""
+
 NOISE = {
     "estimated": "noise_rate",
     "interval, lower end": "noise_rate_low",
@@ -140,12 +146,13 @@ def map_keys(measures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def correction_chart(rows: Rows, split: str) -> Chart | None:
-    """Draw how many given and corrected labels are right."""
+    """Draw how many given and corrected labels are right, and mark the best epoch."""
     scored = [row for row in rows if "correction" in row]
     title = "Labels that are right"
     mark = best_row(rows, split).get("epoch")
+    unit = "right labels (%)"
     return epoch_chart(
-        scored, title, LABELS_RIGHT, "right labels (%)", "share", "correction", mark=mark, ceiling=1.0
+        scored, title, LABELS_RIGHT, unit, "share", "correction", mark=mark, ceiling=1.0, note=STARTED
     )
 
 
@@ -211,15 +218,14 @@ def labels_chart(confusion: Mapping[str, Any], class_names: Sequence[str]) -> Ch
 
 def division_charts(rows: Rows) -> list[Chart | None]:
     """Draw the agreement of suspects with the truth at the start of each epoch."""
-    started = "Estimated at the start of each epoch, with the weights of the epoch before."
-    title, both = "Suspected pairs against the truth", f"{PRECISION_RECALL} {started}"
+    title, both = "Suspected pairs against the truth, as each epoch begins", f"{PRECISION_RECALL} {STARTED}"
     calibration = {"expected calibration error": "calibration_error"}
-    note = "How far the probability of being wrong is from the share that is wrong; 0 is best."
+    note = f"How far the probability of being wrong is from the share that is wrong; 0 is best. {STARTED}"
     return [
         epoch_chart(rows, title, DIVISION, "percent", "share", "division", note=both, ceiling=1.0),
         epoch_chart(rows, "Calibration", calibration, "error (%)", "share", "division", note=note),
         epoch_chart(
-            rows, "Share of wrong pairs", NOISE, "wrong pairs (%)", "share", "division", note=started
+            rows, "Share of wrong pairs", NOISE, "wrong pairs (%)", "share", "division", note=STARTED
         ),
     ]
 
@@ -240,8 +246,12 @@ def label_charts(rows: Rows, split: str) -> list[Chart | None]:
     moved = {"moved mass": "moved_mass"}
     return [
         correction_chart(rows, split),
-        epoch_chart(rows, "Corrections", CORRECTIONS, "percent", "share", "correction", ceiling=1.0),
-        epoch_chart(rows, "Calibration of the confidence", error, "error (%)", "share", "correction"),
+        epoch_chart(
+            rows, "Corrections", CORRECTIONS, "percent", "share", "correction", note=STARTED, ceiling=1.0
+        ),
+        epoch_chart(
+            rows, "Calibration of the confidence", error, "error (%)", "share", "correction", note=STARTED
+        ),
         epoch_chart(rows, "Transported mass", moved, "mass (%)", "share"),
     ]
 

@@ -12,7 +12,14 @@ from robustcmr.reporting import run_charts
 from robustcmr.reporting.cards import Alignment, QueryCard, SuspectCard, SuspectedLabelCard
 from robustcmr.reporting.charts import Chart, Table
 from robustcmr.reporting.pages import Section, render
-from robustcmr.reporting.sentences import findings_sentences, noise_sentence, percent, retrieval_sentence
+from robustcmr.reporting.sentences import (
+    by_model,
+    findings_sentences,
+    noise_sentence,
+    percent,
+    retrieval_sentence,
+    warning_sentences,
+)
 from robustcmr.runs.read import SavedRun
 
 LARGEST = 9_500_000
@@ -118,7 +125,7 @@ def _results(run: SavedRun, content: Mapping[str, Any]) -> Section:
         tables = [_by_split(f"Measures in percent, {best}", splits, keys)]
         if not labelled:
             tables.append(_by_split(f"Ranks, {best}", splits, _RANKS))
-    text = [retrieval_sentence(results, split)] if splits else []
+    text = [*warning_sentences(results), *([retrieval_sentence(results, split)] if splits else [])]
     text += findings_sentences(results)
     return Section("results", "Results", (), "results", {**content, "text": text, "split": split}, tables)
 
@@ -155,7 +162,7 @@ def _division(run: SavedRun, extras: Extras) -> Section:
         names = {**run_charts.DIVISION, "calibration error": "calibration_error"}
         rows = [(name, measured[key]) for name, key in names.items() if key in measured]
         text.append(run_charts.PRECISION_RECALL)
-        caption = f"Suspects of the best epoch, {run.best_epoch}, against the truth, in percent"
+        caption = f"Suspects {by_model(run.results)} against the truth, in percent"
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
     if not any("division" in row for row in run.rows):
         text.append(
@@ -175,12 +182,13 @@ def _rematching(run: SavedRun) -> Section:
             if any("rematch_loss" in row for row in rows)
             else "No caption was rematched in this run."
         )
+    best = run.best_epoch
     for row in scored:
-        if row["epoch"] == run.best_epoch:
+        if row["epoch"] == best:
             names = {**run_charts.REMATCH, "mass moved, of all captions'": "mass"}
             shown = [(name, row["rematch"].get(key)) for name, key in names.items()]
             text.append(run_charts.REMATCH_RULES)
-            when = f"while epoch {run.best_epoch} (the best) was trained"
+            when = f"while epoch {best} (the best) was trained"
             caption = f"Rematched captions that fit, in percent, {when}"
             tables.append(Table(caption, ("rule", "value"), shown, "share"))
     solver = run_charts.solver_charts(rows)
@@ -201,7 +209,7 @@ def _corrections(run: SavedRun, extras: Extras) -> Section:
     if found:
         rows = [("pairs changed", found.get("changed")), ("mean confidence", found.get("confidence"))]
         rows += [(name, measured[key]) for name, key in _LABELS_RIGHT.items() if key in measured]
-        caption = f"Labels by the best epoch, {run.best_epoch}, in percent"
+        caption = f"Labels {by_model(run.results)}, in percent"
         tables.append(Table(caption, ("measure", "value"), rows, "share"))
     if not scored and not measured:
         text.append("How right the labels are is not shown: the truth is not known here.")

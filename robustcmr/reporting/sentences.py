@@ -13,6 +13,16 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def by_model(results: Results) -> str:
+    """Which weights a figure of the finished run is of."""
+    return f"by the model of epoch {results['best_epoch']}"
+
+
+def warning_sentences(results: Results) -> list[str]:
+    """What went wrong in training; empty of a run that learned."""
+    return [f"WARNING: {sentence}." for sentence in results.get("warnings", ())]
+
+
 def models_sentence(results: Results) -> str:
     """What was trained, on what, and with which noise."""
     count = results["n_models"]
@@ -43,7 +53,7 @@ def noise_sentence(results: Results) -> str:
 
 def retrieval_sentence(results: Results, split: str) -> str:
     """How well the best epoch retrieves on a split."""
-    measures, epoch = results["splits"][split], f"by the model of epoch {results['best_epoch']}"
+    measures, epoch = results["splits"][split], by_model(results)
     if "map" in measures:
         return (
             f"On the {split} split the mean average precision is {measures['map_i2t']:.1f}% from image to "
@@ -63,10 +73,11 @@ def findings_sentences(results: Results) -> list[str]:
     found = results.get("findings", {})
     if not found:
         return []
-    epoch = f"by the model of epoch {results['best_epoch']}"
+    epoch = by_model(results)
     if "changed" in found:
         sentences = [
-            f"{percent(found['changed'])} of the training pairs look mislabelled and got another class."
+            f"{percent(found['changed'])} of the training pairs look mislabelled and got another class, "
+            f"{epoch}."
         ]
         scored = found.get("correction", {})
         if "given_accuracy" in scored and "corrected_accuracy" in scored:
@@ -76,11 +87,11 @@ def findings_sentences(results: Results) -> list[str]:
             )
         return sentences
     if found["noise_rate"] is None:
-        return [f"No training pair looks wrong: {found['reason']}."]
+        return [f"No training pair looks wrong, {epoch}: {found['reason']}."]
     low, high = found["noise_interval"]
     sentences = [
         f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs "
-        f"is {percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)})."
+        f"is {percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)}), {epoch}."
     ]
     scored = found.get("division", {})
     if "precision" in scored and "recall" in scored:

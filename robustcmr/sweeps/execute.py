@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from robustcmr import locks
-from robustcmr.config.resolve import resolve
+from robustcmr.config.resolve import run_config
 from robustcmr.errors import ConfigError
 from robustcmr.files import write_text
 from robustcmr.signals import SignalWatch
@@ -42,12 +42,13 @@ class Outcome:
     signal_number: int | None  # that stopped the sweep; None if all its trials ended
 
 
-def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
+def due_trials(folder: SweepFolder, retry_failed: bool, trusted: bool = False) -> list[Record]:
     """Return the trials to run now: waiting and interrupted ones, and failed ones if ``retry_failed``.
 
-    The caller must hold the lock of the folder.
+    The caller must hold the lock of the folder. ``trusted`` is consent to the code that configurations name.
 
     Raises:
+        TrustError: the configuration of a trial names code without consent.
         SweepError: the configuration of a trial is missing, or this version refuses it; all are listed.
     """
     due = []
@@ -59,7 +60,7 @@ def due_trials(folder: SweepFolder, retry_failed: bool) -> list[Record]:
         due.append(record)
         name = record.trial.name
         try:
-            resolve(folder.stored_config(name))
+            run_config(folder.config(name), trusted)
         except ConfigError as error:
             writer = f"{folder.config(name).name} was written by robustcmr {record.trial.version}: "
             faults.setdefault(str(error), []).append(writer)
@@ -102,15 +103,17 @@ def run_trials(
     executor: Executor,
     display: Display,
     program: tuple[str, ...] = PROGRAM,
+    trusted: bool = False,
 ) -> Outcome:
     """Run trials until all have ended, or until a signal.
 
     The first signal lets the running trials save; a second one kills them, and they resume from their last
     checkpoint.
 
-    The caller must hold the lock of the folder. ``train`` is passed to ``program``.
+    The caller must hold the lock of the folder. ``train`` is passed to ``program``, with ``--trust`` if
+    ``trusted``.
     """
-    sweep = _Sweep(folder, executor, display, program, due)
+    sweep = _Sweep(folder, executor, display, program, due, trusted)
     with SignalWatch((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as signals, display:
         try:
             sweep.run(signals)
@@ -128,6 +131,7 @@ class _Sweep:
     display: Display
     program: tuple[str, ...]
     due: Sequence[Record]
+    trusted: bool
 
     def __post_init__(self) -> None:
         self.queue = deque(record.trial.name for record in self.due)
@@ -174,6 +178,7 @@ class _Sweep:
             log=self.folder.log(name).absolute(),
             lock=self.folder.trial_lock(name).absolute(),
             program=self.program,
+            trusted=self.trusted,
         )
         done = self._standing(name).epoch
         self._note(name, "running")

@@ -14,7 +14,8 @@ from annotated_types import Ge, Lt
 from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
-from robustcmr.config.resolve import read_config
+from robustcmr.config import trust
+from robustcmr.config.resolve import read_config, remember_run
 from robustcmr.errors import SweepError
 from robustcmr.files import LARGEST_JSON, fitting, parse_json, read_bytes, to_yaml, write_text
 from robustcmr.runs.folder import RunFolder
@@ -117,8 +118,11 @@ class SweepFolder:
                 same_or_refuse(self.stored_config(entry.trial.name), entry, str(self.path))
         text = to_yaml(options.model_dump(mode="json"))
         write_text(self.options, text)  # first, so that an interrupted plan is completed by the next start
+        if options.execution.address is not None:
+            trust.remember(self.options, read_config(self.options))
         for entry in new:
             write_text(self.config(entry.trial.name), entry.config.to_yaml())
+            remember_run(self.config(entry.trial.name), entry.config)
         self._records = {**known, **{entry.trial.name: Record(entry.trial) for entry in new}}
         self._write()
         return [entry.trial.name for entry in new]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from robustcmr.config import trust
 from robustcmr.config.problems import sentences
 from robustcmr.config.recipes import file_or_shipped, recipe_folder, recipe_path
 from robustcmr.config.resolve import read_config
@@ -118,6 +119,12 @@ def sweep_options(tree: dict[str, Any], where: str) -> SweepOptions:
         return SweepOptions.model_validate(given)
     except ValidationError as error:
         raise listed(sentences(SweepOptions, error, "", ()), where) from error
+
+
+def consent_to_cluster(path: Path, execution: ExecutionOptions, trusted: bool) -> None:
+    """Raise TrustError if a sweep file made elsewhere names a Ray cluster; its answers can run code here."""
+    named = {} if execution.address is None else {"execution.address": execution.address}
+    trust.consent(path, read_config(path), named, trusted, "a Ray cluster to join")
 
 
 def listed(problems: Sequence[str], where: str) -> SweepError:

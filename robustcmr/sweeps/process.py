@@ -21,7 +21,9 @@ if os.name == "nt":  # pragma: no cover  # not a tested system
         "sweeps need the signals of Linux or macOS; train the trials one by one with 'robustcmr train'"
     )
 
-PROGRAM = (sys.executable, "-m", "robustcmr")
+PROGRAM = (sys.executable, "-P", "-m", "robustcmr")
+"""``-P``: modules in the current folder are not searched first."""
+
 LOOK_SECONDS = 0.2
 ORPHAN_SECONDS = 120.0
 """Seconds that a trial whose sweep was killed may take to save and exit."""
@@ -45,6 +47,7 @@ class Job:
     lock: Path  # held by the process while it lives
     environment: Mapping[str, str] = field(default_factory=dict)  # variables to set for it
     program: tuple[str, ...] = PROGRAM  # the command that ``train`` is passed to
+    trusted: bool = False  # whether the user consented to the code that its configuration names
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
         job.log.unlink(missing_ok=True)  # a symbolic link there is replaced, and not followed
         with job.log.open("wb") as log:
             process = subprocess.Popen(
-                [*job.program, "train", *arguments],
+                [*job.program, "train", *arguments, *(["--trust"] if job.trusted else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import robustcmr
+from robustcmr.config import trust
 from robustcmr.config.resolve import COMPONENTS, RunConfig, apply_overrides, resolve
 from robustcmr.config.tracks import known_track
 from robustcmr.errors import ConfigError, SweepError
@@ -66,12 +67,19 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
     return options.model_copy(update={"base": dict(base)})
 
 
-def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
+def plan_trials(
+    options: SweepOptions, where: str, typed: Collection[str] = (), trusted: bool = False
+) -> list[PlannedTrial]:
     """Return every trial of a sweep, its base given as sections, in the order to run them.
 
-    ``where`` names the sweep in messages.
+    Args:
+        options: the sweep.
+        where: names it in messages.
+        typed: each ``package.module:Class`` that the user typed; these are imported.
+        trusted: also import those that only the sweep file names.
 
     Raises:
+        TrustError: a trial names code without consent.
         SweepError: the grid or a trial is invalid; all problems are listed.
     """
     problems: list[str] = []
@@ -82,8 +90,12 @@ def plan_trials(options: SweepOptions, where: str) -> list[PlannedTrial]:
     faults: dict[str, list[str]] = {}
     planned: list[PlannedTrial] = []
     for name, cell in zip(_names(cells), cells, strict=True):
+        tree = _tree(base, cell)
+        named = {key: name for key, name in trust.places(tree).items() if name not in typed}
+        if not trusted:
+            trust.refuse(where, named)
         try:
-            config = resolve(_tree(base, cell))
+            config = resolve(tree)
         except ConfigError as error:
             for sentence in _single_problems(error):
                 faults.setdefault(sentence, []).append(name)
@@ -171,14 +183,16 @@ def same_or_refuse(stored: Mapping[str, Any], planned: PlannedTrial, folder: str
 
     ``folder`` names the sweep folder in the message.
     """
-    try:
-        before = resolve(stored).to_dict()
+    now = planned.config.to_dict()
+    try:  # nothing is imported for the comparison
+        foreign = trust.places(stored).items() - trust.places(now).items()
+        before = stored if foreign else resolve(stored).to_dict()
     except ConfigError as error:
         raise SweepError(
             f"{planned.trial.name} is in {folder} with a configuration that robustcmr "
             f"{robustcmr.__version__} refuses ({_single_problems(error)[0]}); choose another --output"
         ) from error
-    difference = _first_difference(before, planned.config.to_dict())
+    difference = _first_difference(before, now)
     if difference is not None:
         raise SweepError(
             f"{planned.trial.name} is already in {folder} with another configuration ({difference}); choose "

@@ -20,6 +20,7 @@ from robustcmr.data.pictures import PictureProcessor
 from robustcmr.data.placement import MemoryBudget
 from robustcmr.errors import DataError, PluginError
 from robustcmr.evaluation.candidate_search import Collection
+from robustcmr.evaluation.chance import Chance
 from robustcmr.evaluation.protocols import Measured, Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
@@ -186,6 +187,10 @@ class Track(ABC):
     def selection_score(self, measured: Mapping[str, Any]) -> float:
         """Return the measure whose largest value marks the best epoch, from :meth:`evaluate`."""
         return float(measured[HEADLINES[self.name]])
+
+    @abstractmethod
+    def chance(self, split: str) -> Chance:
+        """Return the selection score of a matcher that guesses, on a split."""
 
     @abstractmethod
     def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:

@@ -22,6 +22,7 @@ from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import NO_WORD, TrainingLabels, image_batches, text_batches
 from robustcmr.data.scan import refuse_non_finite
 from robustcmr.errors import ConfigError, DataError
+from robustcmr.evaluation.chance import Chance, average_precision_chance
 from robustcmr.evaluation.label_diagnosis import LabelDiagnosis, diagnose_labels
 from robustcmr.evaluation.mean_average_precision import (
     SCOPES,
@@ -220,6 +221,10 @@ class LabelsTrack(Track):
             (*SHORT_SCOPES, *SCOPES),
             self.block_bytes,
         )
+
+    def chance(self, split: str) -> Chance:
+        """Return mean average precision of a matcher that guesses; see :class:`Track`."""
+        return average_precision_chance(self.data.split(split).labels)
 
     def diagnose(self, estimate: Estimate) -> dict[str, dict[str, Any]]:
         """Return accuracies of given and corrected labels under ``correction``; see :class:`Track`.

@@ -22,6 +22,7 @@ from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.scan import refuse_non_finite
 from robustcmr.evaluation.candidate_search import Collection
+from robustcmr.evaluation.chance import Chance, recall_sum_chance
 from robustcmr.evaluation.diagnosis import diagnose_division
 from robustcmr.evaluation.protocols import Measured, Member, evaluate_split
 from robustcmr.evaluation.rematch_quality import RematchQuality, evaluate_rematch
@@ -148,6 +149,11 @@ class PairsTrack(Track):
         owner = self.data.split(split).image_of_caption
         progress = None if after_block is None else lambda *_: after_block()
         return evaluate_split(members, owner, device, folds, self.block_bytes, progress)
+
+    def chance(self, split: str) -> Chance:
+        """Return rSum of a matcher that guesses; see :class:`Track`."""
+        opened: PairsSplit = self.data.split(split)
+        return recall_sum_chance(opened.image_of_caption, opened.n_images)
 
     @property
     def truth_is_known(self) -> bool:

@@ -28,7 +28,7 @@ def check_batch_size(batch_size: int, n_pairs: int) -> None:
     if batch_size > n_pairs:
         raise ConfigError(
             f"training.batch_size is {batch_size} "
-            f"but there are only {n_pairs} training pairs; use {n_pairs} or fewer"
+            f"but there are only {n_pairs} training pairs; add --batch-size {n_pairs}, or a smaller one"
         )
 
 

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import nn
 
-from robustcmr.config.schema import Settings
+from robustcmr.config.schema import OptimOptions, Settings
 from robustcmr.errors import CheckpointError, TrainingDivergedError
 from robustcmr.files import write_json
 from robustcmr.losses.fusing import fused_losses
@@ -159,11 +159,12 @@ class Trainer:
         epoch, step = self.state.epoch, self.state.step
         if processes.is_writer():
             write_json(self.run.diverged, {"epoch": epoch, "step": step, "loss": str(loss), "pair_ids": ids})
+        smaller = min(self.settings.optim.lr / 10, OptimOptions().lr)
         first = [pair for group in ids.values() for pair in group][:5]
         raise TrainingDivergedError(
             f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}, on pairs {first} and others (all "
-            f"in {self.run.diverged}); the last checkpoint is kept, try a smaller optim.lr or check these "
-            "pairs"
+            f"in {self.run.diverged}); the last checkpoint is kept, check these pairs, or train again with a "
+            f"smaller learning rate, such as --set optim.lr={smaller:g}"
         )
 
     def _close_epoch(self, plan: EpochPlan, stop: StopRequest) -> dict[str, Any]:

@@ -144,6 +144,7 @@ def test_existing_file_is_kept_unless_forced(run: Run, tmp_path: Path) -> None:
     [
         (("--captions", "20", "--ratio", "1", "-o", "n.npz"), "noise ratio is 1.0"),
         (("--captions", "20", "--ratio", "nan", "-o", "n.npz"), "noise ratio is nan"),
+        (("--captions", "20", "--ratio", "40", "-o", "n.npz"), "such as 0.4; did you mean 0.4?"),
         (("--captions", "21", "--ratio", "0.4", "-o", "n.npz"), "21 captions do not divide"),
         (("--captions", "0", "--ratio", "0.4", "-o", "n.npz"), "number of captions is 0"),
         (("--captions", "20", "--ratio", "0.4", "--seed", "-1", "-o", "n.npz"), "noise seed is -1"),

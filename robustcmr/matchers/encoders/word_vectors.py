@@ -114,16 +114,16 @@ def read_word_vectors(path: Path, words: Sequence[str], width: int) -> tuple[Ten
 
 def _check_width(path: Path, number: int, parts: list[bytes], width: int) -> None:
     if len(parts) <= width:
-        advice = (
-            "set matcher.word_dim to the width of the file" if number <= 2 else "the file may be cut short"
-        )
+        advice = "the file may be cut short" if number > 2 else "expected lines of 'word number number ...'"
+        if number <= 2 and len(parts) > 1:
+            advice = f"add --set matcher.word_dim={len(parts) - 1}"
         raise DataError(
             f"{path}, line {number}: {len(parts) - 1} numbers where matcher.word_dim is {width}; {advice}"
         )
     if number <= 2 and len(parts) > width + 1 and _is_number(parts[-width - 1]):
         raise DataError(
-            f"{path}, line {number}: more than {width} numbers, which is matcher.word_dim; set "
-            "matcher.word_dim to the width of the file"
+            f"{path}, line {number}: more than {width} numbers, which is matcher.word_dim; add "
+            f"--set matcher.word_dim={len(parts) - 1}"
         )
 
 

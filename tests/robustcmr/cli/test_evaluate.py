@@ -15,10 +15,11 @@ def asked(monkeypatch):
     """What the job was asked to do, in place of doing it."""
     calls = []
 
-    def evaluate(paths, split, folds, checkpoint, device):
-        calls.append((paths, split, folds, checkpoint, device))
+    def evaluate(paths, split, folds, checkpoint, device, trusted):
+        calls.append((paths, split, folds, checkpoint, device, trusted))
         return {
             "runs": [str(path) for path in paths],
+            "epochs": [7 if checkpoint == "best" else None for _ in paths],
             "n_models": len(paths),
             "split": split,
             "protocol_name": "five folds" if folds else "whole split",
@@ -31,11 +32,11 @@ def asked(monkeypatch):
 
 def test_one_run(robustcmr, asked):
     outcome = robustcmr("eval", "runs/a")
-    assert asked == [([Path("runs/a")], "test", None, "best", None)]
+    assert asked == [([Path("runs/a")], "test", None, "best", None, False)]
     assert outcome.code == 0
     assert "test (whole split)" in outcome.out
     assert "75.0" in outcome.out
-    assert outcome.out.endswith("one model: runs/a\n")
+    assert outcome.out.endswith("one model: runs/a (best, epoch 7)\n")
 
 
 def test_an_ensemble_is_said_aloud(robustcmr, asked):
@@ -43,9 +44,9 @@ def test_an_ensemble_is_said_aloud(robustcmr, asked):
         *("eval", "runs/a", "runs/b", "--split", "testall", "--fold5"),
         *("--checkpoint", "last", "--device", "cpu"),
     )
-    assert asked == [([Path("runs/a"), Path("runs/b")], "testall", 5, "last", "cpu")]
+    assert asked == [([Path("runs/a"), Path("runs/b")], "testall", 5, "last", "cpu", False)]
     assert "testall (five folds)" in outcome.out
-    assert outcome.out.endswith("ENSEMBLE of 2 models, scores averaged: runs/a, runs/b\n")
+    assert outcome.out.endswith("ENSEMBLE of 2 models, scores averaged: runs/a (last), runs/b (last)\n")
 
 
 def test_as_json(robustcmr, asked):
@@ -66,7 +67,7 @@ def test_a_folder_without_a_run(robustcmr, tmp_path):
 
 def test_labelled_runs_are_shown_by_map(robustcmr, monkeypatch):
     found = {"map": 61.0, "map_i2t": 60.0, "map_t2i": 62.0}
-    told = {"runs": ["a"], "n_models": 1, "protocol_name": "full", "metrics": found}
+    told = {"runs": ["a"], "epochs": [3], "n_models": 1, "protocol_name": "full", "metrics": found}
     monkeypatch.setattr(jobs, "evaluate", lambda *asked: told)
     outcome = robustcmr("eval", "runs/a")
     assert "mAP" in outcome.out

@@ -165,7 +165,8 @@ def test_the_report_of_a_labelled_run(tmp_path, capsys):
     report_run(run, as_json=False, verbose=True)
     said = capsys.readouterr().out
     assert all(word in said for word in ("mAP", "61.0", "given right", "93.0"))
-    assert "38.5% of the training pairs look mislabelled and got another class.\n" in said
+    changed = "38.5% of the training pairs look mislabelled and got another class"
+    assert f"{changed}, by the model of epoch 9.\n" in said
     assert said.endswith(f"List the worst labels: robustcmr suspects {tmp_path}\n")
     run.results.write_text(json.dumps({**LABELLED, "findings": {"changed": 0.1, "confidence": 0.7}}))
     report_run(run, as_json=False, verbose=True)

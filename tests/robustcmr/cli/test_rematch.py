@@ -228,15 +228,18 @@ def test_no_suspects(copied, robustcmr):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--mass", 0], "--mass is 0.0, expected more than 0 and at most 1"),
-        (["--mass", 1.5], "--mass is 1.5, expected"),
-        (["--epsilon", -1], "--epsilon is -1.0, expected a positive number"),
-        (["--capacity", 0], "--capacity is 0.0, expected a positive number"),
+        (["--mass", 0], "--mass is 0, expected more than 0 and at most 1"),
+        (["--mass", 1.5], "--mass is 1.5, expected more than 0 and at most 1\n"),
+        (["--mass", 40], "--mass is 40, expected more than 0 and at most 1; did you mean 0.4?"),
+        (["--mass", "40%"], "--mass is '40%', expected a number such as 0.5; did you mean 0.4?"),
+        (["--epsilon", "x"], "--epsilon is 'x', expected a number such as 0.5"),
+        (["--epsilon", -1], "--epsilon is -1, expected a positive number"),
+        (["--capacity", 0], "--capacity is 0, expected a positive number"),
         (["--search", "some"], "--search is 'some', expected auto, all or shortlist"),
         (["--plan", "some"], "--plan is 'some', expected sparse or dense"),
         (["--reach", 0.5], "--reach does not go with a sparse plan; use --mass, or add --plan dense"),
         (["--plan", "dense", "--mass", 0.5], "--mass does not go with a dense plan; use --reach, or leave"),
-        (["--plan", "dense", "--reach", 0], "--reach is 0.0, expected a positive number"),
+        (["--plan", "dense", "--reach", 0], "--reach is 0, expected a positive number"),
         (
             ["--plan", "dense"],
             "needs a matcher with one vector per side, and omit compares more; use",

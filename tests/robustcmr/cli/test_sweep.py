@@ -159,7 +159,7 @@ def test_a_folder_in_use_is_refused(robustcmr, sweep):
 
 
 def test_a_stop_says_how_to_resume(robustcmr, sweep, monkeypatch):
-    def stopped(*arguments):
+    def stopped(*arguments, **options):
         return Outcome(counts(["finished", "interrupted"]), {}, signal.SIGINT)
 
     monkeypatch.setattr(execute, "run_trials", stopped)
@@ -172,7 +172,7 @@ def test_a_stop_says_how_to_resume(robustcmr, sweep, monkeypatch):
 
 
 def test_a_report_needs_a_finished_trial(robustcmr, sweep, monkeypatch):
-    monkeypatch.setattr(execute, "run_trials", lambda *_: Outcome(counts(["waiting"]), {}, None))
+    monkeypatch.setattr(execute, "run_trials", lambda *_, **__: Outcome(counts(["waiting"]), {}, None))
     assert robustcmr("sweep", "run", sweep).code == 1
     outcome = robustcmr("sweep", "report", "sweeps/small")
     assert outcome.code == 2

@@ -29,8 +29,8 @@ def asked(monkeypatch, tmp_path):
         calls.update(config=config, output=output, overwrite=overwrite, console=console)
         return finished()
 
-    def resume(path, console):
-        calls.update(resumed=path, console=console)
+    def resume(path, console, trusted):
+        calls.update(resumed=path, console=console, trusted=trusted)
         return finished()
 
     monkeypatch.setattr(jobs, "train", train)
@@ -178,7 +178,24 @@ def test_resuming_takes_no_other_option(robustcmr, asked, extra):
             "method.name: method 'hinge' is for the pairs track",
         ),
         (["--method", "hing"], "method.name: unknown method 'hing'; did you mean 'hinge'?"),
-        (["--data", "f30k"], "data.root: missing, set it with --set data.root=VALUE or --data-root DIR"),
+        (["--data", "f30k"], "data.root: missing, set it with --set data.root=/path/to/it"),
+        (["--noise", "40"], "noise.ratio: got 40.0, expected a number in [0, 1); did you mean 0.4?"),
+        (["--noise", "40%"], "noise.ratio: got '40%', expected a number in [0, 1); did you mean 0.4?"),
+        (["--noise", "1.5"], "noise.ratio: got 1.5, expected a number in [0, 1)\n"),
+        (["--noise", "half"], "noise.ratio: got 'half', expected a number in [0, 1)\n"),
+        (["--set", "noise.ratio=true"], "noise.ratio: got True, expected a number in [0, 1)\n"),
+        (
+            ["--set", "augmentation.corrupt_words=20"],
+            "augmentation.corrupt_words: got 20, expected a number in",
+        ),
+        (["--set", "lr=1e-4"], "lr: unknown key; did you mean 'optim.lr'?"),
+        (["--set", "method.lr=1e-4"], "method.lr: unknown key; did you mean 'optim.lr'?"),
+        (["--set", "epoch=3"], "epoch: unknown key; did you mean 'training.epochs'?"),
+        (["--set", "dim=64"], "dim: unknown key; did you mean 'matcher.dim'?"),
+        (
+            ["--set", "batch_size=9"],
+            "batch_size: unknown key; did you mean 'training.batch_size' or 'evaluation.batch_size'?",
+        ),
         (["--set", "optim.lr"], "cannot read the override 'optim.lr', expected KEY=VALUE"),
         (["--config", "nothing_here"], "no configuration file nothing_here and no shipped recipe"),
         (["--matcher", "no.such.module:X"], "matcher.name: matcher 'no.such.module:X' cannot be loaded"),

@@ -122,7 +122,10 @@ def test_one_problem_stands_alone():
         ({"method": "hingee"}, "method.name: unknown method 'hingee'; did you mean 'hinge'?"),
         ({"method": 3}, "method: got 3, expected a section with a 'name'"),
         ({"method": {"name": 3}}, "method.name: got 3, expected the name of a method"),
-        ({"data": {"name": "f30k"}}, "data.root: missing, set it with --set data.root=VALUE or --data-root"),
+        (
+            {"data": {"name": "f30k"}},
+            "data.root: missing, set it with --set data.root=/path/to/it or --data-root /path/to/it",
+        ),
         ({"seed": None}, "seed: got None, expected a whole number in [0, 4294967296)"),
         ({"seed": 1.5}, "seed: got 1.5, expected a whole number in [0, 4294967296)"),
         ({"noise": {"seed": -1}}, "noise.seed: got -1, expected a whole number in [0, 4294967296) or null"),
@@ -175,8 +178,9 @@ def test_messages(tree, message):
 
 @pytest.mark.parametrize("ratio", [1, 1.0, -0.1, 40, float("nan"), float("inf"), "nan", "inf", "40%", [0.4]])
 def test_noise_must_be_a_share(ratio):
+    hint = "; did you mean 0.4?" if ratio in (40, "40%") else ""
     assert problem_of({"noise": {"ratio": ratio}}) == (
-        f"noise.ratio: got {ratio!r}, expected a number in [0, 1)"
+        f"noise.ratio: got {ratio!r}, expected a number in [0, 1){hint}"
     )
 
 

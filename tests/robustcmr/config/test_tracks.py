@@ -248,7 +248,7 @@ def test_keys_that_one_kind_of_noise_reads(key, value, only, kind):
         return
     assert problem_of(tree) == (
         f"noise.{key}: only {only} noise reads it and noise.kind is '{kind}'; "
-        f"leave it out or set noise.kind to {only}"
+        f"leave it out, or add --set noise.kind={only}"
     )
 
 

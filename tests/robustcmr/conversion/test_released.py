@@ -150,6 +150,14 @@ def test_what_cannot_be_asked(at_hand, change, reason):
     assert not at_hand["output"].exists()
 
 
+def test_the_checkpoint_is_read_first(at_hand):
+    """Whoever mixes up the files is told of the checkpoint, not of the vocabulary."""
+    at_hand["file"].write_text("no checkpoint")
+    at_hand["vocabulary"].write_text("no vocabulary")
+    with pytest.raises(CheckpointError, match="was not written by"):
+        convert(**at_hand)
+
+
 @pytest.mark.parametrize(
     ("sizes", "reason"),
     [

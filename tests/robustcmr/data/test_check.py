@@ -242,6 +242,13 @@ def test_unknown_layouts(tmp_path):
     (tmp_path / "._train_caps.tsv").touch()
     with pytest.raises(DataError, match=r"no known layout, it has \._train_caps\.tsv, cat\.jpg"):
         check_folder(tmp_path)
+    (tmp_path / "train_caps.csv").touch()
+    with pytest.raises(DataError) as caught:
+        check_folder(tmp_path)
+    assert str(caught.value).endswith(
+        "expected {split}_ims.npy with {split}_caps.txt (one a line, those of an image one after another) or "
+        "{split}_caps.tsv (lines of identifier<TAB>caption); train_caps.csv is not read, convert it"
+    )
     (tmp_path / "train_caps.txt").touch()
     (tmp_path / "train_caps.tsv").touch()
     with pytest.raises(DataError, match=r"two layouts, \*_caps\.txt and \*_caps\.tsv"):

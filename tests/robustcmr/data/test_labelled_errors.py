@@ -267,7 +267,7 @@ def test_one_hot_here_and_numbers_there(tmp_path):
     save(tmp_path / "dev.npz", label=pairs()["label"] + 1)
     assert complaint(tmp_path, "dev") == (
         "the train split has one-hot labels and the dev split plain numbers, so it is "
-        "unclear whether these count from 0 or from 1; set label_base, such as label_base=1"
+        "unclear whether these count from 0 or from 1; set it, such as --set data.label_base=1"
     )
     data = Labelled(Labelled.Config(root=tmp_path, label_base=1))
     assert data.split("dev").labels.tolist() == data.split("train").labels.tolist()

@@ -111,7 +111,7 @@ def test_numbers_that_are_not_finite_or_too_large_are_refused(tmp_path):
     large = NpyFeatures(tmp_path / "c.npy")
     assert InMemoryFeatures(large, CPU).take(np.array([31])).max() == 1e5
     with pytest.raises(
-        DataError, match=r"hold 100000, and half precision ends at 65504; set training\.half_features=false"
+        DataError, match=r"hold 100000, and half .* 65504; add --set training\.half_features=false"
     ):
         place_features({"image": large}, "memory", True, budget())
     with pytest.raises(DataError, match="65504"):

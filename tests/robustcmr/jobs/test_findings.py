@@ -68,9 +68,12 @@ def test_a_division_is_written_with_its_agreement(trained: Any, tmp_path: Path) 
     run = RunFolder(tmp_path / "run")
     trainer = trained(None)
     wrong = trainer.track.mismatched()
-    trainer = trained(division(~wrong), {"rematch": {"plan": 0.5}})
+    trainer = trained(division(~wrong), {"epoch": 3, "rematch": {"plan": 0.5}})
     found = report_findings(trainer, run)
-    assert list(found) == ["reason", "suspected", "noise_rate", "noise_interval", "division", "rematch"]
+    assert list(found) == [
+        *("epoch", "reason", "suspected", "noise_rate", "noise_interval", "division", "rematch")
+    ]
+    assert found["epoch"] == 3
     assert found["suspected"] == wrong.mean()
     assert (found["division"]["precision"], found["division"]["recall"]) == (1.0, 1.0)
     assert found["rematch"] == {"plan": 0.5}

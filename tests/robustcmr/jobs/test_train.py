@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, InUseError, RunFolderError, UserError
 from robustcmr.jobs import train as jobs
 from robustcmr.jobs.train import _log, _LogFile, planned_folder, resume, train
+from robustcmr.reporting.card import model_card
+from robustcmr.reporting.run_page import Extras, run_page
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.queries import read_queries
+from robustcmr.runs.read import read_run
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -43,12 +47,25 @@ def test_a_finished_run_holds_all_its_parts(tree: dict[str, Any], tmp_path: Path
     assert not run.plots.exists()  # one epoch has no curve
 
 
+def test_a_training_that_learned_nothing_says_so_everywhere(
+    tree: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = train(resolve({**tree, "optim": {"lr": 1e3}}), tmp_path / "run")
+    saved = read_run(run.path)
+    (sentence,) = saved.results["warnings"]
+    assert sentence.startswith("no epoch scored above chance on dev: the best is ")
+    assert f"WARNING {sentence}" in run.log.read_text(encoding="utf-8")
+    assert sentence in caplog.text
+    assert f"WARNING: {sentence}." in model_card(saved)
+    assert "WARNING: no epoch scored above chance on dev" in run_page(saved, Extras())
+
+
 def test_the_log_begins_before_the_folder(tree: dict[str, Any], tmp_path: Path) -> None:
     """What is logged while the data is opened is in the file, once, and before the rest."""
     level = logger.level
     run = train(resolve(tree), tmp_path / "run")
     lines = run.log.read_text(encoding="utf-8").splitlines()
-    said = [line.split(" INFO ", 1)[1] for line in lines]
+    said = [re.split(" (?:INFO|WARNING) ", line, maxsplit=1)[1] for line in lines]
     places = [number for number, line in enumerate(said) if line.startswith("training features")]
     assert len(places) == 1
     assert places[0] < said.index(f"run folder {run.path}") < len(said) - 1

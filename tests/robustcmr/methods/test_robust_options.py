@@ -32,7 +32,8 @@ def test_saved_and_read_again_means_the_same(options):
 def test_agreement_needs_a_teacher():
     said = refused(agreement=0.5, teacher_decay=None)
     assert said == (
-        "method: agreement is 0.5 but there is no teacher to agree with; set teacher_decay, or agreement to 0"
+        "method: agreement is 0.5 but there is no teacher to agree with; add --set "
+        "method.teacher_decay=0.99, or --set method.agreement=0"
     )
     assert "no teacher to agree with" in refused(teacher_decay=None)
     assert RobustOptions(teacher_decay=None, agreement=0).teacher_decay is None

@@ -136,7 +136,7 @@ def test_the_best_of_each_section_is_marked(comparison):
     marked = [row[:2] for row, best in zip(cells.rows, cells.best, strict=True) if best]
     assert marked == [("0%", "my_net"), ("40% caption", "my_net")]
     assert cells.starts == [False, False, True, False]
-    assert robustness_cells(comparison.robustness).best == [True, False]
+    assert robustness_cells(comparison).best == [True, False]
     first, second = to_markdown(comparison).splitlines()[2:4]
     assert first.startswith("| **0%** | **my\\_net** |")
     assert second.startswith("| 0% | hinge |")

@@ -83,7 +83,7 @@ def test_curves_are_those_of_the_run(report, scenes_run):
     recalls = report.tables["Recall on the dev split"]
     losses = report.tables["Training loss by parts"]
     calibration = report.tables["Calibration"]
-    found = report.tables["Suspected pairs against the truth"]
+    found = report.tables["Suspected pairs against the truth, as each epoch begins"]
     rematch = report.tables["Rematched mass that fits"]
     for place, row in enumerate(rows, 1):
         assert recalls[place][1] == row["dev"]["i2t_r1"]
@@ -99,13 +99,17 @@ def test_curves_are_those_of_the_run(report, scenes_run):
 
 def test_findings_are_those_of_the_run(report, scenes_run):
     beliefs = RunFolder(scenes_run).read_results()["findings"]
-    told = report.table("Suspects of the best epoch")
+    best = beliefs["epoch"]
+    assert best == RunFolder(scenes_run).read_results()["best_epoch"]
+    told = report.table(f"Suspects by the model of epoch {best} against the truth, in percent")
     assert told["precision"] == beliefs["division"]["precision"]
     assert told["calibration error"] == beliefs["division"]["calibration_error"]
     low, high = beliefs["noise_interval"]
     assert f"{beliefs['suspected']:.1%} of the training pairs look wrong" in report.text
     assert f"{beliefs['noise_rate']:.1%} (95% interval {low:.1%} to {high:.1%})" in report.text
     assert f"{beliefs['division']['precision']:.1%} of the suspects are wrong (precision)" in report.text
+    assert report.text.count(f"by the model of epoch {best}") >= 4  # recalls, suspects, truth, table
+    assert "Estimated as each epoch begins, with the weights of the epoch before" in report.text
     assert beliefs["reason"][1:] in report.text
 
 

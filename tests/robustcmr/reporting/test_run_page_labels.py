@@ -28,7 +28,7 @@ def test_labels_of_a_run(labels_report, labels_run):
     run = RunFolder(labels_run)
     results, rows = run.read_results(), run.read_metrics()
     assert labels_report.table("Measures in percent")["mAP"]["test"] == results["splits"]["test"]["map"]
-    told = labels_report.table("Labels by the best epoch")
+    told = labels_report.table(f"Labels by the model of epoch {results['findings']['epoch']}, in percent")
     assert told["corrected labels that are right"] == results["findings"]["correction"]["corrected_accuracy"]
     curve = labels_report.tables["Labels that are right"]
     assert curve[-1][1] == rows[-1]["correction"]["corrected_accuracy"]

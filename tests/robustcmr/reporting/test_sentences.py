@@ -68,7 +68,7 @@ def test_findings_of_pairs():
     assert first == (
         "37.1% of the training pairs look wrong; the estimated share of wrong pairs is 35.2% (95% "
         "interval 30.1% "
-        "to 40.0%)."
+        "to 40.0%), by the model of epoch 9."
     )
     assert second == (
         "In truth 40.0% are wrong; 90.0% of the suspects are wrong (precision) and 80.0% of the "
@@ -77,7 +77,9 @@ def test_findings_of_pairs():
     )
     assert findings_sentences({**RESULTS, "findings": FOUND}) == [first]
     none = {"suspected": 0.0, "noise_rate": None, "reason": "one group"}
-    assert findings_sentences({**RESULTS, "findings": none}) == ["No training pair looks wrong: one group."]
+    assert findings_sentences({**RESULTS, "findings": none}) == [
+        "No training pair looks wrong, by the model of epoch 9: one group."
+    ]
     assert findings_sentences(RESULTS) == []
 
 
@@ -85,5 +87,7 @@ def test_findings_of_pairs():
 def test_findings_of_labels(known):
     judged = {"correction": {"given_accuracy": 0.4, "corrected_accuracy": 0.688}} if known else {}
     found = findings_sentences({**LABELLED, "findings": {"changed": 0.477, **judged}})
-    assert found[0] == "47.7% of the training pairs look mislabelled and got another class."
+    assert found[0] == (
+        "47.7% of the training pairs look mislabelled and got another class, by the model of epoch 9."
+    )
     assert ("40.0% of the given labels and 68.8% of the corrected labels" in found[-1]) == known

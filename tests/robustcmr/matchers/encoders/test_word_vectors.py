@@ -75,8 +75,8 @@ def test_padding_is_never_looked_up(written):
 @pytest.mark.parametrize(
     ("content", "width", "message"),
     [
-        ("dog 1 2\n", 3, "line 1: 2 numbers where matcher.word_dim is 3; set matcher.word_dim"),
-        ("dog 1 2 3\n", 2, "line 1: more than 2 numbers.*set matcher.word_dim"),
+        ("dog 1 2\n", 3, "line 1: 2 numbers where matcher.word_dim is 3; add --set matcher.word_dim=2"),
+        ("dog 1 2 3\n", 2, "line 1: more than 2 numbers.*add --set matcher.word_dim=3"),
         ("2 4\nthe 1 2 3 4\n", 2, "line 2: more than 2 numbers"),
         ("a 1 2\nb 1 2\ndog 1\n", 2, "line 3: 1 numbers.*may be cut short"),
         ("dog 1 x\n", 2, "line 1: .*expected 'word number number ...'"),

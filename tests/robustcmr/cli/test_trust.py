@@ -109,7 +109,6 @@ def hostile(evil, make_run):
     trial = {"name": "seed0", "choices": {}, "seed": 0, "config_hash": "0", "epochs": 1}
     trial |= {"track": "pairs", "select": "dev", "version": "0.2.0"}
     (planned / "trials.jsonl").write_text(json.dumps(trial) + "\n")
-    (planned / "lock").touch()
 
 
 def test_trust_is_consent(evil, robustcmr, make_run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["ACCELERATE_DISABLE_RICH"] = "1"
+if capability := os.environ.get("ATEN_CPU_CAPABILITY"):  # torch.compile reuses kernels of another capability
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-{capability}")
 ROOT = Path(__file__).resolve().parents[1]
 
 

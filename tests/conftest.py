@@ -23,6 +23,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job,
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Any:
+    """Write lone surrogates of captured output as escapes: a worker cannot send them."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 def write_folder(
     root: Path,
     sizes: dict[str, int] | None = None,

@@ -105,7 +105,7 @@ def hostile(evil, make_run):
     planned = evil / "planned"
     (planned / "configs").mkdir(parents=True)
     (planned / "sweep.yaml").write_text(yaml.safe_dump({"name": "planned"}))
-    (planned / "configs" / "seed0.yaml").write_text(yaml.safe_dump(BASE))
+    (planned / "configs" / "seed0.yaml").write_text(yaml.safe_dump({"data": {"name": "scenes"}, **BASE}))
     trial = {"name": "seed0", "choices": {}, "seed": 0, "config_hash": "0", "epochs": 1}
     trial |= {"track": "pairs", "select": "dev", "version": "0.2.0"}
     (planned / "trials.jsonl").write_text(json.dumps(trial) + "\n")

@@ -26,6 +26,7 @@ PROTOCOLS: tuple[str, ...] = ("caption", "image")
 LABEL_KINDS: tuple[str, ...] = ("symmetric", "asymmetric", "instance")
 """Rules by which labels are made wrong, see ``noise_injection.labels``."""
 
+CAPTIONS_PER_IMAGE = 5  # as in Flickr8K, Flickr30K and MS-COCO
 MOST_CAPTIONS = 10**9
 MOST_CLASSES = 10**6
 
@@ -33,7 +34,7 @@ BLOCK = 1024  # rows of features converted to float64 at once
 LARGEST = 1e100  # features are squared and summed
 
 
-def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
+def regular_truth(n_captions: int, captions_per_image: int = CAPTIONS_PER_IMAGE) -> IntArray:
     """Return the pairing (n_captions,) int64 with entry ``i`` equal to ``i // captions_per_image``.
 
     Example:
@@ -41,8 +42,7 @@ def regular_truth(n_captions: int, captions_per_image: int) -> IntArray:
         [0, 0, 0, 1, 1, 1]
     """
     for count, what in ((captions_per_image, "captions per image"), (n_captions, "captions")):
-        if count < 1:
-            raise NoiseError(f"the number of {what} is {count}; expected a whole number of at least 1")
+        whole(count, f"number of {what}")
         if count > MOST_CAPTIONS:
             raise NoiseError(f"the number of {what} is {count}; expected at most {MOST_CAPTIONS}")
     if n_captions % captions_per_image:
@@ -147,6 +147,13 @@ def ratio(value: float) -> float:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def whole(value: object, what: str) -> int:
+    """Return a count, a whole number of at least 1."""
+    if not _is_whole(value) or value < 1:  # type: ignore[operator]
+        raise NoiseError(f"the {what} is {value!r}; expected a whole number of at least 1")
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def seed(value: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noise_injection import commands
-from noise_injection.checks import LABEL_KINDS, PROTOCOLS, NoiseError, percent_meant
+from noise_injection.checks import CAPTIONS_PER_IMAGE, LABEL_KINDS, PROTOCOLS, NoiseError, percent_meant
 from noise_injection.printing import message, plain_streams
 from noise_injection.reasons import reason
 
@@ -139,8 +139,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
             "--captions-per-image",
             type=int,
             metavar="K",
-            help="consecutive captions per image (default: as in the noise file, else "
-            f"{commands.CAPTIONS_PER_IMAGE})",
+            help=f"consecutive captions per image (default: as in the noise file, else {CAPTIONS_PER_IMAGE})",
         )
     make.add_argument("--ratio", type=_share, required=True, help="share to mismatch, in [0, 1), such as 0.4")
     make.add_argument(

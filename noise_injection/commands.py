@@ -11,7 +11,7 @@ import numpy as np
 
 from noise_injection import checks
 from noise_injection.apply import TABLES, given_pairs, read_captions, read_names, write_table
-from noise_injection.checks import Array, Features, IntArray, NoiseError, regular_truth
+from noise_injection.checks import CAPTIONS_PER_IMAGE, Array, Features, IntArray, NoiseError, regular_truth
 from noise_injection.describe import describe, describe_labels
 from noise_injection.files import (
     NoiseFile,
@@ -29,8 +29,6 @@ from noise_injection.mismatch import make_mismatch
 from noise_injection.printing import one_line
 from noise_injection.records import LabelNoiseRecord, NoiseRecord, Record, Report
 from noise_injection.verify import Verification, verify, verify_labels, verify_record
-
-CAPTIONS_PER_IMAGE = 5  # as in Flickr8K, Flickr30K and MS-COCO
 
 _SETTINGS = ("protocol", "ratio", "seed", "derange")
 _OF_PAIRS = ("captions", "captions_file", "truth", "captions_per_image", *_SETTINGS)

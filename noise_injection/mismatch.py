@@ -15,6 +15,8 @@ The generator is NumPy's legacy ``RandomState``: its stream is frozen, and publi
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 
 from noise_injection import checks
@@ -22,16 +24,46 @@ from noise_injection.checks import PROTOCOLS, Array, IntArray, NoiseError
 from noise_injection.records import NoiseRecord, counted
 
 
+@overload
 def make_mismatch(
-    truth: Array,
-    n_images: int,
+    truth: int | Array,
     ratio: float,
-    protocol: str,
-    seed: int,
+    /,
+    *,
+    protocol: str = "caption",
+    seed: int = 0,
     derange: bool = False,
     data_fingerprint: str | None = None,
+    captions_per_image: int | None = None,
+) -> tuple[IntArray, NoiseRecord]: ...
+
+
+@overload
+def make_mismatch(
+    truth: int | Array,
+    n_images: int | None = None,
+    ratio: float | None = None,
+    protocol: str = "caption",
+    seed: int = 0,
+    derange: bool = False,
+    data_fingerprint: str | None = None,
+    *,
+    captions_per_image: int | None = None,
+) -> tuple[IntArray, NoiseRecord]: ...
+
+
+def make_mismatch(
+    truth: int | Array,
+    n_images: float | None = None,
+    ratio: float | None = None,
+    protocol: str = "caption",
+    seed: int = 0,
+    derange: bool = False,
+    data_fingerprint: str | None = None,
+    *,
+    captions_per_image: int | None = None,
 ) -> tuple[IntArray, NoiseRecord]:
-    """Give a random part of the captions a wrong image.
+    """Give a random part of the captions a wrong image: ``make_mismatch(145000, 0.4)``.
 
     Rows (or images) ``0..n-1`` are shuffled, the first ``int(ratio * n)`` are chosen, and their image indices
     are shuffled among them, all with one generator. The product is truncated in floating point, so that
@@ -39,14 +71,17 @@ def make_mismatch(
     byte, the files published for Flickr30K and MS-COCO.
 
     Args:
-        truth: (n_captions,) integers, the image each caption was written for.
-        n_images: number of images; some may have no caption.
+        truth: (n_captions,) integers, the image each caption was written for; or the number of captions, of
+            images with ``captions_per_image`` consecutive captions each.
+        n_images: number of images; some may have no caption. None for as many as the captions name. Where
+            the ratio is not given, this argument is the ratio, as in ``make_mismatch(truth, 0.4)``.
         ratio: share of the caption rows (``caption``) or images (``image``) to choose, in [0, 1).
         protocol: one of ``PROTOCOLS``.
         seed: seed of the generator, from 0 to 2**32 - 1.
         derange: keep every chosen caption from returning to its own image, also through another caption of
             that image.
         data_fingerprint: name of the data set to keep in the record.
+        captions_per_image: captions of each image where ``truth`` is a number; None for 5.
 
     Returns:
         The image given to each caption row, (n_captions,) int64, and the record. Ratio 0 returns the truth
@@ -56,11 +91,21 @@ def make_mismatch(
         NoiseError: ``derange`` is impossible for the chosen rows.
 
     Example:
+        >>> given, record = make_mismatch(20, 0.4)  # captions of 4 images, five each
+        >>> given.tolist()
+        [0, 3, 0, 0, 0, 1, 2, 1, 2, 1, 0, 2, 2, 1, 2, 3, 3, 3, 3, 1]
+        >>> given, record = make_mismatch(20, 0.5, protocol="image", seed=1, captions_per_image=2)
+        >>> record.n_images, record.ratio_realised
+        (10, 0.4)
         >>> given, record = make_mismatch(np.arange(20) // 5, 4, 0.4, "caption", seed=0, derange=True)
         >>> int((given != np.arange(20) // 5).sum()), record.ratio_realised
         (8, 0.4)
     """
-    truth = checks.truth(truth, n_images)
+    if ratio is None:
+        n_images, ratio = None, n_images
+    if ratio is None:
+        raise NoiseError("the noise ratio is missing; give it, such as make_mismatch(145000, 0.4)")
+    truth, n_images = _pairing(truth, n_images, captions_per_image)
     ratio, seed = checks.ratio(ratio), checks.seed(seed)
     protocol = checks.choice(protocol, PROTOCOLS, "noise protocol")
     generator = np.random.RandomState(seed)
@@ -85,6 +130,20 @@ def make_mismatch(
         n_chosen=n_chosen,
         **counted(index, truth, n_images),
     )
+
+
+def _pairing(truth: int | Array, n_images: float | None, each: int | None) -> tuple[IntArray, int]:
+    """Return the true image of each caption and the number of images."""
+    if np.ndim(truth) == 0:
+        count = checks.whole(truth, "number of captions")
+        truth = checks.regular_truth(count, checks.CAPTIONS_PER_IMAGE if each is None else each)
+    elif each is not None:
+        raise NoiseError("the truth says which captions belong to an image; leave captions_per_image out")
+    pairing = np.asarray(truth)
+    if n_images is None:
+        n_images = int(checks.vector(pairing, None, "the true pairing").max()) + 1
+    most = checks.whole(n_images, "number of images")
+    return checks.truth(pairing, most), most
 
 
 def choose(count: int, ratio: float, generator: np.random.RandomState) -> IntArray:

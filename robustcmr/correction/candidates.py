@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays, tensor_of
 from robustcmr.errors import TrainingDivergedError
 
 BLOCK_BYTES = 256 * 2**20
@@ -46,6 +48,45 @@ class Candidates:
                 f"{tuple(self.scores.shape)}"
             )
 
+    @classmethod
+    def from_scores(
+        cls, scores: npt.ArrayLike, k: int = 10, excluded: npt.ArrayLike | None = None
+    ) -> Candidates:
+        """Keep the k best images of each caption of a score matrix that is in memory as a whole.
+
+        Args:
+            scores: (M, N) float tensor or array, row = image, column = caption; detached.
+            k: number of candidates, >= 1; fewer if there are fewer images.
+            excluded: (N,) an image that is no candidate of the caption, such as the one it was given, -1 for
+                none; None to exclude none.
+
+        Returns:
+            The candidates of N captions, on the CPU.
+
+        Raises:
+            ValueError: shapes or numbers do not fit.
+            TrainingDivergedError: a score is NaN or infinite.
+
+        Example:
+            >>> import numpy as np
+            >>> from robustcmr.correction import Candidates, rematch_whole_set
+            >>> scores = np.array([[0.9, 0.1, 0.2], [0.3, 0.2, 0.8], [0.1, 0.7, 0.3]])
+            >>> found = Candidates.from_scores(scores, k=2, excluded=[0, 1, 2])  # image i was given
+            >>> rematch_whole_set(found, n_images=3, mass=0.5).place  # among each caption's candidates
+            tensor([0, 0, 0])
+            >>> found.images[:, 0].tolist()
+            [1, 2, 1]
+        """
+        S = tensor_of(scores, "scores")
+        if S.ndim != 2 or len(S) == 0:
+            raise ValueError(f"scores must be (M, N) with at least one image a caption, got {tuple(S.shape)}")
+        m, n = S.shape
+        given = torch.full((n,), -1) if excluded is None else tensor_of(excluded, "excluded").long().cpu()
+        _check_excluded(given, n, m)
+        best = RunningBest(n, min(k, m), given)
+        best.add(slice(0, n), 0, S.detach().T)
+        return best.candidates()
+
     def cpu(self) -> Candidates:
         """A copy on the CPU."""
         return replace(self, images=self.images.cpu(), scores=self.scores.cpu())
@@ -56,6 +97,7 @@ class Candidates:
         return there.nonzero()[:, 0], self.images[there], self.scores[there]
 
 
+@takes_arrays()
 def nearest_candidates(
     queries: Tensor,
     images: Tensor,
@@ -171,14 +213,15 @@ def _check_search(queries: Tensor, images: Tensor, k: int, excluded: Tensor | No
         raise ValueError("there is no image to choose from, expected at least one")
     if k < 1:
         raise ValueError(f"the number of candidates must be at least 1, got {k}")
-    if excluded is None:
-        return
-    if excluded.shape != (len(queries),):
-        raise ValueError(
-            f"expected one excluded image a caption, {len(queries)}, got {tuple(excluded.shape)}"
-        )
-    if len(excluded) and not -1 <= int(excluded.amin()) <= int(excluded.amax()) < len(images):
-        raise ValueError(f"excluded images must lie in -1..{len(images) - 1}")
+    if excluded is not None:
+        _check_excluded(excluded, len(queries), len(images))
+
+
+def _check_excluded(excluded: Tensor, n: int, m: int) -> None:
+    if excluded.shape != (n,):
+        raise ValueError(f"expected one excluded image a caption, {n}, got {tuple(excluded.shape)}")
+    if len(excluded) and not -1 <= int(excluded.amin()) <= int(excluded.amax()) < m:
+        raise ValueError(f"excluded images must lie in -1..{m - 1}")
 
 
 def _leave_out(scores: Tensor, excluded: Tensor) -> None:

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.correction.context import N_STATISTICS, cell_context
 from robustcmr.losses.checks import allowed_mask
 
@@ -33,7 +34,8 @@ class CostNetwork(nn.Module):
     be cut off. ``lift`` keeps all costs above the floor, so the best cells keep their order; it shifts all
     cells alike, which affects neither transport of a fixed mass nor ``synthetic_loss``.
 
-    Everything is computed in the type of the weights, whatever autocast says.
+    Everything is computed in the type and on the device of the weights, whatever autocast says; NumPy arrays
+    are taken, too. Gradients reach the weights and the scores.
 
     Args:
         temperature: of the log-mean-exp in the context, > 0, in units of the score.
@@ -71,6 +73,7 @@ class CostNetwork(nn.Module):
         highest = self.offset.weight.abs().sum() + self.shortcut.weight.abs().sum()
         return (steepest - 1.0 + highest).clamp(min=0.0)
 
+    @takes_arrays()
     def forward(self, scores: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Return the cost of every cell.
 
@@ -85,7 +88,7 @@ class CostNetwork(nn.Module):
             raise ValueError(f"scores must be (n, m) with at least one cell, got {tuple(scores.shape)}")
         allowed = allowed_mask(scores, allowed)
         with torch.autocast(scores.device.type, enabled=False):
-            S = scores.to(self.hidden.weight.dtype)
+            S, allowed = scores.to(self.hidden.weight), allowed.to(self.hidden.weight.device)
             context = cell_context(S, allowed, self.temperature).flatten(1)  # (6, n m)
             hidden = torch.addmm(
                 self.hidden.bias.unsqueeze(1), self.hidden.weight, context

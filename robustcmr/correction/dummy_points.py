@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.correction.rematching import checked_cells, movable_mass, nothing_moved
 from robustcmr.transport import balanced_plan
 from robustcmr.types import TransportPlan
 
 
+@takes_arrays()
 def dummy_point_plan(
     cost: Tensor,
     allowed: Tensor | None = None,

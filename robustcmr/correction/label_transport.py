@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.transport import balanced_plan, partial_plan
 
 _LEAST = 1e-6
@@ -34,7 +35,8 @@ class LabelTargets:
     weights: Tensor
 
 
-def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: float) -> LabelTargets:
+@takes_arrays()
+def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: float = 0.1) -> LabelTargets:
     """Move a share of the samples to classes at least cost, no class receiving more than its prior.
 
     Args:
@@ -76,7 +78,8 @@ def label_targets(probabilities: Tensor, prior: Tensor, mass: float, epsilon: fl
     return LabelTargets(targets.to(probabilities), (sent * len(p)).clamp(max=1.0).to(probabilities))
 
 
-def relation_plan(classes: Tensor, epsilon: float, cosines: Tensor | None = None) -> Tensor:
+@takes_arrays()
+def relation_plan(classes: Tensor, epsilon: float = 0.1, cosines: Tensor | None = None) -> Tensor:
     """Return a balanced plan between the images and texts of a batch by the agreement of their classes.
 
     Args:
@@ -94,6 +97,8 @@ def relation_plan(classes: Tensor, epsilon: float, cosines: Tensor | None = None
                 [0.5000, 0.5000, 0.0000],
                 [0.0000, 0.0000, 1.0000]])
     """
+    if classes.ndim != 2:
+        raise ValueError(f"class distributions must be (B, K), got {tuple(classes.shape)}")
     posterior = classes.detach().float()
     agreement = posterior @ posterior.T  # (B, B)
     if cosines is not None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.correction.cost_network import FLOOR
 from robustcmr.correction.synthetic_matches import SyntheticProblem, cut_problem, n_matches, require_pairs
 
@@ -37,6 +38,7 @@ class PositionalCost(nn.Module):
             self.layer.weight.copy_(-torch.eye(batch_size))
             self.layer.bias.fill_(1.0)
 
+    @takes_arrays()
     def forward(self, scores: Tensor) -> Tensor:
         """Return the cost (n, B) >= 1e-10 of every cell of scores (n, B), in the type of the weights."""
         if scores.ndim != 2 or scores.shape[1] != self.batch_size:
@@ -49,6 +51,7 @@ class PositionalCost(nn.Module):
             return cost.clamp(min=FLOOR)
 
 
+@takes_arrays()
 def positional_problem(
     scores: Tensor,
     share: float,
@@ -79,6 +82,7 @@ def positional_problem(
     return replace(problem, allowed=problem.allowed & (problem.is_match | ~is_pair.to(scores.device)))
 
 
+@takes_arrays()
 def positional_loss(cost: Tensor, is_match: Tensor) -> Tensor:
     """Return the mean cost of the synthetic matches, 0 where there is none.
 

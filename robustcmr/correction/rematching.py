@@ -8,7 +8,9 @@ With cost C, allowed cells A, even shares 1/n and 1/m, and rho = mass:
 If ``max_iterations`` run out, the plan of the last scaling is returned with ``converged`` False; its mass is
 still rho to rounding.
 
-Shapes that do not fit and numbers out of range raise ``ValueError``.
+Any cost or plan will do, as a tensor or a NumPy array; of scores, ``1 - scores`` is a cost. Results are
+detached tensors, at least float32, on the cost's device. Shapes that do not fit and numbers out of range raise
+``ValueError``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import TrainingDivergedError
 from robustcmr.losses.checks import allowed_mask
 from robustcmr.transport import exact_plan, feasible_mass, partial_plan
@@ -47,6 +50,7 @@ class Targets:
     column_weights: Tensor
 
 
+@takes_arrays()
 def allowed_cells(row_pairs: Tensor, column_pairs: Tensor, same_image: Tensor | None = None) -> Tensor:
     """Return where mass may move: never from an image to a caption that is suspected not to belong to it.
 
@@ -77,6 +81,7 @@ def allowed_cells(row_pairs: Tensor, column_pairs: Tensor, same_image: Tensor | 
     return allowed & ~same_image
 
 
+@takes_arrays()
 def rematch(
     cost: Tensor,
     allowed: Tensor | None = None,
@@ -94,7 +99,8 @@ def rematch(
         allowed: A, (n, m) bool, cells that may carry mass; None for everywhere.
         mass: rho in (0, 1], of the mass 1 that the images hold together. Where the allowed cells carry less,
             99% of what they carry is moved; see ``mass`` of the result.
-        epsilon: smoothing > 0, in units of the cost.
+        epsilon: smoothing > 0, in units of the cost; 0.01 suits cosines. Of other scores, take about 5% of
+            their standard deviation.
         solver: ``entropic`` on the cost's device, or ``exact``: no entropy, by POT on the CPU.
         tolerance: share of the mass that may be out of place (entropic).
         max_iterations: most scalings of rows and columns (entropic).
@@ -136,6 +142,7 @@ def rematch(
         )
 
 
+@takes_arrays()
 def rematch_targets(plan: Tensor, allowed: Tensor | None = None, floor: float = 1e-6) -> Targets:
     """Read a plan as soft targets: rows normalised for the images, columns for the captions.
 
@@ -150,6 +157,16 @@ def rematch_targets(plan: Tensor, allowed: Tensor | None = None, floor: float = 
 
     Returns:
         The targets, detached.
+
+    Example:
+        >>> import numpy as np
+        >>> scores = np.array([[0.9, 0.2], [0.1, 0.5]])
+        >>> found = rematch_targets(rematch(1 - scores, mass=0.5).plan)
+        >>> found.rows.round(decimals=2)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]], dtype=torch.float64)
+        >>> found.row_weights.round(decimals=2)
+        tensor([1., 0.], dtype=torch.float64)
     """
     if not floor > 0:
         raise ValueError(f"the floor must be positive, got {floor}")

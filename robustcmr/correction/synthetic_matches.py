@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustcmr.losses.checks import check_square
+from robustcmr.arrays import takes_arrays
+from robustcmr.losses.checks import allowed_mask, check_square
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ def n_matches(share: float, n: int) -> int:
     return max(1, round(share * n))
 
 
+@takes_arrays()
 def synthetic_problem(
     scores: Tensor,
-    share: float,
+    share: float = 0.1,
     same_image: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> SyntheticProblem:
@@ -60,7 +62,16 @@ def synthetic_problem(
         generator: on the CPU; fixes the problem.
 
     Returns:
-        The problem, n x n.
+        The problem, n x n, on the device of the scores; its random order is drawn on the CPU.
+
+    Example:
+        >>> import numpy as np
+        >>> from robustcmr.correction import CostNetwork
+        >>> found = synthetic_problem(np.eye(20))  # any score matrix of clean pairs
+        >>> tuple(found.scores.shape), int(found.is_match.sum())
+        ((10, 10), 1)
+        >>> cost = CostNetwork()
+        >>> synthetic_loss(cost(found.scores), found.is_match).backward()  # a step of training the cost
     """
     B = require_pairs(scores, same_image)
     n = (B + 1) // 2
@@ -74,8 +85,13 @@ def synthetic_problem(
     return cut_problem(scores, images, captions, images[:, None] == captions[None, :], same_image)
 
 
+@takes_arrays("temperature")
 def synthetic_loss(
-    cost: Tensor, is_match: Tensor, allowed: Tensor, temperature: float, contrast: float = 1.0
+    cost: Tensor,
+    is_match: Tensor,
+    allowed: Tensor | None = None,
+    temperature: float = 0.05,
+    contrast: float = 1.0,
 ) -> Tensor:
     """Return the mean cost of the synthetic matches above the lowest cost, plus their contrast to other
     cells.
@@ -88,7 +104,7 @@ def synthetic_loss(
     Args:
         cost: C, (n, m) from the cost network, with its graph; detach the scores before.
         is_match: (n, m) bool, synthetic matches.
-        allowed: (n, m) bool, cells that take part, synthetic matches among them.
+        allowed: (n, m) bool, cells that take part, synthetic matches among them; None for all.
         temperature: tau > 0, in units of the cost; 0.05 suits cosines.
         contrast: weight of the surprise, >= 0.
 
@@ -104,6 +120,7 @@ def synthetic_loss(
     References:
         Han et al., L2RM, CVPR 2024, for the mean cost; the rest is ours.
     """
+    allowed = allowed_mask(cost, allowed)
     matches = is_match & allowed
     count = matches.sum().clamp(min=1)
     logits = -cost / temperature

@@ -9,7 +9,10 @@ from torch import Tensor
 def check_square(scores: Tensor, same_image: Tensor | None = None) -> None:
     """Refuse scores that are not (B, B), and masks of another shape, by a ``ValueError``."""
     if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
-        raise ValueError(f"scores must be (B, B), one caption an image, got {tuple(scores.shape)}")
+        raise ValueError(
+            f"scores must be (B, B), one caption an image, got {tuple(scores.shape)}; "
+            "where images have several captions, take scores[image_of_caption]"
+        )
     if same_image is not None and same_image.shape != scores.shape:
         raise ValueError(
             f"same_image must be {tuple(scores.shape)} like the scores, got {tuple(same_image.shape)}"

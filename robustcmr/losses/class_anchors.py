@@ -5,6 +5,9 @@ With unit vectors z, unit anchors c_k and p_k = softmax_k(z . c_k / tau):
     cross entropy       -sum_k y_k log p_k
     robust clustering    sum_k y_k log(1 - p_k)
     contrast            -log of the softmax mass that a vector gives to the two vectors of its own pair
+
+Vectors may be tensors or NumPy arrays. Gradients reach vectors and anchors; values have their type, on their
+device.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustcmr.arrays import takes_arrays
 
+
+@takes_arrays("temperature")
 def anchor_probabilities(vectors: Tensor, anchors: Tensor, temperature: float) -> Tensor:
     """Return p, the class probabilities of each vector.
 
@@ -33,6 +39,7 @@ def anchor_probabilities(vectors: Tensor, anchors: Tensor, temperature: float) -
     return torch.softmax(vectors @ anchors.T / temperature, dim=1)
 
 
+@takes_arrays("temperature")
 def anchor_cross_entropy(vectors: Tensor, anchors: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Return the cross entropy of each vector's class probabilities.
 
@@ -53,6 +60,7 @@ def anchor_cross_entropy(vectors: Tensor, anchors: Tensor, targets: Tensor, temp
     return -(targets * F.log_softmax(vectors @ anchors.T / temperature, dim=1)).sum(1)
 
 
+@takes_arrays("temperature")
 def robust_clustering(vectors: Tensor, anchors: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Return the log probability of all classes but the target, low where a vector is near its anchor.
 
@@ -82,6 +90,7 @@ def robust_clustering(vectors: Tensor, anchors: Tensor, targets: Tensor, tempera
     return (targets * others).sum(1)
 
 
+@takes_arrays("temperature")
 def multimodal_contrast(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
     """Return how poorly a pair's two vectors are distinguished from the rest of the batch, without labels.
 

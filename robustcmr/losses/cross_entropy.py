@@ -4,6 +4,9 @@ With p_ij = softmax_j(s_ij / tau), q the same of the transposed scores and I the
 
     InfoNCE_i = -(log p_ii + log q_ii) / 2
     RCE_i     = -sum_j p_ij log(I_ij + floor),  which is at most -log(floor)
+
+Any score matrix will do, as a tensor or a NumPy array. Gradients reach the scores; values have their type, on
+their device. Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ import math
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.losses.checks import check_square
 from robustcmr.losses.fusing import fusible
 
 
+@takes_arrays("temperature")
 def log_matching_probabilities(
-    scores: Tensor, temperature: float, same_image: Tensor | None = None
+    scores: Tensor, temperature: float = 0.05, same_image: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return log p and log q: image i picks caption j, and caption i picks image j.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
-        temperature: tau > 0, in units of the score.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         same_image: (B, B) bool, cells besides the diagonal that are excluded (probability 0).
 
     Returns:
@@ -51,13 +56,14 @@ def _logits(scores: Tensor, temperature: float, same_image: Tensor | None) -> Te
     return logits.masked_fill(others, -math.inf)
 
 
+@takes_arrays("temperature")
 @fusible
-def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
+def infonce_loss(scores: Tensor, temperature: float = 0.05, same_image: Tensor | None = None) -> Tensor:
     """Return the cross entropy of the given pair among the batch, mean of both directions.
 
     Args:
         scores: (B, B) float, pairs on the diagonal.
-        temperature: tau > 0.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         same_image: (B, B) bool, cells that are no negatives.
 
     Returns:
@@ -76,9 +82,10 @@ def infonce_loss(scores: Tensor, temperature: float, same_image: Tensor | None =
     return 0.5 * (logits.logsumexp(1) + logits.logsumexp(0)) - logits.diagonal()
 
 
+@takes_arrays("temperature", "floor")
 @fusible
 def robust_cross_entropy_loss(
-    scores: Tensor, temperature: float, same_image: Tensor | None = None, floor: float = 1e-7
+    scores: Tensor, temperature: float = 0.05, same_image: Tensor | None = None, floor: float = 1e-7
 ) -> Tensor:
     """Return cross entropy plus reverse cross entropy, halved: the warm-up loss of L2RM.
 
@@ -86,7 +93,7 @@ def robust_cross_entropy_loss(
 
     Args:
         scores: (B, B) float, pairs on the diagonal.
-        temperature: tau > 0.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         same_image: (B, B) bool, cells that are no negatives.
         floor: > 0, replaces 0 inside the logarithm.
 

@@ -1,23 +1,31 @@
 """Triplet hinge over the negatives of a batch.
 
 [m - s_ii + s_ij]+  and  [m - s_ii + s_ji]+,  j != i,  summed over j or only the largest of each.
+
+Any score matrix will do, as a tensor or a NumPy array. Gradients reach the scores; values have their type, on
+their device. Shapes that do not fit and numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.losses.checks import no_negatives
 from robustcmr.losses.fusing import fusible
 
 
+@takes_arrays("margin")
 @fusible
-def hinge_loss(scores: Tensor, margin: float, hardest: bool, same_image: Tensor | None = None) -> Tensor:
+def hinge_loss(
+    scores: Tensor, margin: float = 0.2, hardest: bool = True, same_image: Tensor | None = None
+) -> Tensor:
     """Return the hinge of every pair against the other captions and images of the batch.
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
-        margin: m, required distance between the pair and a negative, in units of the score.
+        margin: m > 0, required distance between the pair and a negative, in units of the score; 0.2 suits
+            cosines.
         hardest: take the largest hinge of each direction instead of the sum.
         same_image: (B, B) bool, cells that are no negatives; the diagonal never is.
 

@@ -5,7 +5,9 @@ With p = softmax of a row or column of scores / tau over its allowed cells, and 
     soft cross entropy  -sum t log p
     symmetric KL         KL(t | p) + KL(p | t) = sum (t - p) (log t - log p)
 
-Shapes that do not fit raise ``ValueError``.
+Any score matrix will do, as a tensor or a NumPy array. Gradients reach the scores, and targets that are not
+detached. Values are at least float32, on the scores' device. Shapes that do not fit and numbers out of range
+raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.losses.checks import allowed_mask
 from robustcmr.losses.fusing import fusible
 
 
+@takes_arrays("temperature", "floor")
 @fusible
 def symmetric_kl_loss(
     scores: Tensor,
     targets_rows: Tensor,
     targets_columns: Tensor,
-    temperature: float,
+    temperature: float = 0.05,
     allowed: Tensor | None = None,
     floor: float = 1e-7,
 ) -> tuple[Tensor, Tensor]:
@@ -35,7 +39,7 @@ def symmetric_kl_loss(
         scores: (n, m) float, row = image, column = caption.
         targets_rows: (n, m) >= 0, target captions of each image; detached by the caller.
         targets_columns: (m, n) >= 0, target images of each caption; detached by the caller.
-        temperature: tau > 0, in units of the score.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         allowed: (n, m) bool, cells that take part in softmax and target; None for all.
         floor: > 0, added to every allowed target.
 
@@ -62,12 +66,13 @@ def symmetric_kl_loss(
     return both[0], both[1]
 
 
+@takes_arrays("temperature")
 @fusible
 def soft_cross_entropy_loss(
     scores: Tensor,
     targets_rows: Tensor,
     targets_columns: Tensor,
-    temperature: float,
+    temperature: float = 0.05,
     allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the cross entropy of every row and column to its target.
@@ -78,7 +83,7 @@ def soft_cross_entropy_loss(
         scores: (n, m) float, row = image, column = caption.
         targets_rows: (n, m) >= 0, target captions of each image; detached by the caller.
         targets_columns: (m, n) >= 0, target images of each caption; detached by the caller.
-        temperature: tau > 0, in units of the score.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         allowed: (n, m) bool, cells that take part in the softmax; targets elsewhere are ignored.
 
     Returns:

@@ -19,6 +19,9 @@ When it does not converge: a fit stops after its last step and its parameters ar
 likelihood never falls from step to step, so they are no worse than the start; ``converged`` of the mixture
 is False. Evidence that has diverged (NaN, infinite) raises ``TrainingDivergedError``. Where the two groups
 cannot be distinguished, every pair counts as clean and ``reason`` gives the figures.
+
+Evidence may be a list, a NumPy array or a tensor of any type on any device. It is detached and copied to the
+CPU as float64; the division is NumPy.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from robustcmr.selection.anchored_mixture import SHIFTS, fit_anchored_mixture, s
 from robustcmr.selection.beta_mixture import fit_beta, fit_beta_mixture
 from robustcmr.selection.mixture import Mixture, fitted_density, low_posterior
 from robustcmr.selection.noise_rate import noise_rate
-from robustcmr.selection.normalise import Values, check_evidence, robust_min_max, robust_range
+from robustcmr.selection.normalise import Values, as_array, check_evidence, robust_min_max, robust_range
 from robustcmr.types import Division
 
 # Chosen on simulated data; the tests show which groups these values separate.
@@ -71,7 +74,8 @@ def divide_by_mixture(
     count as one.
 
     Args:
-        evidence: (N,) finite, high where a pair looks mismatched, in any unit.
+        evidence: (N,) finite, high where a pair looks mismatched, in any unit, such as
+            ``batch_hinge(scores)``.
         model: shape of the components.
         threshold: a pair is clean where its clean probability exceeds this, in (0, 1).
         always: divide even where one group would be reported, as released code does.
@@ -90,6 +94,11 @@ def divide_by_mixture(
         >>> found = divide_by_mixture(np.concatenate([clean, noisy]))
         >>> int(found.is_clean.sum()), round(found.noise_rate, 2)
         (300, 0.25)
+        >>> from robustcmr.selection import batch_hinge
+        >>> scores = np.eye(40)  # any score matrix, given pairs on the diagonal
+        >>> scores[:10] = scores[:10][:, np.arange(39, -1, -1)]  # ten images belong to other captions
+        >>> divide_by_mixture(batch_hinge(scores)).is_clean[:12].tolist() == [False] * 10 + [True] * 2
+        True
 
     References:
         Arazo et al., ICML 2019 (Beta); Li et al., DivideMix, ICLR 2020 (normal); Han et al., L2RM, CVPR 2024.
@@ -170,7 +179,7 @@ def divide_by_reference(
         Han et al., L2RM, CVPR 2024, fit both components; the reference is ours.
     """
     given = _checked(evidence, threshold)
-    for n, name in ((len(given), "pairs"), (np.size(reference), "mismatched pairs")):
+    for n, name in ((len(given), "pairs"), (as_array(reference).size, "mismatched pairs")):
         if n < LEAST_PAIRS:
             return _too_few(given, threshold, n, name)
     known = check_evidence(reference)

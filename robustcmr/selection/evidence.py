@@ -6,7 +6,9 @@ With scores s, temperature tau, margin m and the negatives N_i of pair i in its 
     cross entropy   -(log softmax_j(s_ij / tau)_i + log softmax_j(s_ji / tau)_i) / 2
     of a mismatch   the same for image i + 1 and caption i, without the pairs really given
 
-Shapes that do not fit raise ``ValueError``.
+Any score matrix will do, as a tensor or a NumPy array: a batch, or all pairs at once. Gradients reach the
+scores, though a division has none; values have their type, on their device. Shapes that do not fit and
+numbers out of range raise ``ValueError``.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import ConfigError
 from robustcmr.losses.checks import no_negatives
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.hinge import hinge_loss
 
 
-def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None) -> Tensor:
+@takes_arrays("margin")
+def batch_hinge(scores: Tensor, margin: float = 0.2, same_image: Tensor | None = None) -> Tensor:
     """Return the hinge of every pair, averaged over the negatives of its batch in both directions.
 
     The mean, unlike the sum, does not depend on the batch size or on how often the pair's image occurs. To
@@ -29,7 +33,8 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
-        margin: m, required distance between the pair and a negative, in units of the score.
+        margin: m > 0, required distance between the pair and a negative, in units of the score; 0.2 suits
+            cosines.
         same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
 
     Returns:
@@ -56,7 +61,10 @@ def batch_hinge(scores: Tensor, margin: float, same_image: Tensor | None = None)
     return hinge_loss(scores, margin, hardest=False, same_image=same_image) / n_negatives
 
 
-def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor | None = None) -> Tensor:
+@takes_arrays("temperature")
+def batch_cross_entropy(
+    scores: Tensor, temperature: float = 0.05, same_image: Tensor | None = None
+) -> Tensor:
     """Return the cross entropy of every given pair of a batch, and of as many pairs mismatched on purpose.
 
     Caption i is mismatched with the image of pair i + 1. That pair's cross entropy is computed as if it had
@@ -64,11 +72,12 @@ def batch_cross_entropy(scores: Tensor, temperature: float, same_image: Tensor |
 
     Args:
         scores: (B, B) float, row = image, column = caption; pairs on the diagonal; B >= 2.
-        temperature: tau > 0, in units of the score.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
         same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
 
     Returns:
-        (B, 2), the given pair's and the mismatched pair's; the latter is NaN where both images are the same.
+        (B, 2), the given pair's and the mismatched pair's; the latter is NaN where both images are the
+        same; leave these out of a reference.
 
     Example:
         >>> import torch

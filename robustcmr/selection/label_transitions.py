@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
+
 _STEPS = 500
 _TOLERANCE = 1e-7
 _SURE = 1e-3
@@ -44,6 +46,7 @@ class Transitions:
         return self.matrix[:, given].T
 
 
+@takes_arrays()
 def estimate_transitions(
     probabilities: Tensor, given: Tensor, pseudo_counts: float | None = 200.0
 ) -> Transitions:
@@ -70,13 +73,15 @@ def estimate_transitions(
     References:
         Dempster, Laird and Rubin, 1977, for the method; Patrini et al., CVPR 2017, for the matrix.
     """
-    n, k = probabilities.shape
+    n, k = probabilities.shape if probabilities.ndim == 2 else (0, 0)
     if n == 0 or k < 2 or given.shape != (n,):
         raise ValueError(
-            f"expected (N, K) probabilities of at least two classes and N given labels, got {(n, k)} and "
-            f"{tuple(given.shape)}"
+            "expected (N, K) probabilities of at least two classes and N given labels, got "
+            f"{tuple(probabilities.shape)} and {tuple(given.shape)}"
         )
-    p = probabilities.detach().double()
+    if not 0 <= int(given.amin()) <= int(given.amax()) < k:
+        raise ValueError(f"given labels must lie in 0..{k - 1}, got {int(given.amin())}..{int(given.amax())}")
+    p, given = probabilities.detach().double(), given.long()
     kept = _kept(p.gather(1, given[:, None]).squeeze(1), k)
     wrong = (1 - kept) / (k - 1)
     common = torch.full((k, k), wrong, dtype=p.dtype, device=p.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,17 +14,32 @@ Values = npt.NDArray[np.float64]
 _TAIL = 0.01
 
 
+def as_array(evidence: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return a list, an array or a tensor, of any type and on any device, as an array.
+
+    Raises:
+        ValueError: its rows differ in length.
+    """
+    detach = getattr(evidence, "detach", None)  # of a tensor; there is no gradient to keep
+    try:
+        return np.asarray(evidence if detach is None else detach().cpu().double())
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the evidence cannot be read as one vector of numbers: {error}") from error
+
+
 def check_evidence(evidence: npt.ArrayLike) -> Values:
-    """Return the evidence as a vector of float64.
+    """Return the evidence, see ``as_array``, as a vector of float64.
 
     Raises:
         ValueError: it is empty or not a vector of real numbers.
         TrainingDivergedError: a value is NaN or infinite.
     """
-    given = np.asarray(evidence)
+    given = as_array(evidence)
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "fiu":
+        hint = "; of a score matrix, take batch_hinge(scores)" if given.ndim == 2 else ""
         raise ValueError(
-            f"evidence must be a vector of at least one real number, got {given.dtype} of shape {given.shape}"
+            "evidence must be a vector of at least one real number, "
+            f"got {given.dtype} of shape {given.shape}{hint}"
         )
     values = given.astype(np.float64)
     bad = int(np.count_nonzero(~np.isfinite(values)))

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import InfeasibleTransportError
 from robustcmr.transport.problems import balance, feasible_mass, prepare, refuse_infeasible
 from robustcmr.types import TransportPlan
@@ -23,10 +24,11 @@ _EPS = torch.finfo(torch.float64).eps
 _PRECISE = 1e-9  # relative error of the total that is refused
 
 
+@takes_arrays()
 def exact_plan(
     cost: Tensor,
-    row_weights: Tensor,
-    column_weights: Tensor,
+    row_weights: Tensor | None = None,
+    column_weights: Tensor | None = None,
     *,
     mass: float | Tensor | None = None,
     allowed: Tensor | None = None,
@@ -35,7 +37,8 @@ def exact_plan(
 
     Args:
         cost: (..., n, m) below 5e29 in size.
-        row_weights: (..., n) >= 0, mass of each row, or the most it may send; 0 for padding.
+        row_weights: (..., n) >= 0, mass of each row, or the most it may send; 0 for padding. None for an even
+            share of the columns' sum, or of 1.
         column_weights: (..., m) >= 0, the same for columns.
         mass: None for a balanced plan, else the mass to move, > 0; a number, or (...) one for each problem.
         allowed: (..., n, m) bool, True where a cell may carry mass; None for everywhere.
@@ -60,8 +63,12 @@ def exact_plan(
         >>> exact_plan(cost, torch.tensor([0.5, 0.5]), torch.tensor([0.5, 0.5]), mass=0.75).plan
         tensor([[0.2500, 0.2500],
                 [0.2500, 0.0000]])
+        >>> exact_plan([[0.0, 1.0], [1.0, 3.0]], mass=0.5).plan
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.0000]], dtype=torch.float64)
     """
-    problem = prepare(cost.detach(), row_weights.detach(), column_weights.detach(), allowed, mass)
+    rows, columns = (None if x is None else x.detach() for x in (row_weights, column_weights))
+    problem = prepare(cost.detach(), rows, columns, allowed, mass)
     if mass is None:
         problem = balance(problem)
     cells, r, c, moved = (x.cpu() for x in problem.one_by_one())

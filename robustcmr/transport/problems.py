@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import InfeasibleTransportError
 
 FORBIDDEN = 1e30  # cost of a cell that may not carry mass: exp(-FORBIDDEN / epsilon) is exactly 0
@@ -70,8 +71,8 @@ def check_scaling(smoothing: float, iterations: int) -> None:
 
 def prepare(
     cost: Tensor,
-    row_weights: Tensor,
-    column_weights: Tensor,
+    row_weights: Tensor | None,
+    column_weights: Tensor | None,
     allowed: Tensor | None,
     mass: float | Tensor | None = None,
 ) -> Problem:
@@ -88,14 +89,21 @@ def prepare(
         InfeasibleTransportError: a problem has a side without weight, or of less than ``LEAST_SIDE``, or a
             mass above a side's.
     """
+    if cost.ndim < 2:
+        raise ValueError(
+            f"the cost has shape {tuple(cost.shape)}; expected a matrix (n, m) or a batch of them"
+        )
     n, m = cost.shape[-2:]
-    if row_weights.shape[-1] != n or column_weights.shape[-1] != m:
+    row_weights, column_weights = even_weights(cost, row_weights, column_weights)
+    if row_weights.shape[-1:] != (n,) or column_weights.shape[-1:] != (m,):
         raise ValueError(
             f"a cost of {n} x {m} needs {n} row and {m} column weights, "
-            f"got {row_weights.shape[-1]} and {column_weights.shape[-1]}"
+            f"got {tuple(row_weights.shape)} and {tuple(column_weights.shape)}"
         )
     if allowed is not None and allowed.dtype != torch.bool:
         raise ValueError(f"the mask of allowed cells must be bool, got {allowed.dtype}")
+    if allowed is not None and allowed.shape[-2:] != (n, m):
+        raise ValueError(f"a cost of {n} x {m} needs a mask like it, got {tuple(allowed.shape)}")
     if n == 0 or m == 0 or cost.numel() == 0:
         raise InfeasibleTransportError(
             f"a transport problem of {n} rows and {m} columns has an empty side; give it at least one of each"
@@ -138,6 +146,42 @@ def prepare(
     if share > 1 + SLACK:
         refuse_infeasible(replace(problem, mass=asked), asked > bound * (1 + SLACK))
     return replace(problem, mass=torch.minimum(asked, bound))
+
+
+def even_weights(cost: Tensor, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the weights of both sides; one that is None shares the other's sum evenly, or 1 if both are."""
+    n, m = cost.shape[-2:]
+    dtype = torch.promote_types(cost.dtype, torch.float32)
+    if rows is None:
+        total = cost.new_ones(1, dtype=dtype) if columns is None else columns.sum(-1, keepdim=True).to(dtype)
+        rows = (total / max(n, 1)).expand(*total.shape[:-1], n)
+    if columns is None:
+        total = rows.sum(-1, keepdim=True).to(dtype)
+        columns = (total / max(m, 1)).expand(*total.shape[:-1], m)
+    return rows, columns
+
+
+def in_deviations(problem: Problem) -> Problem:
+    """Return problems of fixed mass, the costs of each divided by their standard deviation.
+
+    Cells that may carry no mass do not count. Costs that differ by rounding alone are divided by what
+    rounding explains, so that they still count as equal.
+    """
+    C = problem.cost.detach()
+    cells = C < LARGEST_COST
+    axes = (-2, -1)
+    lowest = torch.where(cells, C, torch.inf).amin(axes, keepdim=True)
+    above = torch.where(cells, C - lowest, 0.0)
+    widest = above.amax(axes, keepdim=True)
+    above = above / torch.where(widest > 0, widest, 1.0)  # so that no square overflows
+    count = cells.sum(axes, keepdim=True).clamp(min=1)
+    mean = above.sum(axes, keepdim=True) / count
+    variance = torch.where(cells, (above - mean) ** 2, 0.0).sum(axes, keepdim=True) / count
+    rounding = 4 * torch.finfo(C.dtype).eps * torch.where(cells, C.abs(), 0.0).amax(axes, keepdim=True)
+    deviation = torch.maximum(variance.sqrt() * widest, rounding)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    cost = torch.where(cells, problem.cost / deviation, FORBIDDEN)
+    return replace(problem, cost=cost, spread=problem.spread / float(deviation.min()))
 
 
 def _without_padding(C: Tensor, r: Tensor, c: Tensor, allowed: Tensor | None) -> Tensor:
@@ -207,6 +251,7 @@ def refuse_infeasible(problem: Problem, suspects: Tensor) -> None:
             )
 
 
+@takes_arrays()
 def feasible_mass(row_weights: Tensor, column_weights: Tensor, allowed: Tensor) -> Tensor:
     """Return the most mass that the allowed cells can carry: a maximum flow, solved exactly on the CPU.
 

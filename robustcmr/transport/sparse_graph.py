@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import InfeasibleTransportError
 
 _UNITS = 2**30  # integer units of the lesser side's mass: SciPy's flows have 32 bits
@@ -104,6 +105,7 @@ def _torch_matrix(starts: Tensor, index: Tensor, values: Tensor, shape: tuple[in
     return torch.sparse_csr_tensor(starts, index, values, shape, check_invariants=False)
 
 
+@takes_arrays()
 def sparse_feasible_mass(rows: Tensor, columns: Tensor, row_weights: Tensor, column_weights: Tensor) -> float:
     """Return the most mass that the edges can carry: a maximum flow, solved on the CPU.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustcmr.arrays import takes_arrays
 from robustcmr.errors import InfeasibleTransportError
 from robustcmr.transport.problems import LARGEST_COST, SLACK, check_options, refuse_blurred
 from robustcmr.transport.rules import tensor
@@ -51,6 +52,7 @@ class SparsePlan:
         return self.log_plan.exp()
 
 
+@takes_arrays()
 def sparse_partial_plan(
     rows: Tensor,
     columns: Tensor,

@@ -277,3 +277,48 @@ def test_messages_say_why() -> None:
         shuffle_deranged(np.array([4]), np.random.RandomState(0))
     with pytest.raises(NoiseError, match="3 of the 4 chosen caption rows belong to image 7"):
         shuffle_deranged(np.array([7, 7, 1, 7]), np.random.RandomState(0))
+
+
+def test_a_number_of_captions_and_a_ratio_are_enough() -> None:
+    index, record = make_mismatch(100, 0.4)
+    expected, known = make_mismatch(regular_truth(100, 5), 20, 0.4, "caption", 0)
+    np.testing.assert_array_equal(index, expected)
+    assert record == known
+    for short in (make_mismatch(100, ratio=0.4), make_mismatch(np.int64(100), 20, 0.4)):
+        np.testing.assert_array_equal(short[0], expected)
+
+
+def test_the_short_call_takes_a_pairing_and_every_option() -> None:
+    truth = np.array([0, 0, 1, 2, 2, 2, 3, 1])
+    index, record = make_mismatch(truth, 0.5, protocol="image", seed=3, derange=True, data_fingerprint="f")
+    expected, known = make_mismatch(truth, 4, 0.5, "image", 3, True, "f")
+    np.testing.assert_array_equal(index, expected)
+    assert record == known
+    assert make_mismatch(20, 0.5, captions_per_image=2)[1].n_images == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((20,), "ratio is missing; give it, such as make_mismatch"),
+        ((20, 40), "noise ratio is 40; expected .*; did you mean 0.4"),
+        ((20.5, 0.4), "number of captions is 20.5; expected a whole number of at least 1"),
+        ((True, 0.4), "number of captions is True"),
+        ((None, 0.4), "number of captions is None"),
+        (("train_caps.txt", 0.4), "number of captions is 'train_caps.txt'"),
+        ((11, 0.4), "11 captions do not divide into images of 5 captions each"),
+        ((20, 4.5, 0.4), "number of images is 4.5; expected a whole number"),
+        ((20, 3, 0.4), "from 0 to 3; expected image indices from 0 to 2"),
+        (([], 0.4), "empty|float64"),
+        (([0.5, 1.0], 0.4), "float64"),
+    ],
+    ids=str,
+)
+def test_mistakes_of_the_short_call(given: tuple[object, ...], message: str) -> None:
+    with pytest.raises(NoiseError, match=message):
+        make_mismatch(*given)  # type: ignore[call-overload]
+
+
+def test_captions_per_image_beside_a_pairing() -> None:
+    with pytest.raises(NoiseError, match="leave captions_per_image out"):
+        make_mismatch(np.arange(4), 0.5, captions_per_image=2)

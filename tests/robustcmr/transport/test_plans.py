@@ -624,3 +624,103 @@ def test_sinkhorn_agrees_with_pot():
 def test_sinkhorn_widens_half_precision():
     S, a, b = padded_problem()
     assert sinkhorn_plan(S.half(), a.half(), b.half(), smoothing=0.05, iterations=3).dtype == torch.float32
+
+
+def even(problem_cost, mass=None, mask=None):
+    """The plan of even weights and default smoothing, and the same spelt out."""
+    n, m = problem_cost.shape[-2:]
+    weights = torch.full((n,), 1 / n).to(problem_cost), torch.full((m,), 1 / m).to(problem_cost)
+    counted = problem_cost if mask is None else problem_cost[mask]
+    options = {"epsilon": 0.05 * float(counted.std(correction=0)), "tolerance": 1e-9}
+    if mass is None:
+        return balanced_plan(problem_cost, mask=mask, tolerance=1e-9), balanced_plan(
+            problem_cost, *weights, mask=mask, **options
+        )
+    short = partial_plan(problem_cost, mass=mass, allowed=mask, tolerance=1e-9)
+    return short, partial_plan(problem_cost, *weights, mass, allowed=mask, **options)
+
+
+@pytest.mark.parametrize("mass", [None, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_cost_alone_is_smoothed_by_a_share_of_its_deviation(mass, masked):
+    generator = torch.Generator().manual_seed(0)
+    C = torch.rand(9, 7, generator=generator, dtype=torch.float64)
+    mask = torch.rand(9, 7, generator=generator) > 0.1 if masked else None
+    short, full = even(C, mass, mask)
+    assert bool(short.converged)
+    assert (short.plan - full.plan).abs().max() < 1e-9
+    assert float(short.mass) == pytest.approx(1.0 if mass is None else mass)
+
+
+@pytest.mark.parametrize("plan", [lambda C: partial_plan(C, mass=0.3), balanced_plan])
+def test_the_default_does_not_depend_on_unit_offset_or_batch(plan):
+    generator = torch.Generator().manual_seed(0)
+    C = torch.rand(3, 8, 6, generator=generator, dtype=torch.float64)
+    C[1] *= 1e4
+    C[2] = 1e-6 * C[2] - 3
+    every, first = plan(C).plan, plan(C[0]).plan
+    for i in range(3):
+        assert (every[i] - plan(C[i]).plan).abs().max() < 1e-6
+    assert (plan(100 - 250 * (1 - C[0])).plan - first).abs().max() < 1e-5
+
+
+def test_equal_costs_and_their_rounding_give_an_even_plan():
+    for C in (
+        torch.full((4, 3), 0.1),
+        torch.zeros(4, 3),
+        1 - torch.full((4, 3), 0.1).nextafter(torch.rand(4, 3)),
+    ):
+        for plan in (balanced_plan(C).plan, partial_plan(C, mass=1.0).plan):
+            assert (plan - 1 / 12).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("kind", ["normal", "cosine", "exponential"])
+def test_the_default_is_near_the_exact_plan(kind):
+    generator = torch.Generator().manual_seed(1)
+    C = {
+        "normal": lambda: torch.randn(40, 30, generator=generator),
+        "cosine": lambda: 1 - torch.randn(40, 64, generator=generator) @ torch.randn(64, 30) / 64,
+        "exponential": lambda: torch.empty(40, 30).exponential_(generator=generator),
+    }[kind]()
+    excess = ((partial_plan(C, mass=0.3).plan - exact_plan(C, mass=0.3).plan) * C).sum() / 0.3
+    assert -1e-3 < float(excess / C.std()) < 0.05
+
+
+def test_gradients_reach_a_cost_that_is_smoothed_by_default():
+    C = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
+    plan = partial_plan(C, mass=0.3, differentiable=True).plan
+    assert not partial_plan(C, mass=0.3).plan.requires_grad
+    weights = torch.full((5,), 0.2, dtype=torch.float64), torch.full((4,), 0.25, dtype=torch.float64)
+    epsilon = 0.05 * float(C.detach().std(correction=0))
+    same = partial_plan(C, *weights, 0.3, epsilon=epsilon, differentiable=True).plan
+    given = torch.rand(5, 4, dtype=torch.float64)
+    one, other = (torch.autograd.grad((x * given).sum(), C)[0] for x in (plan, same))
+    assert (one - other).abs().max() < 1e-4 * other.abs().max()
+
+
+def test_one_side_alone_lends_the_other_its_sum():
+    C, rows = torch.rand(2, 4, 3), torch.tensor([[1.0, 2.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0]])
+    for plan in (balanced_plan(C, rows), balanced_plan(C.mT, column_weights=rows)):
+        assert (plan.mass - torch.tensor([6.0, 4.0])).abs().max() < 1e-4
+    assert float(exact_plan(C[0], rows[0]).column_marginal[0]) == pytest.approx(2.0)
+    assert bool(unbalanced_plan(C, rows, epsilon=0.1, penalty=1.0).converged.all())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda C: partial_plan(C), "mass to move is missing; expected a positive number, such as mass=0.3"),
+        (lambda C: partial_plan(C, mass=30), "asked to move a mass of 30"),
+        (lambda C: partial_plan(C, mass=0.3, allowed=C[:2] > 0), r"needs a mask like it, got \(2, 4\)"),
+        (lambda C: partial_plan(C[0], mass=0.3), r"shape \(4,\); expected a matrix"),
+        (
+            lambda C: partial_plan(C, torch.tensor(1.0), mass=0.3),
+            r"needs 3 row and 4 column weights, got \(\)",
+        ),
+        (lambda C: partial_plan(C, 0.3), r"row_weights is float 0.3; expected a tensor"),
+        (lambda C: balanced_plan(C, tolerance=0), "positive"),
+    ],
+)
+def test_mistakes_of_the_short_call(call, message):
+    with pytest.raises((ValueError, InfeasibleTransportError), match=message):
+        call(torch.rand(3, 4))

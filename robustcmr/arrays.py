@@ -34,7 +34,8 @@ def takes_arrays(*positive: str) -> Callable[[F], F]:
         names = list(parameters)
         kinds = {name: str(each.annotation) for name, each in parameters.items()}
         tensors = {name for name, kind in kinds.items() if "Tensor" in kind}
-        required = {name for name in tensors if kinds[name] == "Tensor"}
+        optional = {name for name in tensors if "None" in kinds[name]}
+        numbers = {name for name in tensors if "float" in kinds[name]}
 
         def checked(name: str, value: Any, device: torch.device | None) -> Any:
             if isinstance(value, Tensor):
@@ -43,9 +44,9 @@ def takes_arrays(*positive: str) -> Callable[[F], F]:
                 raise ValueError(
                     f"{name} is {value!r}; expected a positive finite number, such as {name}=0.05"
                 )
-            if name in required or (name in tensors and not _is_plain(value)):
-                return tensor_of(value, name, device)
-            return value
+            if name not in tensors or (value is None and name in optional):
+                return value
+            return value if name in numbers and _is_number(value) else tensor_of(value, name, device)
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -83,10 +84,9 @@ def tensor_of(values: Any, name: str, device: torch.device | None = None) -> Ten
     return found if device is None else found.to(device)
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, np.number))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _is_positive(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    return _is_number(value) and 0 < value < math.inf

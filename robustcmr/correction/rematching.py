@@ -9,8 +9,8 @@ If ``max_iterations`` run out, the plan of the last scaling is returned with ``c
 still rho to rounding.
 
 Any cost or plan will do, as a tensor or a NumPy array; of scores, ``1 - scores`` is a cost. Results are
-detached tensors, at least float32, on the cost's device. Shapes that do not fit and numbers out of range raise
-``ValueError``.
+detached tensors, at least float32, on the cost's device. Shapes that do not fit and numbers out of range
+raise ``ValueError``.
 """
 
 from __future__ import annotations

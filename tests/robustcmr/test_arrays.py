@@ -70,6 +70,30 @@ def test_a_score_matrix_in_numpy_gives_what_its_tensor_gives(name):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+WITH_GRADIENT = ("losses", "selection.batch", "correction.synthetic_loss", "correction.positional_loss")
+AT_LEAST_FLOAT32 = ("losses.sym", "losses.soft", "transport", "correction.rematch", "correction.dummy")
+DETACHED_TYPES = {  # of the others
+    **dict.fromkeys(("selection.divide_by_mixture", "selection.divide_by_reference"), torch.float64),
+    **dict.fromkeys(("selection.estimate_transitions", "transport.feasible_mass"), torch.float64),
+    **dict.fromkeys(("correction.relation_plan", "correction.nearest_candidates"), torch.float32),
+}
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"correction.allowed_cells"}))
+def test_gradient_and_type_of_a_result_are_as_documented(name, kind):
+    def typed(x):
+        x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        return x.to(kind).requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+    found = [x for x in tensors(function(name)(*map(typed, CALLS[name]))) if x.is_floating_point()]
+    assert {x.requires_grad for x in found} == {name.startswith(WITH_GRADIENT)}
+    expected = DETACHED_TYPES.get(name, kind)
+    if name.startswith(AT_LEAST_FLOAT32) and name not in DETACHED_TYPES:
+        expected = torch.promote_types(kind, torch.float32)
+    assert found[0].dtype == expected
+
+
 @pytest.mark.parametrize("name", sorted(set(CALLS) - {"transport.feasible_mass"}))
 @pytest.mark.parametrize("wrong", ["scores.npy", {"a": 1}, [[1.0, 2.0], [3.0]], None, 0.5, [["a"]]])
 def test_anything_else_is_refused_in_one_sentence(name, wrong):

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
-    **dict.fromkeys(("noise_injection", "errors", "lazy"), 0),
-    **dict.fromkeys(("losses", "types", "options", "files", "locks", "signals", "ctrl_c", "arrays"), 1),
+    **dict.fromkeys(("noise_injection", "errors", "lazy", "arrays"), 0),
+    **dict.fromkeys(("losses", "types", "options", "files", "locks", "signals", "ctrl_c"), 1),
     **dict.fromkeys(("terminal", "device_names", "environment"), 1),
     **dict.fromkeys(("transport", "selection", "runs", "sources", "plugins", "pretrained", "torch_files"), 2),
     **dict.fromkeys(("data", "matchers", "correction", "config"), 3),

@@ -123,6 +123,12 @@ def nearest_candidates(
     Raises:
         ValueError: shapes or numbers do not fit.
         TrainingDivergedError: a score is NaN or infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> nearest_candidates(np.eye(2), np.eye(3, 2), k=1).images
+        tensor([[0],
+                [1]])
     """
     n, m = len(queries), len(images)
     _check_search(queries, images, k, excluded)

@@ -106,7 +106,8 @@ def rematch(
         max_iterations: most scalings of rows and columns (entropic).
 
     Returns:
-        The plan, detached. Where no cell is allowed it is a plan of zeros, which counts as converged.
+        The plan, detached, at least float32, on the device of the cost. Where no cell is allowed it is a plan
+        of zeros, which counts as converged.
 
     Raises:
         ValueError: shapes or numbers do not fit.

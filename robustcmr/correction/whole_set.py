@@ -85,7 +85,16 @@ def rematch_whole_set(
         max_iterations: most scalings.
 
     Returns:
-        The plan; zeros, converged, where there is no candidate at all.
+        The plan; zeros, converged, where there is no candidate at all. Detached, on the candidates' device.
+
+    Example:
+        >>> import numpy as np
+        >>> from robustcmr.correction import Candidates
+        >>> scores = np.array([[0.9, 0.1], [0.3, 0.2], [0.1, 0.7]])  # 3 images, 2 suspected captions
+        >>> found = Candidates.from_scores(scores, k=2)
+        >>> plan = rematch_whole_set(found, n_images=3)
+        >>> found.images[range(2), plan.place]  # suggested for each caption
+        tensor([0, 2])
     """
     started = time.perf_counter()
     n = len(candidates.images)

@@ -33,7 +33,8 @@ def log_matching_probabilities(
         same_image: (B, B) bool, cells besides the diagonal that are excluded (probability 0).
 
     Returns:
-        Two (B, B) matrices whose rows sum to 1 after ``exp``; rows of the second are captions.
+        Two (B, B) matrices whose rows sum to 1 after ``exp``; rows of the second are captions. Both are
+        in the type and on the device of the scores, with their gradient.
 
     Example:
         >>> import torch
@@ -67,7 +68,7 @@ def infonce_loss(scores: Tensor, temperature: float = 0.05, same_image: Tensor |
         same_image: (B, B) bool, cells that are no negatives.
 
     Returns:
-        (B,) one value a pair, >= 0.
+        (B,) one value a pair, >= 0, in the type and on the device of the scores, with their gradient.
 
     Example:
         >>> import torch
@@ -98,7 +99,8 @@ def robust_cross_entropy_loss(
         floor: > 0, replaces 0 inside the logarithm.
 
     Returns:
-        (B,) ``(RCE_i2t + RCE_t2i + CE_i2t + CE_t2i) / 2``, one value a pair.
+        (B,) ``(RCE_i2t + RCE_t2i + CE_i2t + CE_t2i) / 2``, one value a pair, in the type and on the
+        device of the scores, with their gradient.
 
     Example:
         >>> import torch

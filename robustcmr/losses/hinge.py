@@ -30,7 +30,7 @@ def hinge_loss(
         same_image: (B, B) bool, cells that are no negatives; the diagonal never is.
 
     Returns:
-        (B,) sum of both directions.
+        (B,) sum of both directions, in the type and on the device of the scores, with their gradient.
 
     Example:
         >>> import torch

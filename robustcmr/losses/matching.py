@@ -44,7 +44,8 @@ def symmetric_kl_loss(
         floor: > 0, added to every allowed target.
 
     Returns:
-        (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
+        (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32, on the
+        device of the scores, with the gradients of scores and targets.
 
     Example:
         >>> import torch
@@ -87,7 +88,8 @@ def soft_cross_entropy_loss(
         allowed: (n, m) bool, cells that take part in the softmax; targets elsewhere are ignored.
 
     Returns:
-        (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32.
+        (n,) and (m,), >= 0, 0 for a row or column without allowed cells; at least float32, on the
+        device of the scores, with the gradients of scores and targets.
 
     Example:
         >>> import torch

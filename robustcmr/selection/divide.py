@@ -81,7 +81,7 @@ def divide_by_mixture(
         always: divide even where one group would be reported, as released code does.
 
     Returns:
-        The division, in the order of the evidence.
+        The division, in the order of the evidence: NumPy, float64, without gradient.
 
     Raises:
         ValueError: ``evidence`` is empty or no vector, the model is unknown or the threshold out of range.

@@ -38,7 +38,8 @@ def batch_hinge(scores: Tensor, margin: float = 0.2, same_image: Tensor | None =
         same_image: (B, B) bool, symmetric, cells that are no negatives; the diagonal never is.
 
     Returns:
-        (B,) mean hinge against captions plus mean hinge against images.
+        (B,) mean hinge against captions plus mean hinge against images, in the type and on the device of the
+        scores, with their gradient.
 
     Raises:
         ValueError: a shape does not fit.

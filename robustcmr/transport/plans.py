@@ -64,7 +64,7 @@ def balanced_plan(
         differentiable: let gradients flow through the plan, to costs and weights.
 
     Returns:
-        The plan.
+        The plan, at least float32, on the device of the cost; detached unless ``differentiable``.
 
     Raises:
         ValueError: shapes or numbers do not fit.
@@ -124,7 +124,7 @@ def partial_plan(
         differentiable: let gradients flow through the plan, to costs, weights and mass.
 
     Returns:
-        The plan.
+        The plan, at least float32, on the device of the cost; detached unless ``differentiable``.
 
     Raises:
         ValueError: shapes or numbers do not fit.
@@ -188,7 +188,7 @@ def unbalanced_plan(
         differentiable: let gradients flow through the plan, to costs and weights.
 
     Returns:
-        The plan.
+        The plan, at least float32, on the device of the cost; detached unless ``differentiable``.
 
     Raises:
         ValueError: shapes or numbers do not fit.

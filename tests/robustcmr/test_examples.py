@@ -29,6 +29,9 @@ def test_examples_give_what_they_show(name):
         *[f"losses.{name}" for name in importlib.import_module("robustcmr.losses").__all__],
         *["selection.divide_by_mixture", "selection.divide_by_reference", "selection.estimate_transitions"],
         *["correction.rematch", "correction.dummy_point_plan", "correction.label_targets"],
+        *["selection.batch_hinge", "selection.batch_cross_entropy", "selection.at_noise_rate"],
+        *["correction.allowed_cells", "correction.rematch_targets", "correction.nearest_candidates"],
+        *["correction.rematch_whole_set", "correction.synthetic_problem", "correction.CostNetwork"],
         *["correction.synthetic_loss", "correction.positional_loss", "correction.relation_plan"],
     ],
 )

@@ -64,6 +64,12 @@ def _share(text: str) -> float:
         ) from error
 
 
+def parsers(prog: str) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command; another program may show their options as its own."""
+    chosen = next(a for a in _parser(prog)._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(chosen.choices)
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -186,7 +192,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         maker.add_argument(
             "--data-fingerprint", metavar="TEXT", help="name of the data set, kept in the record"
         )
-    for shown in (make, labels, show, check):
+    for shown in (make, labels, show, check, use):
         shown.add_argument("--json", **FLAG, help="write JSON instead of text")
     for writer, layouts in (
         (make, ".npz (index and record) or .npy (index alone, the published layout)"),

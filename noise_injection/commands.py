@@ -129,7 +129,8 @@ def apply_file(arguments: argparse.Namespace) -> Answer:
             f"\n{formulas} cells start with =, +, - or @, which a spreadsheet runs as formulas; import the "
             "table as text"
         )
-    return Answer(text, {})
+    values = {"file": str(output), "record": record.to_dict(), "formula_cells": formulas}
+    return Answer(text, values)
 
 
 def data_of(

@@ -72,6 +72,11 @@ class Registry:
         announced = importlib.metadata.entry_points(group=self.group)
         return sorted({*self._registered, *(point.name for point in announced)})
 
+    def announced(self, name: str) -> str | None:
+        """Return the ``package.module:Class`` of a name that one package announces, without importing it."""
+        offers = self._offers(name)
+        return next(iter(offers)) if len(offers) == 1 and name not in self._registered else None
+
     def is_place(self, name: str) -> bool:
         """Return whether a name is a ``package.module:Class`` of another package, and no announced name."""
         own = name.startswith(f"{__name__.partition('.')[0]}.")  # such as the method of converted runs

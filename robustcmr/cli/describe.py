@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import AsJson, DataRoot, Trust, note, output, say
+from robustcmr.cli import complete
+from robustcmr.cli.options import (
+    AsJson,
+    DataRoot,
+    Trust,
+    note,
+    output,
+    print_json,
+    say,
+    table_console,
+)
 
 if TYPE_CHECKING:
     from robustcmr.data.base import LabelledSplit, PairsSplit
@@ -22,11 +32,19 @@ FILES = ("configs", "sweeps")
 WITH_TRACK = ("methods", "data")
 """Kinds whose members serve one track each; a matcher may serve both."""
 
+_PROSE = 110
+"""Most columns of a line of text; a table takes all that the terminal has."""
+
 _UNFOLDED = 10_000  # columns of a list for other programs: one line each
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="matchers, methods, data, configs or sweeps.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="matchers, methods, data, configs or sweeps.", autocompletion=complete.words(KINDS)
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """List the names that can be chosen, with one line about each; methods and data with their track.
@@ -35,16 +53,21 @@ def list_names(
       robustcmr list methods
       robustcmr list data --json
     """
-    from robustcmr.cli.output import print_json
+    from robustcmr.cli.prose import summary_in_source
     from robustcmr.config.recipes import opening_comment
     from robustcmr.errors import PluginError
 
     kind = _kind(kind)
     rows: list[tuple[str, ...]] = []
     broken: list[PluginError] = []
-    for name in _names(kind):
+    for name in complete.known(kind):
         if kind in FILES:
             rows.append((name, opening_comment(_file(kind, name)).split("\n")[0]))
+            continue
+        place = None if kind in WITH_TRACK else _registry(kind).announced(name)
+        summary = None if place is None else summary_in_source(place)
+        if summary is not None:  # importing a matcher would take seconds
+            rows.append((name, summary))
             continue
         try:
             cls = _registry(kind).load(name)
@@ -63,7 +86,12 @@ def list_names(
 
 def show(
     words: Annotated[
-        list[str], typer.Argument(metavar="[KIND] NAME", help="Such as 'omit' or 'data scenes'.")
+        list[str],
+        typer.Argument(
+            metavar="[KIND] NAME",
+            help="Such as 'omit' or 'data scenes'.",
+            autocompletion=complete.shown,
+        ),
     ],
     split: Annotated[str, typer.Option(help="Split to show pictures of.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="Pictures on the contact sheet.")] = 12,
@@ -85,9 +113,9 @@ def show(
     if len(words) > 2:
         raise ConfigError(f"show takes a name, or a kind and a name, got {' '.join(words)}")
     name = words[-1]
-    kinds = [_kind(words[0])] if len(words) == 2 else [kind for kind in KINDS if name in _names(kind)]
+    kinds = [_kind(words[0])] if len(words) == 2 else [kind for kind in KINDS if name in complete.known(kind)]
     if not kinds:
-        everything = sorted({known for kind in KINDS for known in _names(kind)})
+        everything = sorted({known for kind in KINDS for known in complete.known(kind)})
         raise ConfigError(
             f"nothing is called '{name}'{did_you_mean(name, everything)} (see 'robustcmr list')"
         )
@@ -101,7 +129,13 @@ def show(
 
 
 def validate(
-    config: Annotated[str, typer.Argument(help="A YAML recipe: a path, or the name of a shipped one.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="A YAML recipe: a path, or the name of a shipped one.",
+            autocompletion=complete.names("configs"),
+        ),
+    ],
     trusted: Trust = False,
 ) -> None:
     """Check a recipe without running it, and print it with every default filled in.
@@ -124,7 +158,6 @@ def environment(as_json: AsJson = False) -> None:
       robustcmr env
       robustcmr env --json
     """
-    from robustcmr.cli.output import print_json
     from robustcmr.environment import describe_environment
 
     facts = describe_environment()
@@ -154,14 +187,6 @@ def _registry(kind: str) -> Registry:
     from robustcmr import plugins
 
     return {"matchers": plugins.matchers, "methods": plugins.methods, "data": plugins.datasets}[kind]
-
-
-def _names(kind: str) -> list[str]:
-    from robustcmr.config.recipes import recipe_names
-    from robustcmr.sweeps.options import sweep_names
-
-    names = {"configs": recipe_names, "sweeps": sweep_names}
-    return names[kind]() if kind in FILES else _registry(kind).names()
 
 
 def _file(kind: str, name: str) -> Path:
@@ -209,13 +234,14 @@ def _track_lines(kind: str, cls: Any) -> str:
 def _print_class(kind: str, name: str) -> None:
     from rich.table import Table
 
+    from robustcmr.cli.prose import prose
     from robustcmr.config.fields import field_rows
-    from robustcmr.terminal import Console
 
+    console = table_console()
     cls: Any = _registry(kind).load(name)
     section = KINDS[kind]
     say(f"{section} {name}  ({cls.__module__}.{cls.__qualname__})", "")
-    sys.stdout.write((inspect.getdoc(cls) or "") + "\n\n")
+    sys.stdout.write(prose(inspect.getdoc(cls) or "", min(console.width, _PROSE)) + "\n\n")
     if kind in WITH_TRACK:
         sys.stdout.write(_track_lines(kind, cls))
     rows = field_rows(cls.Config, f"{section}.")
@@ -229,7 +255,7 @@ def _print_class(kind: str, name: str) -> None:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console.print(table)
 
 
 def _show_data(name: str, split_name: str, count: int, target: Path | None, root: Path | None) -> None:

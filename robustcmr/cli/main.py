@@ -50,7 +50,7 @@ app = typer.Typer(
     help="Train image-text matchers on pairs that are partly mismatched, and measure them.\n\n"
     "Examples:\n  robustcmr train --noise 0.4\n  robustcmr report runs/a\n  robustcmr train --help",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
 UsageError: Any = typer.BadParameter.__base__
@@ -74,11 +74,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 app.command("train", cls=train.TrainCommand)(train.train)
 for _name, _function in _COMMANDS.items():
     app.command(_name, cls=Command)(_function)
-app.command(
-    "noise",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)(noise.noise)
 data_app.command("check", cls=Command)(data.check)
+app.add_typer(noise.app, name="noise")
 app.add_typer(data_app, name="data")
 app.add_typer(sweep.app, name="sweep")
 

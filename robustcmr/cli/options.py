@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from robustcmr.cli import complete
+from robustcmr.cli.words import ManyWords
 
 if TYPE_CHECKING:
     from robustcmr.terminal import Console
@@ -47,8 +51,9 @@ def output(text: str) -> Any:
 
 
 def overrides(text: str) -> Any:
-    """Return the repeatable option ``--set KEY=VALUE`` with its help."""
-    return typer.Option("--set", metavar="KEY=VALUE", help=text)
+    """Return the option ``--set KEY=VALUE ...`` with its help; see :mod:`robustcmr.cli.words`."""
+    rule = "Several may follow, or repeat --set; any other word ends them. Quote values with spaces."
+    return typer.Option("--set", metavar="KEY=VALUE ...", help=f"{text} {rule}", autocompletion=complete.keys)
 
 
 def number(name: str) -> Callable[[str], float]:
@@ -101,6 +106,11 @@ def say(*lines: str) -> None:
     sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
+def print_json(value: Any) -> None:
+    """Print a JSON document on stdout, in ASCII."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
 def note(*lines: str) -> None:
     """Print notes on stderr, as :func:`say` does."""
     from noise_injection.printing import one_line
@@ -148,7 +158,7 @@ class _PlainTypes:
         return params
 
 
-class Command(_PlainTypes, TyperCommand):
+class Command(_PlainTypes, ManyWords, TyperCommand):
     """A command with plain names of types in its help, whose output is safe to show in a terminal."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ import typer
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
-from robustcmr.cli.options import note, say, typed
+from robustcmr.cli.options import note, print_json as print_json, say, typed
 from robustcmr.reporting import sentences
 from robustcmr.reporting.tables import CORRECTION, DIVISION, REMATCH, measures_table, shares_table
 from robustcmr.runs.folder import RunFolder
@@ -114,8 +113,3 @@ def cost_sentence(results: Mapping[str, Any]) -> str:
         f"{epoch_clause(results)}; training took "
         f"{results['seconds']:.0f} s, {memory:.1f} GiB of memory and {results['parameters']:,} parameters."
     )
-
-
-def print_json(value: Any) -> None:
-    """Print a JSON document on stdout, in ASCII."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustcmr.cli.complete import names
 from robustcmr.cli.options import (
     Against,
     AsJson,
@@ -50,7 +51,12 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed tr
 
 @app.command("run", cls=Command)
 def run(
-    sweep: Annotated[str, typer.Argument(help="A sweep file: a path, or the name of a shipped one.")],
+    sweep: Annotated[
+        str,
+        typer.Argument(
+            help="A sweep file: a path, or the name of a shipped one.", autocompletion=names("sweeps")
+        ),
+    ],
     target: Annotated[Path | None, output("Sweep folder; sweeps/NAME by default.")] = None,
     settings: Annotated[
         list[str] | None, overrides("Set a key of every trial, such as data.root=DIR.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from robustcmr.cli.complete import names, words
 from robustcmr.cli.options import Command, Overwrite, Trust, number_or_text, output, overrides
 
 _FLAGS = {
@@ -35,13 +36,22 @@ _OF_PLUGINS: dict[str, tuple[type, str]] = {
     "matcher.name": (str, "matcher, see 'robustcmr list matchers', or package.module:Class"),
     "method.name": (str, "method, see 'robustcmr list methods', or package.module:Class"),
 }
+_COMPLETED = {
+    "data.name": names("data"),
+    "matcher.name": names("matchers"),
+    "method.name": names("methods"),
+    "training.device": words(["auto", "cpu", "cuda", "mps"]),
+}
 _META = "robustcmr.train"
 
 
 def train(
     ctx: typer.Context,
     config: Annotated[
-        str | None, typer.Option(help="A YAML recipe: a path, or the name of a shipped one.")
+        str | None,
+        typer.Option(
+            help="A YAML recipe: a path, or the name of a shipped one.", autocompletion=names("configs")
+        ),
     ] = None,
     settings: Annotated[list[str] | None, overrides("Set any key, such as optim.lr=1e-4.")] = None,
     target: Annotated[Path | None, output("Run folder; by default a new one in runs.")] = None,
@@ -127,7 +137,8 @@ def _flags() -> list[Any]:
         if kind is float:
             option = typer.Option(metavar="FLOAT", help=help_text, parser=number_or_text)
         else:
-            option = typer.Option(metavar=listed or None, help=help_text)
+            offered = _COMPLETED.get(key) or (words(listed.split("|")) if listed else None)
+            option = typer.Option(metavar=listed or None, help=help_text, autocompletion=offered)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]  # chosen at run time
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

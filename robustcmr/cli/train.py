@@ -55,7 +55,13 @@ def train(
     ] = None,
     settings: Annotated[list[str] | None, overrides("Set any key, such as optim.lr=1e-4.")] = None,
     target: Annotated[Path | None, output("Run folder; by default a new one in runs.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Resume the run in this folder, or extend it to more --epochs.")
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Start from the best weights of this run, of the same matcher."),
+    ] = None,
     overwrite: Overwrite = False,
     trusted: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -71,6 +77,8 @@ def train(
       robustcmr train --noise 0.4
       robustcmr train --data f8k --data-root DIR --noise 0.4 --method l2rm -o runs/a
       robustcmr train --resume runs/a
+      robustcmr train --resume runs/a --epochs 31
+      robustcmr train --from runs/a --noise 0.2 -o runs/b
     """
     from robustcmr.cli.output import report_run, running
     from robustcmr.errors import ConfigError
@@ -78,22 +86,23 @@ def train(
 
     flags: dict[str, Any] = ctx.meta[_META]
     if resume is not None:
-        if flags or config is not None or settings or target is not None or overwrite:
+        epochs = flags.pop("training.epochs", None)
+        if flags or any((config, settings, target, overwrite, warm_start)):
             raise ConfigError(
-                "--resume continues a run as it was configured and takes no other options but --json and "
-                "--trust; leave them out, or start a new run without --resume"
+                "--resume continues a run as it was configured and takes no other options but --epochs, "
+                "--json and --trust; leave them out, or start a new run without --resume"
             )
         from robustcmr.jobs.train import resume as resume_run
 
         with running() as console:
-            run = resume_run(resume, console, trusted)
+            run = resume_run(resume, console, trusted, epochs)
     else:
         from robustcmr.config.resolve import compose
         from robustcmr.jobs.train import train as train_run
 
         chosen = compose(config, flags, settings or [], trusted)
         with running() as console:
-            run = train_run(chosen, target, overwrite, console)
+            run = train_run(chosen, target, overwrite, console, warm_start)
     if processes.is_writer():
         report_run(run, as_json, verbose)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,15 @@ from robustcmr.config.resolve import RunConfig, read_config, remember_run, resol
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, InUseError, LockError, RunFolderError
 from robustcmr.files import write_json
+from robustcmr.jobs.continuation import (
+    check_epochs,
+    extended,
+    is_finished,
+    load_warm_start,
+    records,
+    save_extension,
+    warm_start_of,
+)
 from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
 from robustcmr.reporting.run_charts import save_run_charts
@@ -43,7 +53,11 @@ logger = logging.getLogger("robustcmr")
 
 
 def train(
-    config: RunConfig, output: Path | None = None, overwrite: bool = False, console: Console | None = None
+    config: RunConfig,
+    output: Path | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+    warm_start: Path | None = None,
 ) -> RunFolder:
     """Train, measure the test split once with the best epoch, and write everything into a run folder.
 
@@ -52,6 +66,8 @@ def train(
         output: run folder; by default a new one under ``runs`` named after the configuration.
         overwrite: replace a run that is already there.
         console: shows progress; stderr by default.
+        warm_start: run folder with the same matcher, whose best weights training starts from. Only matchers
+            take them; optimiser, schedule and the method's other networks start anew.
 
     Returns:
         The run folder, finished.
@@ -68,38 +84,48 @@ def train(
             run = train(config, Path("runs/my-run"))
             print(run.read_results()["splits"]["test"]["rsum"])
     """
+    history = {} if warm_start is None else {"warm_start": warm_start_of(warm_start, config, output)}
     accelerator = _accelerator(config)
     with ExitStack() as held:
         path = _take_folder(held, config, output, overwrite) if processes.is_writer() else Path()
         folder = RunFolder(processes.as_the_writer_says(path))
         with _log() as log:
-            run = _assemble(config, folder, accelerator, new=True)
+            run = _assemble(config, folder, accelerator, new=True, history=history)
             if processes.is_writer():
-                folder.start(config.to_yaml(), describe_environment(), run.track.save)
+                folder.start(config.to_yaml(), describe_environment(), partial(_save, run, history))
                 remember_run(folder.config, config)
                 logger.info("run folder %s", folder.path)
             return _train(run, log, console)
 
 
-def resume(path: Path, console: Console | None = None, trusted: bool = False) -> RunFolder:
-    """Resume a run that was stopped, to the same numbers as without the stop.
+def resume(
+    path: Path, console: Console | None = None, trusted: bool = False, epochs: int | None = None
+) -> RunFolder:
+    """Resume a run that was stopped, to the same numbers as without the stop, or extend a finished one.
+
+    With more ``epochs`` every remaining epoch has the learning rate that it has in a run begun with that
+    many. Milestones thus go on, to the same numbers as such a run; a cosine, which had fallen to 0, is
+    stretched: the rate rises once and falls to 0 at the new end. Warm-up is not repeated. The best epoch is
+    that of all epochs, and results, charts and estimates are written anew at the end.
 
     Args:
         path: the run folder.
         console: shows progress; stderr by default.
         trusted: import the ``package.module:Class`` that the run names, even if it was not begun here.
+        epochs: epochs in all, at least those it is configured for; those by default.
 
     Returns:
         The run folder, finished. A run that had already finished is left as it is.
 
     Raises:
-        UserError: there is no run, it is in use, it names code without consent, or its data or checkpoint do
-            not fit.
+        UserError: ``epochs`` is less than configured, there is no run, it is in use, it names code without
+            consent, or its data or checkpoint do not fit.
         TrainingStopped: a signal asked to stop; the run is saved, unless it came twice.
     """
+    check_epochs(epochs)
     folder = RunFolder(path)
     folder.require_trained()
-    if folder.read_results() is not None:  # which needs no permission to write
+    if epochs is None and is_finished(folder):  # which needs no permission to write
         if folder.lock.exists() and processes.is_writer():
             with suppress(LockError), folder.locked():
                 pass  # it was killed after its last file: this removes the lock
@@ -108,7 +134,7 @@ def resume(path: Path, console: Console | None = None, trusted: bool = False) ->
         if processes.is_writer():
             held.enter_context(folder.locked())
             folder.require_trained()
-            if folder.read_results() is not None:  # another process has just finished it
+            if epochs is None and is_finished(folder):  # another process has just finished it
                 return folder
         tree = read_config(folder.config, SavedConfig)
         if lost := lost_options(tree):
@@ -117,14 +143,20 @@ def resume(path: Path, console: Console | None = None, trusted: bool = False) ->
                 f"({', '.join(lost)}); resume it with robustcmr 0.1, or train it again"
             )
         folders = trust.consent(folder.config, tree, trust.places(tree), trusted)
-        config = resolve(current_config(tree), folders)
+        before = resolve(current_config(tree), folders)
+        config = extended(folder, before, epochs)
+        if is_finished(folder, config.settings.training.epochs):
+            return folder
         if processes.is_writer():
             remember_run(folder.config, config)
         accelerator = _accelerator(config)
         with _log() as log:
-            run = _assemble(config, folder, accelerator, new=False)
+            run = _assemble(config, folder, accelerator, new=False, history=folder.read_history())
             if processes.is_writer():
                 run.track.save(folder)
+                if config != before or folder.results.exists():
+                    save_extension(folder, before, config)
+                    remember_run(folder.config, config)
             return _train(run, log, console)
 
 
@@ -161,7 +193,16 @@ def _accelerator(config: RunConfig) -> Accelerator:
     return build_accelerator(settings.training.device, settings.training.precision)
 
 
-def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, new: bool) -> OpenRun:
+def _save(run: OpenRun, history: Mapping[str, Any], folder: RunFolder) -> None:
+    """Write what a new run must not be without."""
+    run.track.save(folder)
+    if history:
+        write_json(folder.history, history)
+
+
+def _assemble(
+    config: RunConfig, folder: RunFolder, accelerator: Accelerator, new: bool, history: Mapping[str, Any]
+) -> OpenRun:
     """Open the data and build matchers and method as training begins; ``new`` ignores the run folder."""
     settings = config.settings
     with processes.writer_first():  # the writer fills the cache that the others read
@@ -181,8 +222,12 @@ def _assemble(config: RunConfig, folder: RunFolder, accelerator: Accelerator, ne
     seed_everything(settings.seed)
     matchers = build_matchers(config, track, accelerator)
     if new or not folder.checkpoint("last").exists():
-        for matcher in matchers:
-            accelerator.unwrap_model(matcher).load_pretrained()
+        bare = [accelerator.unwrap_model(matcher) for matcher in matchers]
+        if "warm_start" in history:
+            load_warm_start(history["warm_start"], bare, track)
+        else:
+            for matcher in bare:
+                matcher.load_pretrained()
     if settings.training.compile:
         compile_parts(matchers)
     method = build_method(config, track, matchers, accelerator)
@@ -290,6 +335,7 @@ def _results(run: OpenRun, trainer: Trainer, measured: dict[str, Any]) -> dict[s
         "seconds": round(state.seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(run.device),
         "robustcmr_version": robustcmr.__version__,
+        **records(run.folder),
     }
 
 

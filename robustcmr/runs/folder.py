@@ -25,7 +25,7 @@ from robustcmr.files import (
 )
 from robustcmr.locks import sole_user
 from robustcmr.runs.older import current_config
-from robustcmr.runs.schemas import EPOCH, NEEDED, RESULTS, Config, Environment
+from robustcmr.runs.schemas import EPOCH, NEEDED, RESULTS, Config, Environment, History
 
 _ALSO = re.compile(
     r"checkpoints|queries-.*\.npz|results\.json\.damaged|report\.html|rematches\.csv|\..*\.[0-9a-f]{32}\.tmp"
@@ -42,6 +42,7 @@ class RunFolder:
     Attributes:
         config: resolved configuration, YAML.
         environment: machine, versions and command, JSON.
+        history: what was done beside one training, JSON: more epochs, a warm start; often absent.
         noise: the pairing or the labels as given, with their noise record.
         vocabulary: the vocabulary that the captions were read with.
         metrics: one JSON line per epoch.
@@ -60,6 +61,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
+        self.history = path / "history.json"
         self.noise = path / "noise.npz"
         self.vocabulary = path / "vocabulary.json"
         self.metrics = path / "metrics.jsonl"
@@ -269,6 +271,10 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any]:
         """Return machine, versions and command."""
         return dict(_read(self.environment, read_json, Environment))
+
+    def read_history(self) -> dict[str, Any]:
+        """Return the totals of ``epochs`` it was extended through and its ``warm_start``; mostly neither."""
+        return dict(_read(self.history, read_json, History)) if self.history.exists() else {}
 
 
 def unused_folder(parent: Path, name: str) -> Path:

@@ -175,3 +175,18 @@ class Environment(TypedDict, total=False):
     command: list[str] | str
     packages: dict[str, Any]
     converted_from: _Origin | None
+
+
+class _WarmStart(TypedDict):
+    run: Annotated[str, MinLen(1)]
+    data: str
+    method: str
+    best_epoch: int | None
+    sha256: list[str]
+
+
+class History(TypedDict, total=False):
+    """``history.json``."""
+
+    epochs: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)]
+    warm_start: _WarmStart

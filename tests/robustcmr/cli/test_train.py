@@ -12,8 +12,8 @@ from robustcmr.jobs import train as jobs
 from robustcmr.runs.folder import RunFolder
 
 RESULTS = {
-    **{"data": "scenes", "matcher": "omit", "method": "hinge", "seed": 0, "n_models": 1, "track": "pairs"},
-    **{"splits": {}, "best_epoch": 1, "epochs": 1},
+    **{"data": "scenes", "matcher": "omit", "method": "robust", "track": "pairs", "seed": 0, "n_models": 1},
+    **{"splits": {}, "best_epoch": None, "epochs": 1},
 }
 
 
@@ -28,12 +28,14 @@ def asked(monkeypatch, tmp_path):
         run.results.write_text(json.dumps(RESULTS))
         return run
 
-    def train(config, output, overwrite, console):
-        calls.update(config=config, output=output, overwrite=overwrite, console=console)
+    def train(config, output, overwrite, console, warm_start):
+        calls.update(
+            config=config, output=output, overwrite=overwrite, console=console, warm_start=warm_start
+        )
         return finished()
 
-    def resume(path, console, trusted):
-        calls.update(resumed=path, console=console, trusted=trusted)
+    def resume(path, console, trusted, epochs):
+        calls.update(resumed=path, console=console, trusted=trusted, epochs=epochs)
         return finished()
 
     monkeypatch.setattr(jobs, "train", train)
@@ -140,8 +142,19 @@ def test_a_noise_file_and_a_ratio_exclude_each_other(robustcmr, asked):
 def test_resuming(robustcmr, asked):
     outcome = robustcmr("train", "--resume", "runs/old", "--json")
     assert (outcome.code, json.loads(outcome.out)) == (0, RESULTS)
-    assert asked["resumed"] == Path("runs/old")
+    assert (asked["resumed"], asked["epochs"]) == (Path("runs/old"), None)
     assert "config" not in asked
+
+
+def test_extending(robustcmr, asked):
+    assert robustcmr("train", "--resume", "runs/old", "--epochs", "31", "--json").code == 0
+    assert (asked["resumed"], asked["epochs"]) == (Path("runs/old"), 31)
+
+
+def test_starting_from_another_run(robustcmr, asked):
+    assert robustcmr("train", "--from", "runs/old", "--noise", "0.2", "--json").code == 0
+    assert asked["warm_start"] == Path("runs/old")
+    assert asked["config"].settings.noise.ratio == 0.2
 
 
 @pytest.mark.parametrize(
@@ -154,6 +167,7 @@ def test_resuming(robustcmr, asked):
         ["--set", "a=1"],
         ["--output", "x"],
         ["--overwrite"],
+        ["--from", "runs/other"],
     ],
 )
 def test_resuming_takes_no_other_option(robustcmr, asked, extra):

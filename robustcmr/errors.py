@@ -17,6 +17,14 @@ class TrustError(UserError):
     """A file made elsewhere names code to run, and nobody consented to that."""
 
 
+class ArgumentError(UserError):
+    """An argument of a Python call has the wrong type or value."""
+
+
+class UnknownNameError(ArgumentError, AttributeError):
+    """An attribute that does not exist; also an AttributeError, so that ``hasattr`` works."""
+
+
 class DataError(UserError):
     """A file or folder of data is missing, damaged or inconsistent."""
 

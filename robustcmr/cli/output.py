@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.highlighter import NullHighlighter
-from rich.logging import RichHandler
 
 from robustcmr.cli.options import note, print_json as print_json, say, typed
+from robustcmr.jobs.notes import shown_notes
 from robustcmr.reporting import sentences
 from robustcmr.reporting.tables import CORRECTION, DIVISION, REMATCH, measures_table, shares_table
 from robustcmr.runs.folder import RunFolder
-from robustcmr.terminal import Console, LineFormatter
+from robustcmr.terminal import Console
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -30,13 +28,10 @@ def running() -> Iterator[Console]:
     Of several processes, only the one that writes speaks.
     """
     speaks = processes.is_writer()
-    console = Console(stderr=True) if speaks else Console(quiet=True)
-    logger, handler = logging.getLogger("robustcmr"), _log_handler(console)
-    if speaks:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    console = Console(stderr=True, quiet=not speaks)
     try:
-        yield console
+        with shown_notes(console):
+            yield console
     except TrainingStopped as stop:
         if speaks:
             how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
@@ -44,20 +39,6 @@ def running() -> Iterator[Console]:
         raise typer.Exit(128 + stop.signal_number) from None
     else:
         processes.leave()
-    finally:
-        logger.removeHandler(handler)
-
-
-def _log_handler(console: Console) -> logging.Handler:
-    handler: logging.Handler
-    if console.is_terminal:  # drawn together with the progress bar
-        handler = RichHandler(
-            console=console, show_path=False, show_level=False, highlighter=NullHighlighter(), markup=False
-        )
-    else:
-        handler = logging.StreamHandler(sys.stderr)  # lines as long as they are
-    handler.setFormatter(LineFormatter("%(message)s"))
-    return handler
 
 
 def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:

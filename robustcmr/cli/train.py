@@ -11,24 +11,7 @@ from typer.main import get_command
 
 from robustcmr.cli.complete import names, words
 from robustcmr.cli.options import Command, Overwrite, Trust, number_or_text, output, overrides
-
-_FLAGS = {
-    "noise": "noise.ratio",
-    "noise_kind": "noise.kind",
-    "noise_protocol": "noise.protocol",
-    "noise_file": "noise.file",
-    "noise_seed": "noise.seed",
-    "data": "data.name",
-    "data_root": "data.root",
-    "matcher": "matcher.name",
-    "method": "method.name",
-    "seed": "seed",
-    "epochs": "training.epochs",
-    "batch_size": "training.batch_size",
-    "device": "training.device",
-    "precision": "training.precision",
-}
-"""Flags and the configuration keys they set."""
+from robustcmr.config.flags import FLAGS
 
 _OF_PLUGINS: dict[str, tuple[type, str]] = {
     "data.name": (str, "data set, see 'robustcmr list data', or package.module:Class"),
@@ -108,17 +91,17 @@ def train(
 
 
 class TrainCommand(Command):
-    """The command with a flag for each key of ``_FLAGS``; the schema is imported lazily, as it is slow."""
+    """The command with a flag for each key of ``FLAGS``; the schema is imported lazily, as it is slow."""
 
     def get_params(self, ctx: Any) -> Any:
         """The flags, then the command's own options."""
-        if not any(param.name in _FLAGS for param in self.params):
+        if not any(param.name in FLAGS for param in self.params):
             self.params = [*_flags(), *self.params]
         return super().get_params(ctx)
 
     def invoke(self, ctx: Any) -> Any:
         """Hand the flags given, by key, to the command."""
-        given = {key: ctx.params.pop(name) for name, key in _FLAGS.items()}
+        given = {key: ctx.params.pop(name) for name, key in FLAGS.items()}
         ctx.meta[_META] = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in given.items()
@@ -133,7 +116,7 @@ def _flags() -> list[Any]:
     from robustcmr.config.schema import Settings
 
     parameters = []
-    for name, key in _FLAGS.items():
+    for name, key in FLAGS.items():
         if key in _OF_PLUGINS:
             (kind, text), listed = _OF_PLUGINS[key], ""
         else:

@@ -25,6 +25,7 @@ from robustcmr.errors import CheckpointError, ConfigError, DataError, some_of
 from robustcmr.matchers.base import Matcher
 from robustcmr.plugins import did_you_mean
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.inputs import RunInputs
 from robustcmr.training.checkpoint import save_checkpoint
 from robustcmr.types import DataSpec
 
@@ -151,6 +152,7 @@ def _convert(
 
     def save(run: RunFolder) -> None:
         words.save(run.vocabulary)
+        RunInputs("pairs", spec, words=True).write(run.inputs)
         state = {"best": None, "converted_from": source}
         save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, state)
 

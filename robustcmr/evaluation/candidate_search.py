@@ -120,8 +120,12 @@ def scoring_vectors(
 
 def _all_vectors(matcher: Matcher, collection: Collection, device: torch.device) -> tuple[Tensor, Tensor]:
     """The vectors to search by, of the captions and of the images."""
-    images = torch.cat([_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()])
-    texts = torch.cat([_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()])
+    images = torch.cat(
+        [search_vectors(encode_images(matcher, [batch], device)) for batch in collection.images()]
+    )
+    texts = torch.cat(
+        [search_vectors(encode_texts(matcher, [batch], device)) for batch in collection.texts()]
+    )
     return texts, images
 
 
@@ -129,6 +133,11 @@ def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.d
     """Whether scores of a few images and captions are products of one vector a side."""
     images = encode_images(matcher, [next(iter(collection.images()))], device)[:_PROBED]
     texts = encode_texts(matcher, [next(iter(collection.texts()))], device)[:_PROBED]
+    return scores_are_products(matcher, images, texts)
+
+
+def scores_are_products(matcher: Matcher, images: Fragments, texts: Fragments) -> bool:
+    """Return whether a matcher's scores of some images and captions are products of their pooled vectors."""
     if images.pooled is None or texts.pooled is None or images.pooled.shape[1] != texts.pooled.shape[1]:
         return False
     scores = score_matrix(matcher, images, texts)
@@ -136,8 +145,8 @@ def _scores_by_vectors(matcher: Matcher, collection: Collection, device: torch.d
     return torch.allclose(products.cpu(), scores, rtol=_SAME, atol=_SAME)
 
 
-def _vectors(side: Fragments) -> Tensor:
-    """Return (N, D) float32: the pooled vector, or the normalised mean of normalised fragments."""
+def search_vectors(side: Fragments) -> Tensor:
+    """Return one vector an item, (N, D) float32: pooled, or the normalised mean of normalised fragments."""
     if side.pooled is not None:
         return side.pooled.float()
     shares = side.mask.unsqueeze(-1).float()

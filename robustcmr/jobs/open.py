@@ -20,6 +20,7 @@ from robustcmr.tracks.build import build_track
 from robustcmr.training.checkpoint import is_saved, load_modules, load_state, named_modules
 from robustcmr.training.devices import build_accelerator
 from robustcmr.training.sharding import shard
+from robustcmr.types import DataSpec
 
 
 @dataclass(frozen=True)
@@ -111,18 +112,30 @@ def open_run(
         if accelerator is None:
             wanted = training.device if device is None else device
             accelerator = build_accelerator(wanted, training.precision)
-        matchers = build_matchers(config, track, accelerator)
+        matchers = build_matchers(config, track.spec, accelerator)
         built = build_method(config, track, matchers, accelerator) if method else None
-        saved = folder.checkpoint(checkpoint)
-        if not is_saved(saved):
-            folder.require_trained()
-            raise CheckpointError(
-                f"{path} has no {checkpoint} checkpoint yet; write one with 'robustcmr train --resume {path}'"
-            )
+        saved = require_checkpoint(folder, checkpoint)
         epoch = _best_epoch(saved) if checkpoint == "best" else None
         run = OpenRun(folder, config, track, matchers, accelerator, built, epoch)
         load_modules(saved, run.modules)
     return run
+
+
+def require_checkpoint(folder: RunFolder, name: str) -> Path:
+    """Return the folder of the ``best`` or ``last`` checkpoint of a run.
+
+    Raises:
+        CheckpointError: there is none yet.
+        RunFolderError: there is none, and the run was not trained here.
+    """
+    saved = folder.checkpoint(name)
+    if not is_saved(saved):
+        folder.require_trained()
+        raise CheckpointError(
+            f"{folder.path} has no {name} checkpoint yet; write one with 'robustcmr train --resume "
+            f"{folder.path}'"
+        )
+    return saved
 
 
 def _best_epoch(saved: Path) -> int | None:
@@ -135,11 +148,11 @@ def _best_epoch(saved: Path) -> int | None:
     return epoch if isinstance(epoch, int) else None
 
 
-def build_matchers(config: RunConfig, track: Track, accelerator: Accelerator) -> list[Matcher]:
+def build_matchers(config: RunConfig, spec: DataSpec, accelerator: Accelerator) -> list[Matcher]:
     """Build as many matchers as the method trains, with fresh weights, on the accelerator's device."""
     count: int = config.method.cls.n_matchers  # type: ignore[attr-defined]  # the registry checked the class
     make: Callable[..., Matcher] = config.matcher.cls
-    matchers = [shard(make(config.matcher.options, track.spec)) for _ in range(count)]
+    matchers = [shard(make(config.matcher.options, spec)) for _ in range(count)]
     # evaluation mode: sharding shares the work of several processes, so accelerate must not wrap the matcher
     return [accelerator.prepare_model(matcher, evaluation_mode=True) for matcher in matchers]
 

@@ -220,7 +220,7 @@ def _assemble(
         track.read_captions([split for split in measured if split in track.splits()])
     check_batch_size(settings.training.batch_size, len(track.training))
     seed_everything(settings.seed)
-    matchers = build_matchers(config, track, accelerator)
+    matchers = build_matchers(config, track.spec, accelerator)
     if new or not folder.checkpoint("last").exists():
         bare = [accelerator.unwrap_model(matcher) for matcher in matchers]
         if "warm_start" in history:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustcmr.reporting.agreement import Setting
 from robustcmr.reporting.significance import QueryTest, SeedTest
+from robustcmr.runs import frames
 from robustcmr.runs.schemas import MEASURES
 
 SHOWN = MEASURES
@@ -177,3 +179,23 @@ class Comparison:
     def missing(self) -> tuple[PlannedRun, ...]:
         """The planned runs that are not compared; with any of them, ranks are provisional."""
         return tuple(run for run in self.planned if run.state != FINISHED)
+
+    def __repr__(self) -> str:
+        from robustcmr.reporting.comparison_tables import comparison_table
+        from robustcmr.reporting.tables import render
+
+        return render(comparison_table(self), 120)
+
+    def to_pandas(self) -> Any:
+        """Return one line a row as a ``pandas.DataFrame``; raise UserError without pandas."""
+        from robustcmr.reporting.comparison_files import to_rows
+
+        return frames.to_pandas(frames.columns_of(to_rows(self)))
+
+    def _repr_html_(self) -> str:
+        from robustcmr.reporting.comparison_tables import explanations, row_cells
+        from robustcmr.reporting.notebook import notebook_html
+
+        cells = row_cells(self, all_measures=False)
+        notes = [*explanations(self), *self.notes]
+        return notebook_html(f"Measured on {self.split}", cells.titles, cells.rows, notes)

@@ -15,17 +15,7 @@ from robustcmr.reporting.comparison_tables import models, note
 
 def to_csv(comparison: Comparison) -> str:
     """Write one line a row with full precision, means and deviations of every measure apart."""
-    tracks = dict.fromkeys(row.setting.track for row in comparison.rows)
-    measures = [name for track in tracks for name in SHOWN[track]]
-    areas = {
-        (entry.method, entry.n_models, entry.setting.clean): entry
-        for entry in reversed(comparison.robustness)
-        if len({other.setting for other in comparison.robustness}) == 1
-    }
-    lines = [
-        _flat(row, comparison, measures, areas.get((row.method, row.n_models, row.setting.clean)))
-        for row in comparison.rows
-    ]
+    lines = to_rows(comparison)
     file = io.StringIO()
     writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
@@ -34,6 +24,21 @@ def to_csv(comparison: Comparison) -> str:
         for line in lines
     )
     return file.getvalue()
+
+
+def to_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the lines of :func:`to_csv` as plain values."""
+    tracks = dict.fromkeys(row.setting.track for row in comparison.rows)
+    measures = [name for track in tracks for name in SHOWN[track]]
+    areas = {
+        (entry.method, entry.n_models, entry.setting.clean): entry
+        for entry in reversed(comparison.robustness)
+        if len({other.setting for other in comparison.robustness}) == 1
+    }
+    return [
+        _flat(row, comparison, measures, areas.get((row.method, row.n_models, row.setting.clean)))
+        for row in comparison.rows
+    ]
 
 
 def _flat(

@@ -45,6 +45,7 @@ class RunFolder:
         history: what was done beside one training, JSON: more epochs, a warm start; often absent.
         noise: the pairing or the labels as given, with their noise record.
         vocabulary: the vocabulary that the captions were read with.
+        inputs: description of images and captions as the matcher reads them, JSON.
         metrics: one JSON line per epoch.
         results: the outcome, JSON; exists once the run has finished.
         pairs: the method's estimate of every training pair, CSV; only if the method divides pairs.
@@ -64,6 +65,7 @@ class RunFolder:
         self.history = path / "history.json"
         self.noise = path / "noise.npz"
         self.vocabulary = path / "vocabulary.json"
+        self.inputs = path / "inputs.json"
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
         self.pairs = path / "pairs.csv"

@@ -20,6 +20,7 @@ import numpy as np
 from noise_injection.formulas import neutral, original
 from robustcmr.errors import DataError
 from robustcmr.files import LARGEST_TEXT, reason, regular_file, write_with
+from robustcmr.runs import frames
 
 _CHUNK = 10_000  # rows written at once
 
@@ -144,6 +145,19 @@ class Table:
             text.detach()  # all is written, and the file stays open
 
         write_with(path, fill)
+
+    def to_columns(self) -> dict[str, Any]:
+        """Return the columns by their name in the file, leaving out optional ones that are None."""
+        values = {column.name: getattr(self, column.field or column.name) for column in self.columns}
+        return {name: entries for name, entries in values.items() if entries is not None}
+
+    def to_pandas(self) -> Any:
+        """Return the table as a ``pandas.DataFrame``; raise UserError without pandas."""
+        return frames.to_pandas(self.to_columns())
+
+    def to_arrow(self) -> Any:
+        """Return the table as a ``pyarrow.Table``; raise UserError without pyarrow."""
+        return frames.to_arrow(self.to_columns())
 
     @classmethod
     def read(cls, path: Path) -> Self:

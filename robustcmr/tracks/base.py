@@ -25,6 +25,7 @@ from robustcmr.evaluation.protocols import Measured, Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.inputs import RunInputs
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.read import HEADLINES
@@ -77,7 +78,7 @@ class Track(ABC):
         self.settings = settings
         self.data, self.reader, self.spec = opened.data, opened.reader, opened.spec
         self.training, self.noise = opened.training, opened.noise
-        self._processor = opened.processor
+        self.processor = opened.processor
         self._token_tables: dict[str, TokenTable] = {}
 
     @classmethod
@@ -126,6 +127,10 @@ class Track(ABC):
         """Return the fingerprints of earlier versions, for comparisons with their runs; empty if none."""
         older = list(self.data.older_fingerprints("train"))
         return {"older_fingerprints": older} if older else {}
+
+    def inputs(self) -> RunInputs:
+        """Return how the run's matcher reads images and captions."""
+        return RunInputs(self.name, self.spec, self.reader is not None)
 
     @abstractmethod
     def save(self, run: RunFolder) -> None:

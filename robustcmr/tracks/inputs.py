@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from robustcmr.config.schema import TextOptions
-from robustcmr.data.base import ImageStore, PairsSplit, TextReader
+from robustcmr.data.base import FeatureStore, ImageStore, PairsSplit, TextReader
 from robustcmr.data.pictures import PicturePixels, PictureProcessor
+from robustcmr.data.prepared_features import PreparedFeatures
 from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.errors import ConfigError, DataError
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.inputs import Preparation, RunInputs
 from robustcmr.types import MatcherInputs
 
 
@@ -36,10 +38,21 @@ def text_reader(
     return Vocabulary.build(captions, options.min_count)
 
 
-def save_reader(reader: TextReader | None, run: RunFolder) -> None:
-    """Write ``vocabulary.json`` if captions are read with the run's own vocabulary."""
+def save_inputs(run: RunFolder, inputs: RunInputs, reader: TextReader | None) -> None:
+    """Write ``inputs.json``, and ``vocabulary.json`` if captions are read with the run's own vocabulary."""
     if isinstance(reader, Vocabulary):
         reader.save(run.vocabulary)
+    inputs.write(run.inputs)
+
+
+def preparation(store: FeatureStore) -> Preparation | None:
+    """Return how vectors of a store are prepared; None if they are read as they are."""
+    if not isinstance(store, PreparedFeatures):
+        return None
+    scale = store.scale
+    if scale is None:
+        return Preparation(normalise=store.normalise)
+    return Preparation(tuple(scale.mean.tolist()), tuple(scale.deviation.tolist()), store.normalise)
 
 
 def picture_processor(inputs: MatcherInputs) -> PictureProcessor | None:

@@ -33,9 +33,10 @@ from robustcmr.evaluation.protocols import Measured, Member
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.inputs import RunInputs
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
-from robustcmr.tracks.inputs import check_width, save_reader, text_reader
+from robustcmr.tracks.inputs import check_width, preparation, save_inputs, text_reader
 from robustcmr.tracks.noise import given_labels
 from robustcmr.tracks.vector_matchers import check_vector_matcher, unit_vectors
 from robustcmr.types import DataSpec, IntArray, LabelEstimate, MatcherInputs
@@ -138,10 +139,15 @@ class LabelsTrack(Track):
             "noise": self.noise.to_dict(),
         }
 
+    def inputs(self) -> RunInputs:
+        """Return how the run's matcher reads vectors and captions, with their preparation."""
+        split = self.data.split("train")
+        return replace(super().inputs(), images=preparation(split.images), texts=preparation(split.texts))
+
     def save(self, run: RunFolder) -> None:
-        """Write ``noise.npz``, and ``vocabulary.json`` if the run has its own vocabulary."""
+        """Write ``noise.npz``, ``inputs.json``, and ``vocabulary.json`` if the run has its own vocabulary."""
         save_label_noise(run.noise, self.training.labels, self.noise)
-        save_reader(self.reader, run)
+        save_inputs(run, self.inputs(), self.reader)
 
     def method_arguments(self, matchers: Sequence[Matcher], device: torch.device) -> tuple[int, int]:
         """Return the number of classes and the width of the matchers' vectors; see :class:`Track`."""

@@ -33,7 +33,7 @@ from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.epoch_scores import EpochScores
-from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_reader, text_reader
+from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_inputs, text_reader
 from robustcmr.tracks.noise import given_pairs
 from robustcmr.tracks.pairs_findings import pairs_table, suspected_captions, whole_set_quality
 from robustcmr.types import (
@@ -117,14 +117,14 @@ class PairsTrack(Track):
         }
 
     def save(self, run: RunFolder) -> None:
-        """Write ``noise.npz``, and ``vocabulary.json`` if the run has its own vocabulary."""
+        """Write ``noise.npz``, ``inputs.json``, and ``vocabulary.json`` if the run has its own vocabulary."""
         save_noise(run.noise, self.pairing.image_of_caption, self.noise)
-        save_reader(self.reader, run)
+        save_inputs(run, self.inputs(), self.reader)
 
     def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
         """Combine matchers with a split; see :class:`Track`."""
         opened: PairsSplit = self.data.split(split)
-        images, vectors = image_store(opened, self._processor), opened.text_vectors
+        images, vectors = image_store(opened, self.processor), opened.text_vectors
         captions, size = self._tokens(split, opened.captions), self.settings.evaluation.batch_size
         if self.spec.picture_size is None:
             check_width(split, "a region", images.shape[2], self.spec.feature_width)

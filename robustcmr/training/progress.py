@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with rates and remaining time in a terminal, nothing elsewhere."""
+"""Progress on stderr: a bar with rates and remaining time in a terminal or notebook, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import (
 
 
 class TrainingProgress(Progress):
-    """A bar over all steps of the run, drawn if the console is a terminal."""
+    """A bar over all steps of the run, drawn if the console is a terminal or a notebook."""
 
     def __init__(self, console: Console, total_epochs: int) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ class TrainingProgress(Progress):
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
             transient=True,
         )
         self._total_epochs = total_epochs

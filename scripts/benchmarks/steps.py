@@ -109,7 +109,7 @@ def one_epoch(config: RunConfig, folder: Path) -> Measured:
     accelerator = build_accelerator(config.settings.training.device, config.settings.training.precision)
     track = build_track(config)
     seed_everything(config.settings.seed)
-    matchers = build_matchers(config, track, accelerator)
+    matchers = build_matchers(config, track.spec, accelerator)
     n_pairs = len(track.training)
     make: Callable[..., Any] = config.method.cls
     method = make(config.method.options, matchers, n_pairs, config.settings.training.batch_size)

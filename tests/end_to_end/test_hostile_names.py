@@ -89,6 +89,7 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable
             code = exit_code()
         if terminal:  # rich's own colours and movements
             out, err = (re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()) for stream in streams)
+            err = re.sub(r"\r(texts \d+/\? [\d:]+)?", "", err)  # the bar of embed
         else:
             out, err = capsys.readouterr()
         assert not hidden(out + err), words
@@ -109,6 +110,8 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "compare markdown": ("compare", RUN, "--format", "markdown"),
     "compare latex": ("compare", RUN, "--format", "latex"),
     "card": ("card", RUN),
+    "search": ("search", RUN, f"thing1 {NAME}", "--split", "train"),
+    "embed": ("embed", RUN, "--captions", f"data {NAME}/dev_caps.txt", "-o", f"{NAME}-out", "--overwrite"),
     "validate": ("validate", RUN / "config.yaml"),
     "noise describe": ("noise", "describe", RUN / "noise.npz"),
 }
@@ -132,7 +135,8 @@ def test_captions_and_commands_are_shown_as_they_are(call: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("suspects", RUN, "--no-sheet"), ("compare", RUN, "--format"), ("eval", RUN)]
+    "words",
+    [("search", RUN, NAME), ("suspects", RUN, "--no-sheet"), ("compare", RUN, "--format"), ("eval", RUN)],
 )
 def test_json_is_valid_and_keeps_the_data(words: tuple[object, ...], call: Any) -> None:
     code, out, _ = call(*words, "json" if words[-1] == "--format" else "--json")
@@ -166,6 +170,8 @@ MISTAKES: dict[str, tuple[object, ...]] = {
     "value": ("train", "--set", f"matcher.dim={NAME}"),
     "matcher": ("train", "--matcher", NAME),
     "recipe": ("validate", NAME),
+    "among": ("search", RUN, "thing1", "--among", NAME),
+    "captions": ("embed", RUN, "--captions", NAME, "-o", "out"),
     "split": ("eval", RUN, "--split", NAME, "--device", "cpu"),
     "kind": ("show", NAME),
     "noise": ("noise", "describe", f"{NAME}.npy"),

@@ -6,6 +6,7 @@ a sentence, and those in ``PARSED_ONLY``, are parsed and not run. A comment befo
 says why: ``<!-- not run: needs a GPU -->``.
 """
 
+import ast
 import io
 import re
 import shlex
@@ -174,7 +175,12 @@ class Page:
             Path(block.file).write_text(block.text, encoding="utf-8")
         if block.python:
             code = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the page
-            exec(compile(code, block.page, "exec"), self.names)
+            body = ast.parse(code).body
+            shown = body.pop() if isinstance(body[-1], ast.Expr) else None
+            exec(compile(ast.Module(body, []), block.page, "exec"), self.names)
+            if shown is not None:  # as a notebook shows it
+                value = eval(compile(ast.Expression(shown.value), block.page, "eval"), self.names)
+                assert "<script" not in getattr(value, "_repr_html_", lambda: repr(value))()
             return
         for line, words in block.commands():
             self.command(f"{block.page}:{line}", words)

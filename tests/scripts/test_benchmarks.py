@@ -19,6 +19,7 @@ TINY = {
     "steps": "--pairs 80 --batch 16 --regions 3 --width 8 --dim 16 --turns 1",
     "whole_set": "--pairs 500 --width 16 --small 50 --floor-blocks 1",
     "embeddings": "--pairs 2000 --width 16",
+    "embed": "--captions 300 --batch-size 64",
     "start": "--repeats 1 --no-first",
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robustcmr.cli import train
+from robustcmr.config.flags import FLAGS
 from robustcmr.config.resolve import resolve
 from robustcmr.config.schema import Settings
 from robustcmr.jobs import train as jobs
@@ -112,7 +112,7 @@ def test_help_tells_what_each_track_takes(robustcmr, monkeypatch):
 def test_flags_have_the_names_and_texts_of_the_schema(robustcmr, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     shown = " ".join(robustcmr("train", "--help").out.split())
-    for flag, key in train._FLAGS.items():
+    for flag, key in FLAGS.items():
         assert f"--{flag.replace('_', '-')} " in shown
         section, _, name = key.rpartition(".")
         if section in ("data", "matcher", "method"):

@@ -48,6 +48,7 @@ def test_the_run_folder(at_hand):
         "checkpoints/best/state.pt",
         "config.yaml",
         "environment.json",
+        "inputs.json",
         "vocabulary.json",
     ]
     assert Vocabulary.load(run.vocabulary) == Vocabulary(WORDS)

@@ -50,7 +50,7 @@ def trained(tiny_tree: dict[str, Any]) -> Callable[..., Any]:
             track=track,
             settings=config.settings,
             accelerator=accelerator,
-            matchers=build_matchers(config, track, accelerator),
+            matchers=build_matchers(config, track.spec, accelerator),
             method=SimpleNamespace(estimate=lambda scorer: estimate),
             scorer=lambda epoch: lambda evidence, matcher: np.arange(N, dtype=np.float32),
             best_row=best_row or {},

@@ -46,9 +46,9 @@ def test_nothing_in_it_becomes_markup_or_leaves_its_block(make_results):
     assert "[c]" not in outside
     assert not {"\x1b", "\u202e"} & set(text)
     assert [line for line in text.splitlines() if line.startswith("```")] == [
-        "```sh",
-        "```",
         "```python",
+        "```",
+        "```sh",
         "```",
     ]
     (command,) = re.findall("```sh\n(.*?)\n```", text, re.DOTALL)

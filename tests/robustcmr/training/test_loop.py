@@ -37,7 +37,7 @@ def make(tiny_tree: dict[str, Any], tmp_path: Path) -> Callable[..., Trainer]:
         accelerator = build_accelerator("cpu", "fp32")
         track = build_track(config)
         seed_everything(0)
-        matchers = build_matchers(config, track, accelerator)
+        matchers = build_matchers(config, track.spec, accelerator)
         method = build_method(config, track, matchers, accelerator)
         run, console = RunFolder(tmp_path / folder), Console(quiet=True)
         return Trainer(config.settings, track, matchers, method, accelerator, run, console)

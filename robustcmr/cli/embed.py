@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, output, say
+from robustcmr.cli.options import AsJson, Trust, output, say
 
 
 def embed(
@@ -22,6 +22,7 @@ def embed(
     batch_size: Annotated[int, typer.Option(min=1, help="Images or captions encoded at once.")] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace vectors in the folder.")] = False,
+    trusted: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Embed images and captions with a trained model; memory does not grow with their number.
@@ -51,7 +52,7 @@ def embed(
         disable=not console.is_terminal,
         transient=True,
     )
-    with TrainedRun(run, device, batch_size) as opened, bar:
+    with TrainedRun(run, device, batch_size, trusted=trusted) as opened, bar:
         for kind, given in (("images", images), ("texts", captions)):
             if given is None:
                 continue

@@ -49,14 +49,13 @@ def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
         return
     console = Console()
     findings = results.get("findings", {})
-    lines = [*sentences.warning_sentences(results), *sentences.findings_sentences(results)]
+    lines = sentences.measured_sentences(results)
     if verbose:
         print_measures(console, results["splits"])
         print_findings(console, findings, results["best_epoch"])
-        lines = [f"{sentences.models_sentence(results)}.", *lines, cost_sentence(results)]
+        lines = [f"{sentences.models_sentence(results)}.", *lines[1:], cost_sentence(results)]
     else:
         console.print(measures_table(results["splits"]))
-        lines = [f"{epoch_clause(results)} and is measured here.", *lines]
     if "changed" in findings:
         lines.append(f"All classes are in {run.labels}.")
     lines += [f"The run is in {run.path}.", f"Write its page: robustcmr report {typed(run.path)}"]
@@ -82,15 +81,10 @@ def print_findings(console: Console, findings: Mapping[str, Any], epoch: int) ->
             console.print(shares_table({row: findings[key]}, columns))
 
 
-def epoch_clause(results: Mapping[str, Any]) -> str:
-    """Return which epoch was best."""
-    return f"Epoch {results['best_epoch']} of {results['epochs']} was best on {results['selection_split']}"
-
-
 def cost_sentence(results: Mapping[str, Any]) -> str:
     """Return which epoch was best, and what the run cost."""
     memory = results["peak_memory_bytes"]["cpu"] / 2**30
     return (
-        f"{epoch_clause(results)}; training took "
+        f"{sentences.epoch_clause(results)}; training took "
         f"{results['seconds']:.0f} s, {memory:.1f} GiB of memory and {results['parameters']:,} parameters."
     )

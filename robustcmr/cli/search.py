@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import AsJson, say, table_console
+from robustcmr.cli.options import AsJson, Trust, say, table_console
 
 
 def search(
@@ -27,6 +27,7 @@ def search(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Another split of the run's data to search.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    trusted: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the images that fit a caption best, or the captions that fit an image.
@@ -38,7 +39,7 @@ def search(
     from robustcmr.cli.output import print_json
     from robustcmr.jobs.trained import TrainedRun
 
-    with TrainedRun(run, device) as opened:
+    with TrainedRun(run, device, trusted=trusted) as opened:
         hits = opened.search(text, image=image, k=k, among=among, split=split)
     if as_json:
         print_json({"run": str(run), **hits.values()})

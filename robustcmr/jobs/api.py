@@ -22,7 +22,12 @@ logger = logging.getLogger("robustcmr")
 
 
 def load(
-    path: AnyPath, *, device: str = "auto", batch_size: int = 256, checkpoint: str = "best"
+    path: AnyPath,
+    *,
+    device: str = "auto",
+    batch_size: int = 256,
+    checkpoint: str = "best",
+    trusted: bool = False,
 ) -> TrainedRun:
     """Open a run folder; the model is read at the first call that needs it, and no data is.
 
@@ -31,6 +36,8 @@ def load(
         device: where the model computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         batch_size: images or captions encoded at once, >= 1.
         checkpoint: ``best`` or ``last``.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not trained here;
+            otherwise the model, and what needs it, raises ``TrustError``.
 
     Raises:
         UserError: there is no run, or an argument is of the wrong kind.
@@ -38,7 +45,7 @@ def load(
     Example:
         >>> robustcmr.load("runs/a").search("a red star", k=5)  # doctest: +SKIP
     """
-    return TrainedRun(path, device, batch_size, checkpoint)
+    return TrainedRun(path, device, batch_size, checkpoint, trusted)
 
 
 def train(
@@ -63,6 +70,7 @@ def train(
     resume: AnyPath | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    trusted: bool = False,
 ) -> TrainedRun:
     """Train as ``robustcmr train`` does, with the same options and defaults.
 
@@ -84,15 +92,18 @@ def train(
         config: a YAML recipe: a path, or the name of a shipped one.
         settings: any other keys, such as ``{"optim.lr": 1e-4}`` or ``{"optim": {"lr": 1e-4}}``.
         output: run folder; by default a new one in ``runs``.
-        resume: a stopped run to take up again; goes with ``progress`` alone.
+        resume: a stopped run to take up again; goes with ``progress`` and ``trusted`` alone.
         overwrite: replace a run that is already there.
         progress: whether to show notes and a bar on stderr, or in the notebook.
+        trusted: import each ``package.module:Class`` that ``config`` or the run to resume names; those given
+            as arguments always are.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: an argument or input does not fit; nothing is written unless training had begun.
+        UserError: an argument or input does not fit, or a file names code without consent; nothing is
+            written unless training had begun.
         KeyboardInterrupt: training was interrupted; the message says how to resume it.
 
     Example:
@@ -115,11 +126,11 @@ def train(
                 f"resume continues a run as it was configured and does not go with {', '.join(named)}; leave "
                 "them out, or start a new run without resume"
             )
-        start = partial(job.resume, checked_path(resume, "resume"), console)
+        start = partial(job.resume, checked_path(resume, "resume"), console, trusted)
     else:
         flags = {FLAGS[name]: _plain(value) for name, value in given.items()}
         recipe = None if config is None else os.fspath(checked_path(config, "config"))
-        chosen = compose(recipe, {**flags, **_flat(settings)}, ())
+        chosen = compose(recipe, {**flags, **_flat(settings)}, (), trusted)
         target = None if output is None else checked_path(output, "output")
         start = partial(job.train, chosen, target, overwrite, console)
     try:
@@ -128,7 +139,7 @@ def train(
     except TrainingStopped as stop:
         how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
         raise KeyboardInterrupt(f"stopped {how} with robustcmr.train(resume={str(stop.folder)!r})") from stop
-    return TrainedRun(run.path)
+    return TrainedRun(run.path, trusted=trusted)
 
 
 def compare(
@@ -153,6 +164,7 @@ def compare(
         UserError: there is no finished run, or the runs cannot be compared.
     """
     from robustcmr.reporting.comparison import compare as compare_runs
+    from robustcmr.sweeps.planned import planned_runs
 
     given: Iterable[Any] = [runs] if isinstance(runs, str | os.PathLike | TrainedRun) else runs
     if not isinstance(given, Iterable) or isinstance(given, Mapping):
@@ -169,7 +181,8 @@ def compare(
         logger.warning("left out: %s", sentence)
     if not found.finished:
         raise ComparisonError(f"there is no finished run in {', '.join(map(str, paths))}; train some first")
-    return compare_runs(found.finished, split, mixed, against)
+    planned, notes = planned_runs(paths, found)
+    return compare_runs(found.finished, split, mixed, against, planned=planned, notes=notes)
 
 
 def list_matchers() -> list[str]:

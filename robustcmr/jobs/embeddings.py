@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, overload
+from typing import Annotated, Any, BinaryIO, Literal, NotRequired, overload
 
 import numpy as np
+from annotated_types import Ge, Len
+from typing_extensions import TypedDict
 
+from noise_injection.reading import npy_header
 from robustcmr.errors import DataError, RunFolderError
-from robustcmr.files import atomic_file, write_json
+from robustcmr.files import atomic_file, read_json, reason, regular_file, write_json
 from robustcmr.types import FloatArray, Fragments, IntArray
 
 Kind = Literal["images", "texts"]
@@ -102,7 +104,7 @@ class Lines(Sequence[str]):
     def __init__(self, path: Path) -> None:
         self._path = path
         ends, position = [np.zeros(1, np.int64)], 0
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             while block := file.read(1 << 20):
                 ends.append(np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + position + 1)
                 position += len(block)
@@ -188,14 +190,29 @@ def read_vectors(folder: Path, kind: Kind) -> tuple[FloatArray, Lines, dict[str,
     Raises:
         DataError: a file is missing or damaged.
     """
-    path = folder / f"{kind}.json"
+    path = folder / f"{kind}.npy"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        vectors = np.load(folder / f"{kind}.npy", mmap_mode="r", allow_pickle=False)
+        about = read_json(folder / f"{kind}.json", _About)
+        with regular_file(path) as file:
+            shape, fortran, dtype = npy_header(file)
+            offset = file.tell()
         names = Lines(folder / f"{kind}.txt")
-        fits = vectors.shape == (about["count"], about["width"]) and len(names) == about["count"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stated = (about["kind"], (about["count"], about["width"]), about["count"])
+        if stated != (kind, shape, len(names)) or fortran or dtype != np.dtype("<f4"):
+            raise ValueError("its files do not belong together")
+        vectors = np.memmap(path, "<f4", "r", offset, shape)  # ValueError if the file is shorter
+    except OSError as error:
+        raise DataError(f"cannot read the {kind} in {folder}: {reason(error)}; embed them again") from error
+    except ValueError as error:
         raise DataError(f"cannot read the {kind} in {folder}: {error}; embed them again") from error
-    if not fits or vectors.dtype != np.float32 or about["kind"] != kind:
-        raise DataError(f"the files of the {kind} in {folder} do not belong together; embed them again")
     return vectors, names, about
+
+
+class _About(TypedDict):
+    kind: Kind
+    count: Annotated[int, Ge(1)]
+    width: Annotated[int, Ge(1)]
+    model: str
+    run: NotRequired[str]
+    source: NotRequired[str]
+    changed: NotRequired[Annotated[list[int], Len(2, 2)] | None]

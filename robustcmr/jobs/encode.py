@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import psutil
@@ -71,9 +72,9 @@ class Encoder:
             (self._joined(sides), [items.names[row] for row in rows.tolist()])
             for items, rows, sides in self._encoded(stream, progress)
         )
-        about: dict[str, Any] = {"model": self.model.fingerprint, "run": str(self.model.path.absolute())}
+        about: dict[str, Any] = {"model": self.model.fingerprint, "run": _quoted(self.model.path)}
         if kind == "images" and isinstance(given, str | Path):
-            about |= {"source": str(Path(given).absolute()), "changed": _changed(given)}
+            about |= {"source": _quoted(Path(given)), "changed": _changed(Path(given))}
         writer.write(parts, about)
         return self._opened(kind, writer.folder, stream if isinstance(stream, Items) else None)
 
@@ -219,8 +220,8 @@ class Encoder:
         vectors, names, about = read_vectors(folder, kind)
         if items is None and kind == "texts" and self.model.captions.reader is not None:
             items = self.model.captions.captions_of(names)
-        elif items is None and "source" in about and _changed(about["source"]) == about["changed"]:
-            found = self._read("images", about["source"])
+        elif items is None and (source := _unchanged(about)) is not None:
+            found = self._read("images", source)
             same = isinstance(found, Items) and [" ".join(name.split()) for name in found.names] == list(
                 names
             )
@@ -262,13 +263,26 @@ class Encoder:
         return mean
 
 
-def _changed(source: str | Path) -> list[int] | None:
+def _quoted(path: Path) -> str:
+    """An absolute path as text that JSON holds, also where its bytes are not UTF-8."""
+    return quote(str(path.absolute()), safe="/\\: ", errors="surrogateescape")
+
+
+def _changed(source: Path) -> list[int] | None:
     """Size and time of the last change of a file or folder; None if it is gone."""
     try:
-        status = Path(source).stat()
-    except OSError:
+        status = source.stat()
+    except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _unchanged(about: Mapping[str, Any]) -> Path | None:
+    """The images that saved vectors were made of; None where they are not known, gone or changed."""
+    if "source" not in about:
+        return None
+    source = Path(unquote(about["source"], errors="surrogateescape"))
+    return source if _changed(source) == about.get("changed") else None
 
 
 def _blocks(n: int) -> Iterator[IntArray]:

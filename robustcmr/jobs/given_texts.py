@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import NO_WORD
 from robustcmr.data.picture_files import shown
 from robustcmr.errors import ArgumentError, DataError
+from robustcmr.files import reason, regular_file
 from robustcmr.jobs.given import (
     Array,
     Items,
@@ -152,7 +154,7 @@ def caption_lines(path: Path) -> Iterator[str]:
     """
     number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
+        with regular_file(path) as raw, TextIOWrapper(raw, "utf-8-sig", newline="\n") as file:
             while line := file.readline(LONGEST_LINE + 1):
                 number += 1
                 if len(line) > LONGEST_LINE:
@@ -165,10 +167,9 @@ def caption_lines(path: Path) -> Iterator[str]:
                 yield caption
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text after line {number}; convert it to UTF-8") from error
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise DataError(
-            f"cannot read the captions {shown(str(path), 200)}: {reason}; expected a text file of them"
+            f"cannot read the captions {shown(str(path), 200)}: {reason(error)}; expected a text file of them"
         ) from error
 
 

@@ -39,6 +39,7 @@ class Model:
         path: the run folder.
         device: where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         checkpoint: ``best`` or ``last``.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not trained here.
 
     Attributes:
         path: the run folder.
@@ -50,15 +51,15 @@ class Model:
         device: where they are.
 
     Raises:
-        UserError: there is no run, or its model cannot be opened.
+        UserError: there is no run, it names code without consent, or its model cannot be opened.
     """
 
-    def __init__(self, path: Path, device: str, checkpoint: str) -> None:
+    def __init__(self, path: Path, device: str, checkpoint: str, trusted: bool = False) -> None:
         folder = RunFolder(path)
         folder.require()
         with folder.unreplaced():
-            self.path, self.config = path, run_config(folder.config)
-            self.images, self.captions = _readers(folder, self.config)
+            self.path, self.config = path, run_config(folder.config, trusted)
+            self.images, self.captions = _readers(folder, self.config, trusted)
             self.inputs = self.captions.inputs
             accelerator = build_accelerator(device, "fp32")
             self.device: torch.device = accelerator.device
@@ -169,11 +170,11 @@ class Model:
         return replace(self.captions.words(texts), vectors=vectors)
 
 
-def _readers(folder: RunFolder, config: RunConfig) -> tuple[ImageReader, CaptionReader]:
+def _readers(folder: RunFolder, config: RunConfig, trusted: bool) -> tuple[ImageReader, CaptionReader]:
     """How a run reads its inputs; of an older run, from its data."""
     if not folder.inputs.exists():
         try:
-            _, track = open_data(folder.path)
+            _, track = open_data(folder.path, trusted)
         except UserError as error:
             raise RunFolderError(
                 f"{folder.path} has no inputs.json, which version 0.1 did not write, so its model opens only "

@@ -9,7 +9,7 @@ from robustcmr.errors import UnknownNameError
 from robustcmr.plugins import did_you_mean
 from robustcmr.reporting.notebook import notebook_html
 from robustcmr.reporting.numbers import as_text
-from robustcmr.reporting.sentences import findings_sentences, models_sentence
+from robustcmr.reporting.sentences import measured_sentences, models_sentence
 from robustcmr.reporting.tables import measures_table, render
 
 
@@ -60,7 +60,7 @@ class Results(Values):
         self._test = test
 
     def __repr__(self) -> str:
-        lines = [f"{models_sentence(self._values)}.", *findings_sentences(self._values)]
+        lines = [f"{models_sentence(self._values)}.", *measured_sentences(self._values)]
         return render(measures_table(self._values["splits"])) + "\n".join(lines)
 
     def _known(self) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ class Results(Values):
             (split, *(as_text(values.get(name), "percent") for name in names))
             for split, values in splits.items()
         ]
-        notes = [f"{models_sentence(self._values)}.", *findings_sentences(self._values)]
+        notes = [f"{models_sentence(self._values)}.", *measured_sentences(self._values)]
         return notebook_html("Results", ("split", *names), rows, notes)
 
 

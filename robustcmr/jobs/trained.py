@@ -44,6 +44,8 @@ class TrainedRun:
         device: where the model computes: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         batch_size: images or captions encoded at once, >= 1.
         checkpoint: ``best`` or ``last``.
+        trusted: import the ``package.module:Class`` that the run names, even if it was not trained here.
+            Otherwise what needs it raises ``TrustError``; results and estimates are read without.
 
     Attributes:
         path: the run folder.
@@ -61,14 +63,19 @@ class TrainedRun:
     """
 
     def __init__(
-        self, path: AnyPath, device: str = "auto", batch_size: int = 256, checkpoint: str = "best"
+        self,
+        path: AnyPath,
+        device: str = "auto",
+        batch_size: int = 256,
+        checkpoint: str = "best",
+        trusted: bool = False,
     ) -> None:
         self.path = checked_path(path, "the run folder")
         if not isinstance(device, str) or not is_device_name(device):
             raise ArgumentError(f"device is {device!r}, expected {EXPECTED}")
         if checkpoint not in ("best", "last"):
             raise ArgumentError(f"checkpoint is {checkpoint!r}, expected 'best' or 'last'")
-        self._device, self._checkpoint = device, checkpoint
+        self._device, self._checkpoint, self._trusted = device, checkpoint, trusted
         self._batch_size = checked_count(batch_size, "batch_size")
         self._closed = False
         self._folder = RunFolder(self.path)
@@ -138,7 +145,8 @@ class TrainedRun:
         from robustcmr.jobs.report import write_run_report
 
         target = None if output is None else checked_path(output, "output")
-        return write_run_report(self._open_folder.path, target, checked_count(gallery, "gallery", 0), model)
+        gallery = checked_count(gallery, "gallery", 0)
+        return write_run_report(self._open_folder.path, target, gallery, model, self._trusted)
 
     def embed_texts(
         self,
@@ -293,7 +301,8 @@ class TrainedRun:
         from robustcmr.jobs.encode import Encoder
         from robustcmr.jobs.model import Model
 
-        return Encoder(Model(self.path, self._device, self._checkpoint), self._batch_size)
+        model = Model(self.path, self._device, self._checkpoint, self._trusted)
+        return Encoder(model, self._batch_size)
 
     @property
     def _encoder(self) -> Encoder:
@@ -320,7 +329,7 @@ class TrainedRun:
         """The training split of the run's data."""
         from robustcmr.config.resolve import run_config
 
-        config = run_config(self._folder.config)
+        config = run_config(self._folder.config, self._trusted)
         return config.data.cls(config.data.options).split("train")
 
 

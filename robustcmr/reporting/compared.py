@@ -193,9 +193,8 @@ class Comparison:
         return frames.to_pandas(frames.columns_of(to_rows(self)))
 
     def _repr_html_(self) -> str:
-        from robustcmr.reporting.comparison_tables import explanations, row_cells
+        from robustcmr.reporting.comparison_tables import remarks, row_cells
         from robustcmr.reporting.notebook import notebook_html
 
         cells = row_cells(self, all_measures=False)
-        notes = [*explanations(self), *self.notes]
-        return notebook_html(f"Measured on {self.split}", cells.titles, cells.rows, notes)
+        return notebook_html(f"Measured on {self.split}", cells.titles, cells.rows, remarks(self))

@@ -195,8 +195,8 @@ def explanations(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _lines(comparison: Comparison) -> list[str]:
-    """What is missing, explanations, a warning about mixed settings, and notes."""
+def remarks(comparison: Comparison) -> list[str]:
+    """Return what is missing, explanations, a warning about mixed settings, and notes."""
     mixed = "MIXED: the rows do not all answer the same question; see the note of each."
     notes = [f"Note: {sentence}." for sentence in comparison.notes]
     lacking = incompleteness(comparison.planned)
@@ -212,7 +212,7 @@ def comparison_table(comparison: Comparison, all_measures: bool = False, narrow:
         narrow: fit into 80 columns: differences in a table of their own, curves without deviations, notes as
             footnotes, and the number of models left out if all are single.
     """
-    cells, lines = row_cells(comparison, all_measures), _lines(comparison)
+    cells, lines = row_cells(comparison, all_measures), remarks(comparison)
     tables = [(cells, f"{comparison.split} split")]
     common: Sequence[str] = ()
     if narrow:
@@ -303,5 +303,5 @@ def _document(comparison: Comparison, table: Callable[[Cells], str], line: Calla
     parts = [table(row_cells(comparison))]
     if comparison.robustness:
         parts.append(table(robustness_cells(comparison)))
-    parts.append("".join(map(line, _lines(comparison))))
+    parts.append("".join(map(line, remarks(comparison))))
     return "\n".join(part for part in parts if part)

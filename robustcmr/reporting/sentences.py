@@ -18,6 +18,17 @@ def by_model(results: Results) -> str:
     return f"by the model of epoch {results['best_epoch']}"
 
 
+def epoch_clause(results: Results) -> str:
+    """Which epoch was best."""
+    return f"Epoch {results['best_epoch']} of {results['epochs']} was best on {results['selection_split']}"
+
+
+def measured_sentences(results: Results) -> list[str]:
+    """What to know of the measures of a run and of its estimates."""
+    measured = f"{epoch_clause(results)} and is measured here."
+    return [measured, *warning_sentences(results), *findings_sentences(results)]
+
+
 def warning_sentences(results: Results) -> list[str]:
     """What went wrong in training; empty of a run that learned."""
     return [f"WARNING: {sentence}." for sentence in results.get("warnings", ())]

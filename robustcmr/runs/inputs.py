@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
+from annotated_types import Gt, Len
+from pydantic import AfterValidator, AllowInfNan
+from typing_extensions import TypedDict
 
 from robustcmr.errors import RunFolderError
-from robustcmr.files import write_json
+from robustcmr.files import read_json, reason, write_json
+from robustcmr.runs.schemas import Count
 from robustcmr.types import DataSpec
+
+Finite = Annotated[float, AllowInfNan(False)]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,6 @@ class Preparation:
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     normalise: bool = False
-
-    def __post_init__(self) -> None:
-        numbers = np.array(
-            [self.mean, self.deviation], dtype=np.float64
-        )  # ValueError if they differ in length
-        if not (np.isfinite(numbers).all() and (numbers[1] > 0).all()):
-            raise ValueError("means must be finite and deviations finite and positive")
 
 
 @dataclass(frozen=True)
@@ -74,42 +70,60 @@ class RunInputs:
             RunFolderError: it is missing or damaged.
         """
         try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
+            tree = read_json(path, _Inputs)
         except OSError as error:
-            raise RunFolderError(f"cannot read {path}: {error.strerror or error}; copy it again") from error
+            raise RunFolderError(f"cannot read {path}: {reason(error)}; copy it again") from error
         except ValueError as error:
-            raise RunFolderError(f"{path} is damaged: {error}; copy it again") from error
-        try:
-            return _of_tree(tree)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RunFolderError(
                 f"{path} is damaged: {error}; expected the inputs.json that training wrote, so copy it again"
             ) from error
+        spec = {name: tree["spec"][name] for name in _Spec.__annotations__}
+        size = spec.pop("picture_size")
+        return cls(
+            tree["track"],
+            DataSpec(**spec, picture_size=None if size is None else tuple(size)),
+            tree["words"],
+            _preparation(tree["images"]),
+            _preparation(tree["texts"]),
+        )
 
 
-def _of_tree(tree: Any) -> RunInputs:
-    spec = dict(tree["spec"])
-    size = spec.pop("picture_size")
-    known = {field.name for field in dataclasses.fields(DataSpec)} - {"words", "picture_size"}
-    for name in sorted(known):
-        if spec[name] is not None and (type(spec[name]) is not int or spec[name] < 0):
-            raise ValueError(f"spec.{name} is {spec[name]!r}, expected a whole number from 0")
-    if size is not None and not (len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
-        raise ValueError(f"spec.picture_size is {size!r}, expected height and width")
-    if tree["track"] not in ("pairs", "labels") or type(tree["words"]) is not bool:
-        raise ValueError("expected the track pairs or labels, and words true or false")
-    return RunInputs(
-        track=tree["track"],
-        spec=DataSpec(
-            **{name: spec[name] for name in known}, picture_size=None if size is None else tuple(size)
-        ),
-        words=tree["words"],
-        images=_preparation(tree["images"]),
-        texts=_preparation(tree["texts"]),
-    )
-
-
-def _preparation(tree: Mapping[str, Any] | None) -> Preparation | None:
+def _preparation(tree: dict[str, Any] | None) -> Preparation | None:
     if tree is None:
         return None
-    return Preparation(tuple(tree["mean"]), tuple(tree["deviation"]), bool(tree["normalise"]))
+    return Preparation(tuple(tree["mean"]), tuple(tree["deviation"]), tree["normalise"])
+
+
+class _Spec(TypedDict):
+    feature_width: Count
+    n_regions: Count
+    vocabulary_size: Count
+    longest_caption: Count
+    padding_index: Count
+    unknown_index: Count
+    picture_size: Annotated[list[Annotated[int, Gt(0)]], Len(2, 2)] | None
+    text_width: Count | None
+
+
+class _Statistics(TypedDict):
+    mean: list[Finite]
+    deviation: list[Annotated[Finite, Gt(0)]]
+    normalise: bool
+
+
+def _as_long(found: Any) -> Any:
+    """Refuse statistics of different widths."""
+    if len(found["mean"]) != len(found["deviation"]):
+        raise ValueError(f"{len(found['mean'])} means and {len(found['deviation'])} deviations")
+    return found
+
+
+_Prepared = Annotated[_Statistics, AfterValidator(_as_long)] | None
+
+
+class _Inputs(TypedDict):
+    track: Literal["pairs", "labels"]
+    spec: _Spec
+    words: bool
+    images: _Prepared
+    texts: _Prepared

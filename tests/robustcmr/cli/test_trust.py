@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import yaml
 
+import robustcmr as package
 from robustcmr.config.resolve import run_config
-from robustcmr.errors import TrustError
+from robustcmr.errors import TrustError, UserError
 from robustcmr.jobs import train as jobs
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.pairs_table import PairsTable
@@ -55,6 +57,8 @@ def evil(tmp_path, monkeypatch):
         ("train", "--resume", "begun"),
         ("validate", "run/config.yaml"),
         ("train", "--config", "run/config.yaml", "-o", "new"),
+        ("search", "run", "a red star"),
+        ("embed", "run", "--captions", "sweep.yaml", "-o", "vectors"),
         ("sweep", "run", "sweep.yaml"),
         ("sweep", "run", "grid.yaml"),
         ("sweep", "resume", "planned"),
@@ -70,6 +74,30 @@ def test_a_folder_handed_over_runs_nothing(evil, robustcmr, make_run, words):
     assert "repeat the command with --trust" in outcome.err
     assert outcome.err.count("robustcmr: ") == 1
     assert sorted(evil.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **trusted: package.load("run", device="cpu", **trusted).embed_texts("a red star"),
+        lambda **trusted: package.load("run", device="cpu", **trusted).search("a red star"),
+        lambda **trusted: package.train(resume="begun", progress=False, **trusted),
+        lambda **trusted: package.train(config="run/config.yaml", output="new", progress=False, **trusted),
+    ],
+)
+def test_python_asks_for_consent_too(evil, make_run, call):
+    hostile(evil, make_run)
+    before = sorted(evil.rglob("*"))
+    with pytest.raises(TrustError, match=r"names code to import .*trusted=True"):
+        call()
+    assert sorted(evil.rglob("*")) == before
+    assert not package.load("run").pairs.is_clean.all()  # files alone need none
+    assert package.load("run").suspects()._repr_html_()
+    assert "names code to import" in package.load("run").report().read_text()
+    assert not (evil / "ran").exists()
+    with suppress(UserError):  # neither run has a checkpoint
+        call(trusted=True)
+    assert (evil / "ran").exists()
 
 
 def test_the_page_of_such_a_run_is_made_from_its_files(evil, robustcmr, make_run):

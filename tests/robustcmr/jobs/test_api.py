@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from rich.console import Console
 
 import robustcmr
 from robustcmr.jobs import api
+from robustcmr.reporting.compared import PlannedRun
+from robustcmr.sweeps import planned
 from robustcmr.training.interrupt import TrainingStopped
 
 SMALL = {"matcher.dim": 8, "training": {"batch_size": 40, "device": "cpu"}}
@@ -41,7 +44,15 @@ def test_arguments_are_the_options_of_the_command_line():
 
     names = set(inspect.signature(robustcmr.train).parameters)
     assert set(FLAGS) <= names
-    assert names - set(FLAGS) == {"config", "settings", "output", "resume", "overwrite", "progress"}
+    assert names - set(FLAGS) == {
+        "config",
+        "settings",
+        "output",
+        "resume",
+        "overwrite",
+        "progress",
+        "trusted",
+    }
 
 
 def test_train_is_the_command(small_data, tmp_path, monkeypatch, capsys):
@@ -72,7 +83,8 @@ def test_train_is_the_command(small_data, tmp_path, monkeypatch, capsys):
     results = json.loads(told.out)
     assert made.path == Path("python")
     assert made.results.splits.test == results["splits"]["test"]
-    assert notes.replace("python", "shell").splitlines()[:2] == told.err.splitlines()[:2]
+    notes, told_notes = (re.sub(r"[\d.]+ GiB that", "", text) for text in (notes, told.err))
+    assert notes.replace("python", "shell").splitlines()[:2] == told_notes.splitlines()[:2]
     config = [(Path(name) / "config.yaml").read_text() for name in ("python", "shell")]
     assert config[0] == config[1]
     quiet = robustcmr.train(
@@ -131,6 +143,22 @@ def test_compare_takes_runs_and_folders(vector_run, omit_run, caplog):
         for path in (omit_run.parent / "unfinished").iterdir():
             path.unlink()
         (omit_run.parent / "unfinished").rmdir()
+
+
+def test_a_comparison_of_an_unfinished_sweep_is_provisional(vector_run, monkeypatch):
+    waiting = PlannedRun(Path("seed1"), "waiting", {"seed": 1}, Path("sweep"))
+    monkeypatch.setattr(planned, "planned_runs", lambda paths, found: ((waiting,), ("a remark",)))
+    found = robustcmr.compare(vector_run)
+    assert found.missing == (waiting,)
+    for shown in (repr(found), found._repr_html_()):
+        assert "provisional" in shown
+        assert "a remark" in shown
+
+
+def test_results_name_their_epoch(omit_run):
+    results = robustcmr.load(omit_run).results
+    for shown in (repr(results), results._repr_html_()):
+        assert f"Epoch {results.best_epoch} of 6 was best on dev" in " ".join(shown.split())
 
 
 def test_tables_become_frames(omit_run, labels_run, vector_run, monkeypatch):

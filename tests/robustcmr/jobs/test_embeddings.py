@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,13 @@ import robustcmr
 from robustcmr.errors import ArgumentError, DataError
 from robustcmr.jobs import embeddings
 from robustcmr.jobs.embeddings import Embeddings, Lines, VectorWriter, read_vectors
+
+ABOUT = {"model": "m"}
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
 
 
 def random_embeddings(n, width=5, seed=0):
@@ -109,14 +117,14 @@ def test_vectors_are_written_as_they_come(tmp_path):
 
 def test_a_failure_keeps_what_was_there(tmp_path):
     parts = [(np.ones((2, 2), np.float32), ["a", "b"])]
-    VectorWriter(tmp_path, "texts").write(iter(parts), {})
+    VectorWriter(tmp_path, "texts").write(iter(parts), ABOUT)
 
     def failing():
         yield parts[0]
         raise DataError("damaged")
 
     with pytest.raises(DataError):
-        VectorWriter(tmp_path, "texts", overwrite=True).write(failing(), {})
+        VectorWriter(tmp_path, "texts", overwrite=True).write(failing(), ABOUT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.json", "texts.npy", "texts.txt"]
     assert len(read_vectors(tmp_path, "texts")[0]) == 2
 
@@ -129,11 +137,17 @@ def test_a_failure_keeps_what_was_there(tmp_path):
         lambda folder: (folder / "texts.txt").write_text("one\n"),
         lambda folder: (folder / "texts.json").write_text("[]"),
         lambda folder: (folder / "texts.json").write_text('{"count": 2, "width": 2, "kind": "images"}'),
+        lambda folder: (folder / "texts.json").write_text('{"count": 1e9}'),
         lambda folder: np.save(folder / "texts.npy", np.ones((2, 2))),
+        lambda folder: (folder / "texts.npy").write_bytes((folder / "texts.npy").read_bytes()[:-1]),
+        lambda folder: np.save(folder / "texts.npy", np.array([["a", {}], [0, 1]], object)),
+        lambda folder: pipe(folder / "texts.txt"),
+        lambda folder: pipe(folder / "texts.npy"),
+        lambda folder: pipe(folder / "texts.json"),
     ],
 )
 def test_damaged_files_are_told(tmp_path, damage):
-    VectorWriter(tmp_path, "texts").write(iter([(np.ones((2, 2), np.float32), ["a", "b"])]), {})
+    VectorWriter(tmp_path, "texts").write(iter([(np.ones((2, 2), np.float32), ["a", "b"])]), ABOUT)
     damage(tmp_path)
     with pytest.raises(DataError, match="embed them again"):
         read_vectors(tmp_path, "texts")
@@ -141,10 +155,20 @@ def test_damaged_files_are_told(tmp_path, damage):
 
 def test_names_that_are_not_utf8_are_kept(tmp_path):
     names = ["a\udcff.png", "é"]
-    VectorWriter(tmp_path, "images").write(iter([(np.ones((2, 2), np.float32), names)]), {"source": names[0]})
-    _, found, about = read_vectors(tmp_path, "images")
+    VectorWriter(tmp_path, "images").write(iter([(np.ones((2, 2), np.float32), names)]), ABOUT)
+    _, found, _ = read_vectors(tmp_path, "images")
     assert [found[0], found[1]] == list(found) == names
-    assert about["source"] == names[0]
+
+
+def test_a_source_whose_name_is_not_utf8_is_found_again(omit_run, tmp_path):
+    run = robustcmr.load(omit_run, device="cpu")
+    source = tmp_path / "a\udcff %41 é.npy"
+    np.save(source, np.random.default_rng(0).normal(size=(3, 3, 8)).astype(np.float32))
+    expected = run.score(run.embed_images(source, output=tmp_path / "vectors"), "thing1")
+    np.testing.assert_array_equal(run.score(tmp_path / "vectors", "thing1"), expected)
+    source.unlink()
+    with pytest.raises(ArgumentError, match="is gone or has changed"):
+        run.score(tmp_path / "vectors", "thing1")
 
 
 def test_lines_of_any_length(tmp_path):

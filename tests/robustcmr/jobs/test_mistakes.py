@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def written(folder, content, name="captions.txt"):
     return path
 
 
+def pipe(folder):
+    os.mkfifo(folder / "captions.txt")
+    return folder / "captions.txt"
+
+
 def written_vectors(run, folder):
     run.embed_texts("a", output=folder / "vectors")
     return folder / "vectors"
@@ -58,7 +64,7 @@ MISTAKES = {
     ),
     "a file with NUL": (
         lambda r, o, f: r.embed_texts(Path("a\0b")),
-        "cannot read the captions a.*embedded null",
+        "cannot read the captions a.*no file can have such a name",
     ),
     "an image too long": (lambda r, o, f: r.embed_images(["x" * 5000]), "is not there; check its path"),
     "embeddings of the other side": (
@@ -123,6 +129,10 @@ MISTAKES = {
         "cannot read the captions .*No such file",
     ),
     "a folder of texts": (lambda r, o, f: r.embed_texts(f), "cannot read the captions .* directory"),
+    "a pipe of texts": (
+        lambda r, o, f: r.embed_texts(pipe(f)),
+        "it is a named pipe, expected a regular file",
+    ),
     "a blank line": (lambda r, o, f: r.embed_texts(written(f, b"a\n\nb\n")), "line 2 of .* is empty"),
     "an empty file": (lambda r, o, f: r.embed_texts(written(f, b"")), "no captions were given"),
     "not UTF-8": (lambda r, o, f: r.embed_texts(written(f, b"a\n\xff\n")), "is not UTF-8 text"),

@@ -27,20 +27,26 @@ def test_everything_but_the_words_comes_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda tree: tree.pop("spec"), "'spec'"),
-        (lambda tree: tree["spec"].pop("feature_width"), "'feature_width'"),
+        (lambda tree: tree.pop("spec"), "spec is missing"),
+        (lambda tree: tree["spec"].pop("feature_width"), "spec.feature_width is missing"),
         (
             lambda tree: tree["spec"].update(feature_width="8"),
-            "spec.feature_width is '8', expected a whole number",
+            "spec.feature_width: expected a valid integer, got '8'",
         ),
-        (lambda tree: tree["spec"].update(n_regions=-1), "spec.n_regions is -1"),
-        (lambda tree: tree["spec"].update(picture_size=[0, 3]), "expected height and width"),
-        (lambda tree: tree.update(track="sound"), "expected the track pairs or labels"),
-        (lambda tree: tree.update(words="yes"), "words true or false"),
-        (lambda tree: tree["images"].update(deviation=[1.0]), "damaged"),
-        (lambda tree: tree["images"].update(deviation=[1.0, 0.0]), "finite and positive"),
-        (lambda tree: tree["images"].update(mean=[1.0, float("nan")]), "finite and positive"),
-        (lambda tree: tree.update(images=3), "damaged"),
+        (
+            lambda tree: tree["spec"].update(n_regions=-1),
+            "spec.n_regions: expected greater than or equal to 0, got -1",
+        ),
+        (
+            lambda tree: tree["spec"].update(picture_size=[0, 3]),
+            "spec.picture_size.0: expected greater than 0",
+        ),
+        (lambda tree: tree.update(track="sound"), "track: expected 'pairs' or 'labels'"),
+        (lambda tree: tree.update(words="yes"), "words: expected a valid boolean"),
+        (lambda tree: tree["images"].update(deviation=[1.0]), "images: 2 means and 1 deviations"),
+        (lambda tree: tree["images"].update(deviation=[1.0, 0.0]), "deviation.1: expected greater than 0"),
+        (lambda tree: tree["images"].update(mean=[1.0, float("nan")]), "mean.1: expected a finite number"),
+        (lambda tree: tree.update(images=3), "images: expected a mapping"),
     ],
 )
 def test_damage_is_told(tmp_path, change, reason):

@@ -251,7 +251,8 @@ def _picture(given: Sequence[Any], folder: Path | None, row: int) -> Image.Image
 def _npy(path: Path, expected: str) -> Array:
     if path.suffix != ".npy":
         raise ArgumentError(f"{path} is no .npy file, and this run reads {expected}")
-    return NpyFeatures(path).take(np.arange(NpyFeatures(path).shape[0], dtype=np.int64)).squeeze()
+    store = NpyFeatures(path)
+    return store.take(np.arange(store.shape[0], dtype=np.int64)).squeeze()
 
 
 def _name(item: Any, row: int, folder: Path | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -77,19 +77,20 @@ class TrainedRun:
             raise ArgumentError(f"checkpoint is {checkpoint!r}, expected 'best' or 'last'")
         self._device, self._checkpoint, self._trusted = device, checkpoint, trusted
         self._batch_size = checked_count(batch_size, "batch_size")
+        self._model: Encoder | None = None
+        self._galleries: dict[str, dict[Kind, Embeddings]] = {}
         self._closed = False
-        self._folder = RunFolder(self.path)
         self._folder.require()
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration, resolved, as nested plain values."""
-        return self._open_folder.read_config()
+        return self._folder.read_config()
 
     @property
     def results(self) -> Results:
         """``results.json`` with attribute access; ``rsum`` and other measures are those of the test split."""
-        saved = read_run(self._open_folder.path)
+        saved = read_run(self._folder.path)
         return Results(saved.results, saved.config.get("evaluation", {}).get("test", "test"))
 
     @property
@@ -99,7 +100,7 @@ class TrainedRun:
         Raises:
             UserError: the run has not finished, or its method does not estimate pairs.
         """
-        folder = self._open_folder
+        folder = self._folder
         folder.require_estimates(folder.pairs)
         return PairsTable.read(folder.pairs)
 
@@ -110,7 +111,7 @@ class TrainedRun:
         Raises:
             UserError: the run has not finished, or its method does not correct labels.
         """
-        folder = self._open_folder
+        folder = self._folder
         folder.require_estimates(folder.labels, folder.pairs)
         if not folder.labels.is_file():
             raise RunFolderError(f"{self.path} estimates pairs and corrects no labels; see its pairs")
@@ -125,7 +126,7 @@ class TrainedRun:
         Raises:
             UserError: the run has not finished, or its method estimates nothing.
         """
-        top, folder = checked_count(top, "top"), self._open_folder
+        top, folder = checked_count(top, "top"), self._folder
         folder.require_estimates(folder.pairs, folder.labels)
         found = read_suspects(folder)
         rows = found.worst()
@@ -146,7 +147,7 @@ class TrainedRun:
 
         target = None if output is None else checked_path(output, "output")
         gallery = checked_count(gallery, "gallery", 0)
-        return write_run_report(self._open_folder.path, target, gallery, model, self._trusted)
+        return write_run_report(self._folder.path, target, gallery, model, self._trusted)
 
     def embed_texts(
         self,
@@ -262,9 +263,8 @@ class TrainedRun:
 
     def close(self) -> None:
         """Free the model; the run can no longer be used."""
-        self._closed = True
-        for name in ("_opened", "_galleries"):
-            self.__dict__.pop(name, None)
+        self._closed, self._model = True, None
+        self._galleries.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -285,35 +285,26 @@ class TrainedRun:
             return notebook_html(f"{self.path} has not finished, {len(saved.rows)} epochs so far", (), ())
         return notebook_html(str(self.path), (), ()) + self.results._repr_html_()
 
-    def _require_open(self) -> None:
+    @property
+    def _folder(self) -> RunFolder:
         if self._closed:
             raise RunFolderError(
                 f"the run {self.path} is closed; open it again with robustcmr.load('{self.path}')"
             )
-
-    @property
-    def _open_folder(self) -> RunFolder:
-        self._require_open()
-        return self._folder
-
-    @cached_property
-    def _opened(self) -> Encoder:
-        from robustcmr.jobs.encode import Encoder
-        from robustcmr.jobs.model import Model
-
-        model = Model(self.path, self._device, self._checkpoint, self._trusted)
-        return Encoder(model, self._batch_size)
+        return RunFolder(self.path)
 
     @property
     def _encoder(self) -> Encoder:
-        self._require_open()
-        return self._opened
+        from robustcmr.jobs.encode import Encoder
+        from robustcmr.jobs.model import Model
 
-    @cached_property
-    def _galleries(self) -> dict[str, dict[str, Embeddings]]:
-        return {}
+        folder = self._folder
+        if self._model is None:
+            model = Model(folder.path, self._device, self._checkpoint, self._trusted)
+            self._model = Encoder(model, self._batch_size)
+        return self._model
 
-    def _split(self, name: str | None) -> dict[str, Embeddings]:
+    def _split(self, name: str | None) -> dict[Kind, Embeddings]:
         """Embeddings of a split of the run's data, by default the test split; made once."""
         if name is None:
             evaluation = self.config.get("evaluation", {})
@@ -329,7 +320,7 @@ class TrainedRun:
         """The training split of the run's data."""
         from robustcmr.config.resolve import run_config
 
-        config = run_config(self._folder.config, self._trusted)
+        config = run_config(RunFolder(self.path).config, self._trusted)
         return config.data.cls(config.data.options).split("train")
 
 

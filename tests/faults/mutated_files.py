@@ -58,12 +58,14 @@ from robustcmr.data.vocabulary import Vocabulary
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, SweepError, UserError
 from robustcmr.files import write_json, write_text
+from robustcmr.jobs.embeddings import VectorWriter, read_vectors
 from robustcmr.locks import describe_owner
 from robustcmr.matchers.encoders.word_vectors import read_word_vectors
 from robustcmr.reporting.card import model_card
 from robustcmr.reporting.comparison import compare
 from robustcmr.reporting.run_page import Extras, run_page
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.inputs import Preparation, RunInputs
 from robustcmr.runs.labels_table import LabelsTable
 from robustcmr.runs.pairs_table import PairsTable
 from robustcmr.runs.queries import read_queries, write_queries
@@ -74,6 +76,7 @@ from robustcmr.sweeps.progress import standings
 from robustcmr.sweeps.trials import plan_trials
 from robustcmr.training.checkpoint import load_modules, load_state, save_checkpoint
 from robustcmr.training.state import TrainingState
+from robustcmr.types import DataSpec
 
 SECONDS, MEMORY = 20, 8 * 2**30
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,6 +184,7 @@ class Specimens:
         self.root = root
         self.readers: dict[str, tuple[bool, Reader]] = {}  # whether it is text, and its reader, by file
         self._runs()
+        self._inputs()
         self._sweep()
         self._checkpoints()
         self._noise()
@@ -275,6 +279,15 @@ class Specimens:
         self.add(
             "pairs/vocabulary.json", True, lambda path: list(Vocabulary.load(path).encode_many(captions))
         )
+
+    def _inputs(self) -> None:
+        inputs = RunInputs("labels", DataSpec(3, 1, 9, 7), True, Preparation((0.1, 2.0), (1.0, 3e-8)))
+        inputs.write(self.root / "inputs.json")
+        self.add("inputs.json", True, RunInputs.read)
+        parts = [(np.ones((3, 2), np.float32), ["a", "a dog", "b"])]
+        VectorWriter(self.root / "vectors", "texts").write(iter(parts), {"model": "m", "run": "runs/a"})
+        for ending in ("json", "npy", "txt"):
+            self.add(f"vectors/texts.{ending}", ending != "npy", read_saved_vectors)
 
     def _sweep(self) -> None:
         (self.root / "mine.yaml").write_text(
@@ -388,6 +401,11 @@ def read_all_of_run(path: Path) -> None:
         model_card(saved)
         compare([saved], "test")
     run_config(RunFolder(path.parent).config)
+
+
+def read_saved_vectors(path: Path) -> None:
+    vectors, names, _ = read_vectors(path.parent, "texts")
+    assert len(vectors.sum(1)) == len(list(names))
 
 
 def read_pairs(path: Path, truth: Any) -> None:

@@ -152,7 +152,7 @@ def _convert(
 
     def save(run: RunFolder) -> None:
         words.save(run.vocabulary)
-        RunInputs("pairs", spec, words=True).write(run.inputs)
+        RunInputs(spec, words=True).write(run.inputs)
         state = {"best": None, "converted_from": source}
         save_checkpoint(run.checkpoint("best"), {"matcher_0": matcher}, state)
 

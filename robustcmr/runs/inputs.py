@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Gt, Len
 from pydantic import AfterValidator, AllowInfNan
@@ -39,14 +39,12 @@ class RunInputs:
     """Inputs of a run.
 
     Attributes:
-        track: ``pairs`` or ``labels``.
         spec: what the matcher was built from; its words are in ``vocabulary.json``.
         words: whether captions are read word by word; False if only vectors of the texts exist.
         images: preparation of image vectors; None for features that are read as they are.
         texts: the same of text vectors.
     """
 
-    track: str
     spec: DataSpec
     words: bool
     images: Preparation | None = None
@@ -80,7 +78,6 @@ class RunInputs:
         spec = {name: tree["spec"][name] for name in _Spec.__annotations__}
         size = spec.pop("picture_size")
         return cls(
-            tree["track"],
             DataSpec(**spec, picture_size=None if size is None else tuple(size)),
             tree["words"],
             _preparation(tree["images"]),
@@ -122,7 +119,6 @@ _Prepared = Annotated[_Statistics, AfterValidator(_as_long)] | None
 
 
 class _Inputs(TypedDict):
-    track: Literal["pairs", "labels"]
     spec: _Spec
     words: bool
     images: _Prepared

@@ -130,7 +130,7 @@ class Track(ABC):
 
     def inputs(self) -> RunInputs:
         """Return how the run's matcher reads images and captions."""
-        return RunInputs(self.name, self.spec, self.reader is not None)
+        return RunInputs(self.spec, self.reader is not None)
 
     @abstractmethod
     def save(self, run: RunFolder) -> None:

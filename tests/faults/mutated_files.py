@@ -281,7 +281,7 @@ class Specimens:
         )
 
     def _inputs(self) -> None:
-        inputs = RunInputs("labels", DataSpec(3, 1, 9, 7), True, Preparation((0.1, 2.0), (1.0, 3e-8)))
+        inputs = RunInputs(DataSpec(3, 1, 9, 7), True, Preparation((0.1, 2.0), (1.0, 3e-8)))
         inputs.write(self.root / "inputs.json")
         self.add("inputs.json", True, RunInputs.read)
         parts = [(np.ones((3, 2), np.float32), ["a", "a dog", "b"])]

@@ -11,17 +11,14 @@ from robustcmr.runs.inputs import Preparation, RunInputs
 from robustcmr.types import DataSpec
 
 SPEC = DataSpec(8, 3, 20, 9, words=("<pad>", "a"), picture_size=(24, 32), text_width=5)
-INPUTS = RunInputs("labels", SPEC, True, Preparation((0.1, 2.0), (1.0, 3e-8)), Preparation(normalise=True))
+INPUTS = RunInputs(SPEC, True, Preparation((0.1, 2.0), (1.0, 3e-8)), Preparation(normalise=True))
 
 
 def test_everything_but_the_words_comes_back(tmp_path):
     INPUTS.write(tmp_path / "inputs.json")
     found = RunInputs.read(tmp_path / "inputs.json")
     assert found.spec == DataSpec(8, 3, 20, 9, picture_size=(24, 32), text_width=5)
-    assert (found.track, found.words, found.images, found.texts) == (
-        *("labels", True),
-        *(INPUTS.images, INPUTS.texts),
-    )
+    assert (found.words, found.images, found.texts) == (True, INPUTS.images, INPUTS.texts)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +38,6 @@ def test_everything_but_the_words_comes_back(tmp_path):
             lambda tree: tree["spec"].update(picture_size=[0, 3]),
             "spec.picture_size.0: expected greater than 0",
         ),
-        (lambda tree: tree.update(track="sound"), "track: expected 'pairs' or 'labels'"),
         (lambda tree: tree.update(words="yes"), "words: expected a valid boolean"),
         (lambda tree: tree["images"].update(deviation=[1.0]), "images: 2 means and 1 deviations"),
         (lambda tree: tree["images"].update(deviation=[1.0, 0.0]), "deviation.1: expected greater than 0"),

@@ -68,6 +68,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     output: AnyPath | None = None,
     resume: AnyPath | None = None,
+    warm_start: AnyPath | TrainedRun | None = None,
     overwrite: bool = False,
     progress: bool = True,
     trusted: bool = False,
@@ -92,7 +93,9 @@ def train(
         config: a YAML recipe: a path, or the name of a shipped one.
         settings: any other keys, such as ``{"optim.lr": 1e-4}`` or ``{"optim": {"lr": 1e-4}}``.
         output: run folder; by default a new one in ``runs``.
-        resume: a stopped run to take up again; goes with ``progress`` and ``trusted`` alone.
+        resume: a stopped run to take up again, or a finished one to extend to more ``epochs``; goes with
+            ``epochs``, ``progress`` and ``trusted`` alone.
+        warm_start: a run of the same matcher whose best weights to start from, as ``--from`` does.
         overwrite: replace a run that is already there.
         progress: whether to show notes and a bar on stderr, or in the notebook.
         trusted: import each ``package.module:Class`` that ``config`` or the run to resume names; those given
@@ -120,19 +123,22 @@ def train(
 
     console = Console(stderr=True, quiet=not (progress and processes.is_writer()))
     if resume is not None:
-        others = {**given, "config": config, "settings": settings, "output": output, "overwrite": overwrite}
-        if named := [name for name, value in others.items() if value]:
+        others = {**given, "config": config, "settings": settings, "output": output}
+        others |= {"warm_start": warm_start, "overwrite": overwrite}
+        if named := [name for name, value in others.items() if value and name != "epochs"]:
             raise ArgumentError(
                 f"resume continues a run as it was configured and does not go with {', '.join(named)}; leave "
                 "them out, or start a new run without resume"
             )
-        start = partial(job.resume, checked_path(resume, "resume"), console, trusted)
+        start = partial(job.resume, checked_path(resume, "resume"), console, trusted, epochs)
     else:
         flags = {FLAGS[name]: _plain(value) for name, value in given.items()}
         recipe = None if config is None else os.fspath(checked_path(config, "config"))
         chosen = compose(recipe, {**flags, **_flat(settings)}, (), trusted)
         target = None if output is None else checked_path(output, "output")
-        start = partial(job.train, chosen, target, overwrite, console)
+        path = warm_start.path if isinstance(warm_start, TrainedRun) else warm_start
+        weights = None if path is None else checked_path(path, "warm_start")
+        start = partial(job.train, chosen, target, overwrite, console, weights)
     try:
         with shown_notes(console):
             run = start()

@@ -49,6 +49,7 @@ def test_arguments_are_the_options_of_the_command_line():
         "settings",
         "output",
         "resume",
+        "warm_start",
         "overwrite",
         "progress",
         "trusted",
@@ -99,6 +100,19 @@ def test_train_is_the_command(small_data, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     assert quiet.path == Path("runs/precomp-embeddings-infonce-noise0-caption-seed0")
     assert robustcmr.train(resume=quiet.path).results.rsum == quiet.results.rsum
+    longer = robustcmr.train(resume=quiet.path, epochs=2, progress=False)
+    assert (longer.results.epochs, longer.results.extended_from) == (2, [1])
+    warm = robustcmr.train(
+        data="precomp",
+        data_root=small_data,
+        matcher="embeddings",
+        method="infonce",
+        epochs=1,
+        settings=SMALL,
+        warm_start=longer,
+        progress=False,
+    )
+    assert "warm_start" in warm.results
 
 
 def test_a_stopped_training_says_how_to_resume(monkeypatch, tmp_path):

@@ -215,8 +215,12 @@ MISTAKES = {
         "already holds a run",
     ),
     "resume with options": (
-        lambda r, o, f: robustcmr.train(resume=r.path, epochs=3),
-        "does not go with epochs",
+        lambda r, o, f: robustcmr.train(resume=r.path, seed=3),
+        "does not go with seed",
+    ),
+    "resume with fewer epochs": (
+        lambda r, o, f: robustcmr.train(resume=r.path, epochs=0, progress=False),
+        "epochs",
     ),
     "resume nothing": (lambda r, o, f: robustcmr.train(resume=f, progress=False), "holds no run"),
     "compare nothing": (lambda r, o, f: robustcmr.compare([]), "no run folder was given; name some"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from noise_injection.checks import NoiseError
+from noise_injection.reading import check_kind
 from noise_injection.reasons import reason
 
 try:
@@ -29,12 +30,15 @@ def atomic_file(path: Path, error: type[Exception] = NoiseError) -> Iterator[Bin
     """Open a temporary file beside ``path`` that is moved there if the block ends without an error.
 
     A missing folder is created, an existing file replaced. If the file cannot be written (full disk, no
-    permission), ``error`` is raised, the old file is kept, and no other is left.
+    permission, a device such as ``/dev/stdout`` in its place), ``error`` is raised, the old file is kept, and
+    no other is left.
     """
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     locks: list[int] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_kind(path.stat())
         _remove_leftovers(path)
         with _create(temporary, locks) as file:
             yield file

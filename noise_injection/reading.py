@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import math
+import os
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -54,12 +55,20 @@ def regular_file(path: Path, largest: float = math.inf) -> Iterator[io.BufferedR
         found = path.stat()
     except ValueError as error:  # NUL, or half of a surrogate pair
         raise OSError(errno.EINVAL, "no file can have such a name") from error
-    kind = stat.S_IFMT(found.st_mode)
-    if kind in _OTHERS:  # opening a pipe would wait, and reading a device may never end
-        raise OSError(errno.EINVAL, f"it is {_OTHERS[kind]}, expected a regular file")
+    check_kind(found)
     _check_size(found.st_size, largest)
     with path.open("rb") as file:
         yield file
+
+
+def check_kind(found: os.stat_result) -> None:
+    """Raise OSError for a device, named pipe or socket.
+
+    Opening a pipe would wait, reading a device may never end, and a file in the place of either is a loss.
+    """
+    kind = stat.S_IFMT(found.st_mode)
+    if kind in _OTHERS:
+        raise OSError(errno.EINVAL, f"it is {_OTHERS[kind]}, expected a regular file")
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:

@@ -22,6 +22,7 @@ from noise_injection.reading import (
     LARGEST_JSON as LARGEST_JSON,
     LARGEST_TEXT as LARGEST_TEXT,
     TOO_DEEP,
+    check_kind as check_kind,
     check_plain,
     parse_json as parse_json,
     read_bytes as read_bytes,

@@ -79,10 +79,7 @@ def _open(path: Path, deadline: float) -> int:
                 ) from error
             if isinstance(error, FileNotFoundError) and time.monotonic() < deadline:
                 continue
-            raise LockError(
-                f"cannot write {path}: {error.strerror}; make sure that {path.parent} can be written, or "
-                "choose another folder"
-            ) from error
+            raise LockError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

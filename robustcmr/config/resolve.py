@@ -236,11 +236,14 @@ def run_config(path: Path, trusted: bool = False) -> RunConfig:
 
     Raises:
         TrustError: the file names code without consent.
-        ConfigError: the file cannot be read, leaves out a plug-in or does not fit the schema.
+        ConfigError: the file cannot be read, leaves out a plug-in or does not fit the schema; it is named.
     """
     tree = read_config(path, SavedConfig)
     folders = trust.consent(path, tree, trust.places(tree), trusted)
-    return resolve(current_config(tree), folders)
+    try:
+        return resolve(current_config(tree), folders)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def remember_run(path: Path, config: RunConfig) -> None:

@@ -89,12 +89,12 @@ def run_extras(saved: SavedRun, gallery: int, model: bool, trusted: bool = False
 def _without(saved: SavedRun, why: str) -> Extras:
     """Return what the files alone give, and the reason for what is missing."""
     notes = dict.fromkeys(("suspects", "queries", "alignment", "correction"), why)
-    if saved.folder.pairs.is_file():
+    if saved.folder.pairs.exists():
         table = PairsTable.read(saved.folder.pairs)
         note = "The fitted curves and the truth are not shown without the data and the model."
         chart = evidence_chart(table.evidence, table.is_clean, note=note) if len(table) else None
         return Extras(evidence=chart, suspected=int((~table.is_clean).sum()), notes=notes)
-    if saved.folder.labels.is_file():
+    if saved.folder.labels.exists():
         return Extras(suspected=int(LabelsTable.read(saved.folder.labels).changed.sum()), notes=notes)
     return Extras(notes=notes)
 
@@ -103,7 +103,7 @@ def _pairs_extras(saved: SavedRun, run: OpenRun, gallery: int) -> Extras:
     config, track = run.config, run.track
     notes: dict[str, str] = {}
     found: dict[str, Any] = {"requested": gallery}
-    if saved.folder.pairs.is_file():
+    if saved.folder.pairs.exists():
         table = PairsTable.read(saved.folder.pairs)
         track.suspects(table)  # refuses a table of other pairs
         plan, division = divided(run)
@@ -182,7 +182,7 @@ def _side(cards: int) -> int:
 
 
 def _labels_extras(saved: SavedRun, track: Track, gallery: int) -> Extras:
-    if not saved.folder.labels.is_file():
+    if not saved.folder.labels.exists():
         why = f"The method {saved.config['method']['name']} does not correct labels."
         return Extras(notes={"suspects": why})
     table, notes = LabelsTable.read(saved.folder.labels), {}

@@ -16,11 +16,10 @@ from rich.console import Console
 
 import robustcmr
 from robustcmr import terminal
-from robustcmr.config import trust
-from robustcmr.config.resolve import RunConfig, read_config, remember_run, resolve
+from robustcmr.config.resolve import RunConfig, read_config, remember_run, run_config
 from robustcmr.environment import describe_environment
 from robustcmr.errors import ConfigError, InUseError, LockError, RunFolderError
-from robustcmr.files import write_json
+from robustcmr.files import check_kind, write_json
 from robustcmr.jobs.continuation import (
     check_epochs,
     extended,
@@ -34,7 +33,7 @@ from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
 from robustcmr.reporting.run_charts import save_run_charts
 from robustcmr.runs.folder import RunFolder, unused_folder
-from robustcmr.runs.older import current_config, lost_options
+from robustcmr.runs.older import lost_options
 from robustcmr.runs.queries import write_queries
 from robustcmr.runs.schemas import Config as SavedConfig
 from robustcmr.tracks.build import build_track
@@ -136,14 +135,12 @@ def resume(
             folder.require_trained()
             if epochs is None and is_finished(folder):  # another process has just finished it
                 return folder
-        tree = read_config(folder.config, SavedConfig)
-        if lost := lost_options(tree):
+        if lost := lost_options(read_config(folder.config, SavedConfig)):
             raise RunFolderError(
                 f"{path} was begun by version 0.1 with method options that no longer exist "
                 f"({', '.join(lost)}); resume it with robustcmr 0.1, or train it again"
             )
-        folders = trust.consent(folder.config, tree, trust.places(tree), trusted)
-        before = resolve(current_config(tree), folders)
+        before = run_config(folder.config, trusted)
         config = extended(folder, before, epochs)
         if is_finished(folder, config.settings.training.epochs):
             return folder
@@ -345,6 +342,8 @@ class _LogFile(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         if path.is_symlink():  # replaced, as writing any other file of the folder does, and not followed
             path.unlink()
+        elif path.exists():
+            check_kind(path.stat())
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 

@@ -234,7 +234,7 @@ def read_suspects(run: RunFolder) -> Suspects:
     Raises:
         DataError: there is no such file, or it is damaged.
     """
-    if run.labels.is_file():
+    if run.labels.exists():
         return SuspectedLabels(LabelsTable.read(run.labels))
     return SuspectedPairs(PairsTable.read(run.pairs))
 

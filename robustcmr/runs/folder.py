@@ -228,10 +228,10 @@ class RunFolder:
     def require_estimates(self, *tables: Path) -> None:
         """Raise RunFolderError unless the run was trained here and has one of some tables of estimates."""
         self.require_trained()
-        if any(table.is_file() for table in tables):
+        if any(table.exists() for table in tables):
             return
         names = " or ".join(table.name for table in tables)
-        if self.labels.is_file():
+        if self.labels.exists():
             raise RunFolderError(
                 f"{self.path} corrects labels, expected a run that suspects pairs; list its labels with "
                 f"'robustcmr suspects {self.path}'"

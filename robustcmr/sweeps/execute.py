@@ -63,7 +63,8 @@ def due_trials(folder: SweepFolder, retry_failed: bool, trusted: bool = False) -
             run_config(folder.config(name), trusted)
         except ConfigError as error:
             writer = f"{folder.config(name).name} was written by robustcmr {record.trial.version}: "
-            faults.setdefault(str(error), []).append(writer)
+            text = str(error).removeprefix(f"{folder.config(name)}: ")
+            faults.setdefault(text, []).append(writer)
     if faults:
         raise listed(
             [

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from robustcmr.config import trust
 from robustcmr.config.resolve import read_config, remember_run
 from robustcmr.errors import SweepError
-from robustcmr.files import LARGEST_JSON, fitting, parse_json, read_bytes, to_yaml, write_text
+from robustcmr.files import LARGEST_JSON, fitting, parse_json, read_bytes, reason, to_yaml, write_text
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.older import current_config
 from robustcmr.sweeps.options import SweepOptions, sweep_options
@@ -142,7 +142,9 @@ class SweepFolder:
         except FileNotFoundError:
             self._records = {}
             return {}
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise SweepError(f"cannot read {self.states}: {reason(error)}") from error
+        except ValueError as error:
             raise SweepError(f"cannot read {self.states}: {error}; check the file") from error
         records: dict[str, Record] = {}
         lines.pop()  # after the last newline: nothing, or an incomplete line

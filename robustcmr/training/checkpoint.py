@@ -53,10 +53,7 @@ def save_checkpoint(folder: Path, modules: Mapping[str, nn.Module], state: Mappi
         with suppress(OSError):
             recover(folder)
         if isinstance(error, OSError):
-            raise CheckpointError(
-                f"cannot write the checkpoint {folder}: {error.strerror or error}; make sure that its folder "
-                "can be written"
-            ) from error
+            raise CheckpointError(f"cannot write the checkpoint {folder}: {reason(error)}") from error
         raise
     _remove(old)
 
@@ -131,7 +128,9 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
         try:
             with regular_file(path):
                 weights = _read_weights(path)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
+            raise CheckpointError(f"cannot read the weights {path}: {reason(error)}") from error
+        except SafetensorError as error:
             raise CheckpointError(
                 f"cannot read the weights {path}: {error}; choose another checkpoint"
             ) from error

@@ -37,10 +37,11 @@ def training_warnings(
         )
     else:
         what = f"no epoch scored above chance on {split}: the best is {scores[best]:.1f}, where {guess}"
+    other = _USUAL if f"{lr:g}" != f"{_USUAL:g}" else _USUAL / 10
     first, last = float(rows[0]["loss"]), float(rows[-1]["loss"])
     if last > _GROWN * first > 0:
         what += f"; the loss grew from {first:.3g} in the first epoch to {last:.3g} in the last"
     return [
-        f"{what}; train longer, try another learning rate, such as --set optim.lr={_USUAL:g} (it was "
+        f"{what}; train longer, try another learning rate, such as --set optim.lr={other:g} (it was "
         f"{lr:g}), or check the data"
     ]

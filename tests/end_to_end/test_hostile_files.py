@@ -229,3 +229,20 @@ def test_queries_of_another_form(finished: Path, replaced: Any) -> None:
     replaced("queries-test.npz", content)
     with pytest.raises(RunFolderError, match=r"queries-test\.npz is damaged"):
         read_queries(finished / "queries-test.npz")
+
+
+@pytest.mark.parametrize("table", ["pairs.csv", "labels.csv"])
+def test_a_pipe_as_a_table_of_estimates(refused: Refused, finished: Path, table: str) -> None:
+    os.mkfifo(finished / table)
+    try:
+        for command in ["suspects"] if table == "labels.csv" else ["suspects", "report", "rematch"]:
+            assert f"{table}: it is a named pipe, expected a regular file" in refused(command, finished)
+    finally:
+        (finished / table).unlink()
+
+
+def test_a_pipe_in_place_of_what_is_written(refused: Refused, finished: Path, pipe: Path) -> None:
+    for command in ("card", "compare", "report"):
+        said = refused(command, finished, "-o", pipe)
+        assert said.startswith(f"cannot write {pipe}: it is a named pipe, expected a regular file")
+    assert pipe.is_fifo()

@@ -127,6 +127,28 @@ def test_a_target_that_is_a_folder(tmp_path, monkeypatch, given):
     assert names(tmp_path / "folder") == []
 
 
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_target_that_is_a_pipe_or_device_stays(tmp_path, through_link):
+    os.mkfifo(tmp_path / "pipe")
+    target = tmp_path / "pipe"
+    if through_link:  # as /dev/stdout is one
+        target = tmp_path / "link"
+        target.symlink_to(tmp_path / "pipe")
+    before = names(tmp_path)
+    with pytest.raises(UserError, match=r"cannot write .*: it is a named pipe, expected a regular file"):
+        write_text(target, "x")
+    assert names(tmp_path) == before
+    assert (tmp_path / "pipe").is_fifo()
+    assert target.is_symlink() == through_link
+
+
+def test_a_link_that_leads_nowhere_is_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").read_text() == "x"
+    assert names(tmp_path) == ["link"]
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_permissions_respect_the_umask(tmp_path, mask, mode):
     before = os.umask(mask)

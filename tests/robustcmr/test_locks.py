@@ -94,7 +94,7 @@ def test_a_lock_is_not_written_through_a_link(tmp_path):
 
 def test_what_cannot_be_locked_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LockError, match=r"cannot write .*lock: .*; make sure that .*file can be written"):
+    with pytest.raises(LockError, match=r"cannot write .*lock: .*(a file is in the way|a part of the path)"):
         locks.take(tmp_path / "file" / "lock")
     with pytest.raises(LockError, match="cannot read the lock"):
         locks.is_held(tmp_path / "file" / "lock")

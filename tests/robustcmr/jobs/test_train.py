@@ -16,6 +16,7 @@ from rich.console import Console
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, InUseError, RunFolderError, UserError
 from robustcmr.jobs import train as jobs
+from robustcmr.jobs.open import open_data
 from robustcmr.jobs.train import _log, _LogFile, planned_folder, resume, train
 from robustcmr.reporting.card import model_card
 from robustcmr.reporting.run_page import Extras, run_page
@@ -100,6 +101,12 @@ def test_the_log_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "log.txt").is_symlink()
 
 
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.txt")
+    with pytest.raises(OSError, match="it is a named pipe, expected a regular file"):
+        _LogFile(tmp_path / "log.txt")
+
+
 def test_a_full_disk_of_the_log_is_no_error(
     tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +166,19 @@ def test_a_folder_that_may_not_be_written(
     monkeypatch.setattr(os, "open", read_only)
     assert resume(run.path).path == run.path
     run.results.unlink()
-    with pytest.raises(UserError, match=r"cannot write .*run/.*: Read-only file system; make sure that"):
+    with pytest.raises(UserError, match=r"cannot write .*run/.*: Read-only file system; choose a folder"):
         resume(run.path)
+
+
+def test_a_bad_value_in_a_run_is_told_with_its_file(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(resolve(tree), tmp_path / "run")
+    run.results.unlink()
+    run.config.write_text(re.sub(r"epochs: \d+", "epochs: 0", run.config.read_text()))
+    for read in (resume, open_data):
+        with pytest.raises(ConfigError) as caught:
+            read(run.path)
+        expected = "training.epochs: got 0, expected a whole number of at least 1"
+        assert str(caught.value) == f"{run.config}: {expected}"
 
 
 def test_a_folder_in_place_of_the_log(tree: dict[str, Any], tmp_path: Path) -> None:

@@ -160,3 +160,7 @@ def test_damaged_options_are_told(planned):
     folder.states.write_bytes(b"\xff\xfe\n")
     with pytest.raises(SweepError, match="cannot read"):
         folder.read()
+    folder.states.unlink()
+    folder.states.mkdir()
+    with pytest.raises(SweepError, match=r"cannot read .*: Is a directory; name a file, not a folder"):
+        folder.read()

@@ -61,7 +61,7 @@ def test_a_rename_that_fails_keeps_the_old_checkpoint(
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*last: Permission denied; make"):
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*last: Permission denied; chec"):
         save_checkpoint(tmp_path / "last", {"net": network()}, {"n": 2})
     assert load_state(tmp_path / "last") == {"n": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last"]
@@ -145,7 +145,9 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         load_modules(tmp_path / "last", {"net": network(5)})
     with pytest.raises(CheckpointError, match=r"1 missing such as bias"):
         load_modules(tmp_path / "last", {"net": nn.ParameterDict({"bias": torch.ones(1)})})
-    with pytest.raises(CheckpointError, match="cannot read the weights"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read the weights .*: No such file or directory; ch"
+    ):
         load_modules(tmp_path / "last", {"other": network()})
 
 

@@ -32,6 +32,11 @@ def test_nothing_was_learned():
     assert "loss" not in warned([18.0], lr=1e-9)[0]
 
 
+@pytest.mark.parametrize("lr", [0.002, 0.0020000001])
+def test_the_learning_rate_to_try_is_another_one(lr):
+    assert "such as --set optim.lr=0.0002 (it was 0.002)" in warned([0.0], lr=lr)[0]
+
+
 def test_what_was_learned_was_lost():
     (sentence,) = warned([250.0, 260.0, 2.0])
     assert sentence.startswith(

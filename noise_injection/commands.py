@@ -12,7 +12,7 @@ import numpy as np
 from noise_injection import checks
 from noise_injection.apply import TABLES, given_pairs, read_captions, read_names, write_table
 from noise_injection.checks import CAPTIONS_PER_IMAGE, Array, Features, IntArray, NoiseError, regular_truth
-from noise_injection.describe import describe, describe_labels
+from noise_injection.describe import describe, describe_labels, to_caption_rows
 from noise_injection.files import (
     NoiseFile,
     check_size,
@@ -27,7 +27,7 @@ from noise_injection.formulas import is_formula
 from noise_injection.labels import make_label_noise
 from noise_injection.mismatch import make_mismatch
 from noise_injection.printing import one_line
-from noise_injection.records import LabelNoiseRecord, NoiseRecord, Record, Report
+from noise_injection.records import LabelNoiseRecord, NoiseRecord, Record, Report, index_sha256
 from noise_injection.verify import Verification, verify, verify_labels, verify_record
 
 _SETTINGS = ("protocol", "ratio", "seed", "derange")
@@ -169,7 +169,26 @@ def data_of(
         n_entries = noise.values.size
         of_images = np.array_equal(np.sort(noise.values), np.arange(n_entries))
         n_captions = n_entries * (each if of_images else 1)
-    return regular_truth(n_captions, each), n_captions // each
+    pairing = regular_truth(n_captions, each)
+    if noise is not None and record is not None:
+        _check_grouping(noise, record, pairing, each)
+    return pairing, n_captions // each
+
+
+def _check_grouping(noise: NoiseFile, record: NoiseRecord, pairing: IntArray, each: int) -> None:
+    """Refuse noise of captions that are not grouped in rows of ``each``, as identifiers may group them."""
+    n_images = pairing.size // each
+    if (pairing.size, n_images) != (record.n_captions, record.n_images):
+        return  # refused for its size
+    if index_sha256(noise.values) != record.sha256:
+        return  # refused as altered
+    wrong = int((to_caption_rows(noise.values, pairing, n_images, str(noise.path)) != pairing).sum())
+    if wrong != record.n_mismatched:
+        raise NoiseError(
+            f"the record of {noise.path} counts {record.n_mismatched} wrong captions, and there are {wrong} "
+            f"if every {each} captions in a row are of one image; if the data groups them otherwise, give the "
+            "image of each caption with --truth FILE.npy"
+        )
 
 
 def _data(arguments: argparse.Namespace, noise: NoiseFile | None = None) -> tuple[IntArray, int]:

@@ -55,7 +55,7 @@ def evaluate(
         if split not in loaded.track.splits():
             raise ConfigError(
                 f"there is no {split} split here, the data has {', '.join(loaded.track.splits())}; "
-                "use --split"
+                f"choose one of them, such as --split {loaded.track.splits()[-1]}"
             )
         parts.append((loaded.track, loaded.matchers))
         epochs.append(loaded.epoch)

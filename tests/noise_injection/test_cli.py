@@ -116,7 +116,7 @@ def test_truth_file(run: Run, tmp_path: Path) -> None:
     index, _ = make_mismatch(truth, 4, 0.9, "image", 0)
     np.testing.assert_array_equal(load_noise(tmp_path / "n.npz", truth, 4)[0], index)
     assert run("verify", "n.npz", "--truth", "t.npy")[0] == 0
-    refused(run("describe", "n.npz"), "with this data there are")
+    refused(run("describe", "n.npz"), "give the image of each caption with --truth FILE.npy")
     refused(
         run("verify", "n.npz", "--captions-per-image", "4"),
         "8 captions of 4 images and the data has 8 captions of 2",

@@ -34,3 +34,18 @@ def test_images_without_captions_at_the_end_are_known_from_the_record(tmp_path: 
 @pytest.mark.parametrize(("values", "captions"), [(np.arange(10)[::-1], 50), (np.arange(10) // 5, 10)])
 def test_a_permutation_is_taken_as_one_of_images(values: np.ndarray, captions: int) -> None:
     assert data_of(None, None, None, NoiseFile(Path("n.npy"), values, None))[0].size == captions
+
+
+@pytest.mark.parametrize("protocol", ["caption", "image"])
+def test_captions_grouped_by_identifiers_ask_for_the_truth(protocol: str, tmp_path: Path) -> None:
+    truth = np.arange(40) % 8  # first captions of all images, then the second ones, ...
+    np.save(tmp_path / "t.npy", truth)
+    index, record = make_mismatch(truth, 8, 0.4, protocol, 0)
+    noise = NoiseFile(Path("n.npz"), index, record)
+    wrong = int((index != truth).sum())
+    with pytest.raises(NoiseError) as caught:
+        data_of(None, None, None, noise)
+    assert str(caught.value).startswith(f"the record of n.npz counts {wrong} wrong captions, and there are")
+    assert "if every 5 captions in a row are of one image" in str(caught.value)
+    assert str(caught.value).endswith("give the image of each caption with --truth FILE.npy")
+    assert data_of(None, None, tmp_path / "t.npy", noise)[0].tolist() == truth.tolist()

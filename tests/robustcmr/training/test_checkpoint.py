@@ -145,9 +145,7 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         load_modules(tmp_path / "last", {"net": network(5)})
     with pytest.raises(CheckpointError, match=r"1 missing such as bias"):
         load_modules(tmp_path / "last", {"net": nn.ParameterDict({"bias": torch.ones(1)})})
-    with pytest.raises(
-        CheckpointError, match=r"cannot read the weights .*: No such file or directory; ch"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot read the weights .*: No such file or directory; ch"):
         load_modules(tmp_path / "last", {"other": network()})
 
 

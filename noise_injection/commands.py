@@ -186,8 +186,8 @@ def _check_grouping(noise: NoiseFile, record: NoiseRecord, pairing: IntArray, ea
     if wrong != record.n_mismatched:
         raise NoiseError(
             f"the record of {noise.path} counts {record.n_mismatched} wrong captions, and there are {wrong} "
-            f"if every {each} captions in a row are of one image; if the data groups them otherwise, give the "
-            "image of each caption with --truth FILE.npy"
+            f"if every {each} captions in a row are of one image; if the data groups them otherwise, give "
+            "the image of each caption with --truth FILE.npy"
         )
 
 

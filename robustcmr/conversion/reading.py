@@ -38,7 +38,8 @@ def read_checkpoint(path: Path) -> Any:
             not written by ``torch.save``.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        other = "is no regular file" if path.exists() else "does not exist"
+        what = "is a folder" if path.is_dir() else other
         raise CheckpointError(f"{path} {what}; give the file that torch.save wrote")
     if _is_tar(path):
         raise CheckpointError(

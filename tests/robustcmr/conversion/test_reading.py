@@ -136,6 +136,9 @@ def test_a_real_tar(tmp_path):
 
 
 def test_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(CheckpointError, match=r"pipe\.pth is no regular file; give"):
+        read_checkpoint(tmp_path / "pipe.pth")
     with pytest.raises(CheckpointError, match=r"none\.pth does not exist; give"):
         read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match="is a folder"):

@@ -31,7 +31,7 @@ def test_one_run_and_an_ensemble(runs: list[Path]) -> None:
 
 
 def test_what_cannot_be_measured_is_refused(runs: list[Path]) -> None:
-    with pytest.raises(ConfigError, match="no holdout split here.* one of them, such as --split test"):
+    with pytest.raises(ConfigError, match=r"no holdout split here.* one of them, such as --split test"):
         evaluate(runs, "holdout")
     with pytest.raises(ConfigError, match="no run folder was given"):
         evaluate([], "test")

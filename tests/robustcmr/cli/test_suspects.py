@@ -150,7 +150,9 @@ def test_runs_without_beliefs(tmp_path, few_scenes, call):
         match=r"has no pairs\.csv or labels\.csv yet; finish it with 'robustcmr train",
     ):
         call(run.path)
-    run.results.write_text("{}")
+    words = dict.fromkeys(("data", "matcher", "method"), "some")
+    numbers = dict.fromkeys(("seed", "n_models", "best_epoch", "epochs"), 1)
+    run.results.write_text(json.dumps({**words, **numbers, "track": "pairs", "splits": {}}))
     with pytest.raises(
         RunFolderError, match=r"has no pairs\.csv or labels\.csv: its method does not estimate which pairs"
     ):

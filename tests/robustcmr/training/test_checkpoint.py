@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,7 @@ def test_readers_of_a_living_training_see_one_checkpoint(tmp_path: Path) -> None
                 if (tmp_path / "enough").exists():
                     os._exit(0)
                 save_checkpoint(tmp_path / "best", nets(value), {})
+                time.sleep(0.01)  # else it may replace one checkpoint after the other while the reader waits
         finally:
             os._exit(1)
     seen = set()

@@ -30,7 +30,7 @@ def _class_number(text: str) -> int:
 CLASS = Cell("q", _class_number, WHOLE.format)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabelsTable(Table):
     """All N training pairs with their given and corrected classes at the end of a run.
 

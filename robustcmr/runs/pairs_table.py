@@ -25,7 +25,7 @@ from robustcmr.types import IntArray
 CLEAN, SUSPECT = "clean", "suspect"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairsTable(Table):
     """All N training pairs with the method's estimate at the end of a run.
 

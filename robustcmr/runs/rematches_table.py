@@ -14,7 +14,7 @@ from robustcmr.types import IntArray
 Values = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RematchesTable(Table):
     """All n suspected pairs with the image that the plan suggests.
 

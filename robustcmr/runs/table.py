@@ -120,6 +120,9 @@ class Table:
     def __len__(self) -> int:
         return len(vars(self)["pair"])
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self):,} pairs: {', '.join(self.to_columns())}>"
+
     def write(self, path: Path) -> None:
         """Write the table atomically, leaving out optional columns that are None.
 

@@ -44,6 +44,10 @@ def table(n: int = 10, **changed: Any) -> PairsTable:
     return PairsTable(**{**columns, **changed})
 
 
+def test_a_table_is_shown_in_one_line() -> None:
+    assert repr(table(1200)).startswith("<PairsTable of 1,200 pairs: pair, caption, image, ")
+
+
 def check_equal(found: PairsTable, expected: PairsTable) -> None:
     for column in dataclasses.fields(PairsTable):
         before, after = getattr(expected, column.name), getattr(found, column.name)

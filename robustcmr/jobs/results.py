@@ -7,6 +7,7 @@ from typing import Any
 
 from robustcmr.errors import UnknownNameError
 from robustcmr.plugins import did_you_mean
+from robustcmr.reporting.compared import TITLES
 from robustcmr.reporting.notebook import notebook_html
 from robustcmr.reporting.numbers import as_text
 from robustcmr.reporting.sentences import measured_sentences, models_sentence
@@ -78,7 +79,8 @@ class Results(Values):
             for split, values in splits.items()
         ]
         notes = [f"{models_sentence(self._values)}.", *measured_sentences(self._values)]
-        return notebook_html("Results", ("split", *names), rows, notes)
+        titles = [TITLES.get(name, name) for name in names]
+        return notebook_html("Results", ("split", *titles), rows, notes)
 
 
 def _wrapped(value: Any) -> Any:

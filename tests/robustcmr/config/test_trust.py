@@ -23,7 +23,11 @@ Path(__file__).with_name("imported").touch()
 class Mine(Omit):
     "A matcher of one's own."
 """
-NAMED = {"matcher": {"name": "trust_mine:Mine", "dim": 16}, "method": "hinge"}
+NAMED = {
+    "data": {"name": "scenes"},
+    "matcher": {"name": "trust_mine:Mine", "dim": 16},
+    "method": {"name": "hinge"},
+}
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_results_have_attributes(omit, omit_run):
     with pytest.raises(robustcmr.UserError, match="no 'rsumm' here; did you mean 'rsum'"):
         _ = results.rsumm
     assert "rSum" in repr(results)
-    assert "i2t_r1" in results._repr_html_()
+    assert "i2t R@1" in results._repr_html_()
     assert pickle.loads(pickle.dumps(results)).rsum == results.rsum
 
 

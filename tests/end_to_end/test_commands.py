@@ -31,10 +31,11 @@ ON_A_RUN = {
     "report": (["--no-model"], "report.html"),
     "compare": (["--split", "dev"], "l2rm"),
     "card": ([], "l2rm"),
+    "search": (["a red star", "-k", "2"], "The best 2 of 4 images"),
 }
 """Commands that read a run, with options and a part of their output."""
 
-ELSEWHERE = {"train", "convert", "noise", "list", "show", "validate", "env", "data", "sweep"}
+ELSEWHERE = {"train", "embed", "convert", "noise", "list", "show", "validate", "env", "data", "sweep"}
 
 
 @pytest.fixture

@@ -47,9 +47,8 @@ def test_a_task_trains_one_trial(tmp_path, fake):
     job = Job("a", *places, {}, fake.program)
     assert train_in_worker(job, tmp_path / "stop").code == 0
     (tmp_path / "run" / "config.yaml").unlink()
-    ended = train_in_worker(job, tmp_path / "stop")
-    assert ended.code is None
-    assert "holds no run" in ended.error
+    assert train_in_worker(job, tmp_path / "stop").code == 1  # the trial refuses a folder with other files
+    assert "not empty" in (tmp_path / "log").read_text()
 
 
 @pytest.fixture(scope="module")

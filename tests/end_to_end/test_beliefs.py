@@ -102,11 +102,11 @@ def test_a_dividing_run_tells_what_it_believes(
     assert names[0] > 0
     assert len(set(names)) == 1
     figures = lines[names[0] + 2].split()
-    assert figures[0] == "train"
-    assert figures[1] == f"{100 * beliefs['division']['auroc']:.1f}"
+    assert figures[:3] == ["train,", "epoch", "2"]
+    assert figures[3] == f"{100 * beliefs['division']['auroc']:.1f}"
     assert results["best_epoch"] == 2  # so there was rematching in it
-    row = next(line.split() for line in lines if line.startswith("best epoch"))
-    assert row[2] == f"{100 * beliefs['rematch']['plan']:.1f}"
+    row = next(line.split() for line in lines if line.startswith("during epoch 2"))
+    assert row[3] == f"{100 * beliefs['rematch']['plan']:.1f}"
 
     shown = command("suspects", run.path, "--top", 7)
     total = sum(suspected)
@@ -123,7 +123,7 @@ def printed(run: RunFolder, capsys: Any) -> set[str]:
     capsys.readouterr()
     report_run(run, as_json=False, verbose=True)
     said = capsys.readouterr().out
-    return {word for word in ("rSum", "AUROC", "best epoch", "suspects") if word in said}
+    return {word for word in ("rSum", "AUROC", "during epoch", "suspects") if word in said}
 
 
 def test_nothing_is_judged_where_the_truth_is_not_known(
@@ -141,9 +141,9 @@ def test_nothing_is_judged_where_the_truth_is_not_known(
     assert results is not None
     assert not {"division", "rematch"} & results["findings"].keys()
     assert {"division", "rematch"} <= (trusted.read_results() or {})["findings"].keys()
-    assert {"AUROC", "best epoch"} <= printed(trusted, capsys)
+    assert {"AUROC", "during epoch"} <= printed(trusted, capsys)
     assert "rSum" in printed(run, capsys)
-    assert not {"AUROC", "best epoch"} & printed(run, capsys)
+    assert not {"AUROC", "during epoch"} & printed(run, capsys)
 
 
 def test_a_method_without_beliefs_tells_none(tiny_tree: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
@@ -153,4 +153,4 @@ def test_a_method_without_beliefs_tells_none(tiny_tree: dict[str, Any], tmp_path
     assert "findings" not in (run.read_results() or {})
     for row in run.read_metrics():
         assert not {"division", "rematch"} & row.keys()
-    assert not {"AUROC", "best epoch", "suspects"} & printed(run, capsys)
+    assert not {"AUROC", "during epoch", "suspects"} & printed(run, capsys)

@@ -29,6 +29,7 @@ class Class(Omit):
     "Runs at import."
 """
 BASE = {
+    "data": {"name": "scenes", "n_train": 40, "n_dev": 4, "n_test": 4},
     "matcher": {"name": "evil_module:Class"},
     "method": {"name": "hinge"},
     "training": {"epochs": 1, "device": "cpu"},
@@ -133,7 +134,7 @@ def hostile(evil, make_run):
     planned = evil / "planned"
     (planned / "configs").mkdir(parents=True)
     (planned / "sweep.yaml").write_text(yaml.safe_dump({"name": "planned"}))
-    (planned / "configs" / "seed0.yaml").write_text(yaml.safe_dump({"data": {"name": "scenes"}, **BASE}))
+    (planned / "configs" / "seed0.yaml").write_text(yaml.safe_dump(BASE))
     trial = {"name": "seed0", "choices": {}, "seed": 0, "config_hash": "0", "epochs": 1}
     trial |= {"track": "pairs", "select": "dev", "version": "0.2.0"}
     (planned / "trials.jsonl").write_text(json.dumps(trial) + "\n")

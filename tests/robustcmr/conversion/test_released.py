@@ -152,7 +152,7 @@ def test_what_cannot_be_asked(at_hand, change, reason):
 
 
 def test_the_checkpoint_is_read_first(at_hand):
-    """Whoever mixes up the files is told of the checkpoint, not of the vocabulary."""
+    """If both files are wrong, the message names the checkpoint, not the vocabulary."""
     at_hand["file"].write_text("no checkpoint")
     at_hand["vocabulary"].write_text("no vocabulary")
     with pytest.raises(CheckpointError, match="was not written by"):

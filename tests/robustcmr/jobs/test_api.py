@@ -88,30 +88,15 @@ def test_train_is_the_command(small_data, tmp_path, monkeypatch, capsys):
     assert notes.replace("python", "shell").splitlines()[:2] == told_notes.splitlines()[:2]
     config = [(Path(name) / "config.yaml").read_text() for name in ("python", "shell")]
     assert config[0] == config[1]
-    quiet = robustcmr.train(
-        data="precomp",
-        data_root=small_data,
-        matcher="embeddings",
-        method="infonce",
-        epochs=1,
-        settings=SMALL,
-        progress=False,
-    )
+    options = {"data": "precomp", "data_root": small_data, "matcher": "embeddings", "method": "infonce"}
+    options |= {"epochs": 1, "settings": SMALL, "progress": False}
+    quiet = robustcmr.train(**options)
     assert capsys.readouterr().err == ""
     assert quiet.path == Path("runs/precomp-embeddings-infonce-noise0-caption-seed0")
     assert robustcmr.train(resume=quiet.path).results.rsum == quiet.results.rsum
     longer = robustcmr.train(resume=quiet.path, epochs=2, progress=False)
     assert (longer.results.epochs, longer.results.extended_from) == (2, [1])
-    warm = robustcmr.train(
-        data="precomp",
-        data_root=small_data,
-        matcher="embeddings",
-        method="infonce",
-        epochs=1,
-        settings=SMALL,
-        warm_start=longer,
-        progress=False,
-    )
+    warm = robustcmr.train(**options, warm_start=longer)
     assert "warm_start" in warm.results
 
 

@@ -136,7 +136,7 @@ def test_a_lock_leaves_no_folder_that_was_not_there(tmp_path, before):
 
 
 def killed(run):
-    """Leave the lock of a process that is no more."""
+    """Leave the lock of a process that was killed."""
     run.lock.parent.mkdir(parents=True, exist_ok=True)
     run.lock.write_text('\n{"pid": 1, "host": "' + socket.gethostname() + '", "since": "2026"}')
 

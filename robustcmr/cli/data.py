@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustcmr.cli.options import AsJson, overrides, say, table_console
+from robustcmr.cli import complete
+from robustcmr.cli.options import AsJson, number, overrides, say, table_console
 
 if TYPE_CHECKING:
     from robustcmr.data.base import DataSet
@@ -103,3 +105,61 @@ def _print_report(report: DataReport | LabelledReport) -> None:
     if report.ok:
         lines.append("no problem found")
     say(*lines)
+
+
+def export(
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="Data set with pictures.", autocompletion=complete.names("data")),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder to write, new or empty.")],
+    split: Annotated[str, typer.Option(help="Split to write.")] = "train",
+    noise: Annotated[
+        float,
+        typer.Option(
+            metavar="FLOAT",
+            parser=number("--noise"),
+            help="Share of the captions to give to another picture, in [0, 1).",
+        ),
+    ] = 0.0,
+    noise_seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    settings: Annotated[
+        list[str] | None, overrides("Set an option of the data set, such as data.seed=1.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a split as a folder of pictures with captions.csv, to try 'robustcmr audit' on.
+
+    Which pairs are wrong is written beside the folder, as FOLDER.truth.csv, and the region features of the
+    pictures, where the data has them, as FOLDER.regions.npy.
+
+    Examples:
+      robustcmr data export scenes shop --noise 0.3
+      robustcmr data export scenes shop --split test --set data.n_test=200
+    """
+    from robustcmr.cli.output import print_json
+    from robustcmr.config.resolve import apply_overrides, resolve_component
+    from robustcmr.data.base import PairsData
+    from robustcmr.data.export import export_pictures
+    from robustcmr.errors import ConfigError, DataError
+
+    tree = apply_overrides({"data": {"name": data}}, settings or [])
+    if len(tree) > 1:
+        raise ConfigError(
+            f"--set {list(tree)[1]} is no option of the data set, expected such as --set data.seed=1"
+        )
+    component = resolve_component("data", tree["data"])
+    opened = component.cls(component.options)
+    if not isinstance(opened, PairsData):
+        raise DataError(f"{data} holds labelled data and no captions to export; name such as scenes")
+    done = export_pictures(opened.split(split), folder, noise, noise_seed)
+    if as_json:
+        print_json(
+            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(done).items()}
+        )
+        return
+    wrong = f", of which {done.wrong:,} are wrong" if done.wrong else ""
+    say(f"wrote {done.folder}: {done.images:,} pictures and {done.pairs:,} captions{wrong}")
+    say(f"wrote {done.truth}: which pairs are right")
+    if done.regions is not None:
+        say(f"wrote {done.regions}: region features of the pictures, in the order of their names")

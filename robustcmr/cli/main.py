@@ -58,7 +58,7 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__
 """The error for a command line that cannot be parsed; typer and click each have one of this name."""
 
-data_app = typer.Typer(help="Look at data before using it.", no_args_is_help=True, cls=Group)
+data_app = typer.Typer(help="Check or export data.", no_args_is_help=True, cls=Group)
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
@@ -79,6 +79,7 @@ app.command("train", cls=train.TrainCommand)(train.train)
 for _name, _function in _COMMANDS.items():
     app.command(_name, cls=Command)(_function)
 data_app.command("check", cls=Command)(data.check)
+data_app.command("export", cls=Command)(data.export)
 app.add_typer(noise.app, name="noise")
 app.add_typer(data_app, name="data")
 app.add_typer(sweep.app, name="sweep")

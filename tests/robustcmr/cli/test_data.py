@@ -251,3 +251,34 @@ def test_bad_picture_names_are_one_sentence_in_check_and_training(robustcmr, pic
     assert not (pictures_folder / "run").exists()
     options = ("--data", "images", "--set", "data.broken=skip")
     assert robustcmr("data", "check", pictures_folder, *options).code == 0
+
+
+def test_export(robustcmr, few_scenes, tmp_path):
+    outcome = robustcmr("data", "export", few_scenes, tmp_path / "shop", "--noise", "0.5", "--json")
+    done = json.loads(outcome.out)
+    assert (done["images"], done["pairs"], done["wrong"]) == (6, 30, 15)
+    assert (tmp_path / "shop" / "captions.csv").is_file()
+    assert np.load(done["regions"]).shape == (6, 12, 436)
+    again = robustcmr("data", "export", few_scenes, tmp_path / "shop")
+    assert again.code == 2
+    assert "already there" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("few-scenes", "shop", "--noise", "30%"), "--noise is '30%', expected a number such as 0.5"),
+        (("few-scenes", "shop", "--noise", "2"), "ratio"),
+        (("few-scenes", "shop", "--split", "tran"), "no split 'tran'"),
+        (("few-scenes", "shop", "--set", "optim.lr=1"), "--set optim is no option of the data set"),
+        (("scene", "shop"), "did you mean"),
+        (("few-labels", "shop"), "few-labels holds labelled data"),
+    ],
+)
+def test_an_export_that_cannot_be(robustcmr, few_scenes, few_labels, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    outcome = robustcmr("data", "export", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "shop").exists()

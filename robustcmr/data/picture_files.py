@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import stat
 import unicodedata
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -59,11 +61,29 @@ def open_picture(folder: Path, name: str, max_pixels: int = MAX_PIXELS) -> Image
             a mode without a rule.
     """
     path = find_picture(folder, name)
+    try:
+        # given a path, Pillow may map the file into memory, where a file that shrinks ends the process
+        file = path.open("rb")
+    except OSError as error:
+        raise PictureError(_in_words(error)) from error
+    with file:
+        return _decoded(file, max_pixels)
+
+
+def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the first frame of a picture file that is in memory; see :func:`open_picture`.
+
+    Raises:
+        PictureError: the picture is damaged, too large, or of a mode without a rule.
+    """
+    return _decoded(io.BytesIO(data), max_pixels)
+
+
+def _decoded(file: BinaryIO, max_pixels: int) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        # given a path, Pillow may map the file into memory, where a file that shrinks ends the process
-        with path.open("rb") as file, Image.open(file, formats=_formats()) as picture:
+        with Image.open(file, formats=_formats()) as picture:
             _check_size(*picture.size, max_pixels)
             return upright_rgb(picture)
     except PictureError:

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from robustcmr.data.picture_files import (
     MAX_PIXELS,
     PictureError,
+    decode_picture,
     find_picture,
     open_picture,
     shown,
@@ -436,3 +437,16 @@ def test_names_are_shown_on_one_printable_line() -> None:
     assert shown("a\x1b[31m\n\u202eb") == r"a\x1b[31m\n\u202eb"
     assert shown("x" * 5000) == "x" * 80 + "... (5,000 letters)"
     assert shown("café") == "café"
+
+
+def test_a_picture_in_memory_is_read_as_from_its_file(tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8))
+    picture.save(tmp_path / "a.png")
+    from_memory = decode_picture((tmp_path / "a.png").read_bytes())
+    from_file = open_picture(tmp_path.resolve(), "a.png")
+    assert from_memory.mode == "RGB"
+    assert from_memory.tobytes() == from_file.tobytes()
+    with pytest.raises(PictureError, match="7 x 9"):
+        decode_picture((tmp_path / "a.png").read_bytes(), max_pixels=10)
+    with pytest.raises(PictureError, match="damaged"):
+        decode_picture(b"no picture")

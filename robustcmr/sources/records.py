@@ -6,7 +6,7 @@ the file; :mod:`robustcmr.sources.pairs` turns them into pairs, which look the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,9 @@ PAIRS = pa.schema(
     ]
 )
 """Columns of a batch of pairs."""
+
+PROBLEM = "__problem__"
+"""Column of :meth:`Source.batches` that says why a row cannot be parsed."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,20 @@ class Source:
             DataError: the shard cannot be opened or has other columns than the first.
         """
         raise NotImplementedError
+
+    def narrow(self, shard: Shard, start: int, names: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """Read as :meth:`batches` does, but only the columns named (and ``__problem__``).
+
+        Formats that store column by column read no others.
+        """
+        for batch in self.batches(shard, start):
+            kept = [name for name in batch.schema.names if name in names or name == PROBLEM]
+            yield batch.select(kept)
+
+    def picture_folder(self, shard: Shard) -> Path | None:
+        """Return the folder that names in the image column are relative to; None where they are no files."""
+        del shard
+        return None
 
     def pictures(self, shard: Shard, rows: npt.NDArray[np.int64] | None = None) -> Iterator[Picture]:
         """Read the picture files of ascending rows, of all rows where None, in order.

@@ -26,6 +26,7 @@ from robustcmr.sources.shards import (
     reading,
     root_of,
     size_of,
+    starts,
 )
 from robustcmr.sources.tables import MOST_BYTES, MOST_ROWS, Table, check_mask, kept_batches
 
@@ -38,7 +39,7 @@ _LARGEST_GROUP = 256 * 2**20  # bytes of a row group to write; a larger one is d
 def recognises(paths: Sequence[Path]) -> bool:
     """Return whether all paths are parquet files or folders of them."""
     return all(
-        bool(files_below([path], SUFFIXES)) if path.is_dir() else _starts(path) in (_MAGIC, _ENCRYPTED)
+        bool(files_below([path], SUFFIXES)) if path.is_dir() else starts(path, 4) in (_MAGIC, _ENCRYPTED)
         for path in paths
     )
 
@@ -196,7 +197,7 @@ def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
 
 
 def _check_frame(path: Path, size: int) -> None:
-    first = _starts(path)
+    first = starts(path, 4)
     if first == _ENCRYPTED:
         raise DataError(f"{path} is encrypted, expected plain parquet; decrypt it first")
     if first != _MAGIC:
@@ -207,11 +208,3 @@ def _check_frame(path: Path, size: int) -> None:
             raise DataError(
                 f"{path} is cut off: it starts as parquet, but has no footer; copy it again, or leave it out"
             )
-
-
-def _starts(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(4)
-    except OSError:
-        return b""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from robustcmr.errors import DataError, some_of
-from robustcmr.files import check_kind, reason
+from robustcmr.files import check_kind, reason, regular_file
 from robustcmr.sources.records import Shard, Source
 
 
@@ -91,6 +91,15 @@ def size_of(path: Path) -> int:
     if found.st_size == 0:
         raise DataError(f"{path} is empty, expected a file with rows; write it again, or leave it out")
     return found.st_size
+
+
+def starts(path: Path, count: int) -> bytes:
+    """Return the first bytes of a file; none where it cannot be read."""
+    try:
+        with regular_file(path) as file:
+            return file.read(count)
+    except OSError:
+        return b""
 
 
 @contextmanager

@@ -1,0 +1,90 @@
+"""What tells that a source is the one that was audited: sizes and hashes of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robustcmr.errors import DataError
+from robustcmr.files import reason, regular_file
+from robustcmr.sources.records import Source
+from robustcmr.sources.shards import below_root
+
+WHOLE = 64 * 2**20
+"""Bytes of a file that is hashed as a whole, at most."""
+
+BLOCKS, BLOCK = 16, 2**20
+"""Number and bytes of the blocks of a larger file that are hashed, the first and the last among them."""
+
+
+def fingerprint(source: Source) -> dict[str, Any]:
+    """Return what tells a source from one with other files or other rows, as plain values for JSON.
+
+    A file of at most 64 MiB is known by its size and the SHA-256 of its bytes; a larger one by its size, the
+    time of its last change and the SHA-256 of 16 blocks of 1 MiB, spread evenly.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    files = {below_root(source, shard).as_posix(): file_fingerprint(shard.path) for shard in source.shards}
+    return {"format": source.format, "files": files}
+
+
+def changed(source: Source, known: Mapping[str, Any]) -> str | None:
+    """Return how a source differs from the one of a fingerprint, in one sentence; None if it does not.
+
+    Args:
+        source: as it is now.
+        known: what :func:`fingerprint` returned.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if source.format != known["format"]:
+        return f"{source.root} is read as {source.format}, and was audited as {known['format']}"
+    before: Mapping[str, Any] = known["files"]
+    now = {below_root(source, shard).as_posix(): shard.path for shard in source.shards}
+    for name in before:
+        if name not in now:
+            return f"{name} is no longer part of {source.root}"
+    for name, path in now.items():
+        if name not in before:
+            return f"{name} is new in {source.root}"
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {reason(error)}") from error
+        if size != before[name]["size"]:
+            return f"{path} has {size:,} bytes, and had {before[name]['size']:,} when it was audited"
+        if file_fingerprint(path) != before[name]:
+            return f"{path} has changed since it was audited"
+    if list(before) != list(now):
+        return f"the files of {source.root} come in another order than when they were audited"
+    return None
+
+
+def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
+    """Return size and hash of a file, and the time of its last change if it is large.
+
+    Args:
+        path: of the file.
+        times: whether the time counts.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with regular_file(path) as file:
+            found = path.stat()
+            if found.st_size <= WHOLE:
+                return {"size": found.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            digest = hashlib.sha256()
+            for number in range(BLOCKS):
+                file.seek((found.st_size - BLOCK) * number // (BLOCKS - 1))
+                digest.update(file.read(BLOCK))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    stated = {"size": found.st_size, "blocks_sha256": digest.hexdigest()}
+    return {**stated, "mtime_ns": found.st_mtime_ns} if times else stated

@@ -57,3 +57,15 @@ def keys(incomplete: str) -> list[str]:
         section = section_class(field.annotation)
         found += [f"{name}="] if section is None else [f"{name}.{key}=" for key in section.model_fields]
     return sorted(key for key in found if key.startswith(incomplete))
+
+
+SOURCE_FORMATS = (
+    *("arrow", "clip-retrieval", "csv", "datacomp", "hf", "hub", "jsonl", "npy", "parquet"),
+    *("picture-folder", "webdataset"),
+)
+"""Formats of pairs that are read, listed here so that completing needs no pyarrow."""
+
+
+def source_formats(incomplete: str) -> list[str]:
+    """Complete the name of a format of pairs."""
+    return words(SOURCE_FORMATS)(incomplete)

@@ -10,6 +10,7 @@ import typer
 
 from robustcmr.cli import complete
 from robustcmr.cli.options import AsJson, number, overrides, say, table_console
+from robustcmr.cli.source_options import IdColumn, ImageColumn, SourceFormat, TextColumn, Where
 
 if TYPE_CHECKING:
     from robustcmr.data.base import DataSet
@@ -17,33 +18,106 @@ if TYPE_CHECKING:
 
 
 def check(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of precomputed features and captions, or labelled features.")
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders or patterns of pairs in any format that 'robustcmr audit' reads; or one "
+            "folder of precomputed features and captions, or of labelled features."
+        ),
     ],
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data set to check it as, published sizes included; guessed from the files by default."
+            help="Data set to check a folder of features as, published sizes included; guessed from the "
+            "files by default.",
+            autocompletion=complete.names("data"),
         ),
     ] = None,
     settings: Annotated[
         list[str] | None, overrides("Set an option of the data set, such as data.image=X.")
     ] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Vocabulary JSON to check as well.")] = None,
+    image: ImageColumn = None,
+    text: TextColumn = None,
+    id: IdColumn = None,
+    where: Where = None,
+    format: SourceFormat = None,
+    samples: Annotated[int, typer.Option(min=0, max=1000, help="Pairs to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Count, measure and fingerprint a data folder; list every problem found (exit code 1 if any).
+    """Count, measure and fingerprint data; list every problem found (exit code 1 if any).
 
     Examples:
       robustcmr data check f30k_precomp
       robustcmr data check coco_precomp --data coco --vocabulary coco_vocab.json --json
+      robustcmr data check web/*.parquet --text caption --where "width > 200"
     """
+    from robustcmr.errors import ConfigError
+
+    named = {"--image": image, "--text": text, "--id": id, "--where": where, "--format": format}
+    own = {"--data": data, "--set": settings, "--vocabulary": vocabulary}
+    given = [name for name, value in named.items() if value is not None]
+    features = [name for name, value in own.items() if value]
+    if given and features:
+        raise ConfigError(
+            f"{features[0]} is for a folder of features and {given[0]} for other pairs; give one of them"
+        )
+    if features or (not given and len(source) == 1 and _holds_features(Path(source[0]).expanduser())):
+        if len(source) > 1:
+            raise ConfigError(f"{features[0]} goes with one folder and {len(source)} were given; give one")
+        _check_features(Path(source[0]), data, settings or [], vocabulary, as_json)
+    else:
+        _check_source(source, where, samples, as_json, image=image, text=text, id=id, format=format)
+
+
+def _holds_features(path: Path) -> bool:
+    """Whether a path is of a layout that runs train on."""
+    from robustcmr.data.check import is_labelled, open_folder
+    from robustcmr.data.folder import FEATURES_SUFFIX
+    from robustcmr.errors import DataError
+
+    try:
+        if is_labelled(path):
+            return True
+        if not path.is_dir():
+            return False
+        open_folder(path)
+    except DataError:  # of no known layout, or of two
+        return any(path.glob(f"*{FEATURES_SUFFIX}"))
+    return True
+
+
+def _check_source(paths: list[str], where: str | None, samples: int, as_json: bool, **named: Any) -> None:
+    from robustcmr.cli.output import print_json
+    from robustcmr.jobs.audit_packages import require_packages
+    from robustcmr.reporting.source_tables import columns_table, report_lines, samples_table
+
+    require_packages()
+    from robustcmr.sources.check import check_source
+    from robustcmr.sources.guess import open_source
+
+    report = check_source(open_source(paths, **named), where, samples)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        console = table_console()
+        console.print(columns_table(report))
+        if report.samples:
+            console.print(samples_table(report))
+        say(*report_lines(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _check_features(
+    folder: Path, data: str | None, settings: list[str], vocabulary: Path | None, as_json: bool
+) -> None:
     from robustcmr.cli.output import print_json
     from robustcmr.data.base import LabelledData
     from robustcmr.data.check import check_data, check_labelled
     from robustcmr.errors import ConfigError
 
-    opened: Any = _opened(folder, data, settings or [])
+    opened: Any = _opened(folder, data, settings)
     report: DataReport | LabelledReport
     if isinstance(opened, LabelledData):
         if vocabulary is not None:

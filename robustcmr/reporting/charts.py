@@ -171,7 +171,7 @@ def line_chart(
     if not any(np.isfinite(values).sum() > 1 for values in drawn.values()):
         return None
     with mpl.rc_context(STYLE):
-        figure, axes = _canvas()
+        figure, axes = canvas()
         mark = mark if mark in x else None
         at = len(x) - 1 if mark is None else list(x).index(mark)
         for place, (name, values) in enumerate(drawn.items()):
@@ -201,7 +201,7 @@ def line_chart(
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=9, integer=x_name == "epoch"))
-        _legend(figure, axes, f"{x_name} = {x[at]:g}")
+        legend(figure, axes, f"{x_name} = {x[at]:g}")
     ends = []
     for name, values in drawn.items():
         if len(real := values[np.isfinite(values)]):
@@ -257,7 +257,7 @@ def histogram(
     heights = np.sum(list(counts.values()), axis=0) / (len(every) * width)
     top = _bar_limit(heights)
     with mpl.rc_context(STYLE):
-        figure, axes = _canvas()
+        figure, axes = canvas()
         base = np.zeros(bins)
         colours = PARTS if len(parts) > 1 else (BAR,)
         for (name, found), colour in zip(counts.items(), colours, strict=True):
@@ -275,7 +275,7 @@ def histogram(
         axes.set_ylim(0, top)
         axes.set_xlabel(x_name)
         axes.set_ylabel("density")
-        _legend(figure, axes)
+        legend(figure, axes)
     outside = int(((every < low) | (every > high)).sum())
     notes = [note] if note else []
     if outside:
@@ -293,7 +293,8 @@ def histogram(
     return Chart(title, figure, f"{description}.", (table,), " ".join(notes))
 
 
-def _canvas() -> tuple[Figure, Axes]:
+def canvas() -> tuple[Figure, Axes]:
+    """Return a figure of the usual size with its axes; call it, and draw, under ``mpl.rc_context(STYLE)``."""
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
@@ -304,7 +305,8 @@ def _label(text: str) -> str:
     return f" {visible(text)}" if text.startswith("_") else visible(text)
 
 
-def _legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+    """Put the names of what was drawn below the axes."""
     handles, labels = axes.get_legend_handles_labels()
     columns = 1 if max(map(len, labels)) > 34 else 2
     style: Any = {"title_fontsize": 10.0, "columnspacing": 1.2, "handlelength": 2.6, "labelcolor": INK}

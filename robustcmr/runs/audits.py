@@ -141,6 +141,7 @@ class AuditFolder:
 def _read(path: Path, schema: Any) -> Any:
     try:
         return read_json(path, schema)
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
-        raise DataError(f"cannot read {path}: {why}; expected that of a finished audit") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    except ValueError as error:
+        raise DataError(f"cannot read {path}: {error}; expected that of a finished audit") from error

@@ -88,3 +88,108 @@ def make_results() -> Any:
 def make_run() -> Any:
     """The function that writes folders of finished runs."""
     return write_run
+
+
+def fake_summary(pairs: int = 1000, **changes: Any) -> dict[str, Any]:
+    """``summary.json`` of an audit of that many pairs, a fifth of which look wrong."""
+    drop, review, aside = pairs // 5, pairs // 20, pairs // 100
+    edges = [-1 + place / 10 for place in range(21)]
+    values = {
+        "pairs": pairs,
+        "decisions": {"keep": pairs - drop - review - aside, "drop": drop, "review": review, "aside": aside},
+        "reasons": {
+            "drop": {"looks mismatched": drop - drop // 4, "boilerplate caption": drop // 4},
+            "review": {"may be mismatched": review},
+            "aside": {"empty caption": aside},
+        },
+        "noise_rate": {
+            "value": 0.21,
+            "low": 0.19,
+            "high": 0.23,
+            "says": "looks randomly mismatched: 21.0% (19.0 to 23.0)",
+        },
+        "problems": [{"problem": "empty caption", "pairs": aside, "first": "a.csv row 3"}] if aside else [],
+        "says": ["the column 'caption' is read as captions"],
+        "curves": {
+            "edges": edges,
+            "given": [0, 0, 0, 1, 4, 10, 40, 60, 40, 20, 20, 40, 90, 200, 200, 100, 60, 10, 1, 0],
+            "random": [0, 0, 0, 3, 20, 80, 200, 300, 200, 80, 40, 9, 2, 0, 0, 0, 0, 0, 0, 0],
+            "near": [0, 0, 0, 1, 6, 20, 70, 150, 220, 200, 150, 80, 40, 9, 2, 0, 0, 0, 0, 0],
+        },
+    }
+    return {**values, **changes}
+
+
+def fake_about(**changes: Any) -> dict[str, Any]:
+    """``audit.json`` of an audit."""
+    values = {
+        "robustcmr_version": "0.2.0",
+        "command": "robustcmr audit a.csv -o audits/a",
+        "source": {"paths": ["a.csv"], "format": "csv", "image": "image", "text": "caption", "id": "id"},
+        "fingerprint": {"a.csv": "f" * 64},
+    }
+    return {**values, **changes}
+
+
+def write_audit(folder: Path, summary: dict[str, Any] | None = None, **columns: list[Any]) -> Path:
+    """A folder as a finished audit leaves it; ``columns`` replace those of ``pairs.parquet``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    summary = fake_summary() if summary is None else summary
+    decisions = [
+        (decision, reason)
+        for decision, reasons in summary["reasons"].items()
+        for reason, count in reasons.items()
+        for _ in range(count)
+    ]
+    decisions += [("keep", None)] * (summary["pairs"] - len(decisions))
+    count, chance = len(decisions), {"keep": 0.1, "drop": 0.9, "review": 0.5, "aside": None}
+    middle = [None if chance[d] is None else chance[d] + 0.05 * (i % 2) for i, (d, _) in enumerate(decisions)]
+    values: dict[str, list[Any]] = {
+        "id": [f"pair-{i:04d}" for i in range(count)],
+        "image": [f"images/{i // 5:04d}.png" for i in range(count)],
+        "caption": [f"caption {i}" for i in range(count)],
+        "file": ["captions.csv"] * count,
+        "row": list(range(count)),
+        "score": [None if m is None else 0.5 - m for m in middle],
+        "p_mismatch": middle,
+        "p_low": [None if m is None else m - 0.04 for m in middle],
+        "p_high": [None if m is None else m + 0.04 for m in middle],
+        "decision": [decision for decision, _ in decisions],
+        "reason": [reason for _, reason in decisions],
+        "duplicate_of": [None] * count,
+        "caption_count": [1] * count,
+        "calibrated_by": ["these pairs"] * count,
+        **columns,
+    }
+    kinds = {
+        "row": pa.int64(),
+        "score": pa.float64(),
+        "p_mismatch": pa.float64(),
+        "duplicate_of": pa.string(),
+    }
+    folder.mkdir(parents=True)
+    arrays = {name: pa.array(column, kinds.get(name)) for name, column in values.items()}
+    pq.write_table(pa.table(arrays), folder / "pairs.parquet")
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "audit.json").write_text(json.dumps(fake_about()))
+    return folder
+
+
+@pytest.fixture
+def make_audit() -> Any:
+    """Write the folder of a finished audit: ``make_audit(folder, summary, **columns)``."""
+    return write_audit
+
+
+@pytest.fixture
+def make_summary() -> Any:
+    """Return a ``summary.json``: ``make_summary(pairs, **changes)``."""
+    return fake_summary
+
+
+@pytest.fixture
+def make_about() -> Any:
+    """Return an ``audit.json``: ``make_about(**changes)``."""
+    return fake_about

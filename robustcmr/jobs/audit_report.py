@@ -1,0 +1,189 @@
+"""Write the page of an audit: counts from its small files, the gallery from its pairs and its source."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from robustcmr.data.picture_files import PictureError, decode_picture
+from robustcmr.errors import DataError, RunFolderError, UserError
+from robustcmr.files import write_text
+from robustcmr.jobs.audit_source import reopened
+from robustcmr.reporting.audit_page import LARGEST, AuditCard, ReasonGroup, audit_page
+from robustcmr.reporting.audit_sentences import reasons_of
+from robustcmr.reporting.thumbnails import CARD, Thumbnail, thumbnail
+from robustcmr.runs.audits import AuditFolder, Summary
+from robustcmr.sources.records import Source
+
+logger = logging.getLogger("robustcmr")
+
+GALLERY = 96
+"""Pairs shown unless another number is requested."""
+
+MOST_REASONS = 12
+"""Reasons with a gallery, those with most pairs of each list first."""
+
+_ADDRESS = ("http://", "https://")
+_COLUMNS = (
+    *("id", "image", "caption", "file", "row", "score", "p_mismatch", "p_low", "p_high"),
+    *("reason", "duplicate_of", "caption_count"),
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The worst pairs of a reason, as rows of ``pairs.parquet``."""
+
+    decision: str
+    reason: str
+    total: int
+    rows: Sequence[Mapping[str, Any]]
+
+
+def write_audit_report(
+    path: Path, output: Path | None = None, gallery: int = GALLERY, pictures: bool = True
+) -> Path:
+    """Write an audit's page, at most 10 MB.
+
+    Args:
+        path: folder of the audit.
+        output: the file; ``report.html`` in that folder by default.
+        gallery: most pairs to show; 0 for none. Fewer are shown where the page would grow too large.
+        pictures: whether to open the source for pictures; otherwise they go by name.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is no finished audit, a file of it is damaged, or the page cannot be written. A
+            source that is gone or has changed is reported on the page instead.
+    """
+    folder = AuditFolder(path)
+    folder.require()
+    if output is not None and output.is_dir():
+        raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
+    summary, about = folder.read_summary(), folder.read_about()
+    groups = list(worst_pairs(folder, summary, gallery))
+    found, note = _thumbnails(folder, groups) if pictures and groups else ({}, "")
+    if not gallery:
+        note = "A page without a gallery was requested."
+    shown = [
+        ReasonGroup(group.decision, group.reason, group.total, [_card(row, found) for row in group.rows])
+        for group in groups
+    ]
+    target = folder.page if output is None else output
+    write_text(target, audit_page(path, summary, about, shown, note))
+    return target
+
+
+def worst_pairs(folder: AuditFolder, summary: Summary, most: int) -> Iterator[Group]:
+    """Yield the pairs of each reason that are most likely wrong; ``most`` of all reasons together.
+
+    Raises:
+        DataError: ``pairs.parquet`` is missing or damaged.
+    """
+    reasons = [found for found in reasons_of(summary) if found[0] != "keep"][:MOST_REASONS]
+    if not reasons or not most:
+        return
+    columns, each = ", ".join(_COLUMNS), max(1, most // len(reasons))
+    query = (
+        f"SELECT {columns} FROM read_parquet(?) WHERE decision = ? AND reason = ? "
+        "ORDER BY p_mismatch DESC NULLS LAST, file, row, id LIMIT ?"
+    )
+    for decision, reason, total in reasons:
+        try:
+            with duckdb.connect() as connection:
+                found = connection.sql(query, params=[str(folder.pairs), decision, reason, each])
+                rows = found.to_arrow_table().to_pylist()
+        except duckdb.Error as error:
+            raise DataError(
+                f"cannot read {folder.pairs}: {str(error).splitlines()[0]}; audit the pairs again"
+            ) from error
+        yield Group(decision, reason, total, rows)
+
+
+def _card(row: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail]) -> AuditCard:
+    name = row["image"] or ""
+    chance = row["p_mismatch"], row["p_low"], row["p_high"]
+    known = all(value is not None and np.isfinite(value) for value in chance)
+    score = row["score"]
+    return AuditCard(
+        id=row["id"] or "",
+        image=pictures.get((row["file"], row["row"]), Thumbnail(name)),
+        link=name if name.lower().startswith(_ADDRESS) else None,
+        caption=row["caption"] or "",
+        probability=tuple(map(float, chance)) if known else None,  # type: ignore[arg-type]  # three of them
+        score=float(score) if score is not None and np.isfinite(score) else None,
+        duplicate_of=row["duplicate_of"],
+        caption_count=row["caption_count"] or 0,
+    )
+
+
+def _thumbnails(folder: AuditFolder, groups: Sequence[Group]) -> tuple[dict[tuple[str, int], Thumbnail], str]:
+    """Small pictures of all rows by file and row, and why there are none, or fewer."""
+    try:
+        source = reopened(folder)
+    except UserError as error:
+        logger.warning("the page is without pictures: %s", error)
+        return {}, f"Pictures go by name: {error}."
+    return read_thumbnails(source, [row for group in groups for row in group.rows])
+
+
+def read_thumbnails(
+    source: Source, rows: Sequence[Mapping[str, Any]], side: int = CARD, largest: int = LARGEST
+) -> tuple[dict[tuple[str, int], Thumbnail], str]:
+    """Read the pictures of rows of ``pairs.parquet``, made small.
+
+    Args:
+        source: of the audit.
+        rows: with ``file``, ``row`` and ``image``.
+        side: largest width and height, in pixels.
+        largest: characters of all pictures together, beyond which no more are read.
+
+    Returns:
+        Pictures by file and row, and a sentence on those that are missing, or "".
+    """
+    wanted: dict[str, dict[int, str]] = {}
+    for row in rows:
+        if row["file"] is not None and not str(row["image"] or "").lower().startswith(_ADDRESS):
+            wanted.setdefault(row["file"], {})[row["row"]] = row["image"] or ""
+    found: dict[tuple[str, int], Thumbnail] = {}
+    failed, size = 0, 0
+    for shard in source.shards:
+        name = next((name for name in _names(source, shard.path) if name in wanted), None)
+        if name is None:
+            continue
+        numbers = np.array(sorted(wanted[name]), np.int64)
+        try:
+            for picture in source.pictures(shard, numbers):
+                if picture.data is None or size > largest:
+                    failed += 1
+                    continue
+                try:
+                    opened = decode_picture(picture.data)
+                except PictureError:
+                    failed += 1
+                    continue
+                made = thumbnail(wanted[name].get(picture.row, ""), opened, side)
+                found[name, picture.row] = made
+                size += len(made.uri)
+        except UserError as error:
+            logger.warning("pictures of %s cannot be read: %s", shard.path, error)
+            failed += len(numbers)
+    if not found:
+        return {}, "There are no picture files, so pictures go by name." if wanted else ""
+    return found, f"{failed:,} pictures could not be shown." if failed else ""
+
+
+def _names(source: Source, path: Path) -> Iterator[str]:
+    """How a file may be named in ``pairs.parquet``."""
+    if path.is_relative_to(source.root):
+        yield path.relative_to(source.root).as_posix()
+    yield str(path)
+    yield path.name

@@ -1,0 +1,288 @@
+"""A finished audit in Python: its pairs as a table, what it found, its page, and its lists applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustcmr.errors import ArgumentError, DataError, UnknownNameError, UserError
+from robustcmr.files import reason
+from robustcmr.jobs.audit_report import GALLERY, read_thumbnails, worst_pairs, write_audit_report
+from robustcmr.jobs.audit_source import reopened
+from robustcmr.jobs.results import Values
+from robustcmr.jobs.trained import AnyPath, checked_count, checked_path
+from robustcmr.plugins import did_you_mean
+from robustcmr.reporting.audit_sentences import outcome_sentences, reasons_of
+from robustcmr.reporting.notebook import notebook_html
+from robustcmr.reporting.numbers import as_text
+from robustcmr.reporting.sentences import percent
+from robustcmr.reporting.thumbnails import SMALL, Thumbnail
+from robustcmr.runs import frames
+from robustcmr.runs.audits import LISTS, About, AuditFolder, Problem
+from robustcmr.sources.records import Written
+
+_SHOWN = 8  # pairs that a notebook shows
+
+
+@dataclass(frozen=True)
+class NoiseRate:
+    """The share of mismatched pairs among those that were judged.
+
+    Attributes:
+        value: in [0, 1]; None where it could not be estimated.
+        low: end of the 95% interval.
+        high: end of the 95% interval.
+        says: what it means and does not mean, in a sentence.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    says: str
+
+
+class AuditTable:
+    """The pairs of an audit, a column at a time.
+
+    Columns are attributes and items, NumPy arrays of one entry a pair, read from ``pairs.parquet`` at their
+    first use: ``table.p_mismatch``, ``table["id"]``. Missing numbers are NaN, missing texts None.
+
+    Args:
+        path: the parquet file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_columns: dict[str, npt.NDArray[Any]] = {}
+        try:
+            with pq.ParquetFile(path) as file:
+                self._names = tuple(file.schema_arrow.names)
+                self._rows: int = file.metadata.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self._names
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._read_columns:
+            self._read_columns[name] = _numpy(self.to_arrow([name]).column(0))
+        return self._read_columns[name]
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._names})
+
+    def __repr__(self) -> str:
+        return f"<AuditTable of {len(self):,} pairs: {', '.join(self._names)}>"
+
+    def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
+        """Return all or some columns as a ``pyarrow.Table``.
+
+        Raises:
+            UserError: there is no such column, or the file is damaged.
+        """
+        for name in columns or ():
+            if name not in self._names:
+                raise UnknownNameError(
+                    f"there is no column {name!r}{did_you_mean(name, self._names)} (known: "
+                    f"{', '.join(self._names)})"
+                )
+        try:
+            return pq.read_table(self._path, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._path, error) from error
+
+    def to_pandas(self) -> Any:
+        """Return the table as a ``pandas.DataFrame``; raise UserError without pandas."""
+        return frames.to_pandas({name: self[name] for name in self._names})
+
+    def where(self, decision: str) -> pa.Table:
+        """Return the rows of one decision."""
+        try:
+            return pq.read_table(self._path, filters=[("decision", "=", decision)])
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._path, error) from error
+
+
+class AuditedPairs:
+    """The folder of a finished audit.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        path: the folder.
+
+    Raises:
+        UserError: there is no finished audit.
+
+    Example:
+        >>> found = robustcmr.load_audit("audits/web")  # doctest: +SKIP
+        >>> found.noise_rate.value, len(found.dropped)  # doctest: +SKIP
+        (0.213, 21042)
+    """
+
+    def __init__(self, path: AnyPath) -> None:
+        self.path = checked_path(path, "the folder of the audit")
+        self._folder = AuditFolder(self.path)
+        self._folder.require()
+
+    @cached_property
+    def summary(self) -> Values:
+        """``summary.json`` with attribute access."""
+        return Values(self._folder.read_summary())
+
+    @cached_property
+    def about(self) -> About:
+        """``audit.json``: where the audit came from."""
+        return self._folder.read_about()
+
+    @cached_property
+    def pairs(self) -> AuditTable:
+        """All pairs with their scores, probabilities, decisions and reasons."""
+        return AuditTable(self._folder.pairs)
+
+    @property
+    def noise_rate(self) -> NoiseRate:
+        """How many of the judged pairs are mismatched, with a 95% interval."""
+        rate = self._folder.read_summary()["noise_rate"]
+        if rate is None:
+            return NoiseRate(None, None, None, "the share of mismatched pairs could not be estimated")
+        return NoiseRate(rate["value"], rate["low"], rate["high"], rate["says"])
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Why pairs were set aside: ``problem``, ``pairs`` and ``first``, most pairs first."""
+        return sorted(self._folder.read_summary()["problems"], key=lambda problem: -problem["pairs"])
+
+    @cached_property
+    def kept(self) -> npt.NDArray[np.object_]:
+        """Ids of the pairs to keep."""
+        return self._ids("keep")
+
+    @cached_property
+    def dropped(self) -> npt.NDArray[np.object_]:
+        """Ids of the pairs to drop."""
+        return self._ids("drop")
+
+    @cached_property
+    def review(self) -> npt.NDArray[np.object_]:
+        """Ids of the pairs that need a look."""
+        return self._ids("review")
+
+    def report(self, output: AnyPath | None = None, gallery: int = GALLERY, pictures: bool = True) -> Path:
+        """Write the page of the audit and return its file; see ``robustcmr report``.
+
+        Args:
+            output: the file; ``report.html`` in the folder by default.
+            gallery: most pairs to show, >= 0.
+            pictures: whether to open the source for pictures.
+
+        Raises:
+            UserError: a file of the audit is damaged, or the page cannot be written.
+        """
+        target = None if output is None else checked_path(output, "output")
+        return write_audit_report(self.path, target, checked_count(gallery, "gallery", 0), pictures)
+
+    def apply(
+        self, to: AnyPath, list: str = "keep", format: str | None = None, dry_run: bool = False
+    ) -> Written:
+        """Write the pairs of a list from the source; see ``robustcmr apply``.
+
+        Args:
+            to: folder to write to, new or empty.
+            list: ``keep``, ``drop`` or ``review``.
+            format: of what is written; that of the source by default.
+            dry_run: only say what would be written.
+
+        Returns:
+            Files and numbers of pairs.
+
+        Raises:
+            UserError: the source is gone or has changed, or the pairs cannot be written.
+        """
+        from robustcmr.jobs.apply import apply_audit
+
+        if list not in LISTS:
+            raise ArgumentError(f"list is {list!r}, expected one of {', '.join(LISTS)}")
+        return apply_audit(self.path, checked_path(to, "to"), list, format, dry_run)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        lines = [f"<AuditedPairs {self.path}>", *outcome_sentences(self._folder.read_summary())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        summary = self._folder.read_summary()
+        every = summary["pairs"] or 1
+        counts = [
+            (decision, why, count, percent(count / every)) for decision, why, count in reasons_of(summary)
+        ]
+        title = f"Audit of {summary['pairs']:,} pairs: {self.path}"
+        columns = ("decision", "reason", "pairs", "share")
+        table = notebook_html(title, columns, counts, outcome_sentences(summary))
+        return table + self._worst_html()
+
+    def _worst_html(self) -> str:
+        """The pairs to drop that are most likely wrong, with pictures where they can be read."""
+        groups = worst_pairs(self._folder, self._folder.read_summary(), 4 * _SHOWN)
+        rows = [row for group in groups if group.decision == "drop" for row in group.rows]
+        rows = sorted(rows, key=lambda row: -(row["p_mismatch"] or 0.0))[:_SHOWN]
+        if not rows:
+            return ""
+        try:
+            pictures, _ = read_thumbnails(reopened(self._folder), rows, SMALL)
+        except UserError:  # the source is gone or has changed
+            pictures = {}
+        shown = [
+            (
+                row["id"],
+                pictures.get((row["file"], row["row"]), Thumbnail(row["image"] or "")),
+                row["caption"] or "",
+                row["reason"],
+                "" if row["p_mismatch"] is None else as_text(row["p_mismatch"], "share"),
+            )
+            for row in rows
+        ]
+        return notebook_html(
+            "To drop, most likely wrong", ("id", "image", "caption", "reason", "wrong %"), shown
+        )
+
+    def _ids(self, decision: str) -> npt.NDArray[np.object_]:
+        return _numpy(self.pairs.where(decision).column("id"))
+
+
+def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """A column as NumPy: missing numbers are NaN, missing texts None."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    return np.asarray(column.to_numpy())
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    why = reason(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+    return DataError(f"cannot read {path}: {why}; audit the pairs again")

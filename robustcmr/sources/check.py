@@ -1,0 +1,191 @@
+"""Read a source once and say what is in it: columns, counts, samples and every problem."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from robustcmr.errors import DataError
+from robustcmr.files import reason
+from robustcmr.sources.pairs import pairs
+from robustcmr.sources.records import Shard, Source
+
+SAMPLES = 5
+ADDRESS = "only an address is known"
+"""Not a problem of the data: nothing is fetched, but vectors can be given."""
+
+MOST_PROBLEMS = 100
+"""Kinds of problems that are told apart; all others are counted together."""
+
+_TABLE = "CREATE TABLE pairs(id VARCHAR, image UBIGINT, caption UBIGINT)"
+_ADD = "INSERT INTO pairs SELECT id, hash(image), hash(caption) FROM batch"
+_COUNTS = "SELECT count(DISTINCT image), count(DISTINCT caption) FROM pairs"
+_REPEATED = "FROM (SELECT id, count(*) AS n FROM pairs GROUP BY id HAVING n > 1)"
+
+
+@dataclass(frozen=True)
+class SourceProblem:
+    """Pairs with one problem; ``first`` says where the first of them is."""
+
+    problem: str
+    pairs: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair as it is read."""
+
+    id: str
+    image: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What is in a source.
+
+    Attributes:
+        format: name of its format.
+        files: number of its files.
+        bytes: of all files.
+        columns: of a row: name, type and role (image, text, id or "").
+        says: what was guessed or made, one sentence each.
+        pairs: number of pairs, those with problems included.
+        images: number of different images among the pairs without a problem.
+        captions: number of different captions among them.
+        addresses: pairs whose picture is known by its address alone.
+        samples: the first pairs without a problem.
+        problems: most pairs first; files that cannot be read come last, with 0 pairs.
+    """
+
+    format: str
+    files: int
+    bytes: int
+    columns: tuple[tuple[str, str, str], ...]
+    says: tuple[str, ...]
+    pairs: int
+    images: int
+    captions: int
+    addresses: int
+    samples: tuple[Sample, ...]
+    problems: tuple[SourceProblem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, with ``ok``."""
+        columns = [{"name": name, "type": kind, "role": role or None} for name, kind, role in self.columns]
+        return {"ok": self.ok, **asdict(self), "columns": columns}
+
+
+@dataclass
+class _Found:
+    """What has been seen so far."""
+
+    pairs: int = 0
+    addresses: int = 0
+    samples: list[Sample] = field(default_factory=list)
+    problems: dict[str, tuple[int, str]] = field(default_factory=dict)  # number of pairs, first place
+
+    def add(self, problem: str, count: int, first: str) -> None:
+        if problem not in self.problems and len(self.problems) >= MOST_PROBLEMS:
+            problem = "other problems"
+        before, place = self.problems.get(problem, (0, first))
+        self.problems[problem] = before + count, place
+
+
+def check_source(source: Source, where: str | None = None, samples: int = SAMPLES) -> SourceReport:
+    """Read all pairs of a source and report everything found; a damaged file never raises.
+
+    Memory is bounded: what must be compared across pairs lies in a temporary file.
+
+    Args:
+        source: opened.
+        where: condition of SQL over its columns; all rows by default.
+        samples: most pairs to show, >= 0.
+
+    Raises:
+        UserError: the condition or a named column does not fit.
+    """
+    found = _Found()
+    with tempfile.TemporaryDirectory(prefix="robustcmr-check-") as folder:
+        config: dict[str, Any] = {"temp_directory": folder, "preserve_insertion_order": "false"}
+        with duckdb.connect(str(Path(folder) / "pairs.duckdb"), config=config) as connection:
+            connection.execute(_TABLE)
+            for shard in source.shards:
+                for sound in _read(source, shard, where, samples, found):
+                    connection.register("batch", sound)
+                    connection.execute(_ADD)
+            images, captions = connection.execute(_COUNTS).fetchone() or (0, 0)
+            repeated = connection.execute(f"SELECT count(*), sum(n - 1), min(id) {_REPEATED}").fetchone()
+    if repeated is not None and repeated[0]:
+        found.add("repeated id", int(repeated[1]), f"id {repeated[2]}")
+    problems = [SourceProblem(name, count, first) for name, (count, first) in found.problems.items()]
+    return SourceReport(
+        format=source.format,
+        files=len(source.shards),
+        bytes=sum(shard.size for shard in source.shards),
+        columns=tuple(_columns(source)),
+        says=source.says,
+        pairs=found.pairs,
+        images=images,
+        captions=captions,
+        addresses=found.addresses,
+        samples=tuple(found.samples),
+        problems=tuple(sorted(problems, key=lambda problem: -problem.pairs)),
+    )
+
+
+def _read(
+    source: Source, shard: Shard, where: str | None, samples: int, found: _Found
+) -> Iterator[pa.RecordBatch]:
+    """Yield the pairs of a shard without a problem, and note the others."""
+    try:
+        for batch in pairs(source, shard, where=where, need_pictures=True):
+            found.pairs += batch.num_rows
+            column = batch.column("problem")
+            address = pc.equal(column, ADDRESS).fill_null(False)
+            found.addresses += pc.sum(address).as_py() or 0
+            fits = pc.or_(pc.is_null(column), address)
+            _note_problems(source, shard, batch.filter(pc.invert(fits)), found)
+            sound = batch.filter(fits)
+            for row in sound.slice(0, samples - len(found.samples)).to_pylist():
+                found.samples.append(Sample(row["id"], row["image"] or "", row["caption"]))
+            yield sound
+    except DataError as error:
+        found.add(str(error), 0, _name(source, shard))
+    except OSError as error:
+        found.add(f"{shard.path}: {reason(error)}", 0, _name(source, shard))
+
+
+def _note_problems(source: Source, shard: Shard, batch: pa.RecordBatch, found: _Found) -> None:
+    if not batch.num_rows:
+        return
+    kinds = [text.partition(": ")[0] for text in batch.column("problem").to_pylist()]
+    rows = batch.column("row").to_pylist()
+    for kind in dict.fromkeys(kinds):
+        first = rows[kinds.index(kind)]
+        found.add(kind, kinds.count(kind), f"{_name(source, shard)} row {first}")
+
+
+def _name(source: Source, shard: Shard) -> str:
+    path, root = shard.path, source.root
+    return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
+
+
+def _columns(source: Source) -> Iterator[tuple[str, str, str]]:
+    chosen = source.columns
+    roles = {chosen.image: "image", chosen.text: "text", chosen.id: "id"}
+    for column in source.schema():
+        yield column.name, str(column.type), roles.get(column.name, "")

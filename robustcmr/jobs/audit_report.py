@@ -18,7 +18,7 @@ from robustcmr.jobs.audit_source import reopened
 from robustcmr.reporting.audit_page import LARGEST, AuditCard, ReasonGroup, audit_page
 from robustcmr.reporting.audit_sentences import reasons_of
 from robustcmr.reporting.thumbnails import CARD, Thumbnail, thumbnail
-from robustcmr.runs.audits import AuditFolder, Summary
+from robustcmr.runs.audits import AuditFolder, Curves, Summary
 from robustcmr.sources.records import Source
 
 logger = logging.getLogger("robustcmr")
@@ -28,6 +28,8 @@ GALLERY = 96
 
 MOST_REASONS = 12
 """Reasons with a gallery, those with most pairs of each list first."""
+
+_BINS = 60
 
 _ADDRESS = ("http://", "https://")
 _COLUMNS = (
@@ -69,6 +71,8 @@ def write_audit_report(
     if output is not None and output.is_dir():
         raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
     summary, about = folder.read_summary(), folder.read_about()
+    if summary.get("curves") is None:
+        summary = {**summary, "curves": score_counts(folder)}
     groups = list(worst_pairs(folder, summary, gallery))
     found, note = _thumbnails(folder, groups) if pictures and groups else ({}, "")
     if not gallery:
@@ -102,10 +106,41 @@ def worst_pairs(folder: AuditFolder, summary: Summary, most: int) -> Iterator[Gr
                 found = connection.sql(query, params=[str(folder.pairs), decision, reason, each])
                 rows = found.to_arrow_table().to_pylist()
         except duckdb.Error as error:
-            raise DataError(
-                f"cannot read {folder.pairs}: {str(error).splitlines()[0]}; audit the pairs again"
-            ) from error
+            raise _unreadable(folder, error) from error
         yield Group(decision, reason, total, rows)
+
+
+def score_counts(folder: AuditFolder) -> Curves | None:
+    """Count the scores of an audit in bins of equal width; None where no pair has one.
+
+    The outermost thousandth at either end is left out, so that a few far scores do not squeeze the rest.
+
+    Raises:
+        DataError: ``pairs.parquet`` is missing or damaged.
+    """
+    ends = "SELECT approx_quantile(score, 0.001), approx_quantile(score, 0.999) FROM read_parquet(?)"
+    counts = (
+        "SELECT floor((score - ?) / ?)::INTEGER AS bin, count(*) FROM read_parquet(?) "
+        "WHERE score IS NOT NULL GROUP BY bin"
+    )
+    try:
+        with duckdb.connect() as connection:
+            low, high = connection.execute(ends, [str(folder.pairs)]).fetchone() or (None, None)
+            if low is None:
+                return None
+            width = max(float(high) - float(low), 1e-6) / _BINS
+            rows = connection.execute(counts, [float(low), width, str(folder.pairs)]).fetchall()
+    except duckdb.Error as error:
+        raise _unreadable(folder, error) from error
+    given = [0.0] * _BINS
+    for place, count in rows:
+        if 0 <= place < _BINS:
+            given[place] = float(count)
+    return {"edges": [float(low) + place * width for place in range(_BINS + 1)], "given": given}
+
+
+def _unreadable(folder: AuditFolder, error: Exception) -> DataError:
+    return DataError(f"cannot read {folder.pairs}: {str(error).splitlines()[0]}; audit the pairs again")
 
 
 def _card(row: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail]) -> AuditCard:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from robustcmr.errors import DataError
 from robustcmr.runs.audits import AuditFolder
 from robustcmr.sources.fingerprint import changed
@@ -15,17 +13,12 @@ def reopened(folder: AuditFolder) -> Source:
     """Open the source of an audit, with the format and the columns it was audited with.
 
     Raises:
-        DataError: it is gone or has changed since.
+        DataError: it is gone or has changed since, or ``audit.json`` is damaged.
     """
     about = folder.read_about()
-    given = about["source"]
-    source = open_source(
-        [Path(path) for path in given["paths"]],
-        format=given.get("format"),
-        image=given.get("image"),
-        text=given.get("text"),
-        id=given.get("id"),
-    )
+    settings = about["settings"]
+    named = {name: settings.get(name) for name in ("image", "text", "id")}
+    source = open_source(settings["sources"], format=about["source"].get("format"), **named)
     if (how := changed(source, about["fingerprint"])) is not None:
         raise DataError(f"the source has changed since the audit: {how}; audit it again")
     return source

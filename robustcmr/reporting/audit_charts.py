@@ -12,6 +12,11 @@ from robustcmr.reporting.numbers import as_text
 from robustcmr.runs.audits import Curves
 
 _NAMES = {"random": "random partners", "near": "near partners"}
+_NOTES = {
+    "random": "Given pairs that score like random partners look randomly mismatched.",
+    "near": "Near partners are captions of similar pictures: pairs that score like them may be right or "
+    "nearly right.",
+}
 _DASHES = {"random": "-", "near": (0, (5, 2))}
 
 
@@ -24,7 +29,7 @@ def score_chart(curves: Curves) -> Chart | None:
         The chart; None where no pair was counted.
     """
     edges, given = np.asarray(curves["edges"], float), np.asarray(curves["given"], float)
-    drawn = {"random": curves["random"], "near": curves.get("near")}
+    drawn = {"random": curves.get("random"), "near": curves.get("near")}
     nulls = {name: np.asarray(counts, float) for name, counts in drawn.items() if counts and sum(counts)}
     if not given.sum():
         return None
@@ -59,8 +64,5 @@ def score_chart(curves: Curves) -> Chart | None:
         f"Histogram of the scores of the given pairs{beside}, from {as_text(float(edges[0]))} to "
         f"{as_text(float(edges[-1]))}.",
         (table,),
-        "Given pairs that score like random partners look randomly mismatched. Near partners are captions of "
-        "similar pictures: pairs that score like them may be right or nearly right."
-        if "near" in nulls
-        else "Given pairs that score like random partners look randomly mismatched.",
+        " ".join(sentence for name, sentence in _NOTES.items() if name in nulls),
     )

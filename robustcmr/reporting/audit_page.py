@@ -95,11 +95,10 @@ def audit_page(
 
 
 def _lead(summary: Summary, about: About) -> str:
-    source = about["source"]
-    form, paths = source.get("format"), [str(path) for path in source.get("paths", ())]
+    paths, form = about["settings"]["sources"], about["source"].get("format")
     named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     kind = "" if form is None else f", read as {form}"
-    return f"{summary['pairs']:,} pairs" + (f" of {named}{kind}." if named else ".")
+    return f"{summary['pairs']:,} pairs of {named}{kind}."
 
 
 def _sections(

@@ -46,6 +46,11 @@ def report_lines(report: SourceReport) -> Iterator[str]:
             f"{pairs(report.addresses)} name the image by its address alone; nothing is fetched, so give "
             "vectors to audit them"
         )
+    if report.names:
+        yield (
+            f"no picture file was found ({pairs(report.names)} name one); give vectors to audit the pairs, "
+            "or check the folder"
+        )
     for problem in report.problems:
         if problem.pairs:
             yield f"PROBLEM: {pairs(problem.pairs)}: {problem.problem}, first {problem.first}"

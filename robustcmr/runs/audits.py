@@ -45,7 +45,7 @@ class Curves(TypedDict):
 
     edges: list[float]
     given: list[float]
-    random: list[float]
+    random: NotRequired[list[float] | None]
     near: NotRequired[list[float] | None]
 
 
@@ -71,13 +71,33 @@ class Summary(TypedDict):
     curves: NotRequired[Curves | None]
 
 
+class Settings(TypedDict):
+    """What of the settings opens the source again."""
+
+    sources: list[str]
+    image: NotRequired[str | None]
+    text: NotRequired[str | None]
+    id: NotRequired[str | None]
+
+
 class About(TypedDict):
-    """``audit.json``: where an audit came from; the values are those of its command."""
+    """``audit.json``: where an audit came from.
+
+    Attributes:
+        robustcmr_version: that made it.
+        command: that the user gave.
+        source: its format, root, number of files and columns.
+        fingerprint: of the source.
+        vectors: of each side, where they came from.
+        settings: all that the outcome depends on.
+    """
 
     robustcmr_version: str
     command: str
     source: dict[str, Any]
     fingerprint: dict[str, Any]
+    vectors: NotRequired[dict[str, Any]]
+    settings: Settings
 
 
 class AuditFolder:

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from robustcmr.errors import DataError
 from robustcmr.files import reason
-from robustcmr.sources.pairs import pairs
+from robustcmr.sources.pairs import NO_TEXT, pairs
 from robustcmr.sources.records import Shard, Source
 
 SAMPLES = 5
-ADDRESS = "only an address is known"
-"""Not a problem of the data: nothing is fetched, but vectors can be given."""
+ADDRESS, NO_FILE = "only an address is known", "missing picture file"
+"""No problems of the data where vectors are given: nothing is fetched, and a name need be that of no file."""
 
 MOST_PROBLEMS = 100
 """Kinds of problems that are told apart; all others are counted together."""
@@ -62,6 +62,7 @@ class SourceReport:
         images: number of different images among the pairs without a problem.
         captions: number of different captions among them.
         addresses: pairs whose picture is known by its address alone.
+        names: pairs whose picture is known by a name alone, where no picture of the source is a file.
         samples: the first pairs without a problem.
         problems: most pairs first; files that cannot be read come last, with 0 pairs.
     """
@@ -75,6 +76,7 @@ class SourceReport:
     images: int
     captions: int
     addresses: int
+    names: int
     samples: tuple[Sample, ...]
     problems: tuple[SourceProblem, ...]
 
@@ -95,6 +97,9 @@ class _Found:
 
     pairs: int = 0
     addresses: int = 0
+    files: int = 0
+    missing: int = 0
+    missing_first: str = ""
     samples: list[Sample] = field(default_factory=list)
     problems: dict[str, tuple[int, str]] = field(default_factory=dict)  # number of pairs, first place
 
@@ -131,6 +136,8 @@ def check_source(source: Source, where: str | None = None, samples: int = SAMPLE
             repeated = connection.execute(f"SELECT count(*), sum(n - 1), min(id) {_REPEATED}").fetchone()
     if repeated is not None and repeated[0]:
         found.add("repeated id", int(repeated[1]), f"id {repeated[2]}")
+    if found.missing and found.files:
+        found.add(NO_FILE, found.missing, found.missing_first)
     problems = [SourceProblem(name, count, first) for name, (count, first) in found.problems.items()]
     return SourceReport(
         format=source.format,
@@ -142,6 +149,7 @@ def check_source(source: Source, where: str | None = None, samples: int = SAMPLE
         images=images,
         captions=captions,
         addresses=found.addresses,
+        names=0 if found.files else found.missing,
         samples=tuple(found.samples),
         problems=tuple(sorted(problems, key=lambda problem: -problem.pairs)),
     )
@@ -154,10 +162,8 @@ def _read(
     try:
         for batch in pairs(source, shard, where=where, need_pictures=True):
             found.pairs += batch.num_rows
-            column = batch.column("problem")
-            address = pc.equal(column, ADDRESS).fill_null(False)
-            found.addresses += pc.sum(address).as_py() or 0
-            fits = pc.or_(pc.is_null(column), address)
+            batch = _without_pictures(source, shard, batch, found)
+            fits = pc.is_null(batch.column("problem"))
             _note_problems(source, shard, batch.filter(pc.invert(fits)), found)
             sound = batch.filter(fits)
             for row in sound.slice(0, samples - len(found.samples)).to_pylist():
@@ -167,6 +173,27 @@ def _read(
         found.add(str(error), 0, _name(source, shard))
     except OSError as error:
         found.add(f"{shard.path}: {reason(error)}", 0, _name(source, shard))
+
+
+def _without_pictures(source: Source, shard: Shard, batch: pa.RecordBatch, found: _Found) -> pa.RecordBatch:
+    """Count pictures that are no files, and name only what else is wrong with their pairs."""
+    problem = batch.column("problem")
+    address = pc.equal(problem, ADDRESS).fill_null(False)
+    missing = pc.equal(problem, NO_FILE).fill_null(False)
+    found.addresses += pc.sum(address).as_py() or 0
+    found.files += problem.null_count
+    if count := pc.sum(missing).as_py() or 0:
+        first = batch.filter(missing).column("row")[0]
+        found.missing_first = found.missing_first or f"{_name(source, shard)} row {first}"
+        found.missing += count
+    captions = pc.utf8_trim_whitespace(batch.column("caption"))
+    absent = pc.or_(pc.is_null(captions), pc.is_in(pc.utf8_lower(captions), pa.array(NO_TEXT)))
+    none = pa.scalar(None, pa.string())
+    other = pc.if_else(pc.equal(captions, "").fill_null(False), "empty caption", none)
+    other = pc.if_else(absent, "missing caption", other)
+    index = batch.schema.get_field_index("problem")
+    changed = pc.if_else(pc.or_(address, missing), other, problem).cast(pa.string())
+    return batch.set_column(index, batch.schema.field(index), changed)
 
 
 def _note_problems(source: Source, shard: Shard, batch: pa.RecordBatch, found: _Found) -> None:

@@ -125,8 +125,9 @@ def fake_about(**changes: Any) -> dict[str, Any]:
     values = {
         "robustcmr_version": "0.2.0",
         "command": "robustcmr audit a.csv -o audits/a",
-        "source": {"paths": ["a.csv"], "format": "csv", "image": "image", "text": "caption", "id": "id"},
+        "source": {"format": "csv", "root": "a.csv", "files": 1, "columns": {"text": "caption"}},
         "fingerprint": {"a.csv": "f" * 64},
+        "settings": {"sources": ["a.csv"], "image": "image", "text": "caption", "id": "id", "where": None},
     }
     return {**values, **changes}
 

@@ -66,17 +66,14 @@ def test_a_damaged_file_leaves_question_marks(robustcmr, data_folder):
 def test_no_folder(robustcmr, tmp_path):
     outcome = robustcmr("data", "check", tmp_path / "gone")
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == (
-        f"robustcmr: there is no folder {tmp_path / 'gone'}; "
-        "name one with precomputed features and captions\n"
-    )
+    assert outcome.err == f"robustcmr: there is no file or folder {tmp_path / 'gone'}; check the path\n"
 
 
 def test_a_folder_of_no_known_layout(robustcmr, tmp_path):
     (tmp_path / "cat.jpg").write_text("")
     outcome = robustcmr("data", "check", tmp_path)
     assert outcome.code == 2
-    assert "is of no known layout, it has cat.jpg" in outcome.err
+    assert "is of no format that is read (the folder holds cat.jpg)" in outcome.err
 
 
 def test_as_a_published_data_set(robustcmr, data_folder):
@@ -282,3 +279,52 @@ def test_an_export_that_cannot_be(robustcmr, few_scenes, few_labels, tmp_path, m
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
     assert not (tmp_path / "shop").exists()
+
+
+@pytest.fixture
+def table(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "web.parquet"
+    captions = ["a red star", "", "a [bold]blue\x1b star"]
+    pq.write_table(pa.table({"uid": ["a", "b", "c"], "url": ["https://x/1"] * 3, "caption": captions}), path)
+    return path
+
+
+def test_any_source_of_pairs(robustcmr, table):
+    outcome = robustcmr("data", "check", table)
+    assert outcome.code == 1
+    assert outcome.err == ""
+    for words in ("used as", "3 pairs of 1 different image", "a red star", "by its address alone"):
+        assert words in outcome.out
+    assert "PROBLEM: 1 pair: empty caption, first web.parquet row 1" in outcome.out
+    assert "[bold]blue\\x1b star" in outcome.out
+    found = json.loads(robustcmr("data", "check", table, "--json").out)
+    assert (found["ok"], found["pairs"], found["format"]) == (False, 3, "parquet")
+
+
+def test_a_source_without_problems(robustcmr, table):
+    outcome = robustcmr("data", "check", table, "--where", "uid <> 'b'", "--samples", "1")
+    assert outcome.code == 0
+    assert "no problem found" in outcome.out
+    assert "blue" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("TABLE", "--text", "captoin"), "did you mean 'caption'?"),
+        (("TABLE", "--where", "widht > 3"), "widht"),
+        (("TABLE", "--format", "parket"), "did you mean 'parquet'?"),
+        (("TABLE", "--data", "f8k", "--text", "caption"), "--data is for a folder of features and --text"),
+        (("TABLE", "TABLE", "--data", "f8k"), "--data goes with one folder and 2 were given"),
+        (("gone.parquet",), "there is no file or folder gone.parquet"),
+        (("*.parket",), "no file matches '*.parket'"),
+    ],
+)
+def test_a_source_that_cannot_be_checked(robustcmr, table, words, message):
+    outcome = robustcmr("data", "check", *(str(table) if word == "TABLE" else word for word in words))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1

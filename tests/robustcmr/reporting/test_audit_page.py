@@ -82,7 +82,7 @@ def test_what_users_wrote_is_shown_and_never_obeyed(page, make_summary, make_abo
             reasons={"drop": {evil: 7}},
             says=[evil],
         ),
-        about=make_about(command=evil, source={"paths": [evil], "format": evil}),
+        about=make_about(command=evil, source={"format": evil}, settings={"sources": [evil]}),
         note=evil,
     )
     assert not any(tag in ("script", "img") for tag, _ in made.elements)

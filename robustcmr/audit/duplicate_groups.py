@@ -60,7 +60,8 @@ class Connected:
         if not len(self.nodes):
             return np.ones(len(left), np.bool_)
         a, b = self._labels(left), self._labels(right)
-        return (a != b) | (a < 0)
+        apart: npt.NDArray[np.bool_] = (a != b) | (a < 0)
+        return apart
 
     def join(self, left: IntArray, right: IntArray) -> None:
         """Connect pairs of rows (k,)."""
@@ -103,7 +104,7 @@ def grouped(connected: Connected, alike: Alike) -> tuple[IntArray, IntArray]:
         leaders = np.repeat(rest[starts], np.diff(np.concatenate([starts, [len(rest)]])))
         led = rest == leaders
         others = np.flatnonzero(~led)
-        led[others] = same = alike(rest[others], leaders[others])
+        led[others] = same = np.asarray(alike(rest[others], leaders[others]), np.bool_)
         rows.append(rest[others[same]])
         firsts.append(leaders[others[same]])
         rest, labels = rest[~led], labels[~led]

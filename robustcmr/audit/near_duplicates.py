@@ -191,7 +191,8 @@ def _units(vectors: npt.NDArray[np.floating]) -> tuple[FloatArray, npt.NDArray[n
     usable = np.isfinite(norms) & (norms > 0)
     if not usable.all():
         vectors = np.where(usable[:, None], vectors, 0)
-    return vectors / np.where(usable, norms, 1)[:, None], usable
+    made: FloatArray = vectors / np.where(usable, norms, np.float32(1))[:, None]
+    return made, usable
 
 
 def _sample(count: int, take: Take) -> FloatArray:

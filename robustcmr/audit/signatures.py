@@ -63,10 +63,11 @@ class Planes:
         return min(math.ceil(bits * share + 5 * math.sqrt(bits * share * (1 - share))) + 1, bits)
 
 
-def ones(words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.int64]:
+def ones(words: npt.NDArray[np.unsignedinteger]) -> IntArray:
     """Return the number of bits set in each row of unsigned words (n, k), (n,)."""
     halves = np.ascontiguousarray(words).view(np.uint16)
-    return _ONES[halves].sum(1, dtype=np.int64)
+    counts: IntArray = _ONES[halves].sum(1, dtype=np.int64)
+    return counts
 
 
 def runs(keys: npt.NDArray[np.unsignedinteger], window: int) -> Iterator[tuple[IntArray, IntArray, int]]:

@@ -121,7 +121,7 @@ def score_counts(folder: AuditFolder) -> Curves | None:
     ends = "SELECT approx_quantile(score, 0.001), approx_quantile(score, 0.999) FROM read_parquet(?)"
     counts = (
         "SELECT floor((score - ?) / ?)::INTEGER AS bin, count(*) FROM read_parquet(?) "
-        "WHERE score IS NOT NULL GROUP BY bin"
+        "WHERE score BETWEEN ? AND ? GROUP BY bin"
     )
     try:
         with duckdb.connect() as connection:
@@ -129,13 +129,13 @@ def score_counts(folder: AuditFolder) -> Curves | None:
             if low is None:
                 return None
             width = max(float(high) - float(low), 1e-6) / _BINS
-            rows = connection.execute(counts, [float(low), width, str(folder.pairs)]).fetchall()
+            inner = [float(low), width, str(folder.pairs), float(low), float(high)]
+            rows = connection.execute(counts, inner).fetchall()
     except duckdb.Error as error:
         raise _unreadable(folder, error) from error
     given = [0.0] * _BINS
     for place, count in rows:
-        if 0 <= place < _BINS:
-            given[place] = float(count)
+        given[min(place, _BINS - 1)] += count  # the highest score is the end of the last bin
     return {"edges": [float(low) + place * width for place in range(_BINS + 1)], "given": given}
 
 

@@ -17,8 +17,13 @@ def reopened(folder: AuditFolder) -> Source:
     """
     about = folder.read_about()
     settings = about["settings"]
-    named = {name: settings.get(name) for name in ("image", "text", "id")}
-    source = open_source(settings["sources"], format=about["source"].get("format"), **named)
+    source = open_source(
+        settings["sources"],
+        format=about["source"].get("format"),
+        image=settings.get("image"),
+        text=settings.get("text"),
+        id=settings.get("id"),
+    )
     if (how := changed(source, about["fingerprint"])) is not None:
         raise DataError(f"the source has changed since the audit: {how}; audit it again")
     return source

@@ -222,10 +222,10 @@ class AuditedPairs:
         Raises:
             UserError: the source is gone or has changed, or the pairs cannot be written.
         """
-        from robustcmr.jobs.apply import apply_audit
-
         if list not in LISTS:
             raise ArgumentError(f"list is {list!r}, expected one of {', '.join(LISTS)}")
+        from robustcmr.jobs.apply import apply_audit
+
         return apply_audit(self.path, checked_path(to, "to"), list, format, dry_run)
 
     def __len__(self) -> int:

@@ -194,3 +194,32 @@ def make_summary() -> Any:
 def make_about() -> Any:
     """Return an ``audit.json``: ``make_about(**changes)``."""
     return fake_about
+
+
+@pytest.fixture
+def audited_pictures(tmp_path: Path) -> Path:
+    """The folder of a finished audit of 100 pairs of 20 PNG files, named in a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    from robustcmr.sources.fingerprint import fingerprint
+    from robustcmr.sources.guess import open_source
+
+    names = [f"{i // 5:04d}.png" for i in range(100)]
+    for place, name in enumerate(dict.fromkeys(names)):
+        Image.new("RGB", (300, 200), (12 * place, 0, 0)).save(tmp_path / name)
+    captions = [f"caption {i} <b>" for i in range(100)]
+    file = tmp_path / "shop.parquet"
+    pq.write_table(
+        pa.table({"id": [f"pair-{i:04d}" for i in range(100)], "image": names, "text": captions}), file
+    )
+    folder = write_audit(
+        tmp_path / "audit", fake_summary(100), image=names, caption=captions, file=["shop.parquet"] * 100
+    )
+    source = {"format": "parquet", "root": str(file), "files": 1, "columns": {}}
+    about = fake_about(
+        source=source, settings={"sources": [str(file)]}, fingerprint=fingerprint(open_source(file))
+    )
+    (folder / "audit.json").write_text(json.dumps(about))
+    return folder

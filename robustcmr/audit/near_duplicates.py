@@ -187,12 +187,11 @@ class _Search:
 def _units(vectors: npt.NDArray[np.floating]) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Vectors (n, D) of unit length, float32, zero where they have none; and which have one, (n,)."""
     vectors = np.asarray(vectors, np.float32)
-    norms = np.linalg.norm(vectors, axis=1)
+    norms = np.linalg.norm(vectors, axis=1).astype(np.float32, copy=False)
     usable = np.isfinite(norms) & (norms > 0)
     if not usable.all():
         vectors = np.where(usable[:, None], vectors, 0)
-    made: FloatArray = vectors / np.where(usable, norms, np.float32(1))[:, None]
-    return made, usable
+    return np.asarray(vectors / np.where(usable, norms, 1)[:, None], np.float32), usable
 
 
 def _sample(count: int, take: Take) -> FloatArray:

@@ -1,0 +1,127 @@
+"""The pairs of an audit with their scores, decisions and reasons, written a piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustcmr.audit.columns import read_column
+from robustcmr.audit.decide import NAMES, decide
+from robustcmr.audit.joins import FACTS, duplicates_of
+from robustcmr.audit.lists import ListWriter
+from robustcmr.audit.parts import Piece
+from robustcmr.audit.scores import IMAGE_VECTOR, TEXT_VECTOR
+from robustcmr.audit.tally import Tally
+from robustcmr.files import atomic_file
+from robustcmr.types import FloatArray
+
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+
+OUTPUT = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("caption", pa.string()),
+        ("file", _WORDS),
+        ("row", pa.int64()),
+        ("part", pa.int32()),
+        ("score", pa.float32()),
+        ("p_mismatch", pa.float32()),
+        ("p_low", pa.float32()),
+        ("p_high", pa.float32()),
+        ("decision", _WORDS),
+        ("reason", _WORDS),
+        ("duplicate_of", pa.string()),
+        ("caption_count", pa.int32()),
+        ("calibrated_by", _WORDS),
+    ]
+)
+"""Columns of ``pairs.parquet``; numbers that are not known are null."""
+
+Columns = Mapping[str, npt.NDArray[Any]]
+Judge = Callable[[Columns], Mapping[str, FloatArray]]
+"""Judges pairs: columns (n,) -> ``p_mismatch``, ``p_low`` and ``p_high`` (n,)."""
+
+
+def write_output(
+    pieces: Sequence[Piece],
+    work: Path,
+    to: Path,
+    lists: Path,
+    files: Sequence[str],
+    judge: Judge,
+    calibrated_by: str,
+    progress: Callable[[int], None],
+) -> tuple[Tally, bool]:
+    """Write ``pairs.parquet`` and the lists of an audit whose pieces are all scored.
+
+    Args:
+        pieces: in order.
+        work: folder with ``rows``, ``joins`` and ``scores``.
+        to: the parquet file.
+        lists: folder of the lists.
+        files: name of each shard.
+        judge: judges the pairs of a piece by its columns.
+        calibrated_by: what the probabilities rest on.
+        progress: called with the pairs of each piece.
+
+    Returns:
+        The counts, and whether all ids are uids of DataComp.
+    """
+    tally = Tally()
+    with ExitStack() as stack:
+        file = stack.enter_context(atomic_file(to))
+        writer = stack.enter_context(pq.ParquetWriter(file, OUTPUT, compression="zstd", compression_level=3))
+        names = ListWriter(lists, stack)
+        for piece in pieces:
+            table = pq.read_table(work / "rows" / f"{piece.name}.parquet")
+            scores = pq.read_table(work / "scores" / f"{piece.name}.parquet")
+            columns: dict[str, npt.NDArray[Any]] = {
+                name: read_column(work / "joins", name, piece.rows) for name in FACTS
+            }
+            columns |= {name: scores[name].to_numpy() for name in scores.column_names}
+            columns |= {name: table[name].to_numpy() for name in ("image_code", "caption_code", "plain_code")}
+            judged = judge(columns)
+            bad = np.stack([columns[IMAGE_VECTOR], columns[TEXT_VECTOR]]).astype(np.uint8)
+            problem = table["problem"].combine_chunks()
+            decision, reason = decide(problem, columns["repeated_id"], bad, columns["duplicate"], judged)
+            twice, firsts = duplicates_of(work / "joins", piece)
+            place = np.full(len(table), -1, np.int64)
+            place[twice] = np.arange(len(twice))
+            arrays = {
+                **{name: table[name] for name in ("id", "image", "caption", "row", "part")},
+                "file": pa.DictionaryArray.from_arrays(
+                    table["shard"].combine_chunks(), pa.array(files, pa.string())
+                ),
+                "score": _known(columns.get("score"), len(table)),
+                **{name: _known(judged[name], len(table)) for name in ("p_mismatch", "p_low", "p_high")},
+                "decision": pa.DictionaryArray.from_arrays(
+                    pa.array(decision.astype(np.int32)), pa.array(NAMES)
+                ),
+                "reason": reason.dictionary_encode(),
+                "duplicate_of": firsts.take(pa.array(place, mask=place < 0)),
+                "caption_count": pa.array(columns["plain_pairs"].astype(np.int32)),
+                "calibrated_by": pa.array([calibrated_by], pa.string())
+                .dictionary_encode()
+                .take(pa.array(np.zeros(len(table), np.int32))),
+            }
+            found = pa.table([arrays[name] for name in OUTPUT.names], schema=OUTPUT)
+            writer.write_table(found, row_group_size=max(1, len(found)))
+            names.add(found["id"].combine_chunks(), decision)
+            tally.add(found.set_column(OUTPUT.get_field_index("reason"), "reason", reason), decision)
+            progress(len(found))
+    return tally, names.uids
+
+
+def _known(values: npt.NDArray[Any] | None, count: int) -> pa.Array:
+    """Return numbers with null for NaN."""
+    if values is None:  # no pair of this piece was scored
+        return pa.nulls(count, pa.float32())
+    return pa.array(np.asarray(values, np.float32), mask=np.isnan(values.astype(np.float32)))

@@ -1,0 +1,246 @@
+"""Stages of an audit. Each leaves files that the next one reads, and does nothing that is already done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustcmr.audit import joins
+from robustcmr.audit.columns import has_columns, read_column
+from robustcmr.audit.gather import gather
+from robustcmr.audit.output import Columns
+from robustcmr.audit.parts import PIECE, Piece, Task, all_pieces
+from robustcmr.audit.positions import write_positions
+from robustcmr.audit.rows import ReadPairs, write_rows
+from robustcmr.audit.sampling import Smallest, row_hash
+from robustcmr.audit.scores import score_piece, usable
+from robustcmr.errors import DataError
+from robustcmr.sources.records import Source
+from robustcmr.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from robustcmr.sources.vectors import Vectors
+
+Progress = Callable[[int], None]
+SIDES = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Mathematics:
+    """The functions that judge pairs; those of ``robustcmr.audit`` unless others are given.
+
+    Attributes:
+        fit: image vectors and text vectors (n, D) of unit rows, codes of pictures and of captions (n,), seed,
+            deep -> calibration, which has ``save(path)``.
+        read: path -> calibration.
+        score: image vectors, text vectors, codes of pictures, calibration, device -> columns (n,).
+        judge: columns (n,), calibration -> ``p_mismatch``, ``p_low`` and ``p_high`` (n,).
+    """
+
+    fit: Callable[[FloatArray, FloatArray, IntArray, IntArray, int, bool], Any]
+    read: Callable[[Path], Any]
+    score: Callable[[FloatArray, FloatArray, IntArray, Any, str], Mapping[str, FloatArray]]
+    judge: Callable[[Columns, Any], Mapping[str, FloatArray]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of unfinished work.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def rows(self) -> Path:
+        """Pieces of pairs."""
+        return self.path / "rows"
+
+    @property
+    def joins(self) -> Path:
+        """Columns of all pairs."""
+        return self.path / "joins"
+
+    @property
+    def scores(self) -> Path:
+        """Pieces of scores."""
+        return self.path / "scores"
+
+    @property
+    def calibration(self) -> Path:
+        """What the audit judges by."""
+        return self.path / "calibration.npz"
+
+    def row_files(self, pieces: tuple[Piece, ...]) -> list[Path]:
+        """Return the files of pieces of pairs."""
+        return [self.rows / f"{piece.name}.parquet" for piece in pieces]
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Reads the pairs of a task into pieces; may run in another process."""
+
+    source: Source
+    work: Work
+    read: ReadPairs
+    where: str | None
+    piece: int = PIECE
+
+    def __call__(self, task: Task, progress: Progress) -> None:
+        """Read one task."""
+        write_rows(
+            self.source, task, self.work.rows, self.read, self.where, piece=self.piece, progress=progress
+        )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores pieces; may run in another process."""
+
+    work: Work
+    images: Vectors
+    texts: Vectors
+    mathematics: Mathematics
+    device: str
+    _held: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def __call__(self, piece: Piece, progress: Progress) -> None:
+        """Score one piece, unless it is done."""
+        to = self.work.scores / f"{piece.name}.parquet"
+        if not to.exists():
+            calibration = self._calibration()
+            score_piece(
+                self.work.rows / f"{piece.name}.parquet",
+                *(self.work.joins, piece, self.images.take, self.texts.take, self.images.width),
+                lambda images, texts, codes: self.mathematics.score(
+                    images, texts, codes, calibration, self.device
+                ),
+                to,
+            )
+        progress(piece.pairs)
+
+    def _calibration(self) -> Any:
+        if not self._held:  # once a process
+            self._held.append(self.mathematics.read(self.work.calibration))
+        return self._held[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_held": []}
+
+
+def join_facts(work: Work, pieces: tuple[Piece, ...], memory: int) -> None:
+    """Write what pairs have in common."""
+    if not has_columns(work.joins, joins.FACTS):
+        joins.write_facts(work.row_files(pieces), work.joins, pieces[-1].rows.stop, memory)
+
+
+def join_vectors(
+    work: Work,
+    pieces: tuple[Piece, ...],
+    vectors: Vectors,
+    side: str,
+    memory: int,
+    every: Callable[[], Iterator[pa.RecordBatch]] | None,
+) -> None:
+    """Write which vectors belong to the pairs; ``every`` reads all pairs, where a filter left some out."""
+    name = f"{side}_at"
+    if has_columns(work.joins, [name]):
+        return
+    counted = every is not None and vectors.by in ("position", "image position")
+    write_positions(
+        vectors,
+        name,
+        work.row_files(pieces),
+        work.joins,
+        pieces[-1].rows.stop,
+        memory,
+        every() if counted and every is not None else None,
+    )
+
+
+def draw_sample(
+    work: Work, pieces: tuple[Piece, ...], size: int, seed: int, progress: Progress
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Draw pairs that have two vectors.
+
+    Returns:
+        Their numbers, ascending, and the codes of their pictures and captions, (n,) each.
+    """
+    smallest = Smallest(size)
+    for piece, path in zip(pieces, work.row_files(pieces), strict=True):
+        table = pq.read_table(path, columns=["shard", "row", "part", "problem"])
+        good = usable(table, work.joins, piece)
+        for side in SIDES:
+            good &= read_column(work.joins, f"{side}_at", piece.rows) >= 0
+        shard, row, part = (table[name].to_numpy() for name in ("shard", "row", "part"))
+        hashes = row_hash(shard, row, part, seed)
+        smallest.add(hashes[good], np.flatnonzero(good) + piece.start)
+        progress(piece.pairs)
+    numbers = smallest.numbers()
+    codes: list[tuple[IntArray, IntArray]] = []
+    for piece, path in zip(pieces, work.row_files(pieces), strict=True):
+        first, last = np.searchsorted(numbers, [piece.start, piece.start + piece.pairs])
+        if last > first:
+            table = pq.read_table(path, columns=["image_code", "plain_code"])
+            here = numbers[first:last] - piece.start
+            images, captions = (table[name].to_numpy().view(np.int64)[here] for name in table.column_names)
+            codes.append((images, captions))
+    if not codes:
+        raise DataError(
+            "no pair has both a picture's and a caption's vector; expected vectors of these pairs, joined by "
+            "id, picture, caption or order"
+        )
+    images, captions = (np.concatenate(side) for side in zip(*codes, strict=True))
+    return numbers, images, captions
+
+
+def calibrate(
+    work: Work,
+    pieces: tuple[Piece, ...],
+    images: Vectors,
+    texts: Vectors,
+    mathematics: Mathematics,
+    size: int,
+    seed: int,
+    deep: bool,
+    progress: Progress,
+) -> None:
+    """Fit a calibration to a sample of the pairs, and save it."""
+    if work.calibration.exists():
+        return
+    numbers, image_codes, caption_codes = draw_sample(work, pieces, size, seed, progress)
+    units, bad = [], np.zeros((2, len(numbers)), np.uint8)
+    for number, (vectors, side) in enumerate(((images, "image"), (texts, "text"))):
+        at = np.load(work.joins / f"{side}_at.npy", mmap_mode="r")[numbers]
+        unit, bad[number] = gather(vectors.take, np.array(at))
+        units.append(unit)
+    good = (bad == 0).all(0)
+    if not good.any():
+        raise DataError(
+            f"the vectors of all {len(numbers):,} sampled pairs are NaN, infinite or zero; expected numbers: "
+            "make the vectors again"
+        )
+    calibration = mathematics.fit(
+        units[0][good], units[1][good], image_codes[good], caption_codes[good], seed, deep
+    )
+    calibration.save(work.calibration)
+
+
+def finished_pieces(work: Work, tasks: tuple[Task, ...]) -> tuple[Piece, ...]:
+    """Return the pieces of all tasks.
+
+    Raises:
+        DataError: they hold no pair.
+    """
+    pieces = all_pieces(work.rows, tasks)
+    if not pieces or pieces[-1].rows.stop == 0:
+        raise DataError("the source has no pairs, or its filter leaves none; expected at least one")
+    return pieces

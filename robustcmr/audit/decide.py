@@ -19,9 +19,9 @@ NAMES = ("keep", "drop", "review", "aside")
 
 REPEATED_ID = "id of an earlier pair"
 DUPLICATE = "picture and caption of an earlier pair"
-MISMATCHED = "caption of another picture"
+MISMATCHED = "looks mismatched"
 FITS = "fits"
-UNSURE = "unsure"
+UNSURE = "may be mismatched"
 UNJUDGED = "no probability"
 
 _FIXED = (

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustcmr.audit.columns import read_column
-from robustcmr.audit.decide import NAMES, decide
+from robustcmr.audit.decide import ASIDE, NAMES, decide
 from robustcmr.audit.joins import FACTS, duplicates_of
 from robustcmr.audit.lists import ListWriter
 from robustcmr.audit.parts import Piece
 from robustcmr.audit.scores import IMAGE_VECTOR, TEXT_VECTOR
 from robustcmr.audit.tally import Tally
+from robustcmr.errors import DataError
 from robustcmr.files import atomic_file
 from robustcmr.types import FloatArray
 
@@ -59,6 +60,7 @@ def write_output(
     judge: Judge,
     calibrated_by: str,
     progress: Callable[[int], None],
+    strict: bool = False,
 ) -> tuple[Tally, bool]:
     """Write ``pairs.parquet`` and the lists of an audit whose pieces are all scored.
 
@@ -71,9 +73,13 @@ def write_output(
         judge: judges the pairs of a piece by its columns.
         calibrated_by: what the probabilities rest on.
         progress: called with the pairs of each piece.
+        strict: whether to write nothing where a pair is set aside.
 
     Returns:
         The counts, and whether all ids are uids of DataComp.
+
+    Raises:
+        DataError: ``strict``, and a pair is set aside.
     """
     tally = Tally()
     with ExitStack() as stack:
@@ -117,6 +123,13 @@ def write_output(
             names.add(found["id"].combine_chunks(), decision)
             tally.add(found.set_column(OUTPUT.get_field_index("reason"), "reason", reason), decision)
             progress(len(found))
+        if strict and (problems := tally.problems()):
+            count = tally.decisions[NAMES[ASIDE]]
+            first = problems[0]
+            raise DataError(
+                f"{count:,} of {tally.pairs:,} pairs cannot be used, such as {first['examples'][0]}: "
+                f"{first['problem']}; mend them, or leave --strict out to set them aside"
+            )
     return tally, names.uids
 
 

@@ -107,7 +107,8 @@ def _count_table(
     if of_images:
         connection.execute(
             "CREATE TABLE places AS SELECT code, row_number() OVER (ORDER BY first) - 1 AS place FROM ("
-            f"SELECT image_code AS code, min(key) AS first FROM {source} WHERE image IS NOT NULL GROUP BY code)"
+            f"SELECT image_code AS code, min(key) AS first FROM {source} "
+            "WHERE image IS NOT NULL GROUP BY code)"
         )
         return "places.code = rows.image_code AND rows.image IS NOT NULL"
     connection.execute(

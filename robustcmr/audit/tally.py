@@ -49,6 +49,8 @@ class Tally:
             counts = self.reasons.setdefault(name, Counter())
             for entry in pc.value_counts(chosen["reason"].combine_chunks()):
                 reason = entry["values"].as_py()
+                if code == ASIDE:
+                    reason = reason.partition(": ")[0]  # the kind, without what was found
                 if reason not in counts and len(counts) >= MOST:
                     reason = OTHER
                 counts[reason] += entry["counts"].as_py()

@@ -151,7 +151,11 @@ def _scored(
     for vectors, side in ((given.images, "image"), (given.texts, "text")):
         with progress.stage(f"joining {side} vectors", None):
             stages.join_vectors(work, pieces, vectors, side, settings.memory, every)
+    if settings.strict:
+        stages.check_strictly(work, pieces)
     with progress.stage("calibrating", total):
+        if settings.calibration is not None:
+            stages.take_calibration(work, settings.calibration, given.images.width, given.mathematics)
         stages.calibrate(
             *(work, pieces, given.images, given.texts, given.mathematics),
             *(settings.sample, settings.seed, settings.deep, progress.pairs),
@@ -180,13 +184,14 @@ def _write(
     """Write what the user sees; ``audit.json`` comes last."""
     calibration = given.mathematics.read(work.calibration)
     names = [_relative(shard.path, given.source.root) for shard in given.source.shards]
-    by = settings.calibration or f"a sample of these pairs, seed {settings.seed}"
+    by = settings.calibration or "these pairs"
     with progress.stage("writing", pieces[-1].rows.stop):
         tally, uids = write_output(
             *(pieces, work.path, folder.pairs, folder.lists, names),
             lambda columns: given.mathematics.judge(columns, calibration),
             by,
             progress.pairs,
+            settings.strict,
         )
         counts = {name: tally.decisions.get(name, 0) for name in ("keep", "drop", "review", "aside")}
         if uids:

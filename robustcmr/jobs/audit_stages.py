@@ -202,6 +202,51 @@ def draw_sample(
     return numbers, images, captions
 
 
+def check_strictly(work: Work, pieces: tuple[Piece, ...]) -> None:
+    """Raise DataError if a pair has a problem that is known before its vectors are read."""
+    bad, first = 0, ""
+    for piece, path in zip(pieces, work.row_files(pieces), strict=True):
+        table = pq.read_table(path, columns=["id", "problem"])
+        at = [read_column(work.joins, f"{side}_at", piece.rows) for side in SIDES]
+        good = usable(table, work.joins, piece) & (at[0] >= 0) & (at[1] >= 0)
+        if not bad and not good.all():
+            row = int(np.argmin(good))
+            problem = table["problem"][row].as_py() or (
+                "it has no vector"
+                if at[0][row] < 0 or at[1][row] < 0
+                else "its id is that of an earlier pair"
+            )
+            first = f"{table['id'][row].as_py()}: {problem}"
+        bad += int((~good).sum())
+    if bad:
+        raise DataError(
+            f"{bad:,} of {pieces[-1].rows.stop:,} pairs cannot be used, such as {first}; mend them, or leave "
+            "--strict out to set them aside"
+        )
+
+
+def take_calibration(work: Work, given: str, width: int, mathematics: Mathematics) -> None:
+    """Take over the calibration of an earlier audit, by its folder or its file.
+
+    Raises:
+        DataError: there is none, it is damaged, or it was fitted to vectors of another width.
+    """
+    path = Path(given)
+    if path.is_dir():
+        path = path / work.calibration.name
+    if not path.is_file():
+        raise DataError(
+            f"there is no calibration {path}; expected the folder of a finished audit, such as audits/web"
+        )
+    calibration = mathematics.read(path)
+    if calibration.width != width:
+        raise DataError(
+            f"the calibration {path} was fitted to vectors of {calibration.width} numbers, and these have "
+            f"{width}; give vectors of the same model, or leave --calibration out"
+        )
+    calibration.save(work.calibration)
+
+
 def calibrate(
     work: Work,
     pieces: tuple[Piece, ...],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -223,3 +226,16 @@ def audited_pictures(tmp_path: Path) -> Path:
     )
     (folder / "audit.json").write_text(json.dumps(about))
     return folder
+
+
+@pytest.fixture(scope="session")
+def made() -> ModuleType:
+    """The module that makes pairs and vectors to audit."""
+    pytest.importorskip("duckdb", reason="the extra audit is not installed")
+    spec = importlib.util.spec_from_file_location("made_audits", Path(__file__).parent / "audit" / "made.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its classes are looked up
+    spec.loader.exec_module(module)
+    return module

@@ -30,8 +30,9 @@ class Counts:
     @cached_property
     def rows(self) -> tuple[int, ...]:
         """Rows of each shard."""
+        first = self._source.schema().names[:1]
         return tuple(
-            sum(map(len, self._source.batches(shard))) if shard.rows is None else shard.rows
+            sum(map(len, self._source.narrow(shard, 0, first))) if shard.rows is None else shard.rows
             for shard in self._source.shards
         )
 

@@ -1,7 +1,7 @@
 """What the messages of an Arrow file say of its batches, read without their data.
 
 Arrow's Python interface does not tell how a file is compressed, nor how many rows a batch has before it is
-read. Both stand in the head of each message, a FlatBuffers table (Arrow columnar format 1.5, ``Message.fbs``).
+read. Both stand in the head of each message, a FlatBuffers table (``Message.fbs`` of Arrow).
 """
 
 from __future__ import annotations

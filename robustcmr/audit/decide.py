@@ -37,21 +37,22 @@ def decide(
     repeated_id: npt.NDArray[Any],
     bad: npt.NDArray[np.uint8],
     duplicate: npt.NDArray[Any],
+    nothing: pa.Array,
     judged: Mapping[str, FloatArray],
-    reasons: pa.Array | None = None,
 ) -> tuple[Codes, pa.Array]:
     """Return the decision and the reason of each pair.
 
-    A pair with a problem is set aside. One that is there already is dropped. So is one that is more likely
-    mismatched than not even at the low end of its probability; one that is not even at the high end is kept.
+    A pair with a problem is set aside. Dropped is one that is there already, one whose caption says nothing
+    of any picture, and one that is more likely mismatched than not even at the low end of its probability. One
+    that is not even at the high end is kept.
 
     Args:
         problem: why a pair cannot be used, null where it can, (n,) strings.
         repeated_id: true for pairs whose id an earlier pair has, (n,).
         bad: codes of what is wrong with the image and text vectors, (2, n).
         duplicate: true for pairs whose picture and caption an earlier pair has, (n,).
+        nothing: why a caption describes no picture, null where it may, (n,) strings.
         judged: ``p_low`` and ``p_high``, the probability that a pair is mismatched, (n,); NaN where unknown.
-        reasons: words for mismatched pairs, null for the usual ones, (n,).
 
     Returns:
         Codes of :data:`NAMES` (n,), and reasons (n,).
@@ -76,6 +77,7 @@ def decide(
     decision[again], fixed[again] = ASIDE, _FIXED.index(REPEATED_ID)
     decision[problem.is_valid().to_numpy(zero_copy_only=False)] = ASIDE
     words = pa.array(_FIXED).take(pa.array(fixed.astype(np.int32)))
-    if reasons is not None:
-        words = pc.if_else(pa.array(fixed == _FIXED.index(MISMATCHED)), pc.coalesce(reasons, words), words)
+    says_nothing = nothing.is_valid().to_numpy(zero_copy_only=False) & (decision != ASIDE) & ~twice
+    decision[says_nothing] = DROP
+    words = pc.if_else(pa.array(says_nothing), nothing, words)
     return decision, pc.coalesce(problem, words)

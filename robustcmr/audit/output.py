@@ -96,8 +96,10 @@ def write_output(
             columns |= {name: table[name].to_numpy() for name in ("image_code", "caption_code", "plain_code")}
             judged = judge(columns)
             bad = np.stack([columns[IMAGE_VECTOR], columns[TEXT_VECTOR]]).astype(np.uint8)
-            problem = table["problem"].combine_chunks()
-            decision, reason = decide(problem, columns["repeated_id"], bad, columns["duplicate"], judged)
+            problem, nothing = (table[name].combine_chunks() for name in ("problem", "nothing"))
+            decision, reason = decide(
+                problem, columns["repeated_id"], bad, columns["duplicate"], nothing, judged
+            )
             twice, firsts = duplicates_of(work / "joins", piece)
             place = np.full(len(table), -1, np.int64)
             place[twice] = np.arange(len(twice))

@@ -13,6 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from robustcmr.audit.captions import plain_sql, saying_nothing_sql, template_sql
 from robustcmr.audit.database import stream
 from robustcmr.audit.parts import PIECE, Task, cut, first_key, piece_name, reached, write_piece
 from robustcmr.sources.records import PAIRS, Source
@@ -26,25 +27,24 @@ def code_of(text: str) -> str:
     return f"coalesce(('0x' || substr(sha1({text}), 1, 16))::UBIGINT, 0)"
 
 
-PLAIN = r"coalesce(nullif(regexp_replace(lower(caption), '[^\pL\pM\pN]+', '', 'g'), ''), caption)"
-"""SQL of a normalised caption: its letters and digits in lower case; one without any stays as it is."""
-
 CODES = ("id_code", "image_code", "caption_code", "plain_code", "template_code")
-CODED = pa.schema([*PAIRS, *((name, pa.uint64()) for name in CODES)])
+CODED = pa.schema([*PAIRS, *((name, pa.uint64()) for name in CODES), ("nothing", pa.string())])
+"""Columns of coded pairs; ``nothing`` is why a caption describes no picture, null where it may."""
 
 _CODED = f"""
 SELECT * EXCLUDE plain,
   {code_of("id")} AS id_code, {code_of("image")} AS image_code, {code_of("caption")} AS caption_code,
   {code_of("plain")} AS plain_code,
-  {code_of("regexp_replace(plain, '[0-9]+', '0', 'g')")} AS template_code
-FROM (SELECT *, {PLAIN} AS plain FROM batch)
+  {code_of(template_sql("plain"))} AS template_code,
+  {saying_nothing_sql("caption", "plain")} AS nothing
+FROM (SELECT *, {plain_sql("caption")} AS plain FROM batch)
 """
 
 
 def with_codes(table: pa.Table, first: int) -> pa.Table:
-    """Add ``key`` from ``first`` on, and the codes of id, picture, caption, normalised caption and template.
+    """Add ``key`` from ``first`` on, codes of id, picture and forms of the caption.
 
-    A template is the normalised caption with every number as 0.
+    See :mod:`robustcmr.audit.captions` for the forms.
     """
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("batch", table)

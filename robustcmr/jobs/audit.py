@@ -28,6 +28,7 @@ from robustcmr.jobs.audit_settings import LOCK, VERSION, AuditSettings, check_pl
 from robustcmr.locks import sole_user
 from robustcmr.runs.audits import AuditFolder
 from robustcmr.sources.records import Source
+from robustcmr.sources.shards import below_root
 
 if TYPE_CHECKING:
     from robustcmr.sources.vectors import Vectors
@@ -183,7 +184,7 @@ def _write(
 ) -> None:
     """Write what the user sees; ``audit.json`` comes last."""
     calibration = given.mathematics.read(work.calibration)
-    names = [_relative(shard.path, given.source.root) for shard in given.source.shards]
+    names = [below_root(given.source, shard).as_posix() for shard in given.source.shards]
     by = settings.calibration or "these pairs"
     with progress.stage("writing", pieces[-1].rows.stop):
         tally, uids = write_output(
@@ -228,7 +229,3 @@ def _write(
         },
     )
     logger.info("audited %s pairs in %s", f"{tally.pairs:,}", duration(clock.seconds()))
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         load as load,
         train as train,
     )
+    from robustcmr.jobs.audit_api import audit_pairs as audit_pairs, load_audit as load_audit
     from robustcmr.jobs.trained import TrainedRun as TrainedRun
 
 __version__ = "0.2.0"
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "errors": "UserError",
         "jobs.api": "compare list_datasets list_matchers list_methods load train",
+        "jobs.audit_api": "audit_pairs load_audit",
         "jobs.trained": "TrainedRun",
     },
 )

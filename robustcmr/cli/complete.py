@@ -65,6 +65,9 @@ SOURCE_FORMATS = (
 )
 """Formats of pairs that are read, listed here so that completing needs no pyarrow."""
 
+WRITTEN_FORMATS = ("csv", "datacomp", "hf", "jsonl", "parquet", "webdataset")
+"""Formats that pairs are written in."""
+
 
 def source_formats(incomplete: str) -> list[str]:
     """Complete the name of a format of pairs."""

@@ -204,8 +204,8 @@ def export(
 ) -> None:
     """Write a split as a folder of pictures with captions.csv, to try 'robustcmr audit' on.
 
-    Which pairs are wrong is written beside the folder, as FOLDER.truth.csv, and the region features of the
-    pictures, where the data has them, as FOLDER.regions.npy.
+    Which pairs are wrong is written beside the folder, as FOLDER.truth.csv. FOLDER.captions.txt and, where the
+    data has region features, FOLDER.regions.npy are what 'robustcmr embed' reads.
 
     Examples:
       robustcmr data export scenes shop --noise 0.3
@@ -235,5 +235,6 @@ def export(
     wrong = f", of which {done.wrong:,} are wrong" if done.wrong else ""
     say(f"wrote {done.folder}: {done.images:,} pictures and {done.pairs:,} captions{wrong}")
     say(f"wrote {done.truth}: which pairs are right")
+    say(f"wrote {done.captions}: a caption a line, in the order of captions.csv")
     if done.regions is not None:
         say(f"wrote {done.regions}: region features of the pictures, in the order of their names")

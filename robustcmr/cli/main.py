@@ -16,6 +16,8 @@ import typer
 
 import robustcmr
 from robustcmr.cli import (
+    apply,
+    audit,
     card,
     compare,
     convert,
@@ -62,6 +64,8 @@ data_app = typer.Typer(help="Check or export data.", no_args_is_help=True, cls=G
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
+    "audit": audit.audit,
+    "apply": apply.apply,
     "suspects": suspects.suspects,
     "rematch": rematch.rematch,
     "search": search.search,

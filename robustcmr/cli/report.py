@@ -1,4 +1,4 @@
-"""``robustcmr report``: a run as one HTML page, offline and on a phone too."""
+"""``robustcmr report``: a run or an audit as one HTML page, offline and on a phone too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from robustcmr.cli.options import Trust, output, say
+from robustcmr.cli.options import AsJson, Trust, output, say
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")],
-    target: Annotated[Path | None, output("Page to write; RUN/report.html by default.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, finished or not, or of a finished audit.")],
+    target: Annotated[Path | None, output("Page to write; report.html in the folder by default.")] = None,
     gallery: Annotated[
         int, typer.Option(min=0, max=10_000, help="Most suspects to show; 0 for no gallery.")
     ] = 96,
@@ -23,15 +23,39 @@ def report(
         ),
     ] = False,
     trusted: Trust = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write a run's results, curves, estimates and a gallery of suspects and queries as one HTML file.
+    """Write a run's or an audit's outcome and a gallery of suspects as one HTML file.
+
+    The page of a run has curves, estimates and queries too; that of an audit has counts, problems, and the
+    command that writes the pairs to keep.
 
     Examples:
       robustcmr report runs/a
       robustcmr report runs/a --gallery 500 -o a.html
-      robustcmr report runs/a --no-model
+      robustcmr report audits/web
     """
+    from robustcmr.cli.output import print_json
+    from robustcmr.runs.audits import AuditFolder
+
+    if AuditFolder(folder).holds_audit:
+        _report_audit(folder, target, gallery, not no_model, as_json)
+        return
     from robustcmr.jobs.report import write_run_report
 
-    written = write_run_report(run, target, gallery, not no_model, trusted)
-    say(f"wrote {written}")
+    written = write_run_report(folder, target, gallery, not no_model, trusted)
+    if as_json:
+        print_json({"run": str(folder), "page": str(written)})
+    else:
+        say(f"wrote {written}")
+
+
+def _report_audit(folder: Path, target: Path | None, gallery: int, pictures: bool, as_json: bool) -> None:
+    from robustcmr.cli.audit import print_audit
+    from robustcmr.jobs.audit_packages import require_packages
+
+    require_packages()
+    from robustcmr.jobs.audit_report import write_audit_report
+
+    written = write_audit_report(folder, target, gallery, pictures)
+    print_audit(folder, written, as_json)

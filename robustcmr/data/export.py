@@ -1,7 +1,7 @@
 """Write a split as a folder of pictures with a captions table, as people's own pairs often come.
 
-The table is grouped by picture, in the order of the pictures. What nobody who audits the folder should see
-lies beside it: which pairs are wrong, and the region features from which the split was made.
+The table is grouped by picture, in the order of the pictures. Beside the folder lie the truth, which nobody who
+audits it should see, and what ``robustcmr embed`` reads: region features and captions, in the same order.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Exported:
     Attributes:
         folder: of the pictures and the table.
         truth: CSV of ids and whether each pair is right, beside the folder.
+        captions: text file beside the folder, a caption a line in the order of the table.
         regions: ``.npy`` of region features beside the folder, one entry a picture; None without features.
         images: number of pictures.
         pairs: number of rows of the table.
@@ -44,6 +45,7 @@ class Exported:
 
     folder: Path
     truth: Path
+    captions: Path
     regions: Path | None
     images: int
     pairs: int
@@ -70,7 +72,9 @@ def export_pictures(split: PairsSplit, folder: Path, noise: float = 0.0, seed: i
     if picture is None:
         raise DataError(f"the {split.name} split has no pictures to write; expected such as scenes")
     folder = folder.expanduser()
-    beside = [folder.with_name(f"{folder.name}.{end}") for end in ("truth.csv", "regions.npy")]
+    beside = [
+        folder.with_name(f"{folder.name}.{end}") for end in ("truth.csv", "captions.txt", "regions.npy")
+    ]
     _refuse_existing(folder, beside)
     truth = split.image_of_caption
     given, _ = make_mismatch(truth, split.n_images, noise, seed=seed, derange=noise > 0)
@@ -97,8 +101,9 @@ def export_pictures(split: PairsSplit, folder: Path, noise: float = 0.0, seed: i
             for key, row, fits in zip(ids, rows.tolist(), right.tolist(), strict=True)
         ]
         write_text(beside[0], _csv([["id", "true_image", "right"], *stated]))
+        write_text(beside[1], "".join(f"{' '.join(text.split())}\n" for text in captions))
         if split.features is not None:
-            write_with(beside[1], lambda file: np.save(file, _features(split)))
+            write_with(beside[2], lambda file: np.save(file, _features(split)))
         partial.chmod(0o755)
         partial.replace(folder)
     except OSError as error:
@@ -108,8 +113,8 @@ def export_pictures(split: PairsSplit, folder: Path, noise: float = 0.0, seed: i
         if not folder.is_dir() or not any(os.scandir(folder)):  # it did not come so far
             for path in beside:
                 path.unlink(missing_ok=True)
-    regions = None if split.features is None else beside[1]
-    return Exported(folder, beside[0], regions, split.n_images, len(rows), int((~right).sum()))
+    regions = None if split.features is None else beside[2]
+    return Exported(folder, beside[0], beside[1], regions, split.n_images, len(rows), int((~right).sum()))
 
 
 def _features(split: PairsSplit) -> npt.NDArray[np.float32]:

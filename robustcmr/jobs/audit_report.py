@@ -120,8 +120,8 @@ def score_counts(folder: AuditFolder) -> Curves | None:
     """
     ends = "SELECT approx_quantile(score, 0.001), approx_quantile(score, 0.999) FROM read_parquet(?)"
     counts = (
-        "SELECT floor((score - ?) / ?)::INTEGER AS bin, count(*) FROM read_parquet(?) "
-        "WHERE score BETWEEN ? AND ? GROUP BY bin"
+        "SELECT floor((score - ?) / ?)::INTEGER AS bin, count(*), sum(coalesce(p_mismatch, 0)) "
+        "FROM read_parquet(?) WHERE score BETWEEN ? AND ? GROUP BY bin"
     )
     try:
         with duckdb.connect() as connection:
@@ -133,10 +133,13 @@ def score_counts(folder: AuditFolder) -> Curves | None:
             rows = connection.execute(counts, inner).fetchall()
     except duckdb.Error as error:
         raise _unreadable(folder, error) from error
-    given = [0.0] * _BINS
-    for place, count in rows:
-        given[min(place, _BINS - 1)] += count  # the highest score is the end of the last bin
-    return {"edges": [float(low) + place * width for place in range(_BINS + 1)], "given": given}
+    given, mismatched = [0.0] * _BINS, [0.0] * _BINS
+    for place, count, wrong in rows:
+        place = min(place, _BINS - 1)  # the highest score is the end of the last bin
+        given[place] += count
+        mismatched[place] += wrong
+    edges = [float(low) + place * width for place in range(_BINS + 1)]
+    return {"edges": edges, "given": given, "mismatched": mismatched}
 
 
 def _unreadable(folder: AuditFolder, error: Exception) -> DataError:

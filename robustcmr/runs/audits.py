@@ -38,13 +38,15 @@ class Problem(TypedDict):
 
 
 class Curves(TypedDict):
-    """How scores are distributed: counts between ``edges`` (b + 1), (b,) each.
+    """How scores are distributed: numbers of pairs between ``edges`` (b + 1), (b,) each.
 
-    ``given`` are the pairs, ``random`` and ``near`` pairs made of random and of near partners.
+    ``given`` are the pairs of the audit, of which ``mismatched`` are expected to be mismatched by their
+    probabilities; ``random`` and ``near`` are pairs made of random and of near partners.
     """
 
     edges: list[float]
     given: list[float]
+    mismatched: NotRequired[list[float] | None]
     random: NotRequired[list[float] | None]
     near: NotRequired[list[float] | None]
 

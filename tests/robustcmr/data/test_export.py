@@ -61,6 +61,8 @@ def test_rows_and_features_follow_the_pictures(split, tmp_path):
     assert list(dict.fromkeys(images)) == sorted(
         f"images/{path.name}" for path in (done.folder / "images").iterdir()
     )
+    lines = done.captions.read_text(encoding="utf-8").splitlines()
+    assert lines == [row["caption"] for row in rows(done.folder / "captions.csv")]
     np.testing.assert_array_equal(np.load(done.regions), Store().take(np.arange(4)))
 
 

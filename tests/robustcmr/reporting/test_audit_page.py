@@ -171,6 +171,19 @@ def test_the_chart_holds_the_counts(make_summary):
     np.testing.assert_allclose(areas, np.array(curves["given"]) / sum(curves["given"]))
 
 
+def test_bars_are_divided_by_the_probability(make_summary):
+    curves = make_summary()["curves"]
+    wrong = [count / 4 for count in curves["given"]]
+    chart = score_chart({**curves, "mismatched": wrong, "random": None, "near": None})
+    assert chart.tables[0].columns == ("score", "likely right", "likely mismatched")
+    assert [row[2] for row in chart.tables[0].rows] == wrong
+    assert [sum(row[1:]) for row in chart.tables[0].rows] == curves["given"]
+    bars = chart.figure.axes[0].patches
+    area = sum(bar.get_width() * bar.get_height() for bar in bars)
+    assert area == pytest.approx(1)
+    assert "224 of 896 likely mismatched" in chart.description
+
+
 def test_a_chart_without_nulls_or_pairs(make_summary):
     curves = make_summary()["curves"]
     assert score_chart({**curves, "near": None}).tables[0].columns == (

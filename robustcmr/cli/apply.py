@@ -1,0 +1,68 @@
+"""``robustcmr apply``: write the pairs of a list of an audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustcmr.cli import complete
+from robustcmr.cli.options import AsJson, note, say
+
+LISTS = ("keep", "drop", "review")
+
+
+def apply(
+    audit: Annotated[Path, typer.Argument(help="Folder of a finished audit.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write to, new or empty.")],
+    chosen: Annotated[
+        str,
+        typer.Option(
+            "--list", help="Pairs to write: keep, drop or review.", autocompletion=complete.words(LISTS)
+        ),
+    ] = "keep",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Format to write: parquet, csv, jsonl, webdataset, hf or datacomp; that of the source by "
+            "default.",
+            autocompletion=complete.words(complete.WRITTEN_FORMATS),
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the pairs to keep, or those of another list, from the source that was audited.
+
+    In the format of the source, rows keep their bytes, columns, types and metadata. It is refused if the
+    source has changed since the audit.
+
+    Examples:
+      robustcmr apply audits/web --to clean
+      robustcmr apply audits/web --list review --to look --format csv --dry-run
+    """
+    from robustcmr.cli.output import print_json
+    from robustcmr.jobs.audit_packages import require_packages
+
+    require_packages()
+    from robustcmr.jobs.audited import AuditedPairs
+
+    done = AuditedPairs(audit).apply(to, chosen, format, dry_run)
+    if as_json:
+        files = [str(path) for path in done.files]
+        print_json({"to": str(to), "dry_run": dry_run, "files": files, "rows": done.rows, "of": done.of})
+        return
+    would = "would write" if dry_run else "wrote"
+    for path in done.files[:_SHOWN]:
+        say(f"{would} {path}")
+    if len(done.files) > _SHOWN:
+        say(f"{would} {len(done.files) - _SHOWN:,} more files")
+    say(f"{would} {done.rows:,} of {done.of:,} rows to {to}")
+    if dry_run:
+        note("nothing was written; leave out --dry-run to write it")
+
+
+_SHOWN = 10  # files that are named

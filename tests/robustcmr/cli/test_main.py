@@ -84,7 +84,7 @@ def test_every_subcommand_shows_examples(words):
 
 def test_help_names_types_in_plain_words():
     text = CliRunner().invoke(main.app, ["report", "--help"]).output
-    assert "RUN" in text
+    assert "FOLDER" in text
     assert "PATH" in text
     assert "INTEGER" in text
     assert "<bool>" not in text

@@ -26,7 +26,7 @@ from robustcmr.sources.lines import LineTable, lines_of, mark_of, parts_of, samp
 from robustcmr.sources.names import listed
 from robustcmr.sources.records import PROBLEM, Columns, Shard
 from robustcmr.sources.shards import check_columns, check_names, files_below, make_shards, root_of
-from robustcmr.sources.tables import is_address
+from robustcmr.sources.tables import is_address, make_batch
 
 _PLAIN = (".csv", ".tsv", ".tab", ".psv")
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for suffix in _PLAIN))
@@ -199,32 +199,23 @@ class Delimited(LineTable):
 
 
 def _batch(part: Sequence[Record], chosen: Sequence[str], names: Sequence[str]) -> pa.RecordBatch:
-    at = [names.index(name) for name in chosen]
     problems = [record.problem for record in part]
-    has_problems = any(problem is not None for problem in problems)
-    arrays = []
-    for number in at:
-        cells: list[str | None] = (
-            [None if record.problem is not None else record.cells[number] for record in part]
-            if has_problems
-            else [record.cells[number] for record in part]
-        )
+    columns = {}
+    for name in chosen:
+        at = names.index(name)
+        cells = [None if record.problem is not None else record.cells[at] for record in part]
         try:
-            arrays.append(pa.array(cells, pa.string()))
+            columns[name] = pa.array(cells, pa.string())
         except UnicodeEncodeError:  # bytes that are not UTF-8 came as lone surrogates
-            wrong = [cell is not None and not _is_encoded(cell) for cell in cells]
-            for row in itertools.compress(range(len(part)), wrong):
-                problems[row] = "not UTF-8"
-                cells[row] = None
-            has_problems = True
-            arrays.append(pa.array(cells, pa.string()))
-    fields = [*chosen]
-    if has_problems:
-        broken = pa.array([problem is not None for problem in problems])
-        arrays = [pc.if_else(broken, pa.scalar(None, pa.string()), array) for array in arrays]
-        fields.append(PROBLEM)
-        arrays.append(pa.array(problems, pa.string()))
-    return pa.RecordBatch.from_arrays(arrays, fields)
+            for row, cell in enumerate(cells):
+                if cell is not None and not _is_encoded(cell):
+                    problems[row], cells[row] = "not UTF-8", None
+            columns[name] = pa.array(cells, pa.string())
+    if any(problem is not None for problem in problems):
+        sound = pa.array([problem is None for problem in problems])
+        columns = {name: pc.if_else(sound, column, None) for name, column in columns.items()}
+        columns[PROBLEM] = pa.array(problems, pa.string())
+    return make_batch(columns, len(part))
 
 
 def _is_encoded(cell: str) -> bool:

@@ -107,19 +107,21 @@ def records(lines: Iterator[bytes], dialect: Dialect, cells: int | None) -> Iter
         except StopIteration:
             return
         except csv.Error as error:
-            yield Record(feed.keep_first(), [], _reason(str(error)))
+            problem = _reason(str(error), len(feed.taken))
+            yield Record(feed.keep_first(), [], problem)
             continue
         if not found:
             continue
         if cells is not None and len(found) != cells:
-            raw = feed.keep_first() if len(feed.taken) > 1 else feed.taken[0]
-            yield Record(raw, found, f"{len(found)} cell{'s' * (len(found) != 1)}, expected {cells}")
+            over = f" over {len(feed.taken)} lines" if len(feed.taken) > 1 else ""
+            problem = f"{len(found)} cell{'s' * (len(found) != 1)}{over}, expected {cells}"
+            yield Record(feed.keep_first(), [], problem)
         else:
             yield Record(feed.taken[0] if len(feed.taken) == 1 else b"".join(feed.taken), found, None)
 
 
-def _reason(said: str) -> str:
-    if "unexpected end" in said or "not closed" in said:
+def _reason(said: str, lines: int) -> str:
+    if lines > 1 or "unexpected end" in said:
         return "a quote is not closed"
     if "expected after" in said:
         return "text follows a closing quote"

@@ -20,6 +20,7 @@ from robustcmr.sources.json_kinds import TYPES, Counts, all_kinds, column, count
 from robustcmr.sources.lines import LineTable, lines_of, mark_of, parts_of, sample
 from robustcmr.sources.records import PROBLEM, Columns, Shard
 from robustcmr.sources.shards import check_columns, files_below, make_shards, root_of
+from robustcmr.sources.tables import make_batch
 
 _PLAIN = (".jsonl", ".ndjson", ".jsonlines", ".json")
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for suffix in _PLAIN))
@@ -137,4 +138,4 @@ def _batch(lines: Sequence[bytes], kinds: dict[str, str]) -> pa.RecordBatch:
     arrays = {name: column(rows, name, kind, problems) for name, kind in kinds.items()}
     if any(problem is not None for problem in problems):
         arrays[PROBLEM] = pa.array(problems, pa.string())
-    return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
+    return make_batch(arrays, len(rows))

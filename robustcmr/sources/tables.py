@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +96,13 @@ def is_address(name: str) -> bool:
     """Return whether a name is a web address, such as ``https://...`` or ``s3://...``."""
     scheme, found, _ = name.partition("://")
     return bool(found) and scheme.isascii() and scheme.replace("+", "").isalnum()
+
+
+def make_batch(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
+    """Return a batch of columns, of the number of rows even where there is no column."""
+    if not columns:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
 def kept_batches(batches: Iterator[pa.RecordBatch], keep: npt.NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:

@@ -220,3 +220,9 @@ def test_a_damaged_gzip_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="cannot be read as gzip"):
         list(open_source(tmp_path / "a.csv.gz").batches(open_source(tmp_path / "a.csv.gz").shards[0]))
+
+
+def test_rows_are_counted_without_any_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image,caption\n1.jpg,one\n2.jpg\n3.jpg,three\n")
+    source = open_source(tmp_path / "a.csv")
+    assert [batch.num_rows for batch in source.narrow(source.shards[0], 0, ())] == [3]

@@ -184,3 +184,8 @@ def test_kinds_are_joined_alike_in_any_order() -> None:
     for value in values:  # what a kind holds, it also takes
         for kind in kinds:
             fitted(value, joined(kind, kind_of(value)))
+
+
+def test_rows_are_counted_without_any_column(tmp_path: Path) -> None:
+    source = open_source(write(tmp_path / "a.jsonl", made(7)))
+    assert [batch.num_rows for batch in source.narrow(source.shards[0], 2, ())] == [5]

@@ -56,7 +56,7 @@ def changed(source: Source, known: Mapping[str, Any]) -> str | None:
             size = path.stat().st_size
         except OSError as error:
             raise DataError(f"cannot read {path}: {reason(error)}") from error
-        if size != before[name]["size"]:
+        if size != before[name]["size"] and not path.is_dir():
             return f"{path} has {size:,} bytes, and had {before[name]['size']:,} when it was audited"
         if file_fingerprint(path) != before[name]:
             return f"{path} has changed since it was audited"
@@ -68,13 +68,18 @@ def changed(source: Source, known: Mapping[str, Any]) -> str | None:
 def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
     """Return size and hash of a file, and the time of its last change if it is large.
 
+    A folder that is read as one, such as pictures with their captions beside them, is known by the names,
+    sizes and times of its files.
+
     Args:
-        path: of the file.
+        path: of the file or folder.
         times: whether the time counts.
 
     Raises:
         DataError: the file cannot be read.
     """
+    if path.is_dir():
+        return _folder_fingerprint(path)
     try:
         with regular_file(path) as file:
             found = path.stat()
@@ -88,3 +93,20 @@ def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
     stated = {"size": found.st_size, "blocks_sha256": digest.hexdigest()}
     return {**stated, "mtime_ns": found.st_mtime_ns} if times else stated
+
+
+def _folder_fingerprint(path: Path) -> dict[str, Any]:
+    """Return number and bytes of the files of a folder, and a hash of their names, sizes and times."""
+    digest = hashlib.sha256()
+    count = total = 0
+    try:
+        for file in sorted(path.iterdir()):
+            if file.is_file():
+                found = file.stat()
+                digest.update(
+                    f"{file.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+                )
+                count, total = count + 1, total + found.st_size
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    return {"size": total, "files": count, "sha256": digest.hexdigest()}

@@ -203,6 +203,8 @@ def _batch(part: Sequence[Sample], fields: Sequence[pa.Field]) -> pa.RecordBatch
         pa.array([_fitting(row.get(field.name), field.type) for row in rows], field.type) for field in fields
     ]
     problems = pa.array([row[PROBLEM] for row in rows], pa.string())
+    if not fields and problems.null_count == len(problems):  # rows are only counted
+        return pa.record_batch([problems], [PROBLEM]).select([])
     schema = pa.schema(list(fields))
     if problems.null_count < len(problems):
         arrays.append(problems)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch.utils.data import get_worker_info
 
 from robustcmr.data.base import PairsSplit
 from robustcmr.data.picture_files import PictureError, unreadable, upright_rgb
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, some_of
 from robustcmr.pretrained import PROCESSOR, read
 from robustcmr.types import FloatArray, IntArray
+
+P = TypeVar("P")
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,11 @@ class PictureProcessor:
             )
         self.size = shapes[0][1], shapes[0][2]  # (H, W)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it does to pictures, as plain values."""
+        return settings_of(self._processor)
+
     def __call__(self, picture: Image.Image) -> FloatArray:
         """Return the pixels of a picture of any size and mode, upright as its EXIF data say."""
         return self._pixels(upright_rgb(picture))
@@ -105,21 +115,68 @@ class PictureProcessor:
         return np.ascontiguousarray(made, dtype=np.float32)
 
 
+class PatchProcessor:
+    """Turns pictures of any shape into patches with their mask and layout, as NaFlex models of SigLIP 2 read.
+
+    Raises:
+        DataError: the processor makes no patches.
+    """
+
+    def __init__(self, processor: Any, name: str) -> None:
+        self._processor = processor
+        made = self(Image.new("RGB", (96, 48)))
+        expected = {"pixel_values": 2, "pixel_attention_mask": 1, "spatial_shapes": 1}
+        if {key: value.ndim for key, value in made.items()} != expected:
+            raise DataError(
+                f"the image processor of {name!r} makes {some_of(sorted(made))}; expected patches, their "
+                "mask and their layout, as Siglip2ImageProcessor makes"
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it does to pictures, as plain values."""
+        return settings_of(self._processor)
+
+    def __call__(self, picture: Image.Image) -> dict[str, Array]:
+        """Return patches (P, F), their mask (P,) and layout (2,) of a picture of any size and mode."""
+        made = self._processor(images=upright_rgb(picture), return_tensors="np")
+        return {key: np.asarray(value[0]) for key, value in made.items()}
+
+
+def settings_of(processor: Any) -> dict[str, Any]:
+    """Return the settings of an image processor of transformers, as JSON holds them."""
+    found: dict[str, Any] = json.loads(processor.to_json_string())
+    return found
+
+
 def open_processor(name: str) -> PictureProcessor:
     """Open the image processor of a model, a local folder or hub name; it needs only PIL and NumPy.
 
     Raises:
         DataError: the files are missing or damaged, or the size of the pixels depends on the picture.
     """
+    return _open(name, PictureProcessor)
+
+
+def open_patch_processor(name: str) -> PatchProcessor:
+    """Open the image processor of a model that reads pictures of any shape; see :func:`open_processor`.
+
+    Raises:
+        DataError: the files are missing or damaged, or it makes no patches.
+    """
+    return _open(name, PatchProcessor)
+
+
+def _open(name: str, kind: Callable[[Any, str], P]) -> P:
     transformers: Any = importlib.import_module("transformers")  # takes seconds; its types are incomplete
     # releases differ in how to ask for processors without torchvision
     new = importlib.util.find_spec("transformers.image_processing_backends") is not None
     without_torchvision: dict[str, Any] = {"backend": "pil"} if new else {"use_fast": False}
 
-    def opening(*arguments: Any, **keywords: Any) -> PictureProcessor:
+    def opening(*arguments: Any, **keywords: Any) -> P:
         load = transformers.AutoImageProcessor.from_pretrained
         processor = load(*arguments, **keywords, **without_torchvision)
-        return PictureProcessor(processor, name)  # some damage appears only in use
+        return kind(processor, name)  # some damage appears only in use
 
-    opened: PictureProcessor = read(PROCESSOR, name, opening)
+    opened: P = read(PROCESSOR, name, opening)
     return opened

@@ -51,6 +51,21 @@ class PretrainedTokenizer:
         """Return the number of indices."""
         return len(self.is_word)
 
+    @property
+    def longest(self) -> int | None:
+        """Most indices of a caption; None if unlimited."""
+        return self._longest if self._longest < _NO_LIMIT else None
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether padding goes before a caption."""
+        return bool(self._tokenizer.padding_side == "left")
+
+    def is_cut(self, caption: str) -> bool:
+        """Return whether a caption has more indices than are read."""
+        indices = self._tokenizer(normalize("NFC", caption), return_attention_mask=False, verbose=False)
+        return len(indices["input_ids"]) > self._longest
+
     def encode_many(self, captions: Iterable[str]) -> Iterator[list[int]]:
         """Yield the indices of each caption, with the marks of the model, cut to its length, never empty.
 
@@ -82,17 +97,18 @@ def open_tokenizer(name: str) -> PretrainedTokenizer:
         DataError: the files are missing or damaged, or the tokenizer is not that of the model.
     """
     config = read_config(name)
+    part = config.text_config if config.model_type in ("siglip", "siglip2") else text_part(config)
     from transformers import AutoTokenizer  # takes seconds
 
     def opening(*arguments: Any, **keywords: Any) -> PretrainedTokenizer:
         opened = PretrainedTokenizer(
-            AutoTokenizer.from_pretrained(*arguments, **keywords), longest_text(config)
+            AutoTokenizer.from_pretrained(*arguments, **keywords), longest_text(part)
         )
         next(opened.encode_many(["a"]))  # some damage appears only in use
         return opened
 
     opened: PretrainedTokenizer = read(TOKENIZER, name, opening)
-    known = text_part(config).vocab_size
+    known = part.vocab_size
     if len(opened) > known:
         raise DataError(
             f"the tokenizer of {name!r} has {len(opened)} indices but its model has {known}; put the "

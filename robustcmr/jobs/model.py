@@ -7,13 +7,14 @@ have no ``inputs.json``, need the data they were trained on.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustcmr.config.resolve import RunConfig, run_config
 from robustcmr.errors import ArgumentError, DataError, DeviceError, RunFolderError, UserError
@@ -110,13 +111,7 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of the weights: embeddings of different models must not be compared."""
-        digest = hashlib.sha256()
-        for matcher in self.matchers:
-            for name, value in sorted(matcher.state_dict().items()):
-                numbers = value.detach().flatten()
-                some = numbers[:: max(1, numbers.numel() // 1024)].float().cpu().numpy()
-                digest.update(f"{name} {tuple(value.shape)}\n".encode() + some.astype("<f4").tobytes())
-        return digest.hexdigest()[:16]
+        return weights_fingerprint(self.matchers)
 
     def _check(self, batch: TextBatch) -> None:
         """Refuse text where the matcher reads vectors, and the reverse."""
@@ -168,6 +163,17 @@ class Model:
             " ".join(chance.choice(known, row + 1)) if known else text for row, text in enumerate(_PROBES)
         ]
         return replace(self.captions.words(texts), vectors=vectors)
+
+
+def weights_fingerprint(networks: Iterable[nn.Module]) -> str:
+    """Return a short hash of the weights of networks, of up to 2,047 numbers of each."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            numbers = value.detach().flatten()
+            some = numbers[:: max(1, numbers.numel() // 1024)].float().cpu().numpy()
+            digest.update(f"{name} {tuple(value.shape)}\n".encode() + some.astype("<f4").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _readers(folder: RunFolder, config: RunConfig, trusted: bool) -> tuple[ImageReader, CaptionReader]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from robustcmr.audit.decisions import DROP_ABOVE, KEEP_BELOW
 from robustcmr.audit.gather import BAD
 from robustcmr.types import FloatArray
 
@@ -21,11 +21,12 @@ REPEATED_ID = "id of an earlier pair"
 DUPLICATE = "picture and caption of an earlier pair"
 MISMATCHED = "looks mismatched"
 FITS = "fits"
+BOILERPLATE = "boilerplate caption"
 UNSURE = "may be mismatched"
 UNJUDGED = "no probability"
 
 _FIXED = (
-    *("", REPEATED_ID, DUPLICATE, MISMATCHED, FITS, UNSURE, UNJUDGED),
+    *("", REPEATED_ID, DUPLICATE, BOILERPLATE, MISMATCHED, FITS, UNSURE, UNJUDGED),
     *(words.format(side) for side in ("image", "text") for words in BAD[1:]),
 )
 
@@ -38,13 +39,14 @@ def decide(
     bad: npt.NDArray[np.uint8],
     duplicate: npt.NDArray[Any],
     nothing: pa.Array,
-    judged: Mapping[str, FloatArray],
+    low: FloatArray,
+    high: FloatArray,
+    pasted: npt.NDArray[np.bool_],
 ) -> tuple[Codes, pa.Array]:
     """Return the decision and the reason of each pair.
 
-    A pair with a problem is set aside. Dropped is one that is there already, one whose caption says nothing
-    of any picture, and one that is more likely mismatched than not even at the low end of its probability. One
-    that is not even at the high end is kept.
+    A pair with a problem is set aside. Dropped are those that are there already, or whose caption tells
+    nothing of any picture. Of the others, the ends of the probability decide, see :mod:`robustcmr.audit.decisions`.
 
     Args:
         problem: why a pair cannot be used, null where it can, (n,) strings.
@@ -52,18 +54,19 @@ def decide(
         bad: codes of what is wrong with the image and text vectors, (2, n).
         duplicate: true for pairs whose picture and caption an earlier pair has, (n,).
         nothing: why a caption describes no picture, null where it may, (n,) strings.
-        judged: ``p_low`` and ``p_high``, the probability that a pair is mismatched, (n,); NaN where unknown.
+        low: low end of the probability that a pair is mismatched, (n,); NaN where unknown.
+        high: its high end, (n,).
+        pasted: true for pairs whose caption was pasted beside several pictures, (n,).
 
     Returns:
         Codes of :data:`NAMES` (n,), and reasons (n,).
     """
-    low, high = judged["p_low"], judged["p_high"]
     decision = np.full(len(low), REVIEW, np.uint8)
-    decision[high <= 0.5] = KEEP
-    decision[low > 0.5] = DROP
+    decision[high <= KEEP_BELOW] = KEEP
+    decision[low > DROP_ABOVE] = DROP
     fixed = np.select(
-        [np.isnan(low), decision == DROP, decision == KEEP],
-        [_FIXED.index(UNJUDGED), _FIXED.index(MISMATCHED), _FIXED.index(FITS)],
+        [np.isnan(low), (decision == DROP) & pasted, decision == DROP, decision == KEEP],
+        [_FIXED.index(name) for name in (UNJUDGED, BOILERPLATE, MISMATCHED, FITS)],
         _FIXED.index(UNSURE),
     )
     twice = duplicate.astype(bool)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustcmr.audit.columns import read_column
 from robustcmr.audit.decide import ASIDE, NAMES, decide
+from robustcmr.audit.groups import scored_columns
 from robustcmr.audit.joins import FACTS, duplicates_of
+from robustcmr.audit.judging import PASTED, Columns
 from robustcmr.audit.lists import ListWriter
 from robustcmr.audit.parts import Piece
 from robustcmr.audit.scores import IMAGE_VECTOR, TEXT_VECTOR
@@ -46,9 +45,8 @@ OUTPUT = pa.schema(
 )
 """Columns of ``pairs.parquet``; numbers that are not known are null."""
 
-Columns = Mapping[str, npt.NDArray[Any]]
 Judge = Callable[[Columns], Mapping[str, FloatArray]]
-"""Judges pairs: columns (n,) -> ``p_mismatch``, ``p_low`` and ``p_high`` (n,)."""
+"""Judges the pairs of a piece as :func:`robustcmr.audit.judging.judge` does."""
 
 
 def write_output(
@@ -88,17 +86,19 @@ def write_output(
         names = ListWriter(lists, stack)
         for piece in pieces:
             table = pq.read_table(work / "rows" / f"{piece.name}.parquet")
-            scores = pq.read_table(work / "scores" / f"{piece.name}.parquet")
-            columns: dict[str, npt.NDArray[Any]] = {
-                name: read_column(work / "joins", name, piece.rows) for name in FACTS
-            }
-            columns |= {name: scores[name].to_numpy() for name in scores.column_names}
-            columns |= {name: table[name].to_numpy() for name in ("image_code", "caption_code", "plain_code")}
+            columns = scored_columns(work, piece, (*FACTS, "log_bayes"))
             judged = judge(columns)
             bad = np.stack([columns[IMAGE_VECTOR], columns[TEXT_VECTOR]]).astype(np.uint8)
             problem, nothing = (table[name].combine_chunks() for name in ("problem", "nothing"))
             decision, reason = decide(
-                problem, columns["repeated_id"], bad, columns["duplicate"], nothing, judged
+                problem,
+                columns["repeated_id"],
+                bad,
+                columns["duplicate"],
+                nothing,
+                judged["p_low"],
+                judged["p_high"],
+                judged["pasted"] > PASTED,
             )
             twice, firsts = duplicates_of(work / "joins", piece)
             place = np.full(len(table), -1, np.int64)
@@ -108,8 +108,7 @@ def write_output(
                 "file": pa.DictionaryArray.from_arrays(
                     table["shard"].combine_chunks(), pa.array(files, pa.string())
                 ),
-                "score": _known(columns.get("score"), len(table)),
-                **{name: _known(judged[name], len(table)) for name in ("p_mismatch", "p_low", "p_high")},
+                **{name: _known(judged[name]) for name in ("score", "p_mismatch", "p_low", "p_high")},
                 "decision": pa.DictionaryArray.from_arrays(
                     pa.array(decision.astype(np.int32)), pa.array(NAMES)
                 ),
@@ -135,8 +134,6 @@ def write_output(
     return tally, names.uids
 
 
-def _known(values: npt.NDArray[Any] | None, count: int) -> pa.Array:
+def _known(values: FloatArray) -> pa.Array:
     """Return numbers with null for NaN."""
-    if values is None:  # no pair of this piece was scored
-        return pa.nulls(count, pa.float32())
-    return pa.array(np.asarray(values, np.float32), mask=np.isnan(values.astype(np.float32)))
+    return pa.array(values, mask=np.isnan(values))

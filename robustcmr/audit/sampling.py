@@ -1,4 +1,4 @@
-"""A sample of pairs by a hash of where each stands in its source, so that pieces do not matter."""
+"""A sample of pairs by a hash of their pictures, so that pieces do not matter and captions stay together."""
 
 from __future__ import annotations
 
@@ -10,29 +10,26 @@ from robustcmr.types import IntArray
 Hash = npt.NDArray[np.uint64]
 
 
-def row_hash(
-    shard: npt.NDArray[np.integer], row: npt.NDArray[np.integer], part: npt.NDArray[np.integer], seed: int
-) -> Hash:
-    """Return a pseudo-random 64-bit number for each pair (n,), by SplitMix64 (Steele et al. 2014)."""
-    state = np.full(len(row), np.uint64(seed % 2**64))
-    for values in (shard, row, part):
-        state = _mixed(state ^ values.astype(np.uint64))
-    return state
-
-
-def _mixed(state: Hash) -> Hash:
-    z = state + np.uint64(0x9E3779B97F4A7C15)  # wraps, as meant
+def mixed(values: Hash) -> Hash:
+    """Return a pseudo-random 64-bit number for each number (n,), by SplitMix64 (Steele et al. 2014)."""
+    z = values + np.uint64(0x9E3779B97F4A7C15)  # wraps, as meant
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     result: Hash = z ^ (z >> np.uint64(31))
     return result
 
 
+def seeded(codes: Hash, seed: int) -> Hash:
+    """Return pseudo-random numbers of codes (n,) that depend on a seed; equal codes have equal ones."""
+    start = mixed(np.array([seed % 2**64], np.uint64))
+    return mixed(codes ^ start)
+
+
 class Smallest:
-    """Keeps the numbers of the pairs with the smallest hashes, in bounded memory.
+    """Keeps the numbers of the pairs with the smallest hashes, pairs of one hash together.
 
     Args:
-        size: of the sample, >= 1.
+        size: of the sample, >= 1. Where one hash alone has more pairs, the first of them are kept.
     """
 
     def __init__(self, size: int) -> None:
@@ -41,16 +38,24 @@ class Smallest:
         self._numbers: IntArray = np.empty(0, np.int64)
 
     def add(self, hashes: Hash, numbers: IntArray) -> None:
-        """Offer pairs."""
-        if len(self._hashes) == self._size:
-            small = hashes < self._hashes.max()
+        """Offer pairs: hashes (n,) and ascending numbers (n,), larger than all before."""
+        if len(self._hashes) >= self._size:
+            small = hashes <= self._hashes.max()
             hashes, numbers = hashes[small], numbers[small]
         self._hashes = np.concatenate([self._hashes, hashes])
         self._numbers = np.concatenate([self._numbers, numbers])
         if len(self._hashes) > self._size:
-            kept = np.argpartition(self._hashes, self._size - 1)[: self._size]
+            # pairs of the largest hash that fits in part stay, as the others may go
+            last = np.partition(self._hashes, self._size - 1)[self._size - 1]
+            kept = self._hashes < last
+            ties = np.flatnonzero(self._hashes == last)[: self._size + 1]
+            kept[ties] = True
             self._hashes, self._numbers = self._hashes[kept], self._numbers[kept]
 
     def numbers(self) -> IntArray:
         """Return the numbers of the sample, ascending."""
-        return np.sort(self._numbers)
+        kept = np.ones(len(self._hashes), np.bool_)
+        if len(self._hashes) > self._size:
+            whole = self._hashes < self._hashes.max()
+            kept = whole if whole.any() else np.arange(len(kept)) < self._size
+        return self._numbers[kept]

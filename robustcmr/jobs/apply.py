@@ -137,7 +137,7 @@ def _shards_of(files: pa.Array, numbers: dict[str, int], folder: AuditFolder) ->
                 f"{folder.pairs} names {name}, which the source does not hold; audit the pairs again"
             )
         known.append(numbers[name])
-    return np.array(known, np.int64)[coded.indices.to_numpy()]
+    return np.asarray(np.array(known, np.int64)[coded.indices.to_numpy()])
 
 
 def _runs(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

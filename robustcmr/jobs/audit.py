@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from robustcmr.audit.judging import Repeats
 from robustcmr.audit.lists import write_uids
 from robustcmr.audit.output import write_output
 from robustcmr.audit.parts import PIECE, plan_tasks
@@ -23,6 +24,7 @@ from robustcmr.errors import DataError
 from robustcmr.files import read_json, write_json
 from robustcmr.jobs import audit_stages as stages
 from robustcmr.jobs.audit_engines import engine_of
+from robustcmr.jobs.audit_mathematics import Mathematics
 from robustcmr.jobs.audit_progress import AuditProgress, announce, duration, known_pairs
 from robustcmr.jobs.audit_settings import LOCK, VERSION, AuditSettings, check_plan
 from robustcmr.locks import sole_user
@@ -56,7 +58,7 @@ class Given:
     images: Vectors
     texts: Vectors
     read: ReadPairs
-    mathematics: stages.Mathematics
+    mathematics: Mathematics
     piece: int = PIECE
 
 
@@ -159,11 +161,13 @@ def _scored(
             stages.take_calibration(work, settings.calibration, given.images.width, given.mathematics)
         stages.calibrate(
             *(work, pieces, given.images, given.texts, given.mathematics),
-            *(settings.sample, settings.seed, settings.deep, progress.pairs),
+            *(settings.sample, settings.seed, settings.deep, settings.device, progress.pairs),
         )
     with progress.stage("scoring", total):
         scoring = stages.Scoring(work, given.images, given.texts, given.mathematics, settings.device)
         engine.run(scoring, pieces, progress.pairs)
+    with progress.stage("judging repeated captions", total):
+        stages.judge_repeats(work, pieces, given.mathematics, settings.seed, settings.memory, progress.pairs)
     return pieces
 
 
@@ -184,12 +188,13 @@ def _write(
 ) -> None:
     """Write what the user sees; ``audit.json`` comes last."""
     calibration = given.mathematics.read(work.calibration)
+    repeats = Repeats(**read_json(work.repeats, dict[str, float]))
     names = [below_root(given.source, shard).as_posix() for shard in given.source.shards]
     by = settings.calibration or "these pairs"
     with progress.stage("writing", pieces[-1].rows.stop):
         tally, uids = write_output(
             *(pieces, work.path, folder.pairs, folder.lists, names),
-            lambda columns: given.mathematics.judge(columns, calibration),
+            lambda columns: given.mathematics.judge(columns, repeats, calibration),
             by,
             progress.pairs,
             settings.strict,
@@ -197,7 +202,7 @@ def _write(
         counts = {name: tally.decisions.get(name, 0) for name in ("keep", "drop", "review", "aside")}
         if uids:
             write_uids(folder.pairs, folder.lists, counts, work.path / "spill", settings.memory)
-    calibration.save(folder.path / "calibration.npz")
+    given.mathematics.save(calibration, folder.path / "calibration.npz")
     rate = calibration.rate
     write_json(
         folder.summary,
@@ -205,7 +210,7 @@ def _write(
             "pairs": tally.pairs,
             "decisions": counts,
             "reasons": {name: dict(found.most_common()) for name, found in tally.reasons.items()},
-            "noise_rate": {"value": rate.value, "low": rate.low, "high": rate.high, "says": rate.says},
+            "noise_rate": asdict(rate),
             "problems": tally.problems(),
             "says": [*given.source.says, *given.images.says, *given.texts.says],
             "seed": settings.seed,

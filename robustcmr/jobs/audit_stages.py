@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,39 +14,23 @@ import pyarrow.parquet as pq
 from robustcmr.audit import joins
 from robustcmr.audit.columns import has_columns, read_column
 from robustcmr.audit.gather import gather
-from robustcmr.audit.output import Columns
+from robustcmr.audit.groups import single_log_odds, write_log_bayes, write_terms
 from robustcmr.audit.parts import PIECE, Piece, Task, all_pieces
 from robustcmr.audit.positions import write_positions
 from robustcmr.audit.rows import ReadPairs, write_rows
-from robustcmr.audit.sampling import Smallest, row_hash
+from robustcmr.audit.sampling import Smallest, seeded
 from robustcmr.audit.scores import score_piece, usable
 from robustcmr.errors import DataError
+from robustcmr.files import write_json
+from robustcmr.jobs.audit_mathematics import Mathematics
 from robustcmr.sources.records import Source
-from robustcmr.types import FloatArray, IntArray
+from robustcmr.types import IntArray
 
 if TYPE_CHECKING:
     from robustcmr.sources.vectors import Vectors
 
 Progress = Callable[[int], None]
 SIDES = ("image", "text")
-
-
-@dataclass(frozen=True)
-class Mathematics:
-    """The functions that judge pairs; those of ``robustcmr.audit`` unless others are given.
-
-    Attributes:
-        fit: image vectors and text vectors (n, D) of unit rows, codes of pictures and of captions (n,), seed,
-            deep -> calibration, which has ``save(path)``.
-        read: path -> calibration.
-        score: image vectors, text vectors, codes of pictures, calibration, device -> columns (n,).
-        judge: columns (n,), calibration -> ``p_mismatch``, ``p_low`` and ``p_high`` (n,).
-    """
-
-    fit: Callable[[FloatArray, FloatArray, IntArray, IntArray, int, bool], Any]
-    read: Callable[[Path], Any]
-    score: Callable[[FloatArray, FloatArray, IntArray, Any, str], Mapping[str, FloatArray]]
-    judge: Callable[[Columns, Any], Mapping[str, FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +57,16 @@ class Work:
     def scores(self) -> Path:
         """Pieces of scores."""
         return self.path / "scores"
+
+    @property
+    def terms(self) -> Path:
+        """Pieces of the terms of repeated captions."""
+        return self.path / "terms"
+
+    @property
+    def repeats(self) -> Path:
+        """What repeated captions say of all pairs."""
+        return self.path / "repeats.json"
 
     @property
     def calibration(self) -> Path:
@@ -169,19 +163,18 @@ def join_vectors(
 def draw_sample(
     work: Work, pieces: tuple[Piece, ...], size: int, seed: int, progress: Progress
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Draw pairs that have two vectors.
+    """Draw pairs that have two vectors, all of a picture together.
 
     Returns:
         Their numbers, ascending, and the codes of their pictures and captions, (n,) each.
     """
     smallest = Smallest(size)
     for piece, path in zip(pieces, work.row_files(pieces), strict=True):
-        table = pq.read_table(path, columns=["shard", "row", "part", "problem"])
+        table = pq.read_table(path, columns=["image_code", "problem"])
         good = usable(table, work.joins, piece)
         for side in SIDES:
             good &= read_column(work.joins, f"{side}_at", piece.rows) >= 0
-        shard, row, part = (table[name].to_numpy() for name in ("shard", "row", "part"))
-        hashes = row_hash(shard, row, part, seed)
+        hashes = seeded(table["image_code"].to_numpy(), seed)
         smallest.add(hashes[good], np.flatnonzero(good) + piece.start)
         progress(piece.pairs)
     numbers = smallest.numbers()
@@ -244,7 +237,7 @@ def take_calibration(work: Work, given: str, width: int, mathematics: Mathematic
             f"the calibration {path} was fitted to vectors of {calibration.width} numbers, and these have "
             f"{width}; give vectors of the same model, or leave --calibration out"
         )
-    calibration.save(work.calibration)
+    mathematics.save(calibration, work.calibration)
 
 
 def calibrate(
@@ -256,6 +249,7 @@ def calibrate(
     size: int,
     seed: int,
     deep: bool,
+    device: str,
     progress: Progress,
 ) -> None:
     """Fit a calibration to a sample of the pairs, and save it."""
@@ -274,9 +268,31 @@ def calibrate(
             "make the vectors again"
         )
     calibration = mathematics.fit(
-        units[0][good], units[1][good], image_codes[good], caption_codes[good], seed, deep
+        units[0][good], units[1][good], image_codes[good], caption_codes[good], seed, deep, device
     )
-    calibration.save(work.calibration)
+    mathematics.save(calibration, work.calibration)
+
+
+def judge_repeats(
+    work: Work,
+    pieces: tuple[Piece, ...],
+    mathematics: Mathematics,
+    seed: int,
+    memory: int,
+    progress: Progress,
+) -> None:
+    """Write what captions that stand beside several pictures say, each of itself and all of the rest."""
+    if work.repeats.exists():
+        return
+    calibration = mathematics.read(work.calibration)
+    files = [work.terms / f"{piece.name}.parquet" for piece in pieces]
+    for piece, path in zip(pieces, files, strict=True):
+        if not path.exists():
+            write_terms(work.path, piece, lambda columns: mathematics.terms(columns, calibration), path)
+    log_bayes = write_log_bayes(work.row_files(pieces), files, work.joins, pieces[-1].rows.stop, memory)
+    log_odds = single_log_odds(work.path, pieces, seed, progress)
+    found = mathematics.repeats(log_bayes, log_odds, calibration)
+    write_json(work.repeats, asdict(found))
 
 
 def finished_pieces(work: Work, tasks: tuple[Task, ...]) -> tuple[Piece, ...]:

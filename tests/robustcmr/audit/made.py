@@ -6,16 +6,17 @@ import json
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustcmr.audit.calibration import NoiseRate
+from robustcmr.audit.judging import Repeats
 from robustcmr.jobs.audit import Given
+from robustcmr.jobs.audit_mathematics import Mathematics
 from robustcmr.jobs.audit_settings import AuditSettings
-from robustcmr.jobs.audit_stages import Mathematics
 from robustcmr.sources.guess import open_source
 from robustcmr.sources.pairs import pairs
 from robustcmr.sources.vectors import open_vectors
@@ -31,13 +32,14 @@ class Calibration:
 
     @property
     def rate(self):
-        return SimpleNamespace(value=0.25, low=0.2, high=0.3, says="looks mismatched: 25% (20 to 30)")
-
-    def save(self, path):
-        path.write_text(json.dumps([self.middle, self.size, self.width]))
+        return NoiseRate(0.25, 0.2, 0.3, 0.1, "looks mismatched: 25% (20 to 30)")
 
 
-def fit(images, texts, image_codes, caption_codes, seed, deep):
+def save_calibration(calibration, path):
+    path.write_text(json.dumps([calibration.middle, calibration.size, calibration.width]))
+
+
+def fit(images, texts, image_codes, caption_codes, seed, deep, device):
     assert len(images) == len(texts) == len(image_codes) == len(caption_codes)
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
     middle = float(np.median((images * texts).sum(1, dtype=np.float64)))
@@ -50,17 +52,29 @@ def read_calibration(path):
 
 def score(images, texts, image_codes, calibration, device):
     cosine = np.einsum("ij,ij->i", images, texts)
-    return {"score": cosine, "evidence": 10 * (cosine - np.float32(calibration.middle))}
+    odds = -10 * (cosine - np.float32(calibration.middle - 0.2))
+    return {"similarity": cosine, "log_odds": odds}
 
 
-def judge(columns, calibration):
-    unknown = np.full(len(columns["repeated_id"]), np.nan, np.float32)
-    evidence = columns.get("evidence", unknown)
-    shifts = {"p_mismatch": 0, "p_low": 0.5, "p_high": -0.5}
-    return {name: 1 / (1 + np.exp(evidence + shift)) for name, shift in shifts.items()}
+def terms(columns, calibration):
+    """A caption beside several pictures is pasted if the odds of its pairs add up to more than 0."""
+    rows = np.flatnonzero((columns["plain_images"] > 1) & ~np.isnan(columns["log_odds"]))
+    return rows, np.round(columns["log_odds"][rows] * 1000).astype(np.int64)
 
 
-MATHEMATICS = Mathematics(fit, read_calibration, score, judge)
+def repeats(log_bayes, log_odds, calibration):
+    return Repeats(0.5, float(np.mean(log_odds) * 1e-6) if len(log_odds) else 0.0)
+
+
+def judge(columns, found, calibration):
+    odds = columns.get("log_odds", np.full(len(columns["repeated_id"]), np.nan, np.float32))
+    shifts = {"p_mismatch": 0, "p_low": -0.5, "p_high": 0.5}
+    chances = {name: 1 / (1 + np.exp(-(odds + np.float32(shift)))) for name, shift in shifts.items()}
+    pasted = (columns["log_bayes"] > 0).astype(np.float32)
+    return {"score": columns.get("similarity", odds), **chances, "pasted": pasted}
+
+
+MATHEMATICS = Mathematics(fit, save_calibration, read_calibration, score, terms, repeats, judge)
 
 
 def make(count: int = 60, width: int = 8, seed: int = 0) -> tuple[dict[str, list[Any]], Any, Any]:

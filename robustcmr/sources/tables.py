@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ MOST_BYTES = 64 * 2**20
 
 LARGEST_PICTURE = 256 * 2**20
 """Bytes of a picture file, at most."""
+
+
+_HEAD = 32  # bytes that tell the format of a picture
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF.{4}WEBP|BM|II\*\0|MM\0\*|.{4}ftypavi[fs]"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6]\s",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,23 @@ def read_picture(row: int, name: str, folder: Path | None) -> Picture:
         return Picture(row, None, "missing picture file")
     try:
         with regular_file(picture_path(name, folder), LARGEST_PICTURE) as file:
-            data = file.read(LARGEST_PICTURE + 1)
+            data = file.read(_HEAD)
+            if data and not starts_as_picture(data):
+                return Picture(row, None, "no picture file")
+            data += file.read(LARGEST_PICTURE)
     except FileNotFoundError:
         return Picture(row, None, "missing picture file")
     except OSError as error:
         return Picture(row, None, f"unreadable picture file: {reason(error)}")
     return Picture(row, data) if data else Picture(row, None, "empty picture file")
+
+
+def starts_as_picture(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a picture, of a format that is read.
+
+    A table may name any file of the machine; one that is no picture must not be copied into a data set.
+    """
+    return _PICTURE.match(head) is not None
 
 
 def picture_path(name: str, folder: Path) -> Path:

@@ -65,7 +65,6 @@ FORMATS = ("parquet", "hf", "csv", "jsonl")
 @pytest.fixture
 def table() -> pa.Table:
     rows = 400
-    captions = ["one", 'two, "quoted"', "", "three\nlines é"]
     return pa.table(
         {
             "key": [f"k{row}" for row in range(rows)],

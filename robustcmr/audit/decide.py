@@ -46,7 +46,8 @@ def decide(
     """Return the decision and the reason of each pair.
 
     A pair with a problem is set aside. Dropped are those that are there already, or whose caption tells
-    nothing of any picture. Of the others, the ends of the probability decide, see :mod:`robustcmr.audit.decisions`.
+    nothing of any picture. Of the others, the ends of the probability decide, as they do in
+    :mod:`robustcmr.audit.decisions`.
 
     Args:
         problem: why a pair cannot be used, null where it can, (n,) strings.

@@ -77,7 +77,7 @@ def judge(columns, found, calibration):
 MATHEMATICS = Mathematics(fit, save_calibration, read_calibration, score, terms, repeats, judge)
 
 
-def make(count: int = 60, width: int = 8, seed: int = 0) -> tuple[dict[str, list[Any]], Any, Any]:
+def make(count: int = 60, width: int = 16, seed: int = 0) -> tuple[dict[str, list[Any]], Any, Any]:
     """Two pairs a picture; the vector of every fourth caption is that of another one."""
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(count, width)).astype(np.float32)

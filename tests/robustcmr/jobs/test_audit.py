@@ -239,13 +239,13 @@ def test_a_calibration_is_used_again(made, audit, folder, tmp_path):
     assert rows_of(tmp_path / "out")[0]["calibrated_by"] == str(tmp_path / "first")
     rows, images, texts = made.make(width=5)
     narrow = made.write(tmp_path / "narrow", rows, images, texts)
-    with pytest.raises(DataError, match="was fitted to vectors of 8 numbers, and these have 5"):
+    with pytest.raises(DataError, match="was fitted to vectors of 16 numbers, and these have 5"):
         audit(made.given(narrow), tmp_path / "bad", calibration=str(tmp_path / "first"))
 
 
 def test_vectors_of_two_widths_are_refused(made, audit, tmp_path):
     rows, images, texts = made.make()
     folder = made.write(tmp_path / "data", rows, images, texts[:, :5])
-    with pytest.raises(DataError, match="image vectors have 8 numbers and the text vectors 5"):
+    with pytest.raises(DataError, match="image vectors have 16 numbers and the text vectors 5"):
         audit(made.given(folder), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from robustcmr.errors import DataError, RunFolderError
 from robustcmr.files import atomic_file, fitting, read_json, reason, write_json
+from robustcmr.sources.clip_layout import MADE
 from robustcmr.sources.records import PAIRS
 from robustcmr.types import FloatArray
 
-FILE = "vectors.json"
 EXAMPLES = 3
 """Pairs named for each kind of problem."""
 
@@ -84,7 +84,7 @@ class Made:
         Raises:
             DataError: it is damaged.
         """
-        path = folder / FILE
+        path = folder / MADE
         try:
             found = read_json(path, dict[str, Any])
             fitting(
@@ -103,7 +103,7 @@ class Made:
 
     def write(self, folder: Path) -> None:
         """Write the record atomically."""
-        write_json(folder / FILE, asdict(self))
+        write_json(folder / MADE, asdict(self))
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def require_own(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file; expected a folder for the vectors, such as vectors")
     for name in ("img_emb", "text_emb", "metadata"):
-        if (folder / name).exists() and not (folder / FILE).exists():
+        if (folder / name).exists() and not (folder / MADE).exists():
             raise RunFolderError(
                 f"{folder / name} is already there and was not made here; choose another folder, or use "
                 "these vectors as they are"

@@ -24,6 +24,8 @@ Side = Literal["image", "text"]
 
 FOLDERS: dict[Side, str] = {"image": "img_emb", "text": "text_emb"}
 METADATA = "metadata"
+MADE = "vectors.json"
+"""Record in a folder whose vectors robustcmr made: its metadata hold the ids of the pairs themselves."""
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,19 @@ class Match:
         return pc.binary_join_element_wise(pa.scalar(self.add), labels, "") if self.add else labels
 
 
-def choose(labels: Labels, sample: Mapping[Key, Sequence[str | None]], keys: Sequence[Key]) -> Match | None:
-    """Return the key that most of the sampled pairs share with the labels; None where no key fits half.
+def choose(
+    labels: Labels,
+    sample: Mapping[Key, Sequence[str | None]],
+    keys: Sequence[Key],
+    enough: float = _ENOUGH,
+) -> Match | None:
+    """Return the key that most of the sampled pairs share with the labels; None where no key fits enough.
 
     Args:
         labels: beside the vectors.
         sample: some pairs, by key.
         keys: that may be used, best first.
+        enough: share of the sampled pairs that must be found.
     """
     columns = tuple(name for name in LIKELY if name in labels.columns)
     columns += tuple(name for name in labels.columns if name not in columns)
@@ -150,7 +156,7 @@ def choose(labels: Labels, sample: Mapping[Key, Sequence[str | None]], keys: Seq
     for (key, column), (strip, add) in ways.items():  # ties: the first key and column
         found = hits[key, column]
         better = best is None or len(found) * best.of > best.found * len(values[key])
-        if better and len(found) >= _ENOUGH * len(values[key]):
+        if better and len(found) >= enough * len(values[key]):
             best = Match(key, column, strip, add, len(found), len(values[key]))
     return best
 

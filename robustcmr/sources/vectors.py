@@ -20,7 +20,7 @@ import pyarrow as pa
 from robustcmr.errors import DataError, some_of
 from robustcmr.sources.array_files import open_npy, open_npz
 from robustcmr.sources.arrays import array_files
-from robustcmr.sources.clip_layout import Side, clip_files, is_clip_folder
+from robustcmr.sources.clip_layout import MADE, Side, clip_files, is_clip_folder
 from robustcmr.sources.counts import Counts, sample_pairs
 from robustcmr.sources.names import meant
 from robustcmr.sources.records import Source
@@ -194,6 +194,7 @@ def _from_files(path: Path, side: Side, source: Source) -> Vectors:
     """Open vectors in files of their own."""
     labels: Labels | None = None
     says: tuple[str, ...] = ()
+    made = path.is_dir() and (path / MADE).is_file()
     if path.is_dir() and is_clip_folder(path):
         files, says = clip_files(path, side)
         places = [file.place for file in files]
@@ -219,7 +220,7 @@ def _from_files(path: Path, side: Side, source: Source) -> Vectors:
         paths, named = _npy_files(path, side, source)
         places, says = _npy_places(paths)
         labels = named
-    return _joined(str(path), side, source, FileRows(places), labels, says)
+    return _joined(str(path), side, source, FileRows(places), labels, says, made)
 
 
 def _npy_files(path: Path, side: Side, source: Source) -> tuple[list[Path], Labels | None]:
@@ -285,12 +286,22 @@ def _from_archives(name: str, side: Side, source: Source, archives: Sequence[Pat
 
 
 def _joined(
-    name: str, side: Side, source: Source, rows: Rows, labels: Labels | None, says: tuple[str, ...]
+    name: str,
+    side: Side,
+    source: Source,
+    rows: Rows,
+    labels: Labels | None,
+    says: tuple[str, ...],
+    by_id: bool = False,
 ) -> Vectors:
-    """Choose how vectors belong to the pairs: by a key that both share, else by exact counts."""
+    """Choose how vectors belong to the pairs: by a key that both share, else by exact counts.
+
+    ``by_id`` says that the labels are known to hold ids, of however few pairs.
+    """
     made = f"{side} vectors: {rows.count:,} of {rows.width} numbers"
     if labels is not None:
-        match = choose(labels, sample_pairs(source), _KEYS[side])
+        sample = sample_pairs(source)
+        match = choose(labels, sample, ("id",), 0.0) if by_id else choose(labels, sample, _KEYS[side])
         if match is not None:
             said = (
                 f"{made}, joined by {match.key} with the column {match.column} of {labels.name}; "

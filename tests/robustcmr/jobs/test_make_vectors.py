@@ -429,3 +429,14 @@ def test_a_source_that_leaves_pictures_out_has_them_missing(
     assert made.problems["missing picture"] > 3
     assert {row["id"] for row in read(folder)[0]} < set(expected)
     assert module.NO_PICTURE == "missing picture"
+
+
+def test_few_of_many_pairs_are_joined_by_their_ids(clip_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    lines = [f"{'a' if row % 9 == 0 else f'gone{row}'}.png,caption number {row}" for row in range(50)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    source = open_source(tmp_path / "pairs.csv")
+    folder = make_vectors(source, output=tmp_path / "out", model=str(clip_folder), device="cpu")
+    for side in ("image", "text"):
+        vectors = open_vectors(folder, side, source)  # type: ignore[arg-type]
+        assert (vectors.count, vectors.by) == (6, "id")

@@ -21,6 +21,8 @@ WRITERS = {
     "hf": "table_writers",
     "csv": "text_writers",
     "jsonl": "text_writers",
+    "webdataset": "tar_writers",
+    "datacomp": "datacomp_writers",
 }
 """Module of the writer of each format.
 
@@ -31,7 +33,7 @@ image, caption and others.
 ALWAYS_PICTURES = ("webdataset",)
 """Formats that hold the file of each picture, also where the source only names it."""
 
-NO_PICTURES = ("csv", "jsonl")
+NO_PICTURES = ("csv", "jsonl", "datacomp")
 """Formats that only name pictures."""
 
 

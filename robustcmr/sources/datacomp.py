@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustcmr.errors import DataError
-from robustcmr.files import atomic_file, write_with
+from robustcmr.files import atomic_file
 from robustcmr.sources import parquet
 from robustcmr.sources.array_files import check_held, open_npz, write_npz
 from robustcmr.sources.parquet import Parquet
@@ -104,13 +104,3 @@ def uid_halves(uids: Iterable[str]) -> npt.NDArray[np.void]:
             raise ValueError(uid)
         halves.append((int(uid[:16], 16), int(uid[16:], 16)))
     return np.array(halves, SUBSET)
-
-
-def write_subset(path: Path, halves: npt.NDArray[np.void]) -> None:
-    """Write a list of uids, sorted, each once, as the ``.npy`` that DataComp's resharder reads.
-
-    Args:
-        path: such as ``kept.npy``.
-        halves: (n,) from :func:`uid_halves`.
-    """
-    write_with(path, lambda file: np.save(file, np.unique(halves)))

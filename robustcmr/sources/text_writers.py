@@ -48,21 +48,21 @@ class _Csv(_Lines):
 
 class _Jsonl(_Lines):
     def write(self, batch: pa.RecordBatch) -> None:
-        lines = [json.dumps(_plain(row), ensure_ascii=False) for row in batch.to_pylist()]
+        lines = [json.dumps(json_value(row), ensure_ascii=False) for row in batch.to_pylist()]
         self._file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def _cell(value: Any) -> Any:
     """A value of a CSV cell: nothing for null, JSON for what is nested."""
-    return json.dumps(_plain(value), ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    return json.dumps(json_value(value), ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN as null, times and the like as text."""
+def json_value(value: Any) -> Any:
+    """Return a value as JSON can hold it: NaN as null, times and the like as text."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
@@ -81,7 +81,7 @@ def writer(format: str, to: Path, schema: pa.Schema) -> Iterator[_Lines]:
         DataError: a column holds bytes.
     """
     for field in schema:
-        if _has_bytes(field.type):
+        if has_bytes(field.type):
             raise DataError(
                 f"the column {field.name!r} holds bytes, which {format} cannot; write parquet or hf "
                 "instead, such as --format parquet"
@@ -91,10 +91,11 @@ def writer(format: str, to: Path, schema: pa.Schema) -> Iterator[_Lines]:
         yield (_Csv if format == "csv" else _Jsonl)(path, file, schema)
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
+def has_bytes(kind: pa.DataType) -> bool:
+    """Return whether values of a type hold bytes, at any depth."""
     kind = value_type(kind)
     if is_list(kind):
-        return _has_bytes(kind.value_type)
+        return has_bytes(kind.value_type)
     if pa.types.is_struct(kind):
-        return any(_has_bytes(kind.field(number).type) for number in range(kind.num_fields))
+        return any(has_bytes(kind.field(number).type) for number in range(kind.num_fields))
     return is_bytes(kind)

@@ -67,17 +67,6 @@ def test_a_pool_is_read_with_its_vectors_and_written_back(tmp_path: Path) -> Non
             np.testing.assert_array_equal(new[name], old[name][keep])
 
 
-def test_a_list_of_uids_is_what_the_baselines_save(tmp_path: Path) -> None:
-    uids = [RNG.bytes(16).hex() for _ in range(50)]
-    datacomp.write_subset(tmp_path / "kept.npy", datacomp.uid_halves([*uids, uids[3]]))
-    found = np.load(tmp_path / "kept.npy")
-    assert found.dtype == np.dtype("u8,u8")
-    halves = sorted({divmod(int(uid, 16), 2**64) for uid in uids})
-    assert [tuple(map(int, each)) for each in found] == halves
-    with pytest.raises(ValueError, match=r"^12$"):
-        datacomp.uid_halves(["12"])
-
-
 def test_archives_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     write_pool(tmp_path / "in")
     source = datacomp.open([tmp_path / "in"], Columns())

@@ -222,7 +222,7 @@ def fit_calibration(
         )
     tried = _Strangers(sample, spaces, folds, found)
     rows = one_row_an_image(sample.image_codes, _MOST_RANDOM, rng)
-    random = tried.features(random_partners(rows, sample.image_codes, sample.caption_codes, rng))
+    random = tried.features(random_partners(rows, sample.image_codes, sample.caption_codes, folds, rng))
     near = [tried.features(exchange) for exchange in _near(sample, rng)]
     model = _fit_model(found, random)
     return Calibration(spaces, model, _rate(found, random, near, model), len(sample), seed)

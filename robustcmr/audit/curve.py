@@ -8,12 +8,12 @@ f_0, of all other pairs, is never modelled. Hardly any of them lies among the lo
 
     pi_q = P(e <= c_q) / q,           c_q the q quantile of f_1
 
-falls towards pi as q falls, while its error grows; the q is taken that balances both. f_1 / f comes from
-counts, made to fall with e.
+falls towards pi as q falls, while its error grows; the largest q is taken that agrees with all smaller ones.
+f_1 / f comes from counts, made to fall with e.
 
 References:
-    Storey, JRSS B 2002, and Storey and Tibshirani, PNAS 2003, for pi_q; Efron, Large-Scale Inference, 2010,
-    for the posterior; Robertson, Wright and Dykstra, 1988, for monotone estimates.
+    Storey, JRSS B 2002, for pi_q; Lepski, 1990, for the choice of q; Efron, Large-Scale Inference, 2010, for
+    the posterior; Robertson, Wright and Dykstra, 1988, for monotone estimates.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sklearn.isotonic import isotonic_regression
 Values = npt.NDArray[np.float64]
 
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5)
+_CONTRADICTS = 2.0  # standard errors
 _BINS = 40
 _LEAST_COUNT = 5  # of either kind in a bin that the curve rests on
 _MOST = 0.98  # probability that counts alone can prove
@@ -62,10 +63,15 @@ def random_share(given: Values, random: Values) -> Share:
         np.sqrt(np.maximum(below * (1 - below), 1 / n) / n) / levels,
         shares * np.sqrt((1 - levels) / levels / m),
     )
-    best = int(np.argmin((shares - shares.min()) ** 2 + errors**2))
+    # the largest q that no smaller one contradicts
+    best = next(
+        q for q in reversed(range(len(levels))) if (shares[q] <= shares[:q] + _CONTRADICTS * errors[:q]).all()
+    )
     value = min(1.0, float(shares[best]))
     reach = _Z * float(errors[best])
-    return Share(value, max(0.0, value - reach), min(1.0, value + reach))
+    # pairs that are no random mismatches can only raise pi_q, so what smaller q allow stays possible
+    low = min(value - reach, float((shares - errors).min()))
+    return Share(value, max(0.0, low), min(1.0, value + reach))
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,12 @@ def fit_curve(given: Values, random: Values) -> Curve:
         used[int(np.argmax(weights))] = True
     centres, ratio, weights = centres[used], ratio[used], weights[used]
     falling = isotonic_regression(np.log(ratio), sample_weight=weights, increasing=False)
+    falling = np.minimum(falling, np.log(_MOST / prior))
     # one point for each level, so that the curve is nowhere flat between them
     levels, level_of = np.unique(-falling, return_inverse=True)
     mass = np.bincount(level_of, weights)
     points = np.bincount(level_of, weights * centres) / mass
-    chance = np.minimum(prior * np.exp(-levels), _MOST)
+    chance = prior * np.exp(-levels)
     of_share = (share.high - share.low) / (2 * _Z * prior)
     # d log odds = d log p / (1 - p), which the cap keeps finite
     errors = np.hypot(1 / np.sqrt(mass), of_share) / (1 - chance)

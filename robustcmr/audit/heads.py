@@ -27,11 +27,10 @@ class Space:
     reference: Reference
 
     @classmethod
-    def behind(cls, head: Head, reference: Reference, centres: FloatArray) -> Space:
-        """Return the space of a head: ``reference`` in the given coordinates, ``centres`` already mapped."""
-        return cls(
-            head, Reference(unit(reference.images @ head.image), unit(reference.texts @ head.text), centres)
-        )
+    def behind(cls, head: Head, reference: Reference) -> Space:
+        """Return the space of a head, from the reference in the given coordinates."""
+        texts, centres = (unit(vectors @ head.text) for vectors in (reference.texts, reference.centres))
+        return cls(head, Reference(unit(reference.images @ head.image), texts, centres))
 
     def images(self, vectors: FloatArray) -> FloatArray:
         """Map unit vectors of images (n, D) to unit vectors."""

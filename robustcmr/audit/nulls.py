@@ -38,15 +38,29 @@ def one_row_an_image(image_codes: IntArray, most: int, rng: np.random.Generator)
 
 
 def random_partners(
-    rows: IntArray, image_codes: IntArray, caption_codes: IntArray, rng: np.random.Generator
+    rows: IntArray,
+    image_codes: IntArray,
+    caption_codes: IntArray,
+    folds: IntArray,
+    rng: np.random.Generator,
 ) -> Exchange:
-    """Give each row the caption of a random other image; rows for which none is found are left out."""
-    partners = rng.integers(0, len(image_codes), len(rows))
+    """Give each row the caption of a random other image of its fold; rows without one are left out.
+
+    A head has seen no caption of its own fold, be it given wrongly or put there on purpose.
+    """
+    order = np.argsort(folds, kind="stable")
+    first = np.searchsorted(folds[order], folds[rows], side="left")
+    count = np.searchsorted(folds[order], folds[rows], side="right") - first
+
+    def drawn() -> IntArray:
+        return order[first + (rng.random(len(rows)) * count).astype(np.int64)]
+
+    partners = drawn()
     for _ in range(20):
         clash = _clash(rows, partners, image_codes, caption_codes)
         if not clash.any():
             break
-        partners[clash] = rng.integers(0, len(image_codes), int(clash.sum()))
+        partners[clash] = drawn()[clash]
     good = ~_clash(rows, partners, image_codes, caption_codes)
     return Exchange(rows[good], partners[good])
 

@@ -65,11 +65,13 @@ def rest_shift(log_odds: Values, share: float, rounds: int = 100) -> float:
     References:
         Saerens, Latinne and Decaestecker, Neural Computation 2002.
     """
+    if len(log_odds) == 0:
+        return 0.0
     start = float(logit(share))
     prior = share
     for _ in range(rounds):
         prior = float(np.clip(expit(log_odds + logit(prior) - start).mean(), 1e-6, 1 - 1e-6))
-    return float(logit(prior)) - start if len(log_odds) else 0.0
+    return float(logit(prior)) - start
 
 
 def mismatch_log_odds(

@@ -41,14 +41,14 @@ FROM (SELECT *, {plain_sql("caption")} AS plain FROM batch)
 """
 
 
-def with_codes(table: pa.Table, first: int) -> pa.Table:
+def with_codes(connection: duckdb.DuckDBPyConnection, table: pa.Table, first: int) -> pa.Table:
     """Add ``key`` from ``first`` on, codes of id, picture and forms of the caption.
 
     See :mod:`robustcmr.audit.captions` for the forms.
     """
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.register("batch", table)
-        coded = pa.Table.from_batches(stream(connection, _CODED), CODED)
+    connection.register("batch", table)
+    coded = pa.Table.from_batches(stream(connection, _CODED), CODED)
+    connection.unregister("batch")
     keys = pa.array(np.arange(first, first + len(table), dtype=np.int64))
     return coded.add_column(0, "key", keys)
 
@@ -85,24 +85,27 @@ def write_rows(
     def write(table: pa.Table, shard: int, row: int, done: bool) -> None:
         nonlocal number
         about = {"pairs": len(table), "shard": shard, "row": row, "done": done}
-        coded = with_codes(table, first_key(task.number, number))
+        coded = with_codes(connection, table, first_key(task.number, number))
         write_piece(folder / f"{piece_name(task.number, number)}.parquet", coded, about)
         number += 1
         if progress is not None:
             progress(len(table))
 
-    for shard in task.shards[task.shards.index(at.shard) :]:
-        start = at.row if shard == at.shard else 0
-        for batch in read(source, source.shards[shard], start, where, need_pictures):
-            held.append(batch.select(PAIRS.names))
-            count += batch.num_rows
-            while count > piece:
-                table = pa.Table.from_batches(held, PAIRS)
-                end = cut(table, piece)
-                if end is None:
-                    break
-                following = table.slice(end, 1)
-                write(table.slice(0, end), following["shard"][0].as_py(), following["row"][0].as_py(), False)
-                rest = table.slice(end)
-                held, count = rest.to_batches(), len(rest)
-    write(pa.Table.from_batches(held, PAIRS), task.shards[-1], 0, True)
+    with duckdb.connect(config={"threads": 1}) as connection:
+        for shard in task.shards[task.shards.index(at.shard) :]:
+            start = at.row if shard == at.shard else 0
+            for batch in read(source, source.shards[shard], start, where, need_pictures):
+                held.append(batch.select(PAIRS.names))
+                count += batch.num_rows
+                while count > piece:
+                    table = pa.Table.from_batches(held, PAIRS)
+                    end = cut(table, piece)
+                    if end is None:
+                        break
+                    following = table.slice(end, 1)
+                    write(
+                        table.slice(0, end), following["shard"][0].as_py(), following["row"][0].as_py(), False
+                    )
+                    rest = table.slice(end)
+                    held, count = rest.to_batches(), len(rest)
+        write(pa.Table.from_batches(held, PAIRS), task.shards[-1], 0, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from robustcmr.errors import DataError, RunFolderError
+from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.files import reason
 from robustcmr.jobs.audit_source import reopened
 from robustcmr.locks import sole_user
 from robustcmr.runs.audits import AuditFolder
+from robustcmr.sources.convert import WRITERS, convert
 from robustcmr.sources.records import Shard, Source, Written
 from robustcmr.sources.shards import below_root
 
@@ -66,16 +67,22 @@ def apply_audit(
     folder.require()
     source = reopened(folder)
     _check_target(to, source)
+    if format not in (None, source.format, *WRITERS):
+        raise ConfigError(
+            f"there is no format {format!r} to write; choose one of {', '.join(WRITERS)}, or leave it out "
+            f"for {source.format}"
+        )
     found = list_of_shards(folder, source, chosen)
-    if format is not None and format != source.format:
-        raise DataError(f"pairs of {source.format} cannot be written as {format}; leave --format out")
     if dry_run:
-        return _written_again(source, found, None, to)
+        if format in (None, source.format):
+            return _written_again(source, found, None, to)
+        count = sum(len(each.rows) for each in found)
+        return Written((to,), count, count)
     part = to.parent / f".{to.name}.part"
     with sole_user(to.parent / f".{to.name}.lock", f"the folder {to}"):
         rmtree(part, ignore_errors=True)  # of a call that was killed
         try:
-            done = _written_again(source, found, part, to)
+            done = _write(source, found, part, to, format)
             if to.is_dir():
                 to.rmdir()
             part.rename(to)
@@ -84,6 +91,13 @@ def apply_audit(
         finally:
             rmtree(part, ignore_errors=True)
     return done
+
+
+def _write(source: Source, found: Iterator[Chosen], part: Path, to: Path, format: str | None) -> Written:
+    if format in (None, source.format):
+        return _written_again(source, found, part, to)
+    done = convert(source, found, part, format)
+    return replace(done, files=tuple(to / path.relative_to(part) for path in done.files))
 
 
 def _check_target(to: Path, source: Source) -> None:

@@ -51,6 +51,8 @@ class AuditSettings:
         engine: ``local``, or ``ray`` for the processes of a Ray cluster.
         address: of the cluster; None starts one here.
         memory: bytes that joins may take.
+        made_by: model or run that makes the vectors, as given; None where vectors are given.
+        model: identity of that model; None where vectors are given.
     """
 
     sources: tuple[str, ...]
@@ -70,11 +72,31 @@ class AuditSettings:
     engine: Engine = "local"
     address: str | None = None
     memory: int = field(default_factory=default_memory)
+    made_by: str | None = None
+    model: dict[str, Any] | None = None
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that the outcome depends on."""
         free = ("engine", "address", "memory", "device", "strict")
         return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def check_folder(folder: AuditFolder, restart: bool) -> None:
+    """Raise RunFolderError if a folder holds a finished audit, unless ``restart``, or something else."""
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path} is a file; expected a folder for the audit, such as audits/web")
+    if folder.holds_audit and not restart:
+        raise RunFolderError(
+            f"{path} holds a finished audit; read it with robustcmr report {path}, choose another folder, or "
+            "do it again with --restart"
+        )
+    others = [each.name for each in path.iterdir() if not _is_ours(each)] if path.is_dir() else []
+    if others and not (folder.work / PLAN).exists():
+        raise RunFolderError(
+            f"{path} holds {others[0]}, which is no part of an audit; choose another folder, such as "
+            f"{path}/audit"
+        )
 
 
 def check_plan(folder: AuditFolder, plan: Mapping[str, Any], restart: bool) -> bool:
@@ -89,24 +111,11 @@ def check_plan(folder: AuditFolder, plan: Mapping[str, Any], restart: bool) -> b
         RunFolderError: the folder holds a finished audit, one with another plan, or something else.
     """
     path = folder.path
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"{path} is a file; expected a folder for the audit, such as audits/web")
+    check_folder(folder, restart)
     if restart:
         remove_audit(folder)
-    if folder.holds_audit:
-        rmtree(folder.work, ignore_errors=True)  # left where the audit was killed at its very end
-        raise RunFolderError(
-            f"{path} holds a finished audit; read it with robustcmr report {path}, choose another folder, or "
-            "do it again with --restart"
-        )
     file = folder.work / PLAN
     if not file.exists():
-        others = [each.name for each in path.iterdir() if not _is_ours(each)] if path.is_dir() else []
-        if others:
-            raise RunFolderError(
-                f"{path} holds {others[0]}, which is no part of an audit; choose another folder, such as "
-                f"{path}/audit"
-            )
         rmtree(folder.work, ignore_errors=True)
         write_json(file, dict(plan))
         return False
@@ -151,5 +160,10 @@ VERSION = robustcmr.__version__
 
 
 def _is_ours(path: Path) -> bool:
-    names = ("audit.json", "summary.json", "pairs.parquet", "report.html", "work", "lists", "vectors", LOCK)
-    return path.name in names or path.name.startswith("calibration") or path.name.endswith(".tmp")
+    names = ("audit.json", "summary.json", "pairs.parquet", "report.html", "work", "lists")
+    folders = ("vectors", "given")
+    return (
+        path.name in (*names, *folders, LOCK)
+        or path.name.startswith("calibration")
+        or path.name.endswith(".tmp")
+    )

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from robustcmr.audit.calibration import NoiseRate
 from robustcmr.audit.judging import Repeats
-from robustcmr.jobs.audit import Given
 from robustcmr.jobs.audit_mathematics import Mathematics
+from robustcmr.jobs.audit_run import Given
 from robustcmr.jobs.audit_settings import AuditSettings
 from robustcmr.sources.guess import open_source
 from robustcmr.sources.pairs import pairs

@@ -11,7 +11,7 @@ import pytest
 
 from robustcmr.errors import DataError, RunFolderError
 from robustcmr.jobs.apply import apply_audit
-from robustcmr.jobs.audit import run_audit
+from robustcmr.jobs.audit_run import run_audit
 from robustcmr.sources.fingerprint import fingerprint
 from robustcmr.terminal import Console
 

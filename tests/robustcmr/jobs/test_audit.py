@@ -11,7 +11,7 @@ import pytest
 
 from robustcmr.errors import DataError, InUseError, RunFolderError
 from robustcmr.jobs import audit_stages
-from robustcmr.jobs.audit import run_audit
+from robustcmr.jobs.audit_run import run_audit
 from robustcmr.locks import sole_user
 from robustcmr.terminal import Console
 
@@ -116,7 +116,7 @@ STAGES = ["write_rows", "write_facts", "write_positions", "calibrate", "score_pi
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_killed_audit_ends_as_one_that_was_not(made, audit, folder, tmp_path, monkeypatch, stage, when):
     """Killed at the second use of a stage where it has several, and again later."""
-    import robustcmr.jobs.audit as job
+    import robustcmr.jobs.audit_run as job
 
     audit(made.given(folder), tmp_path / "whole")
     rooms = {"write_facts": audit_stages.joins, "calibrate": audit_stages, "write_output": job}
@@ -178,7 +178,7 @@ def test_a_changed_call_does_not_resume(made, audit, folder, tmp_path, monkeypat
         audit(made.given(folder), tmp_path / "out", seed=1)
     with pytest.raises(RunFolderError, match="the source has changed since"):
         audit(made.given(folder, fingerprint={}), tmp_path / "out")
-    monkeypatch.setattr("robustcmr.jobs.audit.VERSION", "9.9")
+    monkeypatch.setattr("robustcmr.jobs.audit_run.VERSION", "9.9")
     with pytest.raises(RunFolderError, match=r"began with robustcmr [\d.]+, and this is 9.9"):
         audit(made.given(folder), tmp_path / "out")
     audit(made.given(folder), tmp_path / "out", seed=1, restart=True)

@@ -64,6 +64,8 @@ class Condition:
         self._check_columns(schema)
 
     def _parse(self) -> dict[str, Any]:
+        if not self._sql.strip():
+            raise self._wrong("it is empty")
         query = f"SELECT ({self._sql}\n) FROM batch"
         try:
             tree = json.loads(self._one("SELECT json_serialize_sql(?)", [query]))

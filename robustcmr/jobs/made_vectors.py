@@ -74,7 +74,8 @@ class Made:
                 f"cut {self.cut:,} captions at the {self.model['limit']} tokens that the model reads"
             )
         for kind, count in self.problems.items():
-            found.append(f"{count:,} pairs have no vectors: {kind}, such as {'; '.join(self.examples[kind])}")
+            pairs = "1 pair has" if count == 1 else f"{count:,} pairs have"
+            found.append(f"{pairs} no vectors: {kind}, such as {'; '.join(self.examples[kind])}")
         return tuple(found)
 
     @classmethod

@@ -192,7 +192,7 @@ def test_what_has_no_vectors_is_named_and_counted(
         *("gone", "bad-0", "bad-1", "empty"),
     }
     assert "damaged" in next(row["problem"] for row in found if row["id"] == "bad-1")
-    assert "cut 1 captions at the 64 tokens" in caplog.text
+    assert "cut 1 caption at the 64 tokens" in caplog.text
     assert "2 pairs have no vectors: unreadable picture, such as bad-1 (it is damaged" in caplog.text
 
 

@@ -96,7 +96,7 @@ def train_head(sample: Sample, belief: Values, seed: int = 0, device: str = "cpu
         has_other = (other != batch).to(device)
         loss = _weighted(x @ y.T, w) + _weighted(z @ y.T, w * believed[other] * has_other)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
     return Head(*(one.detach().cpu().numpy() for one in maps))

@@ -29,7 +29,7 @@ Values = npt.NDArray[np.float64]
 
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5)
 _CONTRADICTS = 2.0  # standard errors
-_BINS = 40
+_BINS = 20
 _LEAST_COUNT = 5  # of either kind in a bin that the curve rests on
 _MOST = 0.98  # probability that counts alone can prove
 _Z = 1.96
@@ -81,13 +81,15 @@ class Curve:
     Attributes:
         points: (K,) ascending evidence.
         log_odds: (K,) there.
-        errors: (K,) standard error of the log odds, the share's included.
+        low: (K,) ends of its 95% interval, the uncertainty of the share included.
+        high: (K,) likewise.
         share: of random mismatches.
     """
 
     points: Values
     log_odds: Values
-    errors: Values
+    low: Values
+    high: Values
     share: Share
 
     def __call__(self, evidence: Values) -> tuple[Values, Values, Values]:
@@ -96,9 +98,11 @@ class Curve:
         Beyond the outermost points a unit of evidence is a unit of log odds, as it is for the fitted line.
         """
         beyond = np.minimum(evidence - self.points[0], 0) + np.maximum(evidence - self.points[-1], 0)
-        odds = np.interp(evidence, self.points, self.log_odds) - beyond
-        reach = _Z * np.interp(evidence, self.points, self.errors)
-        return odds, odds - reach, odds + reach
+        odds, low, high = (
+            np.interp(evidence, self.points, values) - beyond
+            for values in (self.log_odds, self.low, self.high)
+        )
+        return odds, low, high
 
 
 def fit_curve(given: Values, random: Values) -> Curve:
@@ -120,11 +124,16 @@ def fit_curve(given: Values, random: Values) -> Curve:
     levels, level_of = np.unique(-falling, return_inverse=True)
     mass = np.bincount(level_of, weights)
     points = np.bincount(level_of, weights * centres) / mass
-    chance = prior * np.exp(-levels)
-    of_share = (share.high - share.low) / (2 * _Z * prior)
-    # d log odds = d log p / (1 - p), which the cap keeps finite
-    errors = np.hypot(1 / np.sqrt(mass), of_share) / (1 - chance)
-    return Curve(points, np.log(chance) - np.log1p(-chance), np.minimum(errors, 5.0), share)
+    log_chance = np.log(prior) - levels
+    # relative errors of the counts and of the share
+    reach = _Z * np.hypot(1 / np.sqrt(mass), (share.high - share.low) / (2 * _Z * prior))
+    low, high = np.minimum.accumulate(log_chance - reach), np.minimum.accumulate(log_chance + reach)
+    return Curve(points, _log_odds(log_chance), _log_odds(low), _log_odds(high), share)
+
+
+def _log_odds(log_chance: Values) -> Values:
+    capped = np.minimum(log_chance, np.log(_MOST))
+    return np.asarray(capped - np.log1p(-np.exp(capped)))
 
 
 def near_bound(given: Values, random: Values, near: Values, share: Share) -> float:

@@ -49,7 +49,9 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         curve: Curve | None = getattr(model, f"{name}_curve")
         if curve is not None:
             about["shares"][name] = asdict(curve.share)
-            arrays.update({f"{name}.{key}": getattr(curve, key) for key in ("points", "log_odds", "errors")})
+            arrays.update(
+                {f"{name}.{key}": getattr(curve, key) for key in ("points", "log_odds", "low", "high")}
+            )
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     write_with(path, lambda file: np.savez(file, **arrays))
 
@@ -90,7 +92,8 @@ def _calibration(arrays: dict[str, Any]) -> Calibration:
         name: Curve(
             points=_finite(arrays[f"{name}.points"], 1),
             log_odds=_finite(arrays[f"{name}.log_odds"], 1),
-            errors=_finite(arrays[f"{name}.errors"], 1),
+            low=_finite(arrays[f"{name}.low"], 1),
+            high=_finite(arrays[f"{name}.high"], 1),
             share=Share(**share),
         )
         for name, share in about["shares"].items()

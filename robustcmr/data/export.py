@@ -1,7 +1,7 @@
 """Write a split as a folder of pictures with a captions table, as people's own pairs often come.
 
-The table is grouped by picture, in the order of the pictures. Beside the folder lie the truth, which nobody who
-audits it should see, and what ``robustcmr embed`` reads: region features and captions, in the same order.
+The table is grouped by picture, in the order of the pictures. Beside the folder lie the truth, which nobody
+who audits it should see, and what ``robustcmr embed`` reads: region features and captions, in the same order.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def audit_pairs(
         >>> found = robustcmr.audit_pairs(frame, (images, texts), output="audits/shop")  # doctest: +SKIP
         >>> found.noise_rate.says, found.dropped  # doctest: +SKIP
     """
-    from robustcmr.jobs.audit import audit
+    from robustcmr.jobs.audit_open import audit
     from robustcmr.jobs.audit_settings import AuditSettings, default_memory
     from robustcmr.jobs.notes import shown_notes
     from robustcmr.terminal import Console
@@ -125,7 +125,15 @@ def audit_pairs(
     )
     console = Console(stderr=True, quiet=not progress)
     with shown_notes(console):
-        folder = audit(settings, target, console, restart=restart, model=model, run=run, trusted=trusted)
+        folder = audit(
+            settings,
+            target,
+            console,
+            restart=restart,
+            model=None if model is None else str(model),
+            run=None if run is None else checked_path(run, "run"),
+            trusted=trusted,
+        )
     return AuditedPairs(folder.path)
 
 

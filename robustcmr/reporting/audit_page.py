@@ -95,7 +95,8 @@ def audit_page(
 
 
 def _lead(summary: Summary, about: About) -> str:
-    paths, form = about["settings"]["sources"], about["source"].get("format")
+    paths = ["/".join(Path(path).parts[-2:]) for path in about["settings"]["sources"]]
+    form = about["source"].get("format")
     named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     kind = "" if form is None else f", read as {form}"
     return f"{summary['pairs']:,} pairs of {named}{kind}."

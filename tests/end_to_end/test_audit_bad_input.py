@@ -56,7 +56,7 @@ def write_inputs(folder: Path) -> None:
     np.save(folder / "nan.npy", np.full_like(texts, np.nan))
     np.save(folder / "words.npy", np.array([f"{i}" for i in range(COUNT)]))
     np.save(folder / "objects.npy", np.array([{}] * COUNT), allow_pickle=True)
-    (folder / "cut.npy").write_bytes((folder / "texts.npy").read_bytes()[:-100])
+    (folder / "cut.npy").write_bytes((folder / "texts.npy").read_bytes()[:50])
     (folder / "cut.parquet").write_bytes((folder / "web.parquet").read_bytes()[:-40])
     pq.write_table(pa.table({**columns, "caption": ["", *columns["caption"][1:]]}), folder / "empty.parquet")
     pq.write_table(pa.table({"a": [1], "b": [2.0]}), folder / "numbers.parquet")

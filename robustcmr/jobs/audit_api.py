@@ -85,7 +85,7 @@ def audit_pairs(
         >>> found = robustcmr.audit_pairs(frame, (images, texts), output="audits/shop")  # doctest: +SKIP
         >>> found.noise_rate.says, found.dropped  # doctest: +SKIP
     """
-    from robustcmr.jobs.audit_open import audit
+    from robustcmr.jobs.audit import audit
     from robustcmr.jobs.audit_settings import AuditSettings, default_memory
     from robustcmr.jobs.notes import shown_notes
     from robustcmr.terminal import Console

@@ -111,7 +111,7 @@ AUDITS: dict[str, tuple[tuple[str, ...], str]] = {
     "an image column that is not there": (changed("--image", "ulr"), "did you mean 'url'?"),
     "an id column that is not there": (changed("--id", "uidd"), "did you mean 'uid'?"),
     "a caption column of numbers": (changed("--text", "width"), "width"),
-    "no column of captions": (changed("numbers.parquet"), "no column of numbers.parquet has a usual name"),
+    "no column of captions": (changed("numbers.parquet"), "numbers.parquet has a usual name of captions"),
     "files with other columns": (
         ("audit", "web.parquet", "other.parquet", *GOOD[2:]),
         "other.parquet",
@@ -120,7 +120,7 @@ AUDITS: dict[str, tuple[tuple[str, ...], str]] = {
     "a condition on a column that is not there": (changed("--where", "height > 3"), "height"),
     "a condition that leaves nothing": (changed("--where", "width > 99999"), "no pairs"),
     "no vectors at all": (changed(without=VECTORS), "vectors"),
-    "vectors of one side": (changed(without=VECTORS[1:]), "text vectors"),
+    "vectors of one side": (changed(without=VECTORS[1:]), "give --text-vectors"),
     "vectors that are not there": (changed("--text-vectors", "text.npy"), "text.npy"),
     "vectors of two widths": (changed("--text-vectors", "narrow.npy"), "give both from one model"),
     "too few vectors": (changed("--text-vectors", "few.npy"), "few.npy"),

@@ -77,9 +77,11 @@ def _key_table(connection: duckdb.DuckDBPyConnection, keys: Iterator[pa.RecordBa
         "CREATE TABLE places AS SELECT code, min(place) AS place, count(*) AS times FROM given GROUP BY code"
     )
     connection.execute("DROP TABLE given")
-    found = connection.execute("SELECT count(*), count(*) FILTER (times > 1) FROM places").fetchone()
-    assert found is not None  # an aggregate has one row
-    return int(found[0]), int(found[1])
+    # all rows: a result that is not read to its end keeps the connection
+    ((keys_found, repeated),) = connection.execute(
+        "SELECT count(*), count(*) FILTER (times > 1) FROM places"
+    ).fetchall()
+    return int(keys_found), int(repeated)
 
 
 def _count_table(

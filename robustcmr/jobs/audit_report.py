@@ -125,7 +125,7 @@ def score_counts(folder: AuditFolder) -> Curves | None:
     )
     try:
         with duckdb.connect() as connection:
-            low, high = connection.execute(ends, [str(folder.pairs)]).fetchone() or (None, None)
+            ((low, high),) = connection.execute(ends, [str(folder.pairs)]).fetchall()
             if low is None:
                 return None
             width = max(float(high) - float(low), 1e-6) / _BINS

@@ -132,10 +132,12 @@ def check_source(source: Source, where: str | None = None, samples: int = SAMPLE
                 for sound in _read(source, shard, where, samples, found):
                     connection.register("batch", sound)
                     connection.execute(_ADD)
-            images, captions = connection.execute(_COUNTS).fetchone() or (0, 0)
-            repeated = connection.execute(f"SELECT count(*), sum(n - 1), min(id) {_REPEATED}").fetchone()
-    if repeated is not None and repeated[0]:
-        found.add("repeated id", int(repeated[1]), f"id {repeated[2]}")
+            ((images, captions),) = connection.execute(_COUNTS).fetchall()
+            ((ids, again, first),) = connection.execute(
+                f"SELECT count(*), sum(n - 1), min(id) {_REPEATED}"
+            ).fetchall()
+    if ids:
+        found.add("repeated id", int(again), f"id {first}")
     if found.missing and found.files:
         found.add(NO_FILE, found.missing, found.missing_first)
     problems = [SourceProblem(name, count, first) for name, (count, first) in found.problems.items()]

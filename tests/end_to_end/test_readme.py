@@ -120,6 +120,30 @@ def write_pictures(place, sizes):
         (place / f"{split}_caps.tsv").write_text("".join(rows), encoding="utf-8")
 
 
+def write_pairs(root):
+    """Pairs in two parquet files, ``web``, and vectors of theirs as clip-retrieval writes them, ``clip_out``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(300, 32)).astype(np.float32)
+    texts = images + 0.5 * rng.normal(size=images.shape).astype(np.float32)
+    for folder in ("web", "clip_out/img_emb", "clip_out/text_emb", "clip_out/metadata"):
+        (root / folder).mkdir(parents=True)
+    for part in range(2):
+        rows = range(150 * part, 150 * (part + 1))
+        columns = {
+            "uid": [f"{row:032x}" for row in rows],
+            "url": [f"https://example.org/{row}.jpg" for row in rows],
+            "caption": [f"a picture with the number {row}" for row in rows],
+            "width": list(rows),
+        }
+        pq.write_table(pa.table(columns), root / "web" / f"{part}.parquet")
+        pq.write_table(pa.table(columns), root / "clip_out" / "metadata" / f"metadata_{part}.parquet")
+        np.save(root / "clip_out" / "img_emb" / f"img_emb_{part}.npy", images[rows])
+        np.save(root / "clip_out" / "text_emb" / f"text_emb_{part}.npy", texts[rows])
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory, make_folder, make_labelled_folder, clip_folder, bert_folder):
     """A folder with everything that the pages' commands read."""
@@ -131,6 +155,7 @@ def inputs(tmp_path_factory, make_folder, make_labelled_folder, clip_folder, ber
     shutil.copytree(clip_folder, place / "clip-vit-base-patch32")
     shutil.copytree(bert_folder, place / "bert-base-uncased")
     write_pictures(place, sizes)
+    write_pairs(root)
     shutil.copy(place / "train_caps.txt", root)
     make = ("make", "--captions", "300", "--ratio", "0.4", "--seed", "1", "--output", f"{root / 'FILE.npz'}")
     assert make_noise(make) == 0

@@ -70,9 +70,8 @@ class Made:
         """What was made and what was not, a sentence each."""
         found = [f"made vectors of {self.pairs:,} pairs with {self.pictures:,} pictures"]
         if self.cut:
-            found.append(
-                f"cut {self.cut:,} captions at the {self.model['limit']} tokens that the model reads"
-            )
+            captions = "1 caption" if self.cut == 1 else f"{self.cut:,} captions"
+            found.append(f"cut {captions} at the {self.model['limit']} tokens that the model reads")
         for kind, count in self.problems.items():
             pairs = "1 pair has" if count == 1 else f"{count:,} pairs have"
             found.append(f"{pairs} no vectors: {kind}, such as {'; '.join(self.examples[kind])}")

@@ -19,6 +19,7 @@ NAMES = ("keep", "drop", "review", "aside")
 
 REPEATED_ID = "id of an earlier pair"
 DUPLICATE = "picture and caption of an earlier pair"
+NEAR_DUPLICATE = "near picture and caption of an earlier pair"
 MISMATCHED = "looks mismatched"
 FITS = "fits"
 BOILERPLATE = "boilerplate caption"
@@ -26,7 +27,7 @@ UNSURE = "may be mismatched"
 UNJUDGED = "no probability"
 
 _FIXED = (
-    *("", REPEATED_ID, DUPLICATE, BOILERPLATE, MISMATCHED, FITS, UNSURE, UNJUDGED),
+    *("", REPEATED_ID, DUPLICATE, NEAR_DUPLICATE, BOILERPLATE, MISMATCHED, FITS, UNSURE, UNJUDGED),
     *(words.format(side) for side in ("image", "text") for words in BAD[1:]),
 )
 
@@ -38,6 +39,7 @@ def decide(
     repeated_id: npt.NDArray[Any],
     bad: npt.NDArray[np.uint8],
     duplicate: npt.NDArray[Any],
+    near: npt.NDArray[Any],
     nothing: pa.Array,
     low: FloatArray,
     high: FloatArray,
@@ -54,6 +56,7 @@ def decide(
         repeated_id: true for pairs whose id an earlier pair has, (n,).
         bad: codes of what is wrong with the image and text vectors, (2, n).
         duplicate: true for pairs whose picture and caption an earlier pair has, (n,).
+        near: true for pairs whose picture and caption are near those of an earlier pair, (n,).
         nothing: why a caption describes no picture, null where it may, (n,) strings.
         low: low end of the probability that a pair is mismatched, (n,); NaN where unknown.
         high: its high end, (n,).
@@ -70,8 +73,10 @@ def decide(
         [_FIXED.index(name) for name in (UNJUDGED, BOILERPLATE, MISMATCHED, FITS)],
         _FIXED.index(UNSURE),
     )
-    twice = duplicate.astype(bool)
-    decision[twice], fixed[twice] = DROP, _FIXED.index(DUPLICATE)
+    twice = (duplicate != 0) | (near != 0)
+    decision[twice] = DROP
+    fixed[near != 0] = _FIXED.index(NEAR_DUPLICATE)
+    fixed[duplicate != 0] = _FIXED.index(DUPLICATE)
     sides = len(BAD) - 1
     for number, side in ((1, bad[1]), (0, bad[0])):  # of two problems the image's is named
         wrong = side > 0

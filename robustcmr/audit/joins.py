@@ -28,11 +28,15 @@ FACTS = {
 DUPLICATES = "duplicates.parquet"
 """``key`` of each pair that is there twice, and ``duplicate_of``, the id of the first; in order."""
 
-_TABLES = f"""
+SOUND = """
 CREATE VIEW named AS SELECT * FROM rows WHERE problem IS NULL;
 CREATE TABLE ids AS SELECT id_code, min(key) AS first FROM named GROUP BY id_code HAVING count(*) > 1;
 CREATE VIEW sound AS SELECT named.* FROM named LEFT JOIN ids USING (id_code)
   WHERE ids.first IS NULL OR ids.first = key;
+"""
+"""SQL of the view ``sound``: pairs of ``rows`` that have no problem and no id of an earlier pair."""
+
+_TABLES = f"""
 CREATE TABLE exact AS SELECT caption_code, count(*) AS pairs FROM sound GROUP BY caption_code
   HAVING count(*) > 1;
 {
@@ -90,6 +94,7 @@ def write_facts(rows: Sequence[Path], to: Path, count: int, memory: int) -> None
     """
     with database(to / "spill", memory) as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet(list(rows))}")
+        connection.execute(SOUND)
         connection.execute(_TABLES)
         schema = pa.schema([("key", pa.int64()), ("duplicate_of", pa.string())])
         with atomic_file(to / DUPLICATES) as file, pq.ParquetWriter(file, schema) as writer:
@@ -98,10 +103,13 @@ def write_facts(rows: Sequence[Path], to: Path, count: int, memory: int) -> None
         write_columns(to, FACTS, count, stream(connection, _FACTS))
 
 
-def duplicates_of(folder: Path, piece: Piece) -> tuple[IntArray, pa.Array]:
-    """Return the pairs of a piece that are there twice, by position, and the ids of their first ones."""
+def duplicates_of(table: Path, piece: Piece) -> tuple[IntArray, pa.Array]:
+    """Return the pairs of a piece that a table of duplicates holds, by position, and ids of their first ones.
+
+    Args:
+        table: such as :data:`DUPLICATES`.
+        piece: which.
+    """
     first = piece.first_key
-    found = pq.read_table(
-        folder / DUPLICATES, filters=[("key", ">=", first), ("key", "<", first + piece.pairs)]
-    )
+    found = pq.read_table(table, filters=[("key", ">=", first), ("key", "<", first + piece.pairs)])
     return found["key"].to_numpy() - first, found["duplicate_of"].combine_chunks()

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from robustcmr.audit.decide import ASIDE, NAMES, decide
 from robustcmr.audit.groups import scored_columns
-from robustcmr.audit.joins import FACTS, duplicates_of
+from robustcmr.audit.joins import DUPLICATES, FACTS, duplicates_of
 from robustcmr.audit.judging import PASTED, Columns
 from robustcmr.audit.lists import ListWriter
+from robustcmr.audit.near_pairs import NEAR, NEAR_PAIRS
 from robustcmr.audit.parts import Piece
 from robustcmr.audit.scores import IMAGE_VECTOR, TEXT_VECTOR
 from robustcmr.audit.tally import Tally
@@ -86,7 +87,7 @@ def write_output(
         names = ListWriter(lists, stack)
         for piece in pieces:
             table = pq.read_table(work / "rows" / f"{piece.name}.parquet")
-            columns = scored_columns(work, piece, (*FACTS, "log_bayes"))
+            columns = scored_columns(work, piece, (*FACTS, NEAR, "log_bayes"))
             judged = judge(columns)
             bad = np.stack([columns[IMAGE_VECTOR], columns[TEXT_VECTOR]]).astype(np.uint8)
             problem, nothing = (table[name].combine_chunks() for name in ("problem", "nothing"))
@@ -95,14 +96,13 @@ def write_output(
                 columns["repeated_id"],
                 bad,
                 columns["duplicate"],
+                columns[NEAR],
                 nothing,
                 judged["p_low"],
                 judged["p_high"],
                 judged["pasted"] > PASTED,
             )
-            twice, firsts = duplicates_of(work / "joins", piece)
-            place = np.full(len(table), -1, np.int64)
-            place[twice] = np.arange(len(twice))
+            firsts = _firsts(work / "joins", piece)
             arrays = {
                 **{name: table[name] for name in ("id", "image", "caption", "row", "part")},
                 "file": pa.DictionaryArray.from_arrays(
@@ -113,7 +113,7 @@ def write_output(
                     pa.array(decision.astype(np.int32)), pa.array(NAMES)
                 ),
                 "reason": reason.dictionary_encode(),
-                "duplicate_of": firsts.take(pa.array(place, mask=place < 0)),
+                "duplicate_of": firsts,
                 "caption_count": pa.array(columns["plain_pairs"].astype(np.int32)),
                 "calibrated_by": pa.array([calibrated_by], pa.string())
                 .dictionary_encode()
@@ -132,6 +132,17 @@ def write_output(
                 f"{first['problem']}; mend them, or leave --strict out to set them aside"
             )
     return tally, names.uids
+
+
+def _firsts(joins: Path, piece: Piece) -> pa.Array:
+    """Return the id of the first pair that each pair repeats, exactly or nearly; null for the others."""
+    place = np.full(piece.pairs, -1, np.int64)
+    ids: list[pa.Array] = []
+    for table in (NEAR_PAIRS, DUPLICATES):  # an exact one is named rather than a near one
+        rows, firsts = duplicates_of(joins / table, piece)
+        place[rows] = np.arange(len(rows)) + sum(len(each) for each in ids)
+        ids.append(firsts)
+    return pa.concat_arrays(ids).take(pa.array(place, mask=place < 0))
 
 
 def _known(values: FloatArray) -> pa.Array:

@@ -15,6 +15,8 @@ from robustcmr.audit import joins
 from robustcmr.audit.columns import has_columns, read_column
 from robustcmr.audit.gather import gather
 from robustcmr.audit.groups import single_log_odds, write_log_bayes, write_terms
+from robustcmr.audit.near_items import near_file, write_near_items
+from robustcmr.audit.near_pairs import NEAR, write_near_pairs
 from robustcmr.audit.parts import PIECE, Piece, Task, all_pieces
 from robustcmr.audit.positions import write_positions
 from robustcmr.audit.rows import ReadPairs, write_rows
@@ -158,6 +160,24 @@ def join_vectors(
         memory,
         every() if counted and every is not None else None,
     )
+
+
+def join_near(
+    work: Work,
+    pieces: tuple[Piece, ...],
+    images: Vectors,
+    texts: Vectors,
+    memory: int,
+    progress: Progress,
+) -> None:
+    """Write which pairs are near an earlier one."""
+    rows = work.row_files(pieces)
+    if not (work.joins / near_file("image")).exists():
+        write_near_items("image", images.take, rows, work.joins, memory, progress)
+    if not (work.joins / near_file("text")).exists():
+        write_near_items("text", texts.take, rows, work.joins, memory, progress)
+    if not has_columns(work.joins, [NEAR]):
+        write_near_pairs(rows, work.joins, pieces[-1].rows.stop, memory)
 
 
 def draw_sample(

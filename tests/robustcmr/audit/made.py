@@ -103,7 +103,7 @@ def write(folder: Path, rows: Any, images: Any, texts: Any, shards: int = 3) -> 
     return folder
 
 
-def given(folder: Path, piece: int = 16, **changes: Any) -> Given:
+def given(folder: Path, piece: int = 32, **changes: Any) -> Given:
     """What an audit of such a folder works on."""
     source = open_source(folder / "web")
     files = [[str(path), path.stat().st_size] for path in sorted(folder.rglob("*.parquet"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def outlined(path: Path) -> Outline:
 def _opened(path: Path) -> Iterator[Any]:
     """Open an Arrow file, mapped into memory: a batch may be as large as the file."""
     _check_start(path)
-    with reading(path, "Arrow"), pa.memory_map(str(path)) as source:
+    with reading(path, "Arrow"), pa.memory_map(os.fsencode(path)) as source:
         is_file = starts(path, 6) == FILE_MAGIC
         with pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source) as reader:
             yield reader

@@ -6,6 +6,7 @@ read. Both stand in the head of each message, a FlatBuffers table (``Message.fbs
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def outline(path: Path) -> Outline:
         OSError, pa.ArrowException: it cannot be read, or ends within a message.
     """
     rows, compression = 0, None
-    with pa.memory_map(str(path)) as source:
+    with pa.memory_map(os.fsencode(path)) as source:
         is_file = source.read(len(FILE_MAGIC)) == FILE_MAGIC
         source.seek(8 if is_file else 0)  # a file is a stream between a magic number and a footer
         for message in _messages(source):

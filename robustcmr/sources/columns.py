@@ -22,7 +22,7 @@ USUAL = {
     ),
     "text": (
         *("caption", "captions", "text", "texts", "alttext", "alt", "sentence", "sentences", "title"),
-        *("description", "comment", "imagecaption", "txt", "raw", "rawcaption", "prompt", "toptext", "label"),
+        *("description", "comment", "imagecaption", "txt", "raw", "rawcaption", "prompt", "toptext"),
     ),
     "id": ("uid", "id", "pairid", "sampleid", "uuid", "guid", "key", "sha256", "md5", "hash"),
 }

@@ -200,16 +200,18 @@ class Delimited(LineTable):
 
 def _batch(part: Sequence[Record], chosen: Sequence[str], names: Sequence[str]) -> pa.RecordBatch:
     problems = [record.problem for record in part]
+    none = ("",) * len(names)
+    rows = [record.cells if record.problem is None else none for record in part]
+    by_column = list(zip(*rows, strict=True))
     columns = {}
     for name in chosen:
-        at = names.index(name)
-        cells = [None if record.problem is not None else record.cells[at] for record in part]
+        cells = list(by_column[names.index(name)])
         try:
             columns[name] = pa.array(cells, pa.string())
         except UnicodeEncodeError:  # bytes that are not UTF-8 came as lone surrogates
             for row, cell in enumerate(cells):
-                if cell is not None and not _is_encoded(cell):
-                    problems[row], cells[row] = "not UTF-8", None
+                if not _is_encoded(cell):
+                    problems[row], cells[row] = "not UTF-8", ""
             columns[name] = pa.array(cells, pa.string())
     if any(problem is not None for problem in problems):
         sound = pa.array([problem is None for problem in problems])

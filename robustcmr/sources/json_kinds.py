@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -30,7 +31,7 @@ def kind_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int):
-        return "a whole number"
+        return "a whole number" if -(2**63) <= value < 2**63 else "text"
     if isinstance(value, float):
         return "a number"
     if isinstance(value, str):
@@ -118,6 +119,9 @@ def fitted(value: Any, kind: str) -> Any:
 
 def column(rows: Sequence[Mapping[str, Any]], name: str, kind: str, problems: list[str | None]) -> pa.Array:
     """Return a column of rows; problems of those whose value does not fit are added in place."""
+    if kind == "text":
+        with suppress(pa.ArrowTypeError):  # a value is no text
+            return pa.array([row.get(name) for row in rows], pa.string())
     values = []
     for number, row in enumerate(rows):
         try:

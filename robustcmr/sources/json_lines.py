@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from robustcmr.errors import DataError
-from robustcmr.files import parse_json
+from robustcmr.files import DEEPEST, parse_json
 from robustcmr.sources.columns import choose
 from robustcmr.sources.json_kinds import TYPES, Counts, all_kinds, column, count_kinds, usual_kinds
 from robustcmr.sources.lines import LineTable, lines_of, mark_of, parts_of, sample
@@ -79,7 +79,8 @@ def _sampled(path: Path) -> list[dict[str, Any]]:
 def _parsed(line: bytes) -> tuple[dict[str, Any], str | None]:
     """The object of a line, or why there is none."""
     try:
-        value = parse_json(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        value = json.loads(text) if _is_simple(line) else parse_json(text)
     except UnicodeDecodeError:
         return {}, "not UTF-8"
     except json.JSONDecodeError as error:
@@ -89,6 +90,11 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], str | None]:
     if not isinstance(value, dict):
         return {}, f"JSON of {type(value).__name__}, expected an object"
     return value, None
+
+
+def _is_simple(line: bytes) -> bool:
+    """Whether JSON is surely neither nested deeply nor of half characters, checks that take long."""
+    return b"\\u" not in line and line.count(b"[") + line.count(b"{") <= DEEPEST
 
 
 def _stated(kinds: dict[str, str]) -> pa.Schema:

@@ -113,15 +113,16 @@ def to_pairs(
         files: to report picture files that are not there; None where that does not matter.
     """
     columns = source.columns
-    made = pa.array([f"{stem}:{row}" for row in rows.tolist()], pa.string())
+    made = pc.binary_join_element_wise(stem, pa.array(rows).cast(pa.string()), ":")
     problems = _Problems(batch.num_rows)
     if PROBLEM in batch.schema.names:
         problems.add_texts(pc.binary_join_element_wise("unreadable row", batch.column(PROBLEM), ": "))
     ids = made
     if columns.id is not None:
         ids = _words(batch.column(columns.id))
-        problems.add(_is_empty(ids), "missing id")
-        ids = pc.if_else(_is_empty(ids), made, ids)
+        none = _is_empty(ids)
+        problems.add(none, "missing id")
+        ids = pc.if_else(none, made, ids)
     image = made
     if columns.image is not None:
         image, keys_are_names = image_keys(batch.column(columns.image))
@@ -129,18 +130,25 @@ def to_pairs(
         if files is not None and keys_are_names:
             problems.add_texts(files.problems(image))
     captions, parents, parts, are_lists = _one_by_one(batch.column(str(columns.text)))
-    problem = problems.texts.take(parents)
-    empty = pc.equal(pc.utf8_trim_whitespace(captions), "")
-    lower = pc.utf8_lower(pc.utf8_trim_whitespace(captions))
-    missing = pc.or_kleene(pc.is_null(captions), pc.is_in(lower, pa.array(NO_TEXT)))
-    problem = pc.coalesce(problem, pc.if_else(missing, "missing caption", None).cast(pa.string()))
-    problem = pc.coalesce(problem, pc.if_else(empty, "empty caption", None).cast(pa.string()))
-    ids = ids.take(parents)
+    problem = problems.texts
     if are_lists:
+        ids, image, problem = (array.take(parents) for array in (ids, image, problem))
         ids = pc.binary_join_element_wise(ids, pa.array(parts).cast(pa.string()), "#")
+        rows = rows[parents.to_numpy()]
+    problem = pc.coalesce(problem, _problems_of(captions))
     number = np.full(len(parts), shard, dtype=np.int32)
-    arrays = (ids, image.take(parents), captions, number, rows[parents.to_numpy()], parts, problem)
+    arrays = (ids, image, captions, number, rows, parts, problem)
     return pa.record_batch([_as(array, kind) for array, kind in zip(arrays, PAIRS.types, strict=True)], PAIRS)
+
+
+def _problems_of(captions: pa.Array) -> pa.Array:
+    """What is wrong with captions."""
+    trimmed = pc.utf8_trim_whitespace(captions)
+    is_short = pc.less_equal(pc.binary_length(trimmed), max(map(len, NO_TEXT)))
+    short = pc.utf8_lower(pc.if_else(is_short, trimmed, "a longer text"))
+    missing = pc.or_kleene(pc.is_null(captions), pc.is_in(short, pa.array(NO_TEXT)))
+    found = pc.if_else(missing, "missing caption", pa.scalar(None, pa.string()))
+    return pc.if_else(pc.equal(short, "").fill_null(False), "empty caption", found)
 
 
 def _as(array: Any, kind: pa.DataType) -> pa.Array:

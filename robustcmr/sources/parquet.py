@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,7 +193,10 @@ def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
     size = size_of(path)
     with reading(path, "parquet"):
         _check_frame(path, size)
-        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        with (
+            pa.OSFile(os.fsencode(path)) as plain,
+            parquet.ParquetFile(plain, buffer_size=2**20, pre_buffer=False) as file,
+        ):
             yield file
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from robustcmr.errors import DataError, some_of
 from robustcmr.files import check_kind, reason, regular_file
-from robustcmr.sources.records import Shard, Source
+from robustcmr.sources.records import PROBLEM, Shard, Source
 
 
 def files_below(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
@@ -135,13 +135,15 @@ def check_columns(first: Path, schema: pa.Schema, other: Path, found: pa.Schema)
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Raise DataError where two columns have one name."""
+    """Raise DataError where two columns have one name, or one has a name with a meaning of its own."""
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise DataError(
             f"{path} has {names.count(twice[0])} columns named {twice[0]!r}, expected a name for "
             "each; rename all but one"
         )
+    if PROBLEM in names:
+        raise DataError(f"{path} has a column named {PROBLEM!r}, which is kept for damaged rows; rename it")
 
 
 def below_root(source: Source, shard: Shard) -> Path:
@@ -170,7 +172,8 @@ def stem_of(source: Source, shard: Shard) -> str:
     path = below_root(source, shard)
     name = _stem(path)
     twins = sum(1 for other in source.shards if _stem(other.path) == name)
-    return name if twins == 1 else path.with_suffix("").as_posix()
+    stem = name if twins == 1 else path.with_suffix("").as_posix()
+    return stem.encode("utf-8", "backslashreplace").decode()  # a name may hold bytes that are not UTF-8
 
 
 def _stem(path: Path) -> str:

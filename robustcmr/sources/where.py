@@ -115,11 +115,11 @@ class Condition:
         return found
 
     def _run(self, columns: dict[str, pa.Array], rows: int) -> tuple[list[str], pa.Array]:
-        table = pa.table({**columns, "__row__": pa.array(np.arange(rows, dtype=np.int64))})
+        table = pa.table(columns or {"row": pa.nulls(rows)})
         self._connection.register("rows_of_batch", table)
         try:
             seen = ", ".join(self._column(name) for name in self.names)
-            view = f"(SELECT {seen or '__row__'} FROM rows_of_batch) AS batch"
+            view = f"(SELECT {seen or 'row'} FROM rows_of_batch) AS batch"
             relation = self._connection.sql(f"SELECT ({self._sql}\n) AS answer FROM {view}")
             answers = relation.to_arrow_table().column(0).combine_chunks()
             return [str(kind) for kind in relation.types], answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pyarrow import feather, parquet
 from robustcmr.errors import UserError
 from robustcmr.sources import open_source
 from robustcmr.sources.columns import choose
+from robustcmr.sources.pairs import pairs
 from robustcmr.sources.records import Columns
 
 TABLE = pa.table({"uid": ["a"], "url": ["b"], "caption": ["c"]})
@@ -152,6 +154,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Any, dict[str, Any], str]]:
     parquet.write_table(TABLE.rename_columns(["x", "y", "z"]), folder / "unnamed.parquet")
     parquet.write_table(pa.table({"image": ["a"], "caption": [[["a"]]]}), folder / "nested.parquet")
     parquet.write_table(pa.table({"image": [1.5], "caption": ["a"]}), folder / "number.parquet")
+    parquet.write_table(TABLE.rename_columns(["id", "text", "__problem__"]), folder / "problem.parquet")
     (folder / "folder.parquet").mkdir()
     (folder / "empty").mkdir()
     (folder / "notes").mkdir()
@@ -209,6 +212,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Any, dict[str, Any], str]]:
         ),
         "a folder of others": (folder / "notes", {}, "(the folder holds readme.md)"),
         "a file of no format": (folder / "some.docx", {}, "is of no format that is read"),
+        "a column of damaged rows": (folder / "problem.parquet", {}, "named '__problem__', which is kept"),
         "a pipe": (
             folder / "pipe.parquet",
             {"format": "parquet"},
@@ -232,3 +236,14 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").chmod(0)
     with pytest.raises(UserError, match="Permission denied; check the permissions"):
         open_source(tmp_path / "a.parquet", format="parquet")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there")
+def test_a_name_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path) -> None:
+    for make, suffix in ((make_parquet, ".parquet"), (make_arrow, ".arrow"), (make_csv, ".csv")):
+        make(tmp_path / f"a{suffix}")
+        (tmp_path / f"a{suffix}").rename(tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode()))
+        source = open_source(tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode()))
+        source = dataclasses.replace(source, columns=Columns("url", "caption"))
+        (batch,) = pairs(source, source.shards[0])
+        assert batch.column("id").to_pylist() == ["caf\\udce9:0"]

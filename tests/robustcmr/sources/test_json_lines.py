@@ -189,3 +189,10 @@ def test_kinds_are_joined_alike_in_any_order() -> None:
 def test_rows_are_counted_without_any_column(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "a.jsonl", made(7)))
     assert [batch.num_rows for batch in source.narrow(source.shards[0], 2, ())] == [5]
+
+
+def test_whole_numbers_beyond_64_bits_keep_their_digits(tmp_path: Path) -> None:
+    rows = [{"id": 2**63 + row, "image": "i", "caption": "c"} for row in range(3)]
+    source = open_source(write(tmp_path / "a.jsonl", rows))
+    found = pa.Table.from_batches(pairs(source, source.shards[0]))
+    assert found.column("id").to_pylist() == [str(2**63 + row) for row in range(3)]

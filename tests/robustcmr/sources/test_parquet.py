@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from robustcmr.errors import DataError
-from robustcmr.sources import open_source
+from robustcmr.sources import open_source, parquet as tables_of_parquet
 
 
 def made(rows: int = 1000, seed: int = 0) -> pa.Table:
@@ -150,16 +150,20 @@ def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "to").exists() or not list((tmp_path / "to").iterdir())
 
 
-def test_rows_come_in_batches_of_bounded_size(tmp_path: Path) -> None:
-    rows = 400
-    table = pa.table({"jpg": [bytes([row % 256]) * 2**20 for row in range(rows)], "caption": ["c"] * rows})
-    parquet.write_table(
-        table, tmp_path / "a.parquet", compression="none", use_dictionary=False, write_batch_size=8
-    )
+def test_rows_come_in_batches_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_of_parquet, "MOST_BYTES", 4 * 2**20)
+    pictures = [bytes([row]) * 2**20 for row in range(80)]
+    options = {"compression": "none", "use_dictionary": False, "write_batch_size": 1}
+    table = pa.table({"jpg": pictures, "caption": ["c"] * 80})
+    parquet.write_table(table, tmp_path / "a.parquet", **options)  # in one row group
     del table
     source = open_source(tmp_path / "a.parquet")
     before = pa.total_allocated_bytes()
-    largest = 0
-    for _ in source.batches(source.shards[0]):
+    largest, found = 0, 0
+    for batch in source.batches(source.shards[0]):
         largest = max(largest, pa.total_allocated_bytes() - before)
-    assert largest < 200 * 2**20  # of 400
+        found += batch.num_rows
+    assert found == 80
+    assert largest < 25 * 2**20
+    (out,) = source.write(source.shards[0], np.ones(80, dtype=bool), tmp_path / "to")
+    assert parquet.read_table(out).column("jpg").to_pylist() == pictures

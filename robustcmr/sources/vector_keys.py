@@ -22,9 +22,6 @@ LIKELY = ("uid", "id", "key", "__key__", "image_path", "image", "url", "caption"
 SAMPLED_ROWS = 1_000_000
 """Rows of vectors that are searched for a prefix of the names of pictures."""
 
-_ENOUGH = 0.5
-"""Share of the sampled pairs that must be found, for a column to be taken without asking."""
-
 
 class Labels(Protocol):
     """A table beside vectors: row i says what vector i is of."""
@@ -120,19 +117,13 @@ class Match:
         return pc.binary_join_element_wise(pa.scalar(self.add), labels, "") if self.add else labels
 
 
-def choose(
-    labels: Labels,
-    sample: Mapping[Key, Sequence[str | None]],
-    keys: Sequence[Key],
-    enough: float = _ENOUGH,
-) -> Match | None:
-    """Return the key that most of the sampled pairs share with the labels; None where no key fits enough.
+def choose(labels: Labels, sample: Mapping[Key, Sequence[str | None]], keys: Sequence[Key]) -> Match | None:
+    """Return the key that most of the sampled pairs share with the labels; None where there is none to try.
 
     Args:
         labels: beside the vectors.
         sample: some pairs, by key.
         keys: that may be used, best first.
-        enough: share of the sampled pairs that must be found.
     """
     columns = tuple(name for name in LIKELY if name in labels.columns)
     columns += tuple(name for name in labels.columns if name not in columns)
@@ -156,7 +147,7 @@ def choose(
     for (key, column), (strip, add) in ways.items():  # ties: the first key and column
         found = hits[key, column]
         better = best is None or len(found) * best.of > best.found * len(values[key])
-        if better and len(found) >= enough * len(values[key]):
+        if better:
             best = Match(key, column, strip, add, len(found), len(values[key]))
     return best
 

@@ -167,6 +167,22 @@ def test_captions_join_text_vectors_and_the_rest_is_missing(tmp_path: Path) -> N
     assert np.isnan(found[20:]).all()
 
 
+def test_few_shared_ids_are_taken_only_where_no_count_fits(tmp_path: Path) -> None:
+    source, text = parquet_pairs(tmp_path), made(24)
+    table = {"uid": [f"{n:032x}" if n < 5 else f"other {n}" for n in range(24)]}
+    clip_folder(tmp_path / "fits", table, text, text)
+    assert open_vectors(tmp_path / "fits", "text", source).by == "row"
+    table = {name: [*values, "more"] for name, values in table.items()}
+    more = np.concatenate([text, text[:1]])
+    clip_folder(tmp_path / "more", table, more, more)
+    vectors = open_vectors(tmp_path / "more", "text", source)
+    assert vectors.by == "id"
+    assert "5 of 24 sampled ones were found there" in vectors.says[0]
+    found = joined(vectors, source)
+    np.testing.assert_array_equal(found[:5], text[:5])
+    assert np.isnan(found[5:]).all()
+
+
 def test_captions_never_join_image_vectors(tmp_path: Path) -> None:
     source, image = parquet_pairs(tmp_path), made(20)
     table = {"image_path": ["?"] * 20, "caption": [f"caption {n}" for n in range(20)]}

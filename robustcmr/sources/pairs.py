@@ -27,7 +27,7 @@ from robustcmr.sources.names import listed, meant
 from robustcmr.sources.records import PAIRS, PROBLEM, Shard, Source
 from robustcmr.sources.shards import stem_of
 from robustcmr.sources.tables import is_address, picture_path
-from robustcmr.sources.where import Condition
+from robustcmr.sources.where import Condition, condition_on
 
 NO_TEXT = ("nan", "none", "null", "<na>", "n/a", "#n/a")
 """Captions, in lower case, that are how a program writes that there is none."""
@@ -69,7 +69,7 @@ def pairs(
             raise DataError(f"{source.root} has no column {name!r}{meant(name, schema.names)}")
     condition = None
     if where is not None:
-        condition = Condition(where, schema, source.options.get("numbers", ()))
+        condition = condition_on(where, schema, tuple(source.options.get("numbers", ())))
     return _pairs(source, shard, start, condition, need_pictures)
 
 

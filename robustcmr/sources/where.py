@@ -6,7 +6,10 @@ condition judges each row by itself, so that the answer does not depend on where
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import threading
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -57,6 +60,7 @@ class Condition:
         """
         self._sql = sql
         self._numbers = set(numbers)
+        self._lock = threading.Lock()  # a connection answers one query at a time
         self._connection = duckdb.connect(":memory:", config=_SETTINGS)
         tree = self._parse()
         used = _check(sql, tree)
@@ -106,7 +110,8 @@ class Condition:
             ConfigError: DuckDB cannot evaluate it, such as for a value that is no number.
         """
         try:
-            _, values = self._run({name: batch.column(name) for name in self.names}, batch.num_rows)
+            with self._lock:
+                _, values = self._run({name: batch.column(name) for name in self.names}, batch.num_rows)
         except duckdb.Error as error:
             raise self._wrong(_first_line(error)) from error
         if len(values) != batch.num_rows:
@@ -132,6 +137,17 @@ class Condition:
 
     def _wrong(self, why: str) -> ConfigError:
         return ConfigError(f"the condition {self._sql[:200]!r} cannot be used: {why}; write one {_EXAMPLE}")
+
+
+def condition_on(sql: str, schema: pa.Schema, numbers: tuple[str, ...] = ()) -> Condition:
+    """Return a condition, opened once for all shards of the same columns; see :class:`Condition`."""
+    return _opened(sql, schema, numbers, os.getpid())  # a connection does not outlive a fork
+
+
+@functools.lru_cache(8)
+def _opened(sql: str, schema: pa.Schema, numbers: tuple[str, ...], process: int) -> Condition:
+    del process
+    return Condition(sql, schema, numbers)
 
 
 def _check(sql: str, tree: dict[str, Any]) -> set[str]:

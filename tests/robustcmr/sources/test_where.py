@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from pyarrow import parquet
 from robustcmr.errors import ConfigError
 from robustcmr.sources import open_source
 from robustcmr.sources.pairs import pairs
-from robustcmr.sources.where import Condition
+from robustcmr.sources.where import Condition, condition_on
 
 ROWS = 1000
 
@@ -142,3 +143,15 @@ def test_a_condition_is_checked_before_rows_are_read(tmp_path: Path) -> None:
 def test_columns_of_types_that_duckdb_does_not_know_do_not_matter() -> None:
     whole = pa.table({"width": [1, 2, 3], "half": pa.array(np.ones(3, np.float16))})
     assert Condition("width > 1", whole.schema).mask(whole.to_batches()[0]).tolist() == [False, True, True]
+
+
+def test_a_condition_is_opened_once_for_equal_columns() -> None:
+    schema = table().schema
+    first = condition_on("width > 1", schema)
+    assert condition_on("width > 1", table().schema) is first
+    assert condition_on("width > 1", schema.append(pa.field("more", pa.int8()))) is not first
+    assert condition_on("width > 1", schema, ("width",)) is not first
+    batch = table().to_batches()[0]
+    with ThreadPoolExecutor(4) as pool:
+        masks = list(pool.map(lambda _: first.mask(batch).tolist(), range(20)))
+    assert masks == [first.mask(batch).tolist()] * 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -150,16 +151,11 @@ def load_audit(path: AnyPath) -> AuditedPairs:
 
 
 def _folder(source: Any) -> Path:
-    """The folder of an audit after its first source."""
-    first = (
-        source
-        if isinstance(source, str | Path)
-        else source[0]
-        if isinstance(source, list) and source
-        else None
-    )
-    name = Path(str(first)).stem.strip("*?[]. ") if first is not None else ""
-    return Path("audits") / (name or "pairs")
+    """The folder of an audit, named after its first source, a pattern after the folder that it looks in."""
+    first = source[0] if isinstance(source, list) and source else source
+    parts = Path(os.fspath(first)).parts if isinstance(first, str | os.PathLike) else ()
+    plain = [part for part in parts if not set(part) & set("*?[")]
+    return Path("audits") / (Path(plain[-1]).stem if plain and Path(plain[-1]).stem else "pairs")
 
 
 def _bytes(memory: Any) -> int:

@@ -35,7 +35,10 @@ ON_A_RUN = {
 }
 """Commands that read a run, with options and a part of their output."""
 
-ELSEWHERE = {"train", "embed", "convert", "noise", "list", "show", "validate", "env", "data", "sweep"}
+ELSEWHERE = {
+    *("train", "embed", "convert", "noise", "list", "show", "validate", "env", "data", "sweep"),
+    *("audit", "apply"),
+}
 
 
 @pytest.fixture

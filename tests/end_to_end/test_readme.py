@@ -121,7 +121,7 @@ def write_pictures(place, sizes):
 
 
 def write_pairs(root):
-    """Pairs in two parquet files, ``web``, and vectors of theirs as clip-retrieval writes them, ``clip_out``."""
+    """Pairs in two parquet files, ``web``, and their vectors as clip-retrieval writes them, ``clip_out``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -68,6 +68,11 @@ def test_a_name_after_settings_is_not_one_of_them(robustcmr):
         ("robustcmr show scenes-l", {"scenes-labels"}),
         ("robustcmr noise make-", {"make-labels"}),
         ("robustcmr sweep run noise_rates_", {"noise_rates_quick"}),
+        ("robustcmr audit web --format webd", {"webdataset"}),
+        ("robustcmr audit web --engine r", {"ray"}),
+        ("robustcmr apply audits/web --list re", {"review"}),
+        ("robustcmr apply audits/web --format d", {"datacomp"}),
+        ("robustcmr data export scen", {"scenes", "scenes-labels"}),
     ],
 )
 def test_completion(line, expected):
@@ -90,6 +95,15 @@ def test_completion(line, expected):
         check=False,
     )
     assert (set(done.stdout.split()), done.stderr) == (expected, "")
+
+
+def test_formats_that_are_completed_are_those_that_are_read_and_written():
+    from robustcmr.cli import complete
+    from robustcmr.sources.convert import WRITERS
+    from robustcmr.sources.guess import FORMATS
+
+    assert set(complete.SOURCE_FORMATS) == set(FORMATS)
+    assert set(complete.WRITTEN_FORMATS) == set(WRITERS)
 
 
 def test_completion_is_shown_offline(monkeypatch):

@@ -113,9 +113,9 @@ def clip_files(folder: Path, side: Side) -> tuple[tuple[ClipFile, ...], tuple[st
                     f"{part.name} ends after {part.held:,} of the {rows:,} rows that its header promises: "
                     f"{missing:,} have no vector"
                 )
-        if problem:
+        if problem and rows != 0:
             says.append(f"{problem}: {f'its {rows:,} rows' if rows else 'its rows'} have no {side} vector")
         files.append(ClipFile(number, table, rows or 0, Place(rows or 0, part)))
     if all(file.place.part is None for file in files):
-        raise DataError(f"no {side} vector of {folder} can be used: {says[0]}")
+        raise DataError(f"no {side} vector of {folder} can be used: {problem}")
     return tuple(files), tuple(says)

@@ -64,9 +64,16 @@ class ClipRetrieval(Parquet):
         parts = []
         for name in FOLDERS.values():
             path = numbered(self.root / name, ".npy").get(number_of(shard.path))
-            if path is not None:
-                parts.append((to / name / path.name, open_npy(path)))
-                check_held(parts[-1][1], keep)
+            if path is None:
+                continue
+            try:
+                part = open_npy(path)
+                check_held(part, keep)
+            except DataError:
+                if keep.any():
+                    raise
+                continue  # no row has a vector, and none is kept
+            parts.append((to / name / path.name, part))
         for target, part in parts:
             with atomic_file(target) as file:
                 write_rows(part, keep, file)

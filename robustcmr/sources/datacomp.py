@@ -78,14 +78,24 @@ class DataComp(Parquet):
         archive = shard.path.with_suffix(".npz")
         target = copy_path(self, shard, to).with_suffix(".npz")
         written: tuple[Path, ...] = ()
-        if archive.is_file() and keep.any():
-            for name, part in open_npz(archive).items():
-                if name.endswith(("_img", "_txt")):
-                    check_held(part, keep)
+        if archive.is_file() and _fits(archive, keep):
             with atomic_file(target) as file:
                 write_npz(archive, keep, file)
             written = (target,)
         return (*super().write(shard, keep, to), *written)
+
+
+def _fits(archive: Path, keep: npt.NDArray[np.bool_]) -> bool:
+    """Return whether an archive holds the rows to keep; raise DataError where it lacks some of them."""
+    try:
+        for name, part in open_npz(archive).items():
+            if name.endswith(("_img", "_txt")):
+                check_held(part, keep)
+    except DataError:
+        if keep.any():
+            raise
+        return False  # no row has a vector, and none is kept
+    return True
 
 
 def uid_halves(uids: Iterable[str]) -> npt.NDArray[np.void]:

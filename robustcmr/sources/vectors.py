@@ -165,11 +165,11 @@ def _from_archives(name: str, side: Side, source: Source, archives: Sequence[Pat
                 part = None
         except DataError as error:
             problem = str(error)
-        if problem:
+        if problem and rows:
             says.append(f"{problem}: the {rows:,} rows of {shard.path.name} have no {side} vector")
         places.append(Place(rows, part))
     if all(place.part is None for place in places):
-        raise DataError(f"no array {name} can be used: {says[0]}")
+        raise DataError(f"no array {name} can be used: {problem}")
     found = FileRows(places)
     said = f"{side} vectors: the array {name} of {len(places):,} .npz files, {found.width} numbers a row"
     return Vectors(name, side, found.count, found.width, "row", (said, *says), found, counts.starts)

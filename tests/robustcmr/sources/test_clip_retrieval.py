@@ -99,6 +99,11 @@ def test_a_part_without_vectors_is_said_and_never_written_misaligned(tmp_path: P
     with pytest.raises(DataError, match="has 3 rows for 7 pairs"):
         source.write(source.shards[1], np.ones(7, bool), tmp_path / "out")
     assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+    for shard, rows in zip(source.shards, SIZES, strict=True):  # whose rows are all left out
+        source.write(shard, np.full(rows, rows != 7), tmp_path / "out")
+    again = own_vectors(clip_retrieval.open([tmp_path / "out"], Columns()), "image")
+    assert again is not None
+    assert (again.count, len(again.says)) == (9, 1)
 
 
 def test_the_source_itself_is_never_overwritten(tmp_path: Path) -> None:

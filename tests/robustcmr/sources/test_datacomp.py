@@ -76,6 +76,9 @@ def test_archives_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     np.savez(first, l14_img=np.ones((2, 7)), l14_txt=np.ones((2, 7)))
     with pytest.raises(DataError, match="has 2 rows for 6 pairs; make it again"):
         source.write(source.shards[0], np.ones(6, bool), tmp_path / "out")
+    source.write(source.shards[0], np.zeros(6, bool), tmp_path / "out")
+    source.write(source.shards[1], np.zeros(9, bool), tmp_path / "out")
+    assert [path.stem for path in (tmp_path / "out").glob("*.npz")] == [source.shards[1].path.stem]
     for shard in source.shards:
         shard.path.with_suffix(".npz").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match=r"no parquet file of .* has a readable .npz beside it"):

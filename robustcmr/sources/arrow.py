@@ -34,6 +34,7 @@ from robustcmr.sources.tables import MOST_BYTES, MOST_ROWS, Table, check_mask, k
 SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
 _STREAM = b"\xff\xff\xff\xff"  # continuation mark that starts each message of a stream
 _FEATHER_1 = b"FEA1"
+_LARGEST_BATCH = 2 * MOST_BYTES  # that is read into memory
 
 
 def recognises(paths: Sequence[Path]) -> bool:
@@ -88,7 +89,7 @@ class Arrow(Table):
 
     def batches(self, shard: Shard, start: int = 0) -> Iterator[pa.RecordBatch]:
         """Read rows from ``start`` on; batches before it are skipped."""
-        with _opened(shard.path) as reader:
+        with _opened(shard.path, outlined(shard.path).largest) as reader:
             for batch in _batches(reader):
                 if start < batch.num_rows:
                     yield from _parts(batch.slice(start))
@@ -102,7 +103,7 @@ class Arrow(Table):
         options = pa.ipc.IpcWriteOptions(compression=about.compression)
         new = pa.ipc.new_file if about.is_file else pa.ipc.new_stream
         with (
-            _opened(shard.path) as reader,
+            _opened(shard.path, about.largest) as reader,
             atomic_file(path) as target,
             new(target, reader.schema, options=options) as writer,
         ):
@@ -142,10 +143,11 @@ def outlined(path: Path) -> Outline:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an Arrow file, mapped into memory: a batch may be as large as the file."""
+def _opened(path: Path, largest: int = 0) -> Iterator[Any]:
+    """Open an Arrow file; its batches are read one by one, or mapped into memory where one is too large."""
     _check_start(path)
-    with reading(path, "Arrow"), pa.memory_map(os.fsencode(path)) as source:
+    opened = pa.OSFile if largest <= _LARGEST_BATCH else pa.memory_map
+    with reading(path, "Arrow"), opened(os.fsencode(path)) as source:
         is_file = starts(path, 6) == FILE_MAGIC
         with pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source) as reader:
             yield reader

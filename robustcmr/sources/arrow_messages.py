@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-_HEADER_TYPE, _HEADER = 1, 2  # fields of a Message
+_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3  # fields of a Message
 _RECORD_BATCH = 3  # value of its header type
 _LENGTH, _COMPRESSION = 0, 3  # fields of a RecordBatch
 _CODEC = 0  # field of its BodyCompression
@@ -31,11 +31,13 @@ class Outline:
         is_file: whether it is of the file format, with a footer, and not a stream.
         rows: of all batches.
         compression: ``lz4``, ``zstd`` or None.
+        largest: bytes of the largest batch.
     """
 
     is_file: bool
     rows: int
     compression: str | None
+    largest: int
 
 
 def outline(path: Path) -> Outline:
@@ -44,16 +46,17 @@ def outline(path: Path) -> Outline:
     Raises:
         OSError, pa.ArrowException: it cannot be read, or ends within a message.
     """
-    rows, compression = 0, None
+    rows, compression, largest = 0, None, 0
     with pa.memory_map(os.fsencode(path)) as source:
         is_file = source.read(len(FILE_MAGIC)) == FILE_MAGIC
         source.seek(8 if is_file else 0)  # a file is a stream between a magic number and a footer
         for message in _messages(source):
             if message.type == "record batch":
-                length, codec = _batch(message.metadata)
+                length, size, codec = _batch(message.metadata)
                 rows += length
+                largest = max(largest, size)
                 compression = compression or codec
-    return Outline(is_file, rows, compression)
+    return Outline(is_file, rows, compression, largest)
 
 
 def _messages(source: pa.NativeFile) -> Iterator[pa.Message]:
@@ -65,8 +68,8 @@ def _messages(source: pa.NativeFile) -> Iterator[pa.Message]:
             return
 
 
-def _batch(head: pa.Buffer) -> tuple[int, str | None]:
-    """The rows of a batch, and how it is compressed."""
+def _batch(head: pa.Buffer) -> tuple[int, int, str | None]:
+    """The rows and bytes of a batch, and how it is compressed."""
     data = memoryview(head)
     try:
         message = struct.unpack_from("<I", data)[0]
@@ -75,7 +78,7 @@ def _batch(head: pa.Buffer) -> tuple[int, str | None]:
         batch = _table(data, message, _HEADER)
         compression = _table(data, batch, _COMPRESSION)
         codec = None if compression == 0 else _CODECS.get(_number(data, compression, _CODEC, "<b"))
-        return _number(data, batch, _LENGTH, "<q"), codec
+        return _number(data, batch, _LENGTH, "<q"), _number(data, message, _BODY_LENGTH, "<q"), codec
     except struct.error as error:
         raise pa.ArrowInvalid("a message ends within its head") from error
 

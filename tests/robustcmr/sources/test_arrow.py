@@ -12,7 +12,7 @@ import pytest
 from pyarrow import feather
 
 from robustcmr.errors import DataError
-from robustcmr.sources import open_source
+from robustcmr.sources import arrow, open_source
 from robustcmr.sources.arrow_messages import outline
 
 
@@ -83,15 +83,22 @@ def test_reading_from_a_row_gives_the_rest(tmp_path: Path, kind: str, start: int
     assert table.equals(made().slice(start))
 
 
-def test_a_large_batch_comes_in_parts(tmp_path: Path) -> None:
-    table = pa.table({"image": [bytes(2**20)] * 200, "caption": ["c"] * 200})
-    source = open_source(write(tmp_path / "a.arrow", table, "file", None, 200))
-    sizes = [batch.nbytes for batch in source.batches(source.shards[0])]
-    assert max(sizes) <= 65 * 2**20
+@pytest.mark.parametrize(("rows", "allowed"), [(8, 12), (100, 2)])
+def test_memory_is_that_of_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, allowed: int
+) -> None:
+    """Batches of 8 MiB are read one by one; one of 100 MiB is mapped and comes in parts."""
+    monkeypatch.setattr(arrow, "MOST_BYTES", 4 * 2**20)
+    monkeypatch.setattr(arrow, "_LARGEST_BATCH", 10 * 2**20)
+    table = pa.table({"image": [bytes(2**20)] * 100, "caption": ["c"] * 100})
+    source = open_source(write(tmp_path / "a.arrow", table, "file", None, rows))
     before = pa.total_allocated_bytes()
+    found = 0
     for batch in source.batches(source.shards[0]):
-        assert batch.num_rows
-        assert pa.total_allocated_bytes() - before < 10 * 2**20  # it is mapped, not read
+        assert batch.nbytes <= 4 * 2**20
+        assert pa.total_allocated_bytes() - before <= allowed * 2**20
+        found += batch.num_rows
+    assert found == 100
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pyarrow import feather, parquet
 from robustcmr.errors import UserError
 from robustcmr.sources import open_source
 from robustcmr.sources.columns import choose
+from robustcmr.sources.guess import FORMATS
 from robustcmr.sources.pairs import pairs
 from robustcmr.sources.records import Columns
 
@@ -247,3 +249,10 @@ def test_a_name_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path) -> None:
         source = dataclasses.replace(source, columns=Columns("url", "caption"))
         (batch,) = pairs(source, source.shards[0])
         assert batch.column("id").to_pylist() == ["caf\\udce9:0"]
+
+
+def test_each_format_has_its_module() -> None:
+    for module in FORMATS.values():
+        loaded = importlib.import_module(f"robustcmr.sources.{module}")
+        assert callable(loaded.recognises)
+        assert callable(loaded.open)

@@ -1,7 +1,7 @@
 """How well an audit finds wrong pairs whose truth is known, by kind of mistake: AUROC, AP and calibration.
 
     python scripts/benchmarks/audit_accuracy.py SETS/five-mixed SETS/one-mixed
-    python scripts/benchmarks/audit_accuracy.py SETS/five-mixed --deep --csv rows.csv
+    python scripts/benchmarks/audit_accuracy.py                     # a made set
 
 A set is a folder with ``train_ims.npy`` (images, 1, D), ``train_txts.npy`` (pairs, D), ``train_caps.txt`` and
 ``truth.npz`` with ``image`` (pairs,) and ``code`` (pairs,): 0 right, 1 exchanged at random, 2 near miss,
@@ -12,13 +12,12 @@ without it each of their captions gets a word of its own. The reference is the p
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -76,8 +75,8 @@ def calibration_error(chance: Values, truth: npt.NDArray[np.bool_]) -> float:
     return 100 * float(sum(parts))
 
 
-def measured(folder: Path, deep: bool, count_copies: bool) -> list[dict[str, Any]]:
-    """Audit a set; return the rows of cosine and of the audit."""
+def measured(folder: Path, deep: bool, count_copies: bool) -> list[dict[str, object]]:
+    """Audit a set; return a row a kind of mistake."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         images, texts, code = write_pairs(folder, work, count_copies)
@@ -91,54 +90,82 @@ def measured(folder: Path, deep: bool, count_copies: bool) -> list[dict[str, Any
         )
         seconds = time.process_time() - began
         pairs, rate = audit.pairs, audit.noise_rate
-        # duplicates and captions without content are dropped by rule; their score is that of their vectors
+        # pairs that are dropped by rule without a score
         chance = np.where(np.isnan(pairs.p_mismatch), 0.5, pairs.p_mismatch)
         score = np.where(np.isnan(pairs.score), 0.0, pairs.score)
         decision = pairs.decision
     random_like = (code > 0) & (code != 2)
-    cosine = np.einsum("nd,nd->n", images, texts)
-    common = {"set": folder.name, "pairs": len(code)}
     told = {
-        "share said": 100 * rate.value,
-        "low": 100 * rate.low,
-        "high": 100 * rate.high,
-        "random-like": 100 * float(random_like.mean()),
-        "wrong": 100 * float((code > 0).mean()),
-        "ECE random-like": calibration_error(chance, random_like),
-        "dropped": 100 * float((decision == "drop").mean()),
-        "wrong among dropped": 100 * float((code > 0)[decision == "drop"].mean()),
-        "wrong among kept": 100 * float((code > 0)[decision == "keep"].mean()),
-        "seconds": seconds,
+        "share_said": rate.value,
+        "share_low": rate.low,
+        "share_high": rate.high,
+        "random_like": random_like.mean(),
+        "wrong": (code > 0).mean(),
+        "calibration_error": calibration_error(chance, random_like) / 100,
+        "dropped": (decision == "drop").mean(),
+        "wrong_among_dropped": (code > 0)[decision == "drop"].mean(),
+        "wrong_among_kept": (code > 0)[decision == "keep"].mean(),
     }
-    name = "deep" if deep else "quick"
+    ours, cosine = figures(code, -score), figures(code, -np.einsum("nd,nd->n", images, texts))
+    depth = "deep" if deep else "quick"
     return [
-        {**common, "score": "cosine", **figures(code, -cosine)},
-        {**common, "score": name, **figures(code, -score), **told},
+        {
+            **common.headline(
+                "audit_accuracy",
+                f"{folder.name}, {depth}, {kind} {measure}",
+                ours[f"{kind} {measure}"],
+                cosine[f"{kind} {measure}"],
+                "cosine",
+                unit="%",
+                larger_is_better=True,
+            ),
+            "pairs": len(code),
+            "seconds": f"{seconds:.1f}",
+            **{name: f"{100 * float(value):.1f}" for name, value in told.items()},
+        }
+        for kind in KINDS
+        for measure in ("AUROC", "AP")
+        if f"{kind} {measure}" in ours
     ]
 
 
+def made_set(folder: Path, images: int) -> Path:
+    """Write a set of random topics, a fifth of whose captions are exchanged and some pasted."""
+    rng = np.random.default_rng(0)
+    topics = rng.normal(size=(images, 32))
+    image = np.repeat(np.arange(images), 2)
+    seen = topics + 0.8 * rng.normal(size=topics.shape)
+    texts = topics[image] + 0.8 * rng.normal(size=(len(image), 32))
+    code = np.zeros(len(image), np.int8)
+    captions = np.array([f"caption {own_word(row)}" for row in range(len(image))], dtype=object)
+    moved, pasted = np.split(rng.permutation(len(image))[: len(image) // 4], [len(image) // 5])
+    for rows, source, kind in ((moved, np.roll(moved, 1), 1), (pasted, np.full(len(pasted), pasted[0]), 4)):
+        texts[rows], captions[rows], code[rows] = texts[source], captions[source], kind
+    code[pasted[0]] = 0
+    np.save(folder / "train_ims.npy", (seen / np.linalg.norm(seen, axis=1)[:, None]).astype(np.float32))
+    np.save(folder / "train_txts.npy", (texts / np.linalg.norm(texts, axis=1)[:, None]).astype(np.float32))
+    (folder / "train_caps.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
+    np.savez(folder / "truth.npz", code=code, image=image)
+    return folder
+
+
 def main() -> None:
-    """Measure the sets and print or write the rows."""
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sets", nargs="+", type=Path)
-    parser.add_argument("--deep", action="store_true")
+    """Measure the sets, print and write the rows."""
+    parser = common.benchmark_parser(__doc__, "audit_accuracy.csv")
+    parser.add_argument("sets", nargs="*", type=Path, help="folders; by default a made set")
+    common.add_numbers(parser, made_images=2000)
+    parser.add_argument("--deep", action="store_true", help="train heads too")
     parser.add_argument("--count-copies", action="store_true")
-    parser.add_argument("--csv", type=Path)
-    options = parser.parse_args()
-    rows = [row for folder in options.sets for row in measured(folder, options.deep, options.count_copies)]
-    for row in rows:
-        print(
-            ", ".join(
-                f"{key} {value:.1f}" if isinstance(value, float) else f"{value}" for key, value in row.items()
-            )
-        )
-    if options.csv is not None:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, max(rows, key=len), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(
-                {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-            )
+    options = common.parsed(parser)
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name) / "made"
+        made.mkdir()
+        sets = options.sets or [made_set(made, options.made_images)]
+        depths = (False, True) if options.deep else (False,)
+        rows = [
+            row for folder in sets for deep in depths for row in measured(folder, deep, options.count_copies)
+        ]
+    common.publish(rows, options.output)
 
 
 if __name__ == "__main__":

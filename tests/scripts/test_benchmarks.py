@@ -20,6 +20,7 @@ TINY = {
     "whole_set": "--pairs 500 --width 16 --small 50 --floor-blocks 1",
     "embeddings": "--pairs 2000 --width 16",
     "embed": "--captions 300 --batch-size 64",
+    "audit_accuracy": "--made-images 300",
     "near_duplicates": "--count 2000 --width 16",
     "start": "--repeats 1 --no-first",
 }

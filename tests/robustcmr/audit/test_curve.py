@@ -38,7 +38,7 @@ def test_probabilities_are_frequencies(rate: float) -> None:
     for floor in np.arange(0, 1, 0.2):
         inside = (chance >= floor) & (chance < floor + 0.2)
         if inside.sum() > 300:
-            assert chance[inside].mean() == pytest.approx(wrong[inside].mean(), abs=0.05)
+            assert chance[inside].mean() == pytest.approx(wrong[inside].mean(), abs=0.08)
 
 
 def test_log_odds_fall_strictly() -> None:

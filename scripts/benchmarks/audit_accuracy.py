@@ -103,8 +103,7 @@ def measured(folder: Path, deep: bool, count_copies: bool) -> list[dict[str, obj
         "wrong": (code > 0).mean(),
         "calibration_error": calibration_error(chance, random_like) / 100,
         "dropped": (decision == "drop").mean(),
-        "wrong_among_dropped": (code > 0)[decision == "drop"].mean(),
-        "wrong_among_kept": (code > 0)[decision == "keep"].mean(),
+        **{f"wrong_among_{name}": (code > 0)[decision == name].mean() for name in set(decision.tolist())},
     }
     ours, cosine = figures(code, -score), figures(code, -np.einsum("nd,nd->n", images, texts))
     depth = "deep" if deep else "quick"

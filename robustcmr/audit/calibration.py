@@ -18,6 +18,7 @@ from robustcmr.audit.evidence import Features, Line, Values, agreement, evidence
 from robustcmr.audit.heads import Space, features_in
 from robustcmr.audit.nulls import (
     Exchange,
+    by_captions,
     one_row_an_image,
     partners_of_near_captions,
     partners_of_near_images,
@@ -31,12 +32,15 @@ BoolArray = npt.NDArray[np.bool_]
 
 LEAST_PAIRS = 200
 """Fewer pairs are not judged."""
+LEAST_IMAGES = 100
+"""Fewer different images, or captions, give no random partners."""
 MOST_PAIRS = 200_000
 """Pairs of a sample that are used."""
 
 _LEAST_SHARED = 1000  # pairs whose image has other captions, for these to be used
 _MOST_RANDOM, _MOST_NEAR = 20_000, 2_000
 _NEIGHBOURS_AMONG = 50_000
+_HOPELESS = 0.97  # share of pairs that look random
 _LEAST_NEAR = 50  # near partners, for a bound
 _LINE_FITS = 3  # alternations of the line of both features and the agreement, which depends on it
 
@@ -205,7 +209,8 @@ def fit_calibration(
         folds: (n,) fold of each pair's image; None without heads.
 
     Raises:
-        DataError: there are too few pairs, or all vectors are equal.
+        DataError: there are too few pairs, images or captions, all vectors are equal, or given pairs fit no
+            better than random ones.
     """
     if len(sample) < LEAST_PAIRS:
         raise DataError(
@@ -222,10 +227,23 @@ def fit_calibration(
         )
     tried = _Strangers(sample, spaces, folds, found)
     rows = one_row_an_image(sample.image_codes, _MOST_RANDOM, rng)
-    random = tried.features(random_partners(rows, sample.image_codes, sample.caption_codes, folds, rng))
+    exchange = random_partners(rows, sample.image_codes, sample.caption_codes, folds, rng)
+    if len(exchange.rows) < LEAST_IMAGES or len(np.unique(sample.caption_codes)) < LEAST_IMAGES:
+        raise DataError(
+            f"the pairs show {len(rows):,} different images and {len(np.unique(sample.caption_codes)):,} "
+            f"captions, expected at least {LEAST_IMAGES} of each to compare with random partners; check "
+            "which columns hold image and caption"
+        )
+    random = tried.features(exchange)
     near = [tried.features(exchange) for exchange in _near(sample, rng)]
     model = _fit_model(found, random)
-    return Calibration(spaces, model, _rate(found, random, near, model), len(sample), seed)
+    rate = _rate(found, random, near, model)
+    if rate.value > _HOPELESS or min(model.alone.weights) <= 0:
+        raise DataError(
+            "the given pairs fit no better than random ones, so nothing can be said of single pairs; check that "
+            "the vectors of images and captions come from one model and belong to these pairs"
+        )
+    return Calibration(spaces, model, rate, len(sample), seed)
 
 
 def _near(sample: Sample, rng: np.random.Generator) -> list[Exchange]:
@@ -246,7 +264,7 @@ def _near(sample: Sample, rng: np.random.Generator) -> list[Exchange]:
 
 @dataclass(frozen=True)
 class _Exchanged:
-    """Features of the sample with some captions exchanged, and which rows these are."""
+    """Features of the sample with some captions exchanged, and these rows, see ``by_captions``."""
 
     found: Features
     rows: IntArray
@@ -276,7 +294,8 @@ class _Strangers:
             made[name] = getattr(self.found, name).copy()
             if len(made[name]):
                 made[name][rows] = getattr(changed, name)
-        return _Exchanged(Features(image_codes=self.found.image_codes, **made), rows)
+        features = Features(image_codes=self.found.image_codes, **made)
+        return _Exchanged(features, by_captions(rows, sample.image_codes))
 
 
 def _fit_model(found: Features, random: _Exchanged) -> Model:

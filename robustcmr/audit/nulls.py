@@ -12,6 +12,9 @@ import numpy as np
 
 from robustcmr.types import FloatArray, IntArray
 
+MOST_CAPTIONS = 20
+"""Captions of an image that count; one image with thousands would otherwise be all that is known."""
+
 _BLOCK = 512  # rows whose neighbours are searched at once
 _SAME = 0.995  # captions more similar than this count as the same
 
@@ -35,6 +38,23 @@ def one_row_an_image(image_codes: IntArray, most: int, rng: np.random.Generator)
     _, first = np.unique(image_codes[shuffled], return_index=True)
     rows = shuffled[first]
     return np.sort(rng.permutation(rows)[:most])
+
+
+def by_captions(rows: IntArray, image_codes: IntArray) -> IntArray:
+    """Repeat rows, one an image, in proportion to their image's captions, :data:`MOST_CAPTIONS` at most.
+
+    Given pairs of an image with many captions are many; so must be the pairs that they are compared with. The
+    number of rows returned is the effective sample size, so that errors count what is really known.
+
+    References:
+        Kish, Survey Sampling, 1965, for the size; Kitagawa, 1996, for systematic resampling.
+    """
+    _, groups, counts = np.unique(image_codes, return_inverse=True, return_counts=True)
+    weights = np.minimum(counts[groups[rows]], MOST_CAPTIONS).astype(np.float64)
+    size = max(1, int(weights.sum() ** 2 / (weights**2).sum() + 1e-9))
+    places = (np.arange(size) + 0.5) / size * weights.sum()
+    repeated: IntArray = rows[np.minimum(np.searchsorted(weights.cumsum(), places), len(rows) - 1)]
+    return repeated
 
 
 def random_partners(

@@ -106,3 +106,24 @@ def test_too_few_and_equal_vectors_are_refused() -> None:
     ones = np.full((400, 8), 8**-0.5, np.float32)
     with pytest.raises(DataError, match="vectors of all pairs are equal"):
         fit_calibration(Sample(ones, ones, np.arange(400), np.arange(400)))
+
+
+def test_few_images_or_captions_are_refused() -> None:
+    made = made_pairs(400).sample
+    for few in (
+        replace(made, image_codes=made.image_codes % 20),
+        replace(made, caption_codes=made.caption_codes % 20),
+        replace(made, image_codes=np.zeros(400, np.int64)),
+    ):
+        with pytest.raises(DataError, match="expected at least 100 of each"):
+            fit_calibration(few)
+
+
+@pytest.mark.parametrize("captions", [1, 5])
+def test_vectors_that_do_not_belong_together_are_refused(captions: int) -> None:
+    made = made_pairs(2000 // captions, captions, 0.0).sample
+    moved = np.random.default_rng(0).permutation(len(made))
+    for texts in (made.texts[moved], -made.texts):
+        codes = np.arange(len(made)) if captions == 1 else made.image_codes
+        with pytest.raises(DataError, match="fit no better than random ones"):
+            fit_calibration(replace(made, texts=texts, image_codes=codes))

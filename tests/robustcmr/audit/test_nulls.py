@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from robustcmr.audit.nulls import (
+    MOST_CAPTIONS,
     Exchange,
+    by_captions,
     one_row_an_image,
     partners_of_near_captions,
     partners_of_near_images,
@@ -55,3 +57,20 @@ def test_near_partners_are_the_nearest() -> None:
             products = vectors @ vectors[row]
             products[(IMAGES[row] == IMAGES) | (CAPTIONS[row] == CAPTIONS)] = -9
             assert products[partner] >= products.max() - 1e-6
+
+
+def test_rows_count_as_their_images_have_captions() -> None:
+    codes = np.repeat(np.arange(40), np.r_[np.full(20, 1), np.full(20, 3)])
+    rows = one_row_an_image(codes, 100, np.random.default_rng(0))
+    found = by_captions(rows, codes)
+    assert len(found) == 32  # (20 + 60)^2 / (20 + 180)
+    assert (codes[found] >= 20).sum() == 24
+    np.testing.assert_array_equal(by_captions(rows, np.arange(80)), rows)
+
+
+def test_one_image_with_very_many_captions_does_not_stand_for_all() -> None:
+    codes = np.r_[np.arange(500), np.full(10_000, 500)]
+    rows = one_row_an_image(codes, 1000, np.random.default_rng(0))
+    found = by_captions(rows, codes)
+    assert 250 < len(found) < 501
+    assert (codes[found] == 500).mean() < 2 * MOST_CAPTIONS / 500

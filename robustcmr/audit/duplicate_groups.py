@@ -20,6 +20,9 @@ from robustcmr.types import IntArray
 Alike = Callable[[IntArray, IntArray], npt.NDArray[np.bool_]]
 """Whether rows (k,) are alike to other rows (k,), one by one."""
 
+COMPARISONS = 64
+"""Comparisons of a connected row with the first ones of groups, on average, at most."""
+
 _EMPTY = np.empty(0, np.int64)
 
 
@@ -31,7 +34,8 @@ class Duplicates:
         rows: (m,) ascending; those that have a duplicate before them.
         first: (m,) the first row of the group, lower than the row itself, and in no group but its own.
         compared: pairs that were compared exactly.
-        unfinished: rows that were not compared with all candidates because there were too many of them.
+        unfinished: rows that were not compared with all candidates because there were too many of them; some
+            of their duplicates may be missing.
     """
 
     rows: IntArray
@@ -81,12 +85,17 @@ class Connected:
         return np.where(self.nodes[places] == rows, self.labels[places], -1)
 
 
-def grouped(connected: Connected, alike: Alike) -> tuple[IntArray, IntArray]:
+def grouped(connected: Connected, alike: Alike, most: int | None = None) -> tuple[IntArray, IntArray, int]:
     """Return the rows that have a duplicate before them, ascending, and the first of the group of each.
 
     Args:
         connected: rows that may be alike.
         alike: compares rows with the first of a group.
+        most: comparisons after which no further group is begun; by default :data:`COMPARISONS` a row and a
+            million. Only huge tangles of rows that are hardly alike take more.
+
+    Returns:
+        Rows, the first of the group of each, and the number of rows that were not compared with all.
 
     Example:
         Steps of 2 are alike; 5 is connected to 0, but too far from it:
@@ -94,12 +103,13 @@ def grouped(connected: Connected, alike: Alike) -> tuple[IntArray, IntArray]:
         >>> connected = Connected()
         >>> connected.join(np.array([0, 2, 4]), np.array([2, 4, 5]))
         >>> grouped(connected, lambda a, b: abs(a - b) <= 2)
-        (array([2, 5]), array([0, 4]))
+        (array([2, 5]), array([0, 4]), 0)
     """
     order = np.lexsort((connected.nodes, connected.labels))
     rest, labels = connected.nodes[order], connected.labels[order]
+    left = COMPARISONS * len(rest) + 1_000_000 if most is None else most
     rows, firsts = [_EMPTY], [_EMPTY]
-    while len(rest):
+    while len(rest) and left > 0:
         starts = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
         leaders = np.repeat(rest[starts], np.diff(np.concatenate([starts, [len(rest)]])))
         led = rest == leaders
@@ -108,6 +118,7 @@ def grouped(connected: Connected, alike: Alike) -> tuple[IntArray, IntArray]:
         rows.append(rest[others[same]])
         firsts.append(leaders[others[same]])
         rest, labels = rest[~led], labels[~led]
+        left -= len(others)
     found, first = np.concatenate(rows), np.concatenate(firsts)
     order = np.argsort(found)
-    return found[order], first[order]
+    return found[order], first[order], len(rest)

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 from robustcmr.audit.columns import read_column, write_columns
 from robustcmr.audit.database import BATCH, database, parquet, stream
 from robustcmr.audit.duplicate_groups import Duplicates
-from robustcmr.audit.near_duplicates import CAPTIONS, PICTURES, Take, near_duplicates
+from robustcmr.audit.near_duplicates import CAPTIONS, PICTURES, Take, cosine_of, near_duplicates
 from robustcmr.files import atomic_file
+from robustcmr.types import FloatArray, IntArray
 
 Side = Literal["image", "text"]
 
 CODES = {"image": "image_code", "text": "plain_code"}
-THRESHOLDS = {"image": PICTURES, "text": CAPTIONS}
+LIKENESS = {"image": PICTURES, "text": CAPTIONS}
 
 
 def near_file(side: Side) -> str:
@@ -39,7 +40,8 @@ def write_near_items(
 
     Each picture counts once, however many pairs have it, with the vector of its first pair that has one;
     captions count by their plain form. The columns are the code, ``image_code`` or ``plain_code``, and
-    ``first_code``, that of the first of the group, and ``first_key``, the first pair that has it.
+    ``first_code``, that of the first of the group, and ``first_key``, the first pair that has it. The
+    metadata hold the cosine that counts as near among these vectors.
 
     Args:
         side: ``image`` or ``text``.
@@ -62,8 +64,8 @@ def write_near_items(
             at = read_column(joins, f"{side}_at", slice(start, start + batch.num_rows))
             start += batch.num_rows
             there = batch.column("sound").to_numpy(zero_copy_only=False) & (at >= 0)
-            columns = {name: batch.column(name).filter(pa.array(there)) for name in ("code", "key")}
-            connection.register("batch", pa.table({**columns, "place": at[there]}))
+            kept = {name: batch.column(name).filter(pa.array(there)) for name in ("code", "key")}
+            connection.register("batch", pa.table({**kept, "place": at[there]}))
             connection.execute("INSERT INTO placed SELECT code, key, place FROM batch")
             connection.unregister("batch")
         connection.execute(
@@ -76,12 +78,14 @@ def write_near_items(
         query = "SELECT code AS near_code, key AS near_key, place AS near_at FROM items ORDER BY key"
         write_columns(joins, kinds, items, stream(connection, query))
     codes, keys, places = (np.load(joins / f"{name}.npy", mmap_mode="r") for name in kinds)
-    found = near_duplicates(
-        *(items, lambda chosen: take(np.asarray(places[chosen])), THRESHOLDS[side]),
-        folder=joins,
-        progress=progress,
-    )
-    schema = pa.schema([(code, pa.uint64()), ("first_code", pa.uint64()), ("first_key", pa.int64())])
+
+    def read(chosen: IntArray) -> FloatArray:
+        return take(np.asarray(places[chosen]))
+
+    threshold = cosine_of(LIKENESS[side], items, read) if items else 1.0
+    found = near_duplicates(items, read, threshold, folder=joins, progress=progress)
+    columns = [(code, pa.uint64()), ("first_code", pa.uint64()), ("first_key", pa.int64())]
+    schema = pa.schema(columns, metadata={"cosine": f"{threshold:.6f}"})
     with atomic_file(joins / near_file(side)) as file, pq.ParquetWriter(file, schema) as writer:
         for start in range(0, len(found), BATCH):
             part = slice(start, start + BATCH)

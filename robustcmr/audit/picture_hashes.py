@@ -121,8 +121,8 @@ def near_equal(hashes: Hashes, known: npt.NDArray[np.bool_] | None = None) -> Du
                 a, b = order[left[start : start + _COMPARED]], order[right[start : start + _COMPARED]]
                 near = _near(values[a], values[b])
                 connected.join(rows[first[a[near]]], rows[first[b[near]]])
-    found, leads = grouped(connected, lambda a, b: _near(hashes[a], hashes[b]))
-    return Duplicates(found, leads, compared, unfinished)
+    found, leads, rest = grouped(connected, lambda a, b: _near(hashes[a], hashes[b]))
+    return Duplicates(found, leads, compared, unfinished + rest)
 
 
 def equal_contents(contents: npt.NDArray[np.str_]) -> tuple[IntArray, IntArray]:

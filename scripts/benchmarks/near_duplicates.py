@@ -18,10 +18,12 @@ import common
 import numpy as np
 
 from robustcmr.audit.duplicate_groups import Duplicates
-from robustcmr.audit.near_duplicates import PICTURES, TABLES, near_duplicates
+from robustcmr.audit.near_duplicates import TABLES, near_duplicates
 from robustcmr.audit.picture_hashes import near_equal
 from robustcmr.audit.signatures import BITS
 from robustcmr.types import FloatArray, IntArray
+
+COSINE = 0.985
 
 
 def unit(vectors: FloatArray) -> FloatArray:
@@ -41,7 +43,7 @@ def made_vectors(count: int, width: int, share: float) -> tuple[FloatArray, IntA
     rng = np.random.default_rng(0)
     vectors = unit(unit(rng.standard_normal((count, width), np.float32)) + np.float32(width**-0.5))
     source, copies = planted(rng, count, share)
-    cosines = rng.uniform(PICTURES, 1, len(source)).astype(np.float32)[:, None]
+    cosines = rng.uniform(COSINE, 1, len(source)).astype(np.float32)[:, None]
     away = rng.standard_normal((len(source), width), np.float32)
     away = unit(away - (away * vectors[source]).sum(1, keepdims=True) * vectors[source])
     vectors[copies] = cosines * vectors[source] + np.sqrt(1 - cosines**2) * away
@@ -79,7 +81,7 @@ def measured(call: Callable[[], Duplicates]) -> tuple[Duplicates, float, float]:
 def all_pairs_seconds(vectors: FloatArray, rows: int = 1024) -> float:
     """Return the seconds of all cosines, from some rows against all of them."""
     some = vectors[:rows]
-    seconds = common.timed(lambda: (some @ vectors.T >= PICTURES).any(1), repeats=1)
+    seconds = common.timed(lambda: (some @ vectors.T >= COSINE).any(1), repeats=1)
     return seconds * len(vectors) / len(some) / 2
 
 
@@ -90,7 +92,9 @@ def main() -> None:
     options = common.parsed(parser)
     count, width, tables = options.count, options.width, options.tables
     vectors, source, copies, cosines = made_vectors(count, width, options.share)
-    found, seconds, memory = measured(lambda: near_duplicates(count, vectors.__getitem__, tables=tables))
+    found, seconds, memory = measured(
+        lambda: near_duplicates(count, vectors.__getitem__, COSINE, tables=tables)
+    )
     right = hits(found, source, copies)
     edge = cosines <= np.quantile(cosines, 0.2)
     floor = common.sum_of_floors(

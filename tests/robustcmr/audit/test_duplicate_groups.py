@@ -29,15 +29,33 @@ def test_the_first_of_a_group_is_compared_with_all_of_it() -> None:
     connected = Connected()
     connected.join(np.array([9, 9, 3]), np.array([4, 3, 7]))
     near = {(4, 3), (9, 3), (9, 7), (7, 4)}
-    rows, first = grouped(
+    rows, first, left = grouped(
         connected, lambda a, b: np.array([(x, y) in near for x, y in zip(a, b, strict=True)])
     )
     assert rows.tolist() == [4, 9]
     assert first.tolist() == [3, 3]
+    assert left == 0
 
 
 def test_nothing_is_connected() -> None:
-    assert [part.tolist() for part in grouped(Connected(), lambda a, b: a == b)] == [[], []]
+    rows, first, left = grouped(Connected(), lambda a, b: a == b)
+    assert (len(rows), len(first), left) == (0, 0, 0)
+
+
+def test_tangles_take_a_bounded_number_of_comparisons() -> None:
+    connected, seen = Connected(), []
+    connected.join(np.arange(999), np.arange(1, 1000))  # a chain, whose ends are far apart
+
+    def alike(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        seen.append(len(left))
+        return abs(left - right) <= 1
+
+    rows, first, left = grouped(connected, alike, most=5000)
+    assert rows.tolist() == list(range(1, 2 * len(seen), 2))
+    assert (rows - first == 1).all()
+    assert left == 1000 - 2 * len(seen) > 900
+    assert sum(seen) < 6000
+    assert len(grouped(connected, alike)[0]) == 500  # by default
 
 
 def test_examples() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustcmr.audit import near_duplicates as module, signatures
-from robustcmr.audit.near_duplicates import near_duplicates
+from robustcmr.audit.near_duplicates import cosine_of, near_duplicates
 
 
 def unit(vectors: Any) -> Any:
@@ -81,7 +81,7 @@ def test_chains_make_no_group_of_strangers() -> None:
 def test_many_copies_are_one_group_and_cost_few_comparisons() -> None:
     vectors = cone(4000)
     vectors[1000:3000] = near(np.repeat(vectors[7:8], 2000, 0), np.full(2000, 0.9999))
-    result = near_duplicates(len(vectors), vectors.__getitem__)
+    result = near_duplicates(len(vectors), vectors.__getitem__, 0.985)
     assert result.rows.tolist() == list(range(1000, 3000))
     assert set(result.first.tolist()) == {7}
     assert result.compared < 500_000  # of 2 million pairs of copies
@@ -122,13 +122,23 @@ def test_reads_blocks_of_ascending_rows(monkeypatch: pytest.MonkeyPatch) -> None
         assert (np.diff(rows) > 0).all()
         return vectors[rows]
 
-    assert near_duplicates(len(vectors), take).rows.tolist() == sorted(found(vectors))
+    assert near_duplicates(len(vectors), take, 0.985).rows.tolist() == sorted(found(vectors))
 
 
 @pytest.mark.parametrize("options", [{"threshold": 0.0}, {"threshold": 1.1}, {"tables": 4}, {"window": 0}])
 def test_arguments_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        near_duplicates(9, cone(9).__getitem__, **options)
+        near_duplicates(9, cone(9).__getitem__, **{"threshold": 0.98, **options})
+
+
+def test_likeness_is_measured_from_the_mean_cosine() -> None:
+    vectors = cone(400)
+    cosines = unit(vectors) @ unit(vectors).T
+    mean = float(cosines[~np.eye(400, dtype=bool)].mean())
+    for likeness in (0.1, 0.965, 1.0):
+        expected = mean + likeness * (1 - mean)
+        assert cosine_of(likeness, 400, (3 * vectors).__getitem__) == pytest.approx(expected, abs=1e-6)
+    assert cosine_of(0.9, 1, vectors.__getitem__) == pytest.approx(0.9)
 
 
 def test_examples() -> None:

@@ -58,6 +58,14 @@ def test_items_near_an_earlier_one_are_written_by_code(side: Any, tmp_path: Path
     assert sum(seen) == 17 * items
 
 
+def test_vectors_in_a_narrow_cone_are_not_all_duplicates(tmp_path: Path) -> None:
+    files, vectors, expected, _ = write(tmp_path, "image")
+    narrow = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + 2  # any two at a cosine of 0.99
+    found = write_near_items("image", narrow.__getitem__, files, tmp_path, 2**28)
+    assert len(found) == len(expected)
+    assert float(pq.read_schema(tmp_path / near_file("image")).metadata[b"cosine"]) > 0.999
+
+
 def test_no_vectors_at_all(tmp_path: Path) -> None:
     table = pa.table(
         {"key": [0, 1], "image_code": pa.array([5, 6], pa.uint64()), "problem": pa.nulls(2, pa.string())}

@@ -249,7 +249,8 @@ class _Work:
         try:
             return self._encoder.prepare(decode_picture(picture.data))
         except (PictureError, OSError, SyntaxError, ValueError) as error:  # the last three by the processor
-            return f"{UNREADABLE}: {error}"
+            reason, _, _ = str(error).partition("; ")  # the rest advises on options of training
+            return f"{UNREADABLE}: {reason}"
 
     def _texts(self, captions: Sequence[str]) -> tuple[FloatArray, int]:
         """Vectors of captions (k, D), and how many of them were cut; equal captions are encoded once."""

@@ -440,3 +440,15 @@ def test_few_of_many_pairs_are_joined_by_their_ids(clip_folder: Path, tmp_path: 
     for side in ("image", "text"):
         vectors = open_vectors(folder, side, source)  # type: ignore[arg-type]
         assert (vectors.count, vectors.by) == (6, "id")
+
+
+def test_a_picture_too_large_is_named_without_advice_on_training(clip_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (4000, 3)).save(tmp_path / "strip.png")
+    (tmp_path / "pairs.csv").write_text("image,caption\na.png,a square\nstrip.png,a strip\n")
+    source = open_source(tmp_path / "pairs.csv")
+    folder = make_vectors(source, output=tmp_path / "out", model=str(clip_folder), device="cpu")
+    (row,) = pq.read_table(folder / "problems" / "problems_0.parquet").to_pylist()
+    assert row["problem"] == (
+        "unreadable picture: it has 4000 x 3 pixels, expected sides of at most 100 to 1"
+    )

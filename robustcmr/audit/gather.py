@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from robustcmr.types import FloatArray, IntArray
 
-BAD = ("", "no {} vector", "NaN or infinite numbers in the {} vector", "a {} vector of zeros")
+BAD = ("", "no {} vector", "NaN or infinite numbers in the {} vector", "only zeros in the {} vector")
 """Problems of a vector by code, ``{}`` for its side; 0 is none."""
 
 Take = Callable[[IntArray], FloatArray]

@@ -77,7 +77,7 @@ def test_bad_pairs_are_named_and_set_aside(made, audit, tmp_path):
         5: "missing image",
         9: "id of an earlier pair",
         10: "NaN or infinite numbers in the image vector",
-        11: "a text vector of zeros",
+        11: "only zeros in the text vector",
         12: "NaN or infinite numbers in the text vector",
     }
     problems = {each["problem"]: each for each in found.read_summary()["problems"]}

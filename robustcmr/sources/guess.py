@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import importlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ FORMATS = {
 
 Each has ``recognises(paths) -> bool`` and ``open(paths, columns) -> Source``; paths exist, but for ``hub``.
 """
+
+_HUB = "hf://"
 
 
 def open_source(
@@ -85,24 +88,22 @@ def _expanded(text: str, format: str | None) -> list[Path]:
         if not matches:
             raise DataError(f"no file matches {text!r}; check the pattern, such as with: ls {text}")
         return [Path(match) for match in matches]
-    if format in (None, "hub") and _is_hub_name(text, format):
+    if format == "hub" or (format is None and text.startswith(_HUB)):
         return [path]
     near = meant(path.name, os.listdir(path.parent)) if path.parent.is_dir() else ""  # noqa: PTH208
-    raise DataError(f"there is no file or folder {text}{near or '; check the path'}")
-
-
-def _is_hub_name(text: str, format: str | None) -> bool:
-    return (format == "hub" and bool(text)) or text.startswith("hf://")
+    advice = "; check the path"
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not path.parent.is_dir():
+        advice += f", or write {_HUB}{text} for a data set of the hub"
+    raise DataError(f"there is no file or folder {text}{near or advice}")
 
 
 def _guess(paths: Sequence[Path]) -> str:
     for name in FORMATS:
-        if (module := _module(name, optional=True)) is not None and module.recognises(paths):
+        if _module(name).recognises(paths):
             return name
     raise DataError(
-        f"{paths[0]} is of no format that is read{_why(paths)}; expected one of "
-        f"{', '.join(FORMATS)}, which can be "
-        "named, such as --format csv"
+        f"{paths[0]} is of no format that is read{_why(paths)}; expected one of {', '.join(FORMATS)}, which "
+        "can be named, such as --format csv"
     )
 
 
@@ -113,13 +114,8 @@ def _why(paths: Sequence[Path]) -> str:
     return f" (and {len(paths) - 1} more paths)" if len(paths) > 1 else ""
 
 
-def _module(name: str, optional: bool = False) -> Any:
-    try:
-        return importlib.import_module(f"robustcmr.sources.{FORMATS[name]}")
-    except ModuleNotFoundError:
-        if optional:
-            return None
-        raise
+def _module(name: str) -> Any:
+    return importlib.import_module(f"robustcmr.sources.{FORMATS[name]}")
 
 
 def _counted(source: Source) -> str:

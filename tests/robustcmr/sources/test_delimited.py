@@ -6,15 +6,18 @@ import csv
 import gzip
 import io
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, strategies as st
 
 from robustcmr.errors import DataError
 from robustcmr.sources import open_source
+from robustcmr.sources.dialects import Dialect, records
 from robustcmr.sources.pairs import pairs
 from robustcmr.sources.records import Source
 
@@ -226,3 +229,44 @@ def test_rows_are_counted_without_any_column(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image,caption\n1.jpg,one\n2.jpg\n3.jpg,three\n")
     source = open_source(tmp_path / "a.csv")
     assert [batch.num_rows for batch in source.narrow(source.shards[0], 0, ())] == [3]
+
+
+def test_rows_that_cannot_be_read_pass_every_condition(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image,caption,width\n1.jpg,one,5\n2.jpg,two\n3.jpg,three,500\n")
+    source = open_source(tmp_path / "a.csv")
+    found = pa.Table.from_batches(pairs(source, source.shards[0], where="width > 100")).to_pylist()
+    assert [(row["row"], row["problem"]) for row in found] == [
+        (1, "unreadable row: 2 cells, expected 3"),
+        (2, None),
+    ]
+
+
+def test_an_open_quote_holds_few_lines() -> None:
+    taken = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal taken
+        for row in range(100_000):
+            taken += 1
+            yield b'%d.jpg,"caption\n' % row if row == 3 else b"%d.jpg,caption\n" % row
+
+    found = records(lines(), Dialect(), 2)
+    problems = [next(found).problem for _ in range(5)]
+    assert problems == [None, None, None, "a quote is not closed", None]
+    assert taken < 1000
+
+
+@given(
+    st.lists(st.text('",;a \\\r\\té', max_size=12), max_size=30).map("\n".join),
+    st.sampled_from(["doubled", "escaped", "none"]),
+    st.sampled_from([None, 1, 2, 3]),
+)
+def test_no_byte_of_a_file_is_lost(text: str, quotes: str, cells: int | None) -> None:
+    """Whatever the quotes, the records are the file, but for its empty lines."""
+    lines = [part + b"\n" for part in text.encode().split(b"\n")]
+    raw = b"".join(record.raw for record in records(iter(lines), Dialect(",", quotes), cells))
+
+    def filled(data: bytes) -> list[bytes]:
+        return [line for line in data.split(b"\n") if line.strip(b"\r")]
+
+    assert filled(raw) == filled(b"".join(lines))

@@ -168,6 +168,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Any, dict[str, Any], str]]:
         "nothing given": ([], {}, "no file was given; name files"),
         "no such file": (folder / "good.parket", {}, "there is no file or folder"),
         "no such file, but a like one": (folder / "god.parquet", {}, "did you mean 'good.parquet'?"),
+        "a name of the hub": ("owner/name", {}, "or write hf://owner/name for a data set of the hub"),
         "no file of the pattern": (f"{folder}/*.tar.xz", {}, "no file matches"),
         "unknown format": (
             good,

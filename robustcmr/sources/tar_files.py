@@ -167,6 +167,10 @@ class _Walk:
         self.damage: str | None = None
         self.at = 0
         self._file = file
+        self._size = None  # of a compressed archive, which is known only at its end
+        if not isinstance(file, _Forward):
+            self._size = file.seek(0, io.SEEK_END)
+            file.seek(0)
         try:
             self.tar = tarfile.open(fileobj=file, mode="r:", encoding="utf-8")  # noqa: SIM115 - of the caller
         except _BROKEN as error:
@@ -199,12 +203,18 @@ class _Walk:
         plain = info.isreg() and not info.issparse() and member.end > info.offset_data > member.begin
         end = info.offset_data + info.size if plain else member.end  # padding may be cut off
         try:
-            self._file.seek(end - 1)
-            if not self._file.read(1):
+            if not self._has(end):
                 self.stop(member.begin, "it is cut off")
         except _BROKEN as error:
             self.stop(member.begin, error)
         return self.damage is None
+
+    def _has(self, end: int) -> bool:
+        """Return whether the archive has bytes up to ``end``."""
+        if self._size is not None:
+            return end <= self._size
+        self._file.seek(end - 1)
+        return len(self._file.read(1)) == 1
 
     def _check_end(self, end: int) -> None:
         """Tell the end of an archive from a damaged header, which tarfile takes for one."""

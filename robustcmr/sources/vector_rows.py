@@ -19,6 +19,9 @@ from robustcmr.types import FloatArray, IntArray
 MAPPED = 64
 """Files that are mapped into memory at a time."""
 
+SCATTERED = 4096
+"""Rows read before their pages are dropped from memory; a row that stands alone takes 64 KiB of them."""
+
 
 class Rows(Protocol):
     """Rows of vectors of one width."""
@@ -86,10 +89,11 @@ class FileRows:
                 continue
             rows = ascending[first:last] - self._starts[number]
             held = int(np.searchsorted(rows, place.part.held))  # later ones are cut off
-            if held:
+            for start in range(0, held, SCATTERED):
+                part = slice(start, min(start + SCATTERED, held))
                 array = self._array(number, place.part)
                 with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32 becomes infinite
-                    found[order[first : first + held]] = _rows(array, rows[:held])
+                    found[order[first:last][part]] = _rows(array, rows[part])
                 release(array)
         return found
 

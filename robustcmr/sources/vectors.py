@@ -7,13 +7,13 @@ else by their position where the counts fit exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from robustcmr.errors import DataError, some_of
-from robustcmr.sources.array_files import open_npy, open_npz
+from robustcmr.sources.array_files import ArrayPart, open_npy, open_npz
 from robustcmr.sources.arrays import array_files
 from robustcmr.sources.clip_layout import MADE, Side, clip_files, is_clip_folder
 from robustcmr.sources.counts import Counts
@@ -23,7 +23,7 @@ from robustcmr.sources.given_vectors import (
     unusable as unusable,
 )
 from robustcmr.sources.names import meant
-from robustcmr.sources.records import Source
+from robustcmr.sources.records import Shard, Source
 from robustcmr.sources.shards import natural
 from robustcmr.sources.vector_joins import join
 from robustcmr.sources.vector_keys import Labels, LineLabels, ParquetLabels
@@ -47,13 +47,13 @@ def open_vectors(spec: str | Path, side: Side, source: Source) -> Vectors:
     if path.is_file() or path.is_dir():
         return _from_files(path, side, source)
     name = str(spec)
-    archives = [shard.path.with_suffix(".npz") for shard in source.shards]
+    archives = (shard.path.with_suffix(".npz") for shard in source.shards)
     arrays: list[str] = []
     first = next((archive for archive in archives if archive.is_file()), None)
     if first is not None:
         arrays = list(open_npz(first))
         if name in arrays:
-            return _from_archives(name, side, source, archives)
+            return _of_shards(name, side, source, lambda shard: _in_archive(shard, name))
     schema = source.schema()
     if name in schema.names:
         counts = Counts(source)
@@ -106,11 +106,20 @@ def _from_files(path: Path, side: Side, source: Source) -> Vectors:
             if file.metadata is not None
         ]
         labels = ParquetLabels(str(path), tuple(tables)) if tables else None
+    elif path.is_dir() and (stems := _by_stem(path, source)) is not None:
+        return _of_shards(str(path), side, source, lambda shard: open_npy(stems[shard.path.stem]))
     else:
         paths, named = _npy_files(path, side, source)
         places, says = _npy_places(paths)
         labels = named
     return join(str(path), side, source, FileRows(places), labels, says, made)
+
+
+def _by_stem(folder: Path, source: Source) -> dict[str, Path] | None:
+    """Return the ``.npy`` files of a folder by name, where each shard has one of its own name; else None."""
+    stems = [shard.path.stem for shard in source.shards]
+    found = {stem: folder / f"{stem}.npy" for stem in stems}
+    return found if len(found) == len(stems) and all(path.is_file() for path in found.values()) else None
 
 
 def _npy_files(path: Path, side: Side, source: Source) -> tuple[list[Path], Labels | None]:
@@ -131,45 +140,62 @@ def _npy_files(path: Path, side: Side, source: Source) -> tuple[list[Path], Labe
             f"the folder {path} has no .npy file; expected vectors such as {side}s.npy, or the folders "
             "img_emb, text_emb and metadata of clip-retrieval"
         )
-    by_stem = {file.stem: file for file in found}
-    if all(shard.path.stem in by_stem for shard in source.shards):  # one beside each file of pairs
-        found = [by_stem[shard.path.stem] for shard in source.shards]
     return found, None
 
 
 def _npy_places(paths: Sequence[Path]) -> tuple[list[Place], tuple[str, ...]]:
     parts = [open_npy(path) for path in paths]
-    says = tuple(
-        f"{part.name} ends after {part.held:,} of the {part.shape[0]:,} rows that its header promises: the "
-        "others have no vector"
-        for part in parts
-        if part.held < part.shape[0]
-    )
+    says = tuple(_cut_off(part) for part in parts if part.held < part.shape[0])
     if says and not any(part.held for part in parts):
         raise DataError(f"{parts[0].name} ends before its first row; fetch or make it again")
     return [Place(part.shape[0], part) for part in parts], says
 
 
-def _from_archives(name: str, side: Side, source: Source, archives: Sequence[Path]) -> Vectors:
-    """Open an array in the archive beside each shard."""
+def _of_shards(name: str, side: Side, source: Source, opened: Callable[[Shard], ArrayPart]) -> Vectors:
+    """Open vectors that lie in a file beside each shard, or named as it; a shard without any is said.
+
+    Args:
+        name: of the vectors, for messages.
+        side: ``image`` or ``text``.
+        source: the pairs.
+        opened: opens those of a shard; raises DataError where there are none.
+    """
     counts = Counts(source)
     places, says = [], []
-    for shard, archive, rows in zip(source.shards, archives, counts.rows, strict=True):
+    for shard, rows in zip(source.shards, counts.rows, strict=True):
         part, problem = None, ""
         try:
-            part = open_npz(archive).get(name)
-            if part is None:
-                problem = f"{archive} has no array {name}"
-            elif part.shape[0] != rows:
+            part = opened(shard)
+            if part.shape[0] != rows:
                 problem = f"{part.name} has {part.shape[0]:,} rows and {shard.path.name} {rows:,}"
                 part = None
+            elif part.held < rows:
+                says.append(_cut_off(part))
         except DataError as error:
             problem = str(error)
         if problem and rows:
             says.append(f"{problem}: the {rows:,} rows of {shard.path.name} have no {side} vector")
         places.append(Place(rows, part))
     if all(place.part is None for place in places):
-        raise DataError(f"no array {name} can be used: {problem}")
+        raise DataError(f"no {side} vectors {name} can be used: {problem}")
     found = FileRows(places)
-    said = f"{side} vectors: the array {name} of {len(places):,} .npz files, {found.width} numbers a row"
+    said = (
+        f"{side} vectors: {name}, one file for each of {len(places):,} of pairs, {found.width} numbers a row"
+    )
     return Vectors(name, side, found.count, found.width, "row", (said, *says), found, counts.starts)
+
+
+def _in_archive(shard: Shard, name: str) -> ArrayPart:
+    """Open an array of the archive beside a shard."""
+    archive = shard.path.with_suffix(".npz")
+    part = open_npz(archive).get(name)
+    if part is None:
+        raise DataError(f"{archive} has no array {name}")
+    return part
+
+
+def _cut_off(part: ArrayPart) -> str:
+    return (
+        f"{part.name} ends after {part.held:,} of the {part.shape[0]:,} rows that its header promises: the "
+        "others have no vector"
+    )

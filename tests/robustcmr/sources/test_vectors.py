@@ -94,6 +94,21 @@ def test_files_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vectors.take(np.array([5, -1, 5])), [truth[5], [np.nan] * D, truth[5]])
 
 
+def test_a_file_named_as_each_file_of_pairs(tmp_path: Path) -> None:
+    source, truth = parquet_pairs(tmp_path), made(24)
+    for shard, rows in zip(source.shards, np.split(truth, 3), strict=True):
+        np.save(shard.path.with_suffix(".npy"), rows)
+    np.save(tmp_path / "in" / "another.npy", truth)
+    vectors = open_vectors(tmp_path / "in", "image", source)
+    np.testing.assert_array_equal(joined(vectors, source), truth)
+    np.save(tmp_path / "in" / "001.npy", truth[:5])
+    vectors = open_vectors(tmp_path / "in", "image", source)
+    assert "has 5 rows and 001.parquet 8: the 8 rows of 001.parquet have no image vector" in vectors.says[1]
+    found = joined(vectors, source)
+    assert np.isnan(found[8:16]).all()
+    np.testing.assert_array_equal(found[16:], truth[16:])
+
+
 def test_one_vector_a_pair_where_rows_hold_lists_of_captions(tmp_path: Path) -> None:
     source, truth = parquet_pairs(tmp_path, lists=True), made(48)
     np.save(tmp_path / "v.npy", truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def choose(schema: pa.Schema, given: Columns, path: Path) -> tuple[Columns, tupl
     if chosen.text is None:
         raise DataError(
             f"no column of {path} has a usual name of captions, such as caption or text; it has the columns "
-            f"{listed(schema.names)}; name the one with captions, such as --text {_example(schema)}"
+            f"{listed(schema.names)}; name the one with captions, such as --text {_example(schema, 'text')}"
         )
     return chosen, tuple(_says(chosen, guessed))
 
@@ -82,7 +83,9 @@ def _says(chosen: Columns, guessed: dict[str, str]) -> list[str]:
         options = ", ".join(_OPTIONS[role] for role in guessed)
         says.append(f"Columns guessed by their names: {pairs} (others can be named with {options}).")
     if chosen.image is None:
-        says.append("There is no image column, so every row counts as a picture of its own.")
+        says.append(
+            "There is no image column, so every row counts as a picture of its own; --image names one."
+        )
     if chosen.id is None:
         says.append("There is no id column, so ids are made from file and row, such as part-0:17.")
     return says
@@ -101,7 +104,7 @@ def _check(schema: pa.Schema, role: str, name: str, path: Path) -> None:
     if name not in schema.names:
         raise DataError(
             f"{path} has no column {name!r}{meant(name, schema.names)}; expected one of "
-            f"{listed(schema.names)}, such as {_OPTIONS[role]} {_example(schema)}"
+            f"{listed(schema.names)}, such as {_OPTIONS[role]} {_example(schema, role)}"
         )
     if not FITS[role](found := schema.field(name).type):
         raise DataError(
@@ -110,8 +113,10 @@ def _check(schema: pa.Schema, role: str, name: str, path: Path) -> None:
         )
 
 
-def _example(schema: pa.Schema) -> str:
-    return schema.names[-1] if schema.names else "caption"
+def _example(schema: pa.Schema, role: str) -> str:
+    """A column that could be named, as a shell takes it."""
+    fitting = [field.name for field in schema if FITS[role](field.type)]
+    return shlex.quote(fitting[-1]) if fitting else role
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:

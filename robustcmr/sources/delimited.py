@@ -71,7 +71,8 @@ def open(paths: Sequence[Path], columns: Columns) -> Delimited:
     cells = [record.cells for record in rows[first.named :] if record.problem is None]
     says = _says(first, files[0])
     if not first.named:
-        columns = _by_content(first.names, cells, columns)
+        columns, guessed = _by_content(first.names, cells, columns)
+        says += guessed
     chosen, said = choose(schema, columns, files[0])
     options = {"layouts": tuple(layouts), "numbers": _numbers(first.names, cells)}
     shards = make_shards(files, [None] * len(files))
@@ -139,7 +140,9 @@ def _says(layout: Layout, path: Path) -> list[str]:
     return says
 
 
-def _by_content(names: Sequence[str], rows: Sequence[Sequence[str]], given: Columns) -> Columns:
+def _by_content(
+    names: Sequence[str], rows: Sequence[Sequence[str]], given: Columns
+) -> tuple[Columns, list[str]]:
     """Columns of a file without names: picture names or addresses, and the column of most words."""
     values = {name: [row[number] for row in rows] for number, name in enumerate(names)}
     free = [name for name in names if name not in (given.image, given.text, given.id)]
@@ -151,7 +154,10 @@ def _by_content(names: Sequence[str], rows: Sequence[Sequence[str]], given: Colu
     image = given.image or (pictures[0] if pictures else None)
     words = {name: sum(len(cell.split()) for cell in values[name]) for name in free if name != image}
     text = given.text or (max(words, key=lambda name: words[name]) if words else None)
-    return Columns(image, text, given.id)
+    found = {"image": image if given.image is None else None, "text": text if given.text is None else None}
+    guessed = ", ".join(f"{role} = {name}" for role, name in found.items() if name is not None)
+    says = [f"Columns guessed by their values: {guessed} (others can be named with --image, --text)."]
+    return Columns(image, text, given.id), says if guessed else []
 
 
 def _numbers(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:

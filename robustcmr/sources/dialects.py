@@ -140,7 +140,10 @@ def sniff(lines: Sequence[bytes], suffix: str) -> Dialect:
             dialect = Dialect(delimiter, quotes, spaced)
             if (fits := _share(lines, dialect)) > most + 1e-9:
                 best, most = dialect, fits
-    return best
+    if most > 0:
+        return best
+    absent = (one for one in delimiters if not any(one.encode() in line for line in lines))
+    return Dialect(next(absent, first))  # of a single column, whose cells may hold the usual delimiter
 
 
 def _share(lines: Sequence[bytes], dialect: Dialect) -> float:
@@ -174,6 +177,8 @@ def has_names(cells: Sequence[str], given: Collection[str]) -> bool:
     names = [cell.strip() for cell in cells]
     if set(names) & set(given):
         return True
+    if names == [str(number) for number in range(len(names))]:
+        return True  # as pandas names columns without names
     if any(map(_is_value, names)):
         return False
     return any(plain(name) in _USUAL for name in names) or (all(names) and len(set(names)) == len(names))

@@ -205,8 +205,10 @@ def _hashes(column: pa.Array) -> pa.Array:
 
 
 def _words(column: pa.Array) -> pa.Array:
-    """A column of text or numbers as text; null where it is not UTF-8 or not a number."""
+    """A column of text, numbers or hashes as text; null where it is not UTF-8 or not a number."""
     column = column.cast(value_type(column.type)) if column.type != value_type(column.type) else column
+    if pa.types.is_fixed_size_binary(column.type):  # hashes and the like
+        return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
     if pa.types.is_floating(column.type):  # whole numbers with gaps, as pandas holds them
         values = pc.if_else(pc.is_nan(column), None, column)
         whole = pc.all(pc.equal(pc.floor(values), values)).as_py()

@@ -106,6 +106,7 @@ def test_a_tsv_whose_quotes_are_letters(tmp_path: Path) -> None:
     assert [row["column1"] for row in table(source)] == ['a "small" dog', '"hello" he said', '12" pizza', '"']
     assert (source.columns.image, source.columns.text) == ("column2", "column1")
     assert any("no line with names of columns" in said for said in source.says)
+    assert any("by their values: image = column2, text = column1" in said for said in source.says)
     assert any("Quotes in train.tsv are read as letters" in said for said in source.says)
 
 
@@ -270,3 +271,16 @@ def test_no_byte_of_a_file_is_lost(text: str, quotes: str, cells: int | None) ->
         return [line for line in data.split(b"\n") if line.strip(b"\r")]
 
     assert filled(raw) == filled(b"".join(lines))
+
+
+def test_a_single_column_may_hold_commas(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\na dog\na cat, big\n")
+    assert [row["caption"] for row in table(open_source(tmp_path / "a.csv"))] == ["a dog", "a cat, big"]
+
+
+def test_numbers_as_names_of_columns(tmp_path: Path) -> None:
+    pd.DataFrame([["a.jpg", "a dog"], ["b.jpg", "a cat"]]).to_csv(tmp_path / "a.csv", index=False)
+    source = open_source(tmp_path / "a.csv", image="0", text="1")
+    assert [row["1"] for row in table(source)] == ["a dog", "a cat"]
+    with pytest.raises(DataError, match="it has the columns '0', '1'; name the one with captions"):
+        open_source(tmp_path / "a.csv")

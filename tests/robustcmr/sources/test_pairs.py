@@ -98,6 +98,8 @@ def test_ids_are_kept_or_made(tmp_path: Path) -> None:
         (pa.array([7.0, np.nan, 9.0]), ["7", "a:1", "9"]),
         (pa.array(["k", "", "l"]).dictionary_encode(), ["k", "a:1", "l"]),
         (pa.array([b"k", b"\xff", b"l"]), ["k", "a:1", "l"]),
+        (pa.array([b"\x01\x02", None, b"\xfe\xff"], pa.binary(2)), ["0102", "a:1", "feff"]),
+        (pa.array([bytes(16), None, bytes(15) + b"a"], pa.uuid()), ["0" * 32, "a:1", "0" * 30 + "61"]),
     ],
 )
 def test_ids_of_all_types(tmp_path: Path, ids: pa.Array, expected: list[str]) -> None:

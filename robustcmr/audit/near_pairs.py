@@ -1,18 +1,30 @@
-"""Pairs whose picture and caption are both near those of an earlier pair, or the same."""
+"""Pairs whose picture and caption are both near those of an earlier pair, or one of them the same.
+
+Near pictures are known, see :mod:`robustcmr.audit.near_items`. Only captions that stand beside the same
+picture, or beside pictures near each other, can then make near pairs; these are compared one by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustcmr.audit.columns import write_columns
 from robustcmr.audit.database import database, parquet, stream
+from robustcmr.audit.duplicate_groups import Connected, grouped
+from robustcmr.audit.gather import Take, unit_rows
 from robustcmr.audit.joins import SOUND
-from robustcmr.audit.near_items import Side, near_file
+from robustcmr.audit.near_duplicates import CAPTIONS, cosine_of
+from robustcmr.audit.near_items import near_file
+from robustcmr.audit.parts import Piece, numbers_of
 from robustcmr.files import atomic_file
+from robustcmr.types import FloatArray, IntArray
 
 NEAR = "near"
 """Column: 1 for pairs that are near an earlier one, but not the same."""
@@ -20,43 +32,116 @@ NEAR = "near"
 NEAR_PAIRS = "near_pairs.parquet"
 """``key`` of each such pair, and ``duplicate_of``, the id of the first that it is near; in order."""
 
-_TABLES = """
-CREATE TABLE placed AS SELECT key, image_code, plain_code,
-    coalesce(images.first_code, image_code) AS image_first,
-    coalesce(texts.first_code, plain_code) AS text_first
-  FROM sound LEFT JOIN images USING (image_code) LEFT JOIN texts USING (plain_code);
-CREATE TABLE met AS SELECT image_first, text_first, min(key) AS first FROM placed
-  GROUP BY image_first, text_first HAVING count(*) > 1;
-CREATE TABLE near AS
-  SELECT placed.key AS key, one.id AS duplicate_of
-  FROM placed JOIN met USING (image_first, text_first) JOIN rows AS one ON one.key = met.first
-  WHERE placed.image_code <> one.image_code OR placed.plain_code <> one.plain_code;
+WINDOW = 64
+"""Earlier captions of the same pictures that a caption is compared with, at most."""
+
+_COMPARED = 20_000  # captions whose vectors are in memory
+
+_BESIDE = """
+CREATE TABLE placed AS
+  SELECT min(key) AS key, coalesce(any_value(images.first_code), image_code) AS place, plain_code
+  FROM sound LEFT JOIN images USING (image_code) GROUP BY image_code, plain_code;
+CREATE TABLE several AS SELECT place FROM placed GROUP BY place HAVING count(*) > 1;
+CREATE TABLE near (key BIGINT, first BIGINT);
 """
 
 
-def write_near_pairs(rows: Sequence[Path], joins: Path, count: int, memory: int) -> None:
+def write_near_pairs(
+    take: Take,
+    pieces: Sequence[Piece],
+    rows: Sequence[Path],
+    joins: Path,
+    memory: int,
+    progress: Callable[[int], None] | None = None,
+) -> None:
     """Write which pairs are near an earlier one, as a column of all pairs and a table.
 
     Args:
-        rows: pieces of all pairs.
-        joins: folder of the columns, with the tables of near pictures and captions.
-        count: number of pairs.
+        take: reads vectors of captions by their positions.
+        pieces: of all pairs.
+        rows: their files.
+        joins: folder of the columns, with ``text_at`` and the table of near pictures.
         memory: bytes that the joins may take.
+        progress: called with the number of captions of every step.
     """
+    at = np.load(joins / "text_at.npy", mmap_mode="r")
+    cosine = cosine_of(CAPTIONS, len(at), lambda numbers: take(np.asarray(at[numbers])))
     with database(joins / "spill-near", memory) as connection:
         connection.execute(f"CREATE VIEW rows AS SELECT * FROM {parquet(list(rows))}")
-        sides: tuple[Side, ...] = ("image", "text")
-        for side in sides:
-            table = parquet([joins / near_file(side)])
-            connection.execute(f"CREATE VIEW {side}s AS SELECT * FROM {table}")
+        connection.execute(f"CREATE VIEW images AS SELECT * FROM {parquet([joins / near_file('image')])}")
         connection.execute(SOUND)
-        connection.execute(_TABLES)
+        connection.execute(_BESIDE)
+        query = "SELECT key, place, plain_code FROM placed JOIN several USING (place) ORDER BY place, key"
+        for table in _whole(stream(connection.cursor(), query, _COMPARED)):
+            keys, place, plain = (table[name].to_numpy() for name in table.column_names)
+            texts = np.asarray(at[numbers_of(pieces, keys)])
+            unit, bad = unit_rows(take(texts))
+            unit[(bad > 0) | (texts < 0)] = 0  # near nothing
+            later, first = near_rows(place, plain, unit, cosine)
+            _insert(connection, keys[later], keys[first])
+            if progress is not None:
+                progress(len(keys))
         schema = pa.schema([("key", pa.int64()), ("duplicate_of", pa.string())])
+        query = (
+            "SELECT near.key AS key, one.id AS duplicate_of FROM near "
+            "JOIN rows AS one ON one.key = near.first ORDER BY near.key"
+        )
         with atomic_file(joins / NEAR_PAIRS) as file, pq.ParquetWriter(file, schema) as writer:
-            for batch in stream(connection, "SELECT key, duplicate_of FROM near ORDER BY key"):
+            for batch in stream(connection, query):
                 writer.write_batch(batch.cast(schema))
         query = (
             f"SELECT (near.key IS NOT NULL)::UTINYINT AS {NEAR} FROM rows LEFT JOIN near USING (key) "
             "ORDER BY key"
         )
-        write_columns(joins, {NEAR: "|u1"}, count, stream(connection, query))
+        write_columns(joins, {NEAR: "|u1"}, len(at), stream(connection, query))
+
+
+def near_rows(
+    place: npt.NDArray[np.uint64], plain: npt.NDArray[np.uint64], unit: FloatArray, cosine: float
+) -> tuple[IntArray, IntArray]:
+    """Return the captions that are near an earlier one of the same place, and the first of each one's group.
+
+    Args:
+        place: (n,) equal for captions beside the same or near pictures, which come together.
+        plain: (n,) codes of the captions.
+        unit: (n, D) their vectors of length 1; zeros are near nothing.
+        cosine: that counts as near.
+
+    Returns:
+        Rows (m,), ascending, and (m,) rows before them.
+    """
+
+    def alike(left: IntArray, right: IntArray) -> npt.NDArray[np.bool_]:
+        product = np.einsum("ij,ij->i", unit[left], unit[right])
+        return np.asarray((plain[left] == plain[right]) | (product >= cosine))
+
+    connected = Connected()
+    for offset in range(1, WINDOW + 1):
+        left = np.flatnonzero(place[offset:] == place[:-offset])
+        if not len(left):
+            break
+        near = left[alike(left + offset, left)]
+        connected.join(near, near + offset)
+    later, first, _ = grouped(connected, alike)
+    return later, first
+
+
+def _whole(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield batches that are cut between two places, where no place fills one alone."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        table = pa.Table.from_batches(held)
+        place = table["place"].to_numpy()
+        end = len(table) if len(table) >= 2 * _COMPARED else int(np.searchsorted(place, place[-1]))
+        if end:
+            yield table.slice(0, end)
+        held = table.slice(end).to_batches()
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, keys: IntArray, firsts: IntArray) -> None:
+    connection.register("batch", pa.table({"key": keys, "first": firsts}))
+    connection.execute("INSERT INTO near SELECT key, first FROM batch")
+    connection.unregister("batch")

@@ -155,7 +155,7 @@ def _scored(
     for vectors, side in ((given.images, "image"), (given.texts, "text")):
         with progress.stage(f"joining {side} vectors", None):
             stages.join_vectors(work, pieces, vectors, side, settings.memory, every)
-    with progress.stage("finding near duplicates", 2 * (1 + TABLES) * total):
+    with progress.stage("finding near duplicates", (2 + TABLES) * total):
         stages.join_near(work, pieces, given.images, given.texts, settings.memory, progress.pairs)
     if settings.strict:
         stages.check_strictly(work, pieces)

@@ -170,14 +170,12 @@ def join_near(
     memory: int,
     progress: Progress,
 ) -> None:
-    """Write which pairs are near an earlier one."""
+    """Write which pictures, and then which pairs, are near an earlier one."""
     rows = work.row_files(pieces)
     if not (work.joins / near_file("image")).exists():
         write_near_items("image", images.take, rows, work.joins, memory, progress)
-    if not (work.joins / near_file("text")).exists():
-        write_near_items("text", texts.take, rows, work.joins, memory, progress)
     if not has_columns(work.joins, [NEAR]):
-        write_near_pairs(rows, work.joins, pieces[-1].rows.stop, memory)
+        write_near_pairs(texts.take, pieces, rows, work.joins, memory, progress)
 
 
 def draw_sample(

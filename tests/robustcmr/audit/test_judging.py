@@ -28,7 +28,7 @@ def calibration():
 def columns(count=40, seed=0):
     rng = np.random.default_rng(seed)
     odds = rng.normal(size=count).astype(np.float32)
-    odds[3] = np.nan
+    odds[3:4] = np.nan
     return {
         "log_odds": odds,
         "low": odds - np.float32(0.5),

@@ -123,7 +123,7 @@ STAGES = {  # by the module that looks the function up
     "write_output": audit_run,
     "write_uids": audit_run,
 }
-AGAIN = ("write_rows", "write_positions", "write_near_items", "score_piece", "write_terms")
+AGAIN = ("write_rows", "write_positions", "score_piece", "write_terms")
 """Stages that are killed at their second use."""
 
 

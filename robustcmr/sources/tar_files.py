@@ -220,8 +220,10 @@ class _Walk:
         """Tell the end of an archive from a damaged header, which tarfile takes for one."""
         self._file.seek(end)
         block = self._file.read(BLOCK)
-        if block.strip(b"\0"):
-            self.stop(end, "a header cannot be read" if len(block) == BLOCK else "it is cut off")
+        if len(block) < BLOCK:
+            self.stop(end, "it is cut off: the zeros that end a tar are missing")
+        elif block.strip(b"\0"):
+            self.stop(end, "a header cannot be read")
         while self.damage is None and (block := self._file.read(_CHUNK)):
             if block.strip(b"\0"):
                 self.stop(end, "other bytes follow its end, as after joining two tars")

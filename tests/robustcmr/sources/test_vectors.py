@@ -234,12 +234,18 @@ def test_a_column_of_lists(tmp_path: Path, fixed: bool) -> None:
 
     class Lists:
         def __getitem__(self, numbers: npt.NDArray[np.int64]) -> pa.Array:
-            return pa.array([None if n == 7 else truth[n].tolist() for n in numbers], kind)
+            rows = [None if n == 7 else truth[n].tolist() for n in numbers]
+            if not fixed:
+                rows = [
+                    [*row, 1.0] if row is not None and n == 9 else row
+                    for n, row in zip(numbers, rows, strict=True)
+                ]
+            return pa.array(rows, kind)
 
     source = parquet_pairs(tmp_path, emb=Lists())
     vectors = open_vectors("emb", "image", source)
     assert (vectors.by, vectors.width) == ("row", D)
-    truth[7] = np.nan
+    truth[[7] if fixed else [7, 9]] = np.nan
     np.testing.assert_array_equal(joined(vectors, source), truth)
     order = RNG.permutation(24)[:9]
     np.testing.assert_array_equal(vectors.take(order), truth[order])

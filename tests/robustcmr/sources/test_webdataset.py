@@ -172,14 +172,22 @@ def test_what_belongs_to_no_sample_is_kept(tmp_path: Path) -> None:
         add(tar, "__meta__/a.json", "{}")
         for number in range(4):
             add(tar, f"folder/{number}.jpg", picture(number))
-            if number == 2:
-                add(tar, "README", "hello")
+            if number in (2, 3):
+                add(tar, f"README{number}", "hello")
             add(tar, f"folder/{number}.txt", f"caption {number}")
     source = opened(path)
     assert table(source)["caption"].to_pylist() == [f"caption {number}" for number in range(4)]
     copy = write_kept(source, np.array([True, False, False, True]), tmp_path / "out")
     kept = [f"folder/{number}.{suffix}" for number in (0, 3) for suffix in ("jpg", "txt")]
-    assert list(members(copy)) == ["folder", "__meta__/a.json", *kept[:2], "README", *kept[2:]]
+    assert list(members(copy)) == [
+        "folder",
+        "__meta__/a.json",
+        *kept[:2],
+        "README2",
+        kept[2],
+        "README3",
+        kept[3],
+    ]
     with tarfile.open(copy) as tar:
         assert tar.pax_headers == {"comment": "for all"}
 
@@ -267,6 +275,21 @@ def test_half_a_tar_keeps_the_whole_samples_before_the_damage(
     with pytest.raises(DataError, match=r"cannot keep row \d+ of .*: the tar is damaged at byte"):
         write_kept(source, keep, tmp_path / "more")
     assert not list((tmp_path / "more").glob("*")) if (tmp_path / "more").exists() else True
+
+
+def test_a_tar_cut_between_two_members_has_no_half_sample(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", made(8))
+    with tarfile.open(path) as tar:
+        within, between = (tar.getmember(f"00000000{name}").offset for name in ("5.json", "6.jpg"))
+    content = path.read_bytes()
+    path.write_bytes(content[:within])  # picture and caption are there, notes are not
+    problems = table(opened(path, id="__key__"))["problem"].to_pylist()
+    assert problems[:5] == [None] * 5
+    assert problems[5] == "unreadable row: the tar is damaged within this sample"
+    path.write_bytes(content[: between + 100])
+    problems = table(opened(path))["problem"].to_pylist()
+    assert problems[:6] == [None] * 6
+    assert len(problems) == 7
 
 
 def test_a_damaged_header_is_no_end(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from robustcmr.sources.where import Condition, condition_on
 NO_TEXT = ("nan", "none", "null", "<na>", "n/a", "#n/a")
 """Captions, in lower case, that are how a program writes that there is none."""
 
-_NUMBERED = re.compile(r"(.+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))#\d+", re.IGNORECASE)
+_NUMBERED = re.compile(r"(.+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif))#\d+\Z", re.IGNORECASE)
 
 
 def pairs(
@@ -211,8 +211,9 @@ def _words(column: pa.Array) -> pa.Array:
         return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
     if pa.types.is_floating(column.type):  # whole numbers with gaps, as pandas holds them
         values = pc.if_else(pc.is_nan(column), None, column)
-        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
-        return (values.cast(pa.int64(), safe=False) if whole else values).cast(pa.string())
+        whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2.0**63))
+        digits = values.cast(pa.int64(), safe=False).cast(pa.string())
+        return pc.if_else(whole, digits, values.cast(pa.string()))
     try:
         words = column.cast(pa.string())
         words.validate(full=True)

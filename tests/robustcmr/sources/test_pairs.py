@@ -96,6 +96,8 @@ def test_ids_are_kept_or_made(tmp_path: Path) -> None:
         (pa.array([7, None, 2**60], pa.int64()), ["7", "a:1", str(2**60)]),
         (pa.array([7.0, None, 9.0]), ["7", "a:1", "9"]),
         (pa.array([7.0, np.nan, 9.0]), ["7", "a:1", "9"]),
+        (pa.array([7.0, np.nan, 1.5]), ["7", "a:1", "1.5"]),  # whatever else is in a batch
+        (pa.array([2.0**62, None, 1e300]), [str(2**62), "a:1", "1e+300"]),
         (pa.array(["k", "", "l"]).dictionary_encode(), ["k", "a:1", "l"]),
         (pa.array([b"k", b"\xff", b"l"]), ["k", "a:1", "l"]),
         (pa.array([b"\x01\x02", None, b"\xfe\xff"], pa.binary(2)), ["0102", "a:1", "feff"]),
@@ -120,7 +122,10 @@ def test_keys_of_pictures(tmp_path: Path) -> None:
         "large": (pa.array(data, pa.large_binary()), hashes),
         "struct": (structs, [*hashes[:3], "p3", "p4"]),
         "numbers": (pa.array([5, 6, 5, None, 7]), ["5", "6", "5", None, "7"]),
-        "text": (pa.array(["a.jpg#0", "a.jpg#12", "b#1", "", None]), ["a.jpg", "a.jpg", "b#1", "", None]),
+        "text": (
+            pa.array(["a.jpg#0", "a.jpg#12", "b.jpg#1x", "", None]),
+            ["a.jpg", "a.jpg", "b.jpg#1x", "", None],
+        ),
         "address": (pa.array(["http://x/a.JPG#1"] * 5), ["http://x/a.JPG"] * 5),
     }
     table = pa.table({name: column for name, (column, _) in columns.items()} | {"caption": list("abcde")})

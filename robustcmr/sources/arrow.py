@@ -90,7 +90,7 @@ class Arrow(Table):
     def batches(self, shard: Shard, start: int = 0) -> Iterator[pa.RecordBatch]:
         """Read rows from ``start`` on; batches before it are skipped."""
         with _opened(shard.path, outlined(shard.path).largest) as reader:
-            for batch in _batches(reader):
+            for batch in _batches(shard.path, reader):
                 if start < batch.num_rows:
                     yield from _parts(batch.slice(start))
                 start = max(0, start - batch.num_rows)
@@ -107,17 +107,18 @@ class Arrow(Table):
             atomic_file(path) as target,
             new(target, reader.schema, options=options) as writer,
         ):
-            parts = (part for batch in _batches(reader) for part in _parts(batch))
+            parts = (part for batch in _batches(shard.path, reader) for part in _parts(batch))
             for kept in kept_batches(parts, keep):
                 writer.write_batch(kept)
         return (path,)
 
 
-def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
-    if isinstance(reader, pa.RecordBatchFileReader):
-        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
-    else:
-        yield from reader
+def _batches(path: Path, reader: Any) -> Iterator[pa.RecordBatch]:
+    with reading(path, "Arrow"):  # so that an error is told of this file, and not of a copy
+        if isinstance(reader, pa.RecordBatchFileReader):
+            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+        else:
+            yield from reader
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

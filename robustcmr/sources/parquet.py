@@ -98,7 +98,7 @@ class Parquet(Table):
                 if start >= rows:
                     start -= rows
                     continue
-                for batch in _batches(file, group, names):
+                for batch in _batches(shard.path, file, group, names):
                     if start < batch.num_rows:
                         yield batch.slice(start)
                     start = max(0, start - batch.num_rows)
@@ -116,7 +116,8 @@ class Parquet(Table):
                 at = 0
                 for group in range(file.num_row_groups):
                     rows = file.metadata.row_group(group).num_rows
-                    _write_group(writer, kept_batches(_batches(file, group), keep[at : at + rows]))
+                    batches = _batches(shard.path, file, group)
+                    _write_group(writer, kept_batches(batches, keep[at : at + rows]))
                     at += rows
         return (path,)
 
@@ -140,13 +141,14 @@ def _flush(writer: Any, batches: list[pa.RecordBatch]) -> None:
 
 
 def _batches(
-    file: parquet.ParquetFile, group: int, names: list[str] | None = None
+    path: Path, file: parquet.ParquetFile, group: int, names: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Read a row group in batches whose size follows from that of a row."""
     about = file.metadata.row_group(group)
     each = max(1, about.total_byte_size // max(1, about.num_rows))
     size = int(min(MOST_ROWS, max(1, MOST_BYTES // each)))
-    yield from file.iter_batches(size, row_groups=[group], columns=names)
+    with reading(path, "parquet"):  # so that an error is told of this file, and not of a copy
+        yield from file.iter_batches(size, row_groups=[group], columns=names)
 
 
 def writing_options(file: parquet.ParquetFile) -> dict[str, Any]:

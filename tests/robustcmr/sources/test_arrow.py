@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,19 @@ def test_damaged_bytes_are_an_error_of_the_file(tmp_path: Path) -> None:
             outline(tmp_path / "b.arrow")
         except (OSError, pa.ArrowException):
             continue
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_damage_within_a_file_is_told_of_it_and_no_copy_is_left(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "a.arrow", made(), kind, "zstd")
+    data = path.read_bytes()
+    at = [found.start() for found in re.finditer(rb"\x28\xb5\x2f\xfd", data)][-5]  # a frame of Zstandard
+    path.write_bytes(data[:at] + b"\xff" * 16 + data[at + 16 :])
+    source = open_source(path)
+    for read in (
+        lambda: list(source.batches(source.shards[0])),
+        lambda: source.write(source.shards[0], np.ones(1000, dtype=bool), tmp_path / "to"),
+    ):
+        with pytest.raises(DataError, match=r"a\.arrow cannot be read as Arrow \("):
+            read()
+    assert list((tmp_path / "to").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, UserError
 from robustcmr.sources import open_source, parquet as tables_of_parquet
 
 
@@ -167,3 +168,36 @@ def test_rows_come_in_batches_of_bounded_size(tmp_path: Path, monkeypatch: pytes
     assert largest < 25 * 2**20
     (out,) = source.write(source.shards[0], np.ones(80, dtype=bool), tmp_path / "to")
     assert parquet.read_table(out).column("jpg").to_pylist() == pictures
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy"])
+def test_damage_within_a_file_is_told_of_it_and_no_copy_is_left(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(made(), path, compression=compression, row_group_size=300)
+    chunk = parquet.read_metadata(path).row_group(2).column(1)
+    data = bytearray(path.read_bytes())
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[first : first + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(data)
+    source = open_source(path)
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as parquet \(") as caught:
+        source.write(source.shards[0], np.ones(1000, dtype=bool), tmp_path / "to")
+    assert str(path) in str(caught.value)
+    assert list((tmp_path / "to").iterdir()) == []
+    batches = source.batches(source.shards[0])
+    assert [next(batches).num_rows for _ in range(2)] == [300, 300]  # row groups before it
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as parquet \("):
+        next(batches)
+
+
+def test_a_full_disk_is_told_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet.write_table(made(), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables_of_parquet, "_flush", full)
+    with pytest.raises(UserError, match=r"cannot write .*to/a\.parquet: No space left on device; free some"):
+        source.write(source.shards[0], np.ones(1000, dtype=bool), tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from robustcmr.audit.rows import ReadPairs
 from robustcmr.errors import DataError, RunFolderError
 from robustcmr.jobs.audit_mathematics import product_mathematics
 from robustcmr.jobs.audit_progress import AuditProgress, known_pairs
 from robustcmr.jobs.audit_run import Given, run_audit
 from robustcmr.jobs.audit_settings import AuditSettings, check_folder
+from robustcmr.jobs.made_problems import PairsWithProblems
 from robustcmr.jobs.made_vectors import Made
 from robustcmr.jobs.make_vectors import make_vectors
 from robustcmr.runs.audits import AuditFolder
@@ -76,14 +78,16 @@ def audit(
         text=settings.text,
         id=settings.id,
     )
+    read: ReadPairs = pairs
     if settings.made_by is not None:
         folder = output / "vectors"
         _make(source, settings, folder, console, restart, by_run=run is not None, trusted=trusted)
         settings = replace(settings, image_vectors=str(folder), text_vectors=str(folder))
         settings = replace(settings, model=Made.read(folder).model)  # type: ignore[union-attr]  # just made
+        read = PairsWithProblems(folder)
     images, texts = (_vectors(source, getattr(settings, f"{side}_vectors"), side) for side in _SIDES)
     check_widths(images, texts)
-    given = Given(source, fingerprint(source), images, texts, pairs, product_mathematics())
+    given = Given(source, fingerprint(source), images, texts, read, product_mathematics())
     return run_audit(given, settings, output, console, restart, _command(settings))
 
 

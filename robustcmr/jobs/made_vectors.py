@@ -23,6 +23,9 @@ from robustcmr.sources.clip_layout import MADE
 from robustcmr.sources.records import PAIRS
 from robustcmr.types import FloatArray
 
+PROBLEMS = "problems"
+"""Folder of the tables of pairs without vectors, and start of their names."""
+
 EXAMPLES = 3
 """Pairs named for each kind of problem."""
 
@@ -166,7 +169,7 @@ def write_piece(folder: Path, made: Made, piece: Piece, following: list[int] | N
     problems, examples = Counter(made.problems), {kind: list(some) for kind, some in made.examples.items()}
     if len(piece.problems):
         table = piece.problems.select(_PROBLEMS.names)
-        _write_table(folder / "problems" / f"problems_{made.pieces}.parquet", table)
+        _write_table(folder / PROBLEMS / f"{PROBLEMS}_{made.pieces}.parquet", table)
         for row, words in zip(table["id"].to_pylist(), table["problem"].to_pylist(), strict=True):
             kind, _, detail = words.partition(": ")
             problems[kind] += 1

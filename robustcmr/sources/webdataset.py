@@ -262,6 +262,8 @@ def _kind(value: Any) -> pa.DataType:
         return pa.float64()
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return pa.list_(pa.string())
+    if isinstance(value, list) and value and {type(each) for each in value} <= {int, float}:
+        return pa.list_(pa.float64())  # a vector
     return pa.string()
 
 

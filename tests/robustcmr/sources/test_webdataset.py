@@ -21,6 +21,7 @@ from robustcmr.errors import DataError
 from robustcmr.sources import webdataset
 from robustcmr.sources.pairs import pairs
 from robustcmr.sources.records import Columns, Source
+from robustcmr.sources.vectors import open_vectors
 
 RNG = np.random.default_rng(0)
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -203,6 +204,20 @@ def test_captions_in_json_and_lists_of_them(tmp_path: Path) -> None:
     named = opened(write_tar(tmp_path / "b.tar", made(2)), text="caption", id="__key__")
     assert table(named)["caption"].to_pylist() == ["in json 0", "in json 1"]
     assert table(named)["id"].to_pylist() == ["000000000", "000000001"]
+
+
+def test_vectors_in_json(tmp_path: Path) -> None:
+    truth = RNG.standard_normal((5, 3)).astype(np.float32)
+    samples = [
+        {"__key__": f"{n}", "jpg": picture(n), "txt": "a", "json": json.dumps({"emb": row.tolist()})}
+        for n, row in enumerate(truth)
+    ]
+    samples[0]["json"] = '{"emb": [1, 2, 2.5]}'
+    samples[4]["json"] = '{"emb": "none"}'
+    truth[0], truth[4] = [1, 2, 2.5], np.nan
+    source = opened(write_tar(tmp_path / "a.tar", samples[:4]), write_tar(tmp_path / "b.tar", samples[4:]))
+    vectors = open_vectors("emb", "image", source)
+    np.testing.assert_array_equal(vectors.take(np.array([4, 0, 1, 3])), truth[[4, 0, 1, 3]])
 
 
 def test_equal_pictures_have_one_key(tmp_path: Path) -> None:

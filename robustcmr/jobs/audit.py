@@ -79,15 +79,17 @@ def audit(
         id=settings.id,
     )
     read: ReadPairs = pairs
+    says: tuple[str, ...] = ()
     if settings.made_by is not None:
         folder = output / "vectors"
         _make(source, settings, folder, console, restart, by_run=run is not None, trusted=trusted)
         settings = replace(settings, image_vectors=str(folder), text_vectors=str(folder))
-        settings = replace(settings, model=Made.read(folder).model)  # type: ignore[union-attr]  # just made
+        if (made := Made.read(folder)) is not None:
+            settings, says = replace(settings, model=made.model), made.says
         read = PairsWithProblems(folder)
     images, texts = (_vectors(source, getattr(settings, f"{side}_vectors"), side) for side in _SIDES)
     check_widths(images, texts)
-    given = Given(source, fingerprint(source), images, texts, read, product_mathematics())
+    given = Given(source, fingerprint(source), images, texts, read, product_mathematics(), says=says)
     return run_audit(given, settings, output, console, restart, _command(settings))
 
 

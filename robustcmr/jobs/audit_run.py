@@ -52,6 +52,7 @@ class Given:
         read: reads the pairs of a shard.
         mathematics: judges pairs.
         piece: pairs of a piece, at most.
+        says: what else is to be told of the vectors, one sentence each.
     """
 
     source: Source
@@ -61,6 +62,7 @@ class Given:
     read: ReadPairs
     mathematics: Mathematics
     piece: int = PIECE
+    says: tuple[str, ...] = ()
 
 
 def run_audit(
@@ -161,7 +163,9 @@ def _scored(
         stages.check_strictly(work, pieces)
     with progress.stage("calibrating", total):
         if settings.calibration is not None:
-            stages.take_calibration(work, settings.calibration, given.images.width, given.mathematics)
+            stages.take_calibration(
+                *(work, settings.calibration, given.images.width, settings.model, given.mathematics)
+            )
         stages.calibrate(
             *(work, pieces, given.images, given.texts, given.mathematics),
             *(settings.sample, settings.seed, settings.deep, settings.device, progress.pairs),
@@ -215,7 +219,10 @@ def _write(
             "reasons": {name: dict(found.most_common()) for name, found in tally.reasons.items()},
             "noise_rate": asdict(rate),
             "problems": tally.problems(),
-            "says": [*given.source.says, *given.images.says, *given.texts.says],
+            "says": [
+                *(*given.source.says, *given.images.says, *given.texts.says, *given.says),
+                *stages.said_of_keys(work),
+            ],
             "seed": settings.seed,
             "seconds": round(clock.seconds(), 1),
         },

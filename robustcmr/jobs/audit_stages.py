@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,9 @@ from robustcmr.audit.rows import ReadPairs, write_rows
 from robustcmr.audit.sampling import Smallest, seeded
 from robustcmr.audit.scores import score_piece, usable
 from robustcmr.errors import DataError
-from robustcmr.files import write_json
+from robustcmr.files import read_json, write_json
 from robustcmr.jobs.audit_mathematics import Mathematics
+from robustcmr.runs.audits import AuditFolder
 from robustcmr.sources.records import Source
 from robustcmr.types import IntArray
 
@@ -74,6 +75,10 @@ class Work:
     def calibration(self) -> Path:
         """What the audit judges by."""
         return self.path / "calibration.npz"
+
+    def keys(self, side: str) -> Path:
+        """How many keys of the vectors of a side come more than once."""
+        return self.joins / f"{side}_keys.json"
 
     def row_files(self, pieces: tuple[Piece, ...]) -> list[Path]:
         """Return the files of pieces of pairs."""
@@ -148,10 +153,10 @@ def join_vectors(
 ) -> None:
     """Write which vectors belong to the pairs; ``every`` reads all pairs, where a filter left some out."""
     name = f"{side}_at"
-    if has_columns(work.joins, [name]):
+    if has_columns(work.joins, [name]) and work.keys(side).exists():
         return
     counted = every is not None and vectors.by in ("position", "image position")
-    write_positions(
+    _, repeated = write_positions(
         vectors,
         name,
         work.row_files(pieces),
@@ -160,6 +165,17 @@ def join_vectors(
         memory,
         every() if counted and every is not None else None,
     )
+    write_json(work.keys(side), repeated)
+
+
+def said_of_keys(work: Work) -> list[str]:
+    """Return what is to be said of vectors whose key comes several times, a sentence each."""
+    counts = {side: read_json(work.keys(side), int) for side in SIDES}
+    return [
+        f"{count:,} key{'s' * (count != 1)} of the {side} vectors come more than once; the first counts"
+        for side, count in counts.items()
+        if count
+    ]
 
 
 def join_near(
@@ -236,13 +252,31 @@ def check_strictly(work: Work, pieces: tuple[Piece, ...]) -> None:
         )
 
 
-def take_calibration(work: Work, given: str, width: int, mathematics: Mathematics) -> None:
+def take_calibration(
+    work: Work, given: str, width: int, model: Mapping[str, Any] | None, mathematics: Mathematics
+) -> None:
     """Take over the calibration of an earlier audit, by its folder or its file.
 
+    Args:
+        work: of this audit.
+        given: folder of a finished audit, or its ``calibration.npz``.
+        width: numbers of a vector.
+        model: identity of the model that made the vectors; None where they were given.
+        mathematics: reads and saves calibrations.
+
     Raises:
-        DataError: there is none, it is damaged, or it was fitted to vectors of another width.
+        DataError: there is none, it is damaged, or it was fitted to vectors of another model or width.
     """
     path = Path(given)
+    about = AuditFolder(path if path.is_dir() else path.parent)
+    if about.holds_audit and model is not None:
+        settings: Any = about.read_about()["settings"]
+        other = settings.get("model")
+        if other is not None and {**other, "name": None} != {**model, "name": None}:
+            raise DataError(
+                f"the calibration {path} was fitted to vectors of {other.get('name')}, and these are of "
+                f"{model.get('name')}; make vectors with the same model, or leave --calibration out"
+            )
     if path.is_dir():
         path = path / work.calibration.name
     if not path.is_file():

@@ -282,3 +282,33 @@ def test_pairs_near_an_earlier_one_are_dropped(made, audit, tmp_path):
         50: "pair00002",
     }
     assert {found[n]["reason"] for n in (9, 50)} == {"near picture and caption of an earlier pair"}
+
+
+def test_a_calibration_of_another_model_is_refused(made, audit, folder, tmp_path):
+    model = {"name": "clip-a", "weights": "1"}
+    audit(made.given(folder), tmp_path / "first", model=model)
+    for mine in ({**model, "name": "a copy"}, None):
+        out = tmp_path / str(mine)[:6]
+        audit(made.given(folder), out, model=mine, calibration=str(tmp_path / "first"))
+    other = {"name": "clip-b", "weights": "2"}
+    with pytest.raises(DataError, match="was fitted to vectors of clip-a, and these are of clip-b"):
+        audit(made.given(folder), tmp_path / "bad", model=other, calibration=str(tmp_path / "first"))
+
+
+def test_keys_of_vectors_that_come_twice_are_said(made, audit, tmp_path):
+    rows, images, texts = made.make()
+    folder = made.write(tmp_path / "data", rows, images, texts)
+    vectors = tmp_path / "vectors"
+    vectors.mkdir()
+    np.save(vectors / "images.npy", np.concatenate([images, images[:2] * 0 + 1]))
+    (vectors / "images.txt").write_text("\n".join([*rows["id"], *rows["id"][:2]]) + "\n")
+    given = made.given(folder)
+    images = made.open_vectors(vectors, "image", given.source)
+    assert images.by == "id"
+    audit(made.replace(given, images=images), tmp_path / "out")
+    audit(given, tmp_path / "plain")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "2 keys of the image vectors come more than once; the first counts" in summary["says"]
+    assert [row["score"] for row in rows_of(tmp_path / "out")] == [
+        row["score"] for row in rows_of(tmp_path / "plain")
+    ]

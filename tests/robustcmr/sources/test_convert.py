@@ -20,7 +20,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from robustcmr.errors import ConfigError, DataError
-from robustcmr.sources import open_source
+from robustcmr.sources import open_source, table_writers
 from robustcmr.sources.convert import convert
 from robustcmr.sources.pairs import pairs
 from robustcmr.sources.records import Source
@@ -233,3 +233,22 @@ def test_nothing_is_left_after_an_error(tmp_path: Path, table: pa.Table, format:
     with pytest.raises(DataError, match="has 1 of the 2 pairs to write; it has changed"):
         convert(source, wrong, tmp_path / "to", format)
     assert not (tmp_path / "to").exists() or not list((tmp_path / "to").iterdir())
+
+
+@pytest.mark.parametrize("format", ["parquet", "hf"])
+def test_many_pairs_are_written_into_several_files(
+    tmp_path: Path, table: pa.Table, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_writers, "GROUP_ROWS", 50)
+    monkeypatch.setattr(table_writers, "FILE_BYTES", 1)
+    for number in range(4):
+        parquet.write_table(table.slice(100 * number, 100), tmp_path / f"a{number}.parquet")
+    source = open_source([tmp_path / f"a{number}.parquet" for number in range(4)], id="key")
+    chosen, rows = sound(source)
+    written = convert(source, chosen, tmp_path / "to", format)
+    assert len([path for path in written.files if path.suffix in (".parquet", ".arrow")]) == 4
+    assert [row["id"] for row in read_back(tmp_path / "to", format)] == [row["id"] for row in rows]
+    chosen[3] = Some(3, np.array([9999]), np.zeros(1, np.int32))
+    with pytest.raises(DataError, match="has 0 of the 1 pairs to write"):
+        convert(source, chosen, tmp_path / "wrong", format)
+    assert list((tmp_path / "wrong").iterdir()) == []

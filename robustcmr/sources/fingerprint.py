@@ -15,6 +15,9 @@ from robustcmr.sources.shards import below_root
 WHOLE = 64 * 2**20
 """Bytes of a file that is hashed as a whole, at most."""
 
+WHOLE_TOGETHER = 4 * 2**30
+"""Bytes of the files of a source that are hashed as a whole, at most."""
+
 BLOCKS, BLOCK = 16, 2**20
 """Number and bytes of the blocks of a larger file that are hashed, the first and the last among them."""
 
@@ -23,12 +26,18 @@ def fingerprint(source: Source) -> dict[str, Any]:
     """Return what tells a source from one with other files or other rows, as plain values for JSON.
 
     A file of at most 64 MiB is known by its size and the SHA-256 of its bytes; a larger one by its size, the
-    time of its last change and the SHA-256 of 16 blocks of 1 MiB, spread evenly.
+    time of its last change and the SHA-256 of 16 blocks of 1 MiB, spread evenly. After 4 GiB of small files
+    the others of more than 16 MiB are known as large ones are.
 
     Raises:
         DataError: a file cannot be read.
     """
-    files = {below_root(source, shard).as_posix(): file_fingerprint(shard.path) for shard in source.shards}
+    files: dict[str, dict[str, Any]] = {}
+    left = WHOLE_TOGETHER
+    for shard in source.shards:
+        found = file_fingerprint(shard.path, whole=WHOLE if left > 0 else BLOCKS * BLOCK)
+        left -= found["size"] if "sha256" in found else 0
+        files[below_root(source, shard).as_posix()] = found
     return {"format": source.format, "files": files}
 
 
@@ -58,14 +67,15 @@ def changed(source: Source, known: Mapping[str, Any]) -> str | None:
             raise DataError(f"cannot read {path}: {reason(error)}") from error
         if size != before[name]["size"] and not path.is_dir():
             return f"{path} has {size:,} bytes, and had {before[name]['size']:,} when it was audited"
-        if file_fingerprint(path) != before[name]:
+        whole = WHOLE if "sha256" in before[name] else 0
+        if file_fingerprint(path, whole=whole) != before[name]:
             return f"{path} has changed since it was audited"
     if list(before) != list(now):
         return f"the files of {source.root} come in another order than when they were audited"
     return None
 
 
-def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
+def file_fingerprint(path: Path, times: bool = True, whole: int | None = None) -> dict[str, Any]:
     """Return size and hash of a file, and the time of its last change if it is large.
 
     A folder that is read as one, such as pictures with their captions beside them, is known by the names,
@@ -74,6 +84,7 @@ def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
     Args:
         path: of the file or folder.
         times: whether the time counts.
+        whole: bytes of a file that is hashed as a whole, at most; :data:`WHOLE` by default.
 
     Raises:
         DataError: the file cannot be read.
@@ -83,7 +94,7 @@ def file_fingerprint(path: Path, times: bool = True) -> dict[str, Any]:
     try:
         with regular_file(path) as file:
             found = path.stat()
-            if found.st_size <= WHOLE:
+            if found.st_size <= (WHOLE if whole is None else whole):
                 return {"size": found.st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
             digest = hashlib.sha256()
             for number in range(BLOCKS):

@@ -80,3 +80,16 @@ def test_large_files_are_known_by_blocks_and_time(tmp_path: Path, monkeypatch: p
     os.utime(path, ns=(5, 8))
     assert file_fingerprint(path) != known
     assert file_fingerprint(path, times=False) == {"size": 2048, "blocks_sha256": digest}
+
+
+def test_of_many_files_only_the_first_are_hashed_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "WHOLE_TOGETHER", 100)
+    monkeypatch.setattr(fingerprints, "BLOCK", 1)
+    source = written(tmp_path / "in", tuple("abcdefg"))  # of 30 bytes each
+    known = fingerprint(source)
+    assert ["sha256" in known["files"][f"{name}.csv"] for name in "abcdefg"] == [True] * 4 + [False] * 3
+    assert changed(source, known) is None
+    os.utime(tmp_path / "in" / "g.csv", ns=(5, 8))
+    assert changed(source, known) == f"{tmp_path / 'in' / 'g.csv'} has changed since it was audited"

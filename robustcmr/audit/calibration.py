@@ -7,7 +7,7 @@ the vectors of a pair first pass the head that was not trained on its image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ LEAST_IMAGES = 100
 """Fewer different images, or captions, give no random partners."""
 MOST_PAIRS = 200_000
 """Pairs of a sample that are used."""
+
+QUANTILES = 1000
+"""Numbers that show how scores of pairs mismatched on purpose are distributed."""
 
 _LEAST_SHARED = 1000  # pairs whose image has other captions, for these to be used
 _MOST_RANDOM, _MOST_NEAR = 20_000, 2_000
@@ -141,6 +144,8 @@ class Calibration:
         rate: what the sample shows of the whole.
         pairs: of the sample.
         seed: of the sample and of the pairs mismatched on purpose.
+        random: quantiles of the scores of pairs with random partners, ascending, at most ``QUANTILES``.
+        near: likewise with near partners; empty where there are none.
     """
 
     spaces: tuple[Space, ...]
@@ -148,6 +153,8 @@ class Calibration:
     rate: NoiseRate
     pairs: int
     seed: int
+    random: Values = field(default_factory=lambda: np.empty(0))
+    near: Values = field(default_factory=lambda: np.empty(0))
 
     @property
     def width(self) -> int:
@@ -240,10 +247,25 @@ def fit_calibration(
     rate = _rate(found, random, near, model)
     if rate.value > _HOPELESS or min(model.alone.weights) <= 0:
         raise DataError(
-            "the given pairs fit no better than random ones, so nothing can be said of single pairs; check that "
-            "the vectors of images and captions come from one model and belong to these pairs"
+            "the given pairs fit no better than random ones, so nothing can be said of single pairs; check "
+            "that the vectors of images and captions come from one model and belong to these pairs"
         )
-    return Calibration(spaces, model, rate, len(sample), seed)
+    nulls = tuple(_quantiles([_scores(one, model) for one in kind]) for kind in ([random], near))
+    return Calibration(spaces, model, rate, len(sample), seed, *nulls)
+
+
+def _scores(exchanged: _Exchanged, model: Model) -> Values:
+    """Return the log odds of being right of the exchanged pairs, (k,)."""
+    odds, _, _ = _log_odds(exchanged.found.similarity, _agreement(exchanged.found, model), model)
+    return np.asarray(-odds[exchanged.rows])
+
+
+def _quantiles(scores: list[Values]) -> Values:
+    """Return evenly spaced quantiles of scores of one kind."""
+    every = np.concatenate(scores) if scores else np.empty(0)
+    if not len(every):
+        return every
+    return np.quantile(every, np.linspace(0, 1, min(len(every), QUANTILES)))
 
 
 def _near(sample: Sample, rng: np.random.Generator) -> list[Exchange]:

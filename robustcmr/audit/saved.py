@@ -52,6 +52,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
             arrays.update(
                 {f"{name}.{key}": getattr(curve, key) for key in ("points", "log_odds", "low", "high")}
             )
+    arrays |= {"null.random": calibration.random, "null.near": calibration.near}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
     write_with(path, lambda file: np.savez(file, **arrays))
 
@@ -99,7 +100,9 @@ def _calibration(arrays: dict[str, Any]) -> Calibration:
         for name, share in about["shares"].items()
     }
     model = Model(lines["alone"], curves["alone"], lines.get("both"), curves.get("both"))
-    return Calibration(tuple(spaces), model, NoiseRate(**about["rate"]), about["pairs"], about["seed"])
+    nulls = [_finite(arrays[f"null.{name}"], 1) for name in ("random", "near")]
+    rate = NoiseRate(**about["rate"])
+    return Calibration(tuple(spaces), model, rate, about["pairs"], about["seed"], *nulls)
 
 
 def _finite(values: Any, dimensions: int) -> Any:

@@ -20,6 +20,7 @@ from robustcmr.reporting.audit_sentences import reasons_of
 from robustcmr.reporting.thumbnails import CARD, Thumbnail, thumbnail
 from robustcmr.runs.audits import AuditFolder, Curves, Summary
 from robustcmr.sources.records import Source
+from robustcmr.types import FloatArray
 
 logger = logging.getLogger("robustcmr")
 
@@ -71,8 +72,7 @@ def write_audit_report(
     if output is not None and output.is_dir():
         raise RunFolderError(f"{output} is a folder, expected a file for the page; add a name to it")
     summary, about = folder.read_summary(), folder.read_about()
-    if summary.get("curves") is None:
-        summary = {**summary, "curves": score_counts(folder)}
+    curves = score_counts(folder)
     groups = list(worst_pairs(folder, summary, gallery))
     found, note = _thumbnails(folder, groups) if pictures and groups else ({}, "")
     if not gallery:
@@ -82,7 +82,7 @@ def write_audit_report(
         for group in groups
     ]
     target = folder.page if output is None else output
-    write_text(target, audit_page(path, summary, about, shown, note))
+    write_text(target, audit_page(path, summary, about, shown, note, curves))
     return target
 
 
@@ -111,9 +111,10 @@ def worst_pairs(folder: AuditFolder, summary: Summary, most: int) -> Iterator[Gr
 
 
 def score_counts(folder: AuditFolder) -> Curves | None:
-    """Count the scores of an audit in bins of equal width; None where no pair has one.
+    """Count scores in bins of equal width, of the given pairs and of those mismatched on purpose.
 
-    The outermost thousandth at either end is left out, so that a few far scores do not squeeze the rest.
+    None where no pair has a score. The outermost thousandth of the given pairs and hundredth of the others is
+    left out, so that a few far scores do not squeeze the rest.
 
     Raises:
         DataError: ``pairs.parquet`` is missing or damaged.
@@ -123,14 +124,16 @@ def score_counts(folder: AuditFolder) -> Curves | None:
         "SELECT floor((score - ?) / ?)::INTEGER AS bin, count(*), sum(coalesce(p_mismatch, 0)) "
         "FROM read_parquet(?) WHERE score BETWEEN ? AND ? GROUP BY bin"
     )
+    nulls = _nulls(folder)
     try:
         with duckdb.connect() as connection:
-            ((low, high),) = connection.execute(ends, [str(folder.pairs)]).fetchall()
-            if low is None:
+            ((least, most),) = connection.execute(ends, [str(folder.pairs)]).fetchall()
+            if least is None:
                 return None
-            width = max(float(high) - float(low), 1e-6) / _BINS
-            inner = [float(low), width, str(folder.pairs), float(low), float(high)]
-            rows = connection.execute(counts, inner).fetchall()
+            low = min([float(least), *(float(np.quantile(values, 0.01)) for values in nulls.values())])
+            high = max([float(most), *(float(np.quantile(values, 0.99)) for values in nulls.values())])
+            width = max(high - low, 1e-6) / _BINS
+            rows = connection.execute(counts, [low, width, str(folder.pairs), low, high]).fetchall()
     except duckdb.Error as error:
         raise _unreadable(folder, error) from error
     given, mismatched = [0.0] * _BINS, [0.0] * _BINS
@@ -138,8 +141,31 @@ def score_counts(folder: AuditFolder) -> Curves | None:
         place = min(place, _BINS - 1)  # the highest score is the end of the last bin
         given[place] += count
         mismatched[place] += wrong
-    edges = [float(low) + place * width for place in range(_BINS + 1)]
-    return {"edges": edges, "given": given, "mismatched": mismatched}
+    edges = [low + place * width for place in range(_BINS + 1)]
+    found: Curves = {"edges": edges, "given": given, "mismatched": mismatched}
+    if "random" in nulls:
+        found["random"] = _counted(nulls["random"], edges)
+    if "near" in nulls:
+        found["near"] = _counted(nulls["near"], edges)
+    return found
+
+
+def _nulls(folder: AuditFolder) -> dict[str, FloatArray]:
+    """Scores of pairs mismatched on purpose, by kind of their partners; none where they cannot be read."""
+    from robustcmr.audit.saved import read_calibration
+
+    try:
+        calibration = read_calibration(folder.calibration)
+    except DataError as error:
+        logger.warning("the page is without the scores of pairs mismatched on purpose: %s", error)
+        return {}
+    scores = {"random": calibration.random, "near": calibration.near}
+    return {name: values.astype(np.float32) for name, values in scores.items() if len(values)}
+
+
+def _counted(values: FloatArray, edges: list[float]) -> list[float]:
+    """Counts of values between the edges."""
+    return [float(count) for count in np.histogram(values, edges)[0]]
 
 
 def _unreadable(folder: AuditFolder, error: Exception) -> DataError:

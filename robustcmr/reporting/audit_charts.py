@@ -52,7 +52,7 @@ def score_chart(curves: Curves) -> Chart | None:
             style = {"color": SERIES[place], "linestyle": _DASHES[name], "label": _NAMES[name]}
             axes.step(edges, heights, where="post", **style)
         axes.set_xlim(float(edges[0]), float(edges[-1]))
-        axes.set_xlabel("score, higher is closer")
+        axes.set_xlabel("score: log odds that the caption belongs to the picture")
         axes.set_ylabel("density")
         legend(figure, axes)
     columns = {**parts, **{_NAMES[name]: counts for name, counts in nulls.items()}}

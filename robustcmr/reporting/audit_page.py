@@ -12,7 +12,7 @@ from robustcmr.reporting.audit_sentences import apply_command, outcome_sentences
 from robustcmr.reporting.charts import Table
 from robustcmr.reporting.pages import Section, render
 from robustcmr.reporting.thumbnails import Thumbnail
-from robustcmr.runs.audits import About, Summary
+from robustcmr.runs.audits import About, Curves, Summary
 
 LARGEST = 9_500_000
 """Bytes of a page, beyond which its gallery is cut."""
@@ -47,6 +47,14 @@ class AuditCard:
     duplicate_of: str | None
     caption_count: int
 
+    @property
+    def chance(self) -> str:
+        """The probability with its interval in words; "" where it is not known."""
+        if self.probability is None:
+            return ""
+        value, low, high = map(_percent, self.probability)
+        return f"{value} likely wrong ({low} to {high})"
+
 
 @dataclass(frozen=True)
 class ReasonGroup:
@@ -71,7 +79,12 @@ class ReasonGroup:
 
 
 def audit_page(
-    audit: Path, summary: Summary, about: About, groups: Sequence[ReasonGroup], note: str = ""
+    audit: Path,
+    summary: Summary,
+    about: About,
+    groups: Sequence[ReasonGroup],
+    note: str = "",
+    curves: Curves | None = None,
 ) -> str:
     """Return the page as HTML, at most :data:`LARGEST` bytes: of larger groups the worst are kept.
 
@@ -81,11 +94,12 @@ def audit_page(
         about: of the audit.
         groups: the gallery.
         note: why the gallery shows no pictures, or less; "" where nothing is missing.
+        curves: how the scores are distributed; None where no pair has one.
     """
     title = f"Audit {audit.absolute().name}"
     foot = f"Made by robustcmr report from an audit of robustcmr {about['robustcmr_version']}."
     while True:
-        sections = list(_sections(audit, summary, about, groups, note))
+        sections = list(_sections(audit, summary, about, groups, note, curves))
         page = render("audit.html.j2", title, _lead(summary, about), sections, foot)
         size, most = len(page.encode()), max((len(group.cards) for group in groups), default=0)
         if size <= LARGEST or not most:
@@ -103,7 +117,12 @@ def _lead(summary: Summary, about: About) -> str:
 
 
 def _sections(
-    audit: Path, summary: Summary, about: About, groups: Sequence[ReasonGroup], note: str
+    audit: Path,
+    summary: Summary,
+    about: About,
+    groups: Sequence[ReasonGroup],
+    note: str,
+    curves: Curves | None,
 ) -> Iterator[Section]:
     outcome = {
         "rate": summary["noise_rate"],
@@ -118,9 +137,8 @@ def _sections(
     yield Section("decisions", "Decisions", (), tables=_counts(summary))
     if summary["problems"]:
         yield Section("problems", "Problems", (), "problems", tables=[_problems(summary)])
-    curves = summary.get("curves")
     chart = None if curves is None else score_chart(curves)
-    why = [] if chart is not None else ["No scores are drawn: this audit kept no counts of them."]
+    why = [] if chart is not None else ["No pair has a score."]
     yield Section("scores", "Scores", why, charts=[chart])
     gallery = {"groups": groups, "note": note, "first": FIRST}
     yield Section("gallery", "Gallery", (), "gallery", gallery)
@@ -167,6 +185,13 @@ def _facts(about: About) -> list[Table]:
         elif name not in ("robustcmr_version", "command"):
             groups["The audit"][name.replace("_", " ")] = _plain(value)
     return [Table(caption, (), list(values.items())) for caption, values in groups.items() if values]
+
+
+def _percent(share: float) -> str:
+    """A probability in percent, which is never none or all."""
+    if share >= 0.9995:
+        return "over 99.9%"
+    return "below 0.1%" if share < 0.0005 else f"{100 * share:.1f}%"
 
 
 def _plain(value: Any) -> Any:

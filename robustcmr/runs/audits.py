@@ -61,7 +61,6 @@ class Summary(TypedDict):
         noise_rate: of the judged pairs; None where it cannot be estimated, as ``says`` then tells.
         problems: why pairs were set aside.
         says: what was guessed, made or left out, one sentence each.
-        curves: of the score; None where too few pairs were judged.
     """
 
     pairs: Count
@@ -70,7 +69,6 @@ class Summary(TypedDict):
     noise_rate: Rate | None
     problems: list[Problem]
     says: list[str]
-    curves: NotRequired[Curves | None]
 
 
 class Settings(TypedDict):
@@ -111,6 +109,7 @@ class AuditFolder:
     Attributes:
         about: where the audit came from, JSON; written last, so that it marks a finished audit.
         summary: the outcome in numbers, JSON.
+        calibration: what the pairs were judged by, NumPy arrays.
         pairs: a row for each pair, parquet.
         lists: folder of the ids by decision.
         page: the page.
@@ -121,6 +120,7 @@ class AuditFolder:
         self.path = path
         self.about = path / "audit.json"
         self.summary = path / "summary.json"
+        self.calibration = path / "calibration.npz"
         self.pairs = path / "pairs.parquet"
         self.lists = path / "lists"
         self.page = path / "report.html"

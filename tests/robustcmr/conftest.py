@@ -96,7 +96,6 @@ def make_run() -> Any:
 def fake_summary(pairs: int = 1000, **changes: Any) -> dict[str, Any]:
     """``summary.json`` of an audit of that many pairs, a fifth of which look wrong."""
     drop, review, aside = pairs // 5, pairs // 20, pairs // 100
-    edges = [-1 + place / 10 for place in range(21)]
     values = {
         "pairs": pairs,
         "decisions": {"keep": pairs - drop - review - aside, "drop": drop, "review": review, "aside": aside},
@@ -113,12 +112,6 @@ def fake_summary(pairs: int = 1000, **changes: Any) -> dict[str, Any]:
         },
         "problems": [{"problem": "empty caption", "pairs": aside, "first": "a.csv row 3"}] if aside else [],
         "says": ["the column 'caption' is read as captions"],
-        "curves": {
-            "edges": edges,
-            "given": [0, 0, 0, 1, 4, 10, 40, 60, 40, 20, 20, 40, 90, 200, 200, 100, 60, 10, 1, 0],
-            "random": [0, 0, 0, 3, 20, 80, 200, 300, 200, 80, 40, 9, 2, 0, 0, 0, 0, 0, 0, 0],
-            "near": [0, 0, 0, 1, 6, 20, 70, 150, 220, 200, 150, 80, 40, 9, 2, 0, 0, 0, 0, 0],
-        },
     }
     return {**values, **changes}
 

@@ -15,6 +15,13 @@ from robustcmr.reporting.audit_sentences import (
 )
 from robustcmr.reporting.thumbnails import Thumbnail
 
+CURVES = {
+    "edges": [-1 + place / 10 for place in range(21)],
+    "given": [0, 0, 0, 1, 4, 10, 40, 60, 40, 20, 20, 40, 90, 200, 200, 100, 60, 10, 1, 0],
+    "random": [0, 0, 0, 3, 20, 80, 200, 300, 200, 80, 40, 9, 2, 0, 0, 0, 0, 0, 0, 0],
+    "near": [0, 0, 0, 1, 6, 20, 70, 150, 220, 200, 150, 80, 40, 9, 2, 0, 0, 0, 0, 0],
+}
+
 
 def card(**changes):
     values = {
@@ -36,10 +43,9 @@ def group(*cards, decision="drop", reason="caption of another picture", total=7)
 
 @pytest.fixture
 def page(parse, tmp_path, make_summary, make_about):
-    def make(*groups, summary=None, about=None, note=""):
-        return parse(
-            audit_page(tmp_path / "web", summary or make_summary(), about or make_about(), groups, note)
-        )
+    def make(*groups, summary=None, about=None, note="", curves=CURVES):
+        told = summary or make_summary(), about or make_about()
+        return parse(audit_page(tmp_path / "web", *told, groups, note, curves))
 
     return make
 
@@ -103,18 +109,20 @@ def test_addresses_are_links_that_nothing_loads(page):
 
 def test_cards_say_what_is_known(page):
     text = page(group(card(duplicate_of="pair-0", caption_count=1200))).text
-    for words in ("93.0", "90.0", "96.0", "repeats pair-0", "1,200 pairs have this caption"):
+    for words in ("93.0% likely wrong (90.0% to 96.0%)", "repeats pair-0", "1,200 pairs have this caption"):
         assert words in text
+    sure = card(probability=(0.99999, 0.0001, 1.0))
+    assert sure.chance == "over 99.9% likely wrong (below 0.1% to over 99.9%)"
     bare = page(group(card(probability=None, score=None))).text
     assert "likely wrong (" not in bare
     assert "score" not in bare[bare.index("a red star") :].split("pair-1")[0]
 
 
 def test_a_rate_that_is_not_known_is_not_made_up(page, make_summary):
-    text = page(summary=make_summary(noise_rate=None, curves=None)).text
+    text = page(summary=make_summary(noise_rate=None), curves=None).text
     assert "could not be estimated" in text
     assert "look mismatched" not in text
-    assert "No scores are drawn" in text
+    assert "No pair has a score." in text
 
 
 def test_a_page_too_large_keeps_the_worst(tmp_path, make_summary, make_about):
@@ -160,8 +168,8 @@ def test_paths_in_commands_are_quoted(tmp_path):
     assert f"--to '{tmp_path}/my audits/a;b-clean'" in command
 
 
-def test_the_chart_holds_the_counts(make_summary):
-    curves = make_summary()["curves"]
+def test_the_chart_holds_the_counts():
+    curves = CURVES
     chart = score_chart(curves)
     rows = chart.tables[0].rows
     assert [row[1] for row in rows] == curves["given"]
@@ -171,8 +179,8 @@ def test_the_chart_holds_the_counts(make_summary):
     np.testing.assert_allclose(areas, np.array(curves["given"]) / sum(curves["given"]))
 
 
-def test_bars_are_divided_by_the_probability(make_summary):
-    curves = make_summary()["curves"]
+def test_bars_are_divided_by_the_probability():
+    curves = CURVES
     wrong = [count / 4 for count in curves["given"]]
     chart = score_chart({**curves, "mismatched": wrong, "random": None, "near": None})
     assert chart.tables[0].columns == ("score", "likely right", "likely mismatched")
@@ -184,8 +192,8 @@ def test_bars_are_divided_by_the_probability(make_summary):
     assert "224 of 896 likely mismatched" in chart.description
 
 
-def test_a_chart_without_nulls_or_pairs(make_summary):
-    curves = make_summary()["curves"]
+def test_a_chart_without_nulls_or_pairs():
+    curves = CURVES
     assert score_chart({**curves, "near": None}).tables[0].columns == (
         *("score", "given pairs"),
         "random partners",

@@ -29,7 +29,7 @@ def test_a_finished_audit_is_told_by_its_audit_json(make_audit, tmp_path):
         (lambda summary: summary.pop("decisions"), "decisions is missing"),
         (lambda summary: summary.update(pairs=-1), "pairs"),
         (lambda summary: summary.update(noise_rate={"value": "a"}), "noise_rate"),
-        (lambda summary: summary["curves"].update(edges=None), "curves"),
+        (lambda summary: summary["reasons"].update(drop=3), "reasons"),
     ],
 )
 def test_a_summary_that_does_not_fit_is_refused(make_audit, tmp_path, damage, message):

@@ -1,9 +1,9 @@
 """A list of wrong pairs whose precision, or recall, is promised with a stated confidence.
 
 Cuts are nested: cut k drops all pairs whose score is at most c_k. For precision they are tested from the
-smallest list with enough labels to ever larger ones, each at level alpha, until one fails; the last that passed
-is chosen. The order does not depend on what the labels say, so the chance that a false promise is made is at
-most alpha, although the best cut is chosen. For recall they are tested from the largest list down.
+smallest list with enough labels to ever larger ones, each at level alpha, until one fails; the last that
+passed is chosen. The order does not depend on what the labels say, so the chance that a false promise is made
+is at most alpha, although the best cut is chosen. For recall they are tested from the largest list down.
 
 References:
     Angelopoulos et al., Learn then Test, 2021 (arXiv 2110.01052), section 2.3, for fixed sequences; Korn and
@@ -102,34 +102,30 @@ def certify_precision(
     """
     least = np.log(1 - confidence) / np.log(target)  # labels that prove it if all are wrong
     best: Certified | None = None
-    first: Certified | None = None
+    tried: list[Certified] = []
+    stopped = False
     for cut, counts in zip(cuts.scores, cuts.counts, strict=True):
         inside = labelled.only(scores <= cut)
         value, bound, effective = share_bound(inside, counts, confidence)
-        if effective < least:
-            continue
-        found = Certified(float(cut), int(counts.sum()), value, bound, len(inside), None)
-        first = found if first is None else first
-        if bound < target:
-            break
-        best = found
-    return best or _not_enough(first, labelled, target, confidence)
+        tried.append(Certified(float(cut), int(counts.sum()), value, bound, len(inside), None))
+        if effective >= least and not stopped:
+            stopped = bound < target
+            best = best if stopped else tried[-1]
+    return best or _not_enough(tried, labelled, target, confidence)
 
 
-def _not_enough(first: Certified | None, labelled: Labelled, target: float, confidence: float) -> Certified:
-    """Say how many labels would do: those that prove the precision that these show, placed alike."""
-    if first is None or first.labels == 0:
-        return Certified(None, 0, 0.0, 0.0, 0, None)
-    needed = None
-    if first.value > target:
-        for size in np.unique(np.geomspace(first.labels, 1e6, 400).astype(int)):
-            if (
-                beta_distribution.ppf(1 - confidence, first.value * size, (1 - first.value) * size + 1)
-                >= target
-            ):
-                needed = int(np.ceil(size * len(labelled) / first.labels))
-                break
-    return Certified(None, 0, first.value, first.bound, first.labels, needed)
+def _not_enough(tried: list[Certified], labelled: Labelled, target: float, confidence: float) -> Certified:
+    """Say how many labels would do: those that prove what these show of the list with most of them."""
+    promising = [one for one in tried if one.value > target]
+    if not promising:
+        shown = max(tried, key=lambda one: one.value, default=Certified(None, 0, 0.0, 0.0, 0, None))
+        return Certified(None, 0, shown.value, shown.bound, shown.labels, None)
+    shown = max(promising, key=lambda one: one.labels)
+    value = min(shown.value, 1 - 1e-9)
+    sizes = np.unique(np.geomspace(shown.labels, 1e6, 400).astype(int))
+    proven = beta_distribution.ppf(1 - confidence, value * sizes, (1 - value) * sizes + 1) >= target
+    needed = int(np.ceil(sizes[proven][0] * len(labelled) / shown.labels)) if proven.any() else None
+    return Certified(None, 0, shown.value, shown.bound, shown.labels, needed)
 
 
 def certify_recall(
@@ -137,8 +133,9 @@ def certify_recall(
 ) -> Certified:
     """Choose the smallest list that holds at least ``target`` of all wrong pairs, with ``confidence``.
 
-    Recall is at least R where (1 - R) wrong pairs inside minus R wrong pairs outside is at least 0: a sum over
-    strata, cut at the list, whose lower bound is that of a normal with the smoothed variance of each part.
+    Recall is at least R where (1 - R) wrong pairs inside minus R wrong pairs outside is at least 0: a sum
+    over strata, cut at the list, whose lower bound is that of a normal with the smoothed variance of each
+    part.
 
     Args:
         labelled: labels of a stratified sample of all pairs.

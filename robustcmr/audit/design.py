@@ -5,8 +5,8 @@ get 40% of the labels, in proportion to their size, as a promise of precision re
 
     n_h ~ N_h sqrt(q_h (1 - q_h)),      q_h = P(mismatch) in stratum h, kept within 0.08 and 0.92
 
-where the bounds stand for what the probabilities do not see, such as near misses. Within a stratum each pair is
-as likely to be drawn as any other, so an estimate weighs each label by N_h / n_h.
+where the bounds stand for what the probabilities do not see, such as near misses. Within a stratum each pair
+is as likely to be drawn as any other, so an estimate weighs each label by N_h / n_h.
 
 References:
     Neyman, 1934, for the allocation; Fisch et al., 2024 (arXiv 2406.04291), for strata of predictions.

@@ -10,7 +10,8 @@ of its labels and two more, one of each kind.
 
 References:
     Angelopoulos, Duchi and Zrnic, PPI++, 2023 (arXiv 2311.01453), and Fisch et al., 2024 (arXiv 2406.04291);
-    Agresti and Coull, 1998, for the two labels more; Korn and Graubard, 1998, for bounds of shares near 0 and 1.
+    Agresti and Coull, 1998, for the two labels more; Korn and Graubard, 1998, for bounds of shares near 0 or
+    1.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def _shares(labelled: Labelled, counts: IntArray) -> Values:
     have = np.bincount(labelled.stratum, minlength=len(counts))
     if (missing := np.flatnonzero((counts > 0) & (have == 0))).size:
         raise DataError(
-            f"{len(missing)} of {int((counts > 0).sum())} strata of the score have no label yet, expected one "
-            "of each at least; label more pairs"
+            f"{len(missing)} of {int((counts > 0).sum())} strata of the score have no label yet, expected "
+            "one of each at least; label more pairs"
         )
     return np.asarray(counts / counts.sum(), np.float64)
 
@@ -127,7 +128,7 @@ def _variance(wrong: Values, rest: Values) -> float:
 
 
 def _best_factor(labelled: Labelled, shares: Values) -> float:
-    """Lambda, in [0, 1]: covariance over variance within strata, each stratum as it weighs in the estimate."""
+    """Lambda, in [0, 1]: covariance over variance within strata, each weighed as in the estimate."""
     together, alone = 0.0, 0.0
     for stratum in np.flatnonzero(shares > 0):
         mine = labelled.only(labelled.stratum == stratum)
@@ -140,7 +141,7 @@ def _best_factor(labelled: Labelled, shares: Values) -> float:
 
 
 def share_bound(labelled: Labelled, counts: IntArray, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return the share of wrong pairs of a list, its one-sided lower bound and the effective number of labels.
+    """Return the share of wrong pairs of a list, its one-sided lower bound and the effective labels.
 
     Args:
         labelled: labels of the list's pairs alone; a label of 0.5 counts as right.

@@ -26,8 +26,8 @@ logger = logging.getLogger("robustcmr")
 PAIR_BYTES = 250
 """Bytes of disk that a pair takes while it is audited, about: its texts, codes, positions and scores."""
 
-PAIR_SECONDS, NUMBER_SECONDS = 8e-6, 4e-8
-"""Seconds that a pair takes, about, and that each number of its vectors adds."""
+START_SECONDS, PAIR_SECONDS, NUMBER_SECONDS = 5.0, 3e-5, 1e-7
+"""Seconds that an audit takes, about, that a pair adds, and that each number of its vectors adds."""
 
 
 class AuditProgress(Progress):
@@ -95,8 +95,8 @@ def announce(source: Source, output: Path, width: int) -> None:
     needed = PAIR_BYTES * pairs
     logger.info(
         "%s rows in %s; takes about %s and %s of disk, %s are free",
-        *(f"{pairs:,}", files, duration(pairs * (PAIR_SECONDS + NUMBER_SECONDS * width)), size(needed)),
-        size(free),
+        *(f"{pairs:,}", files, duration(START_SECONDS + pairs * (PAIR_SECONDS + NUMBER_SECONDS * width))),
+        *(size(needed), size(free)),
     )
     if needed > free:
         logger.warning("the disk of %s may become full; free some, or choose another output folder", output)

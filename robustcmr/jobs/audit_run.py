@@ -110,13 +110,17 @@ def run_audit(
         announce(given.source, output, given.images.width)
         work = stages.Work(folder.work)
         clock = _Clock(folder.work / "seconds.json", began)
-        with (
-            AuditProgress(console) as progress,
-            clock,
-            engine_of(settings.engine, settings.address) as engine,
-        ):
-            pieces = _scored(given, settings, work, progress, engine)
-            _write(given, settings, folder, work, pieces, progress, clock, command, plan)
+        try:
+            with (
+                AuditProgress(console) as progress,
+                clock,
+                engine_of(settings.engine, settings.address) as engine,
+            ):
+                pieces = _scored(given, settings, work, progress, engine)
+                _write(given, settings, folder, work, pieces, progress, clock, command, plan)
+        except KeyboardInterrupt:
+            logger.info("the same call resumes the audit in %s", output)
+            raise
         rmtree(folder.work)
     return folder
 

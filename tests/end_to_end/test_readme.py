@@ -30,6 +30,9 @@ PAGES = [
     for path in (*ROOT.glob("*.md"), *ROOT.glob("scripts/results/*.md"), *sorted(ROOT.glob("docs/**/*.md")))
 ]
 SHORTER = ("training.epochs=1", "training.batch_size=32", "training.workers=0")
+ENCODER = ("training.epochs=2", "data.n_train=200", "optim.lr=0.002", "matcher.dim=32")
+"""Enough for vectors that an audit does not refuse, of the training whose run makes vectors of other data."""
+
 PARSED_ONLY = {
     "convert": "needs a released checkpoint",
     "sweep": "dozens of runs; tests/end_to_end/test_sweep.py runs a small one",
@@ -234,9 +237,12 @@ class Page:
 
         if words[0] == "train" and "--resume" not in words:
             wide = () if "clip" in words else ("matcher.dim=16",)
+            wide = ENCODER if "vse_infty" in words else wide
             words = [*words, *(part for setting in (*SHORTER, *wide) for part in ("--set", setting))]
         elif words[0] == "train" and "--epochs" in words:  # one more than the run has
             words = [*words, "--epochs", "2"]
+        elif words[:2] == ["data", "export"]:
+            words = [*words, "--set", "data.n_train=150"]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["robustcmr", *words])
             code, told = quietly(run)

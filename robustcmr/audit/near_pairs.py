@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustcmr.audit.columns import write_columns
-from robustcmr.audit.database import database, parquet, stream
+from robustcmr.audit.database import BATCH, database, parquet, stream
 from robustcmr.audit.duplicate_groups import Connected, grouped
 from robustcmr.audit.gather import Take, unit_rows
 from robustcmr.audit.joins import SOUND
@@ -36,6 +36,8 @@ WINDOW = 64
 """Earlier captions of the same pictures that a caption is compared with, at most."""
 
 _COMPARED = 20_000  # captions whose vectors are in memory
+
+_SCHEMA = pa.schema([("key", pa.int64()), ("duplicate_of", pa.string())])
 
 _BESIDE = """
 CREATE TABLE placed AS
@@ -81,19 +83,29 @@ def write_near_pairs(
             _insert(connection, keys[later], keys[first])
             if progress is not None:
                 progress(len(keys))
-        schema = pa.schema([("key", pa.int64()), ("duplicate_of", pa.string())])
         query = (
             "SELECT near.key AS key, one.id AS duplicate_of FROM near "
             "JOIN rows AS one ON one.key = near.first ORDER BY near.key"
         )
-        with atomic_file(joins / NEAR_PAIRS) as file, pq.ParquetWriter(file, schema) as writer:
+        with atomic_file(joins / NEAR_PAIRS) as file, pq.ParquetWriter(file, _SCHEMA) as writer:
             for batch in stream(connection, query):
-                writer.write_batch(batch.cast(schema))
+                writer.write_batch(batch.cast(_SCHEMA))
         query = (
             f"SELECT (near.key IS NOT NULL)::UTINYINT AS {NEAR} FROM rows LEFT JOIN near USING (key) "
             "ORDER BY key"
         )
         write_columns(joins, {NEAR: "|u1"}, len(at), stream(connection, query))
+
+
+def write_no_near_pairs(joins: Path, count: int) -> None:
+    """Write that no pair is near an earlier one, as :func:`write_near_pairs` does."""
+    with atomic_file(joins / NEAR_PAIRS) as file:
+        pq.write_table(_SCHEMA.empty_table(), file)
+    zeros = (
+        pa.record_batch({NEAR: np.zeros(min(BATCH, count - start), np.uint8)})
+        for start in range(0, count, BATCH)
+    )
+    write_columns(joins, {NEAR: "|u1"}, count, zeros)
 
 
 def near_rows(

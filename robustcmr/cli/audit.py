@@ -70,6 +70,13 @@ def audit(
             min=0.1, help="GiB that joins may take; a quarter of the memory, at most 4, by default."
         ),
     ] = None,
+    no_near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--no-near-duplicates",
+            help="Do not look for pairs near an earlier one, which takes about as long as all else.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first pair that cannot be judged.")
     ] = False,
@@ -113,6 +120,7 @@ def audit(
         engine=engine,
         address=address,
         memory=memory,
+        near_duplicates=not no_near_duplicates,
         strict=strict,
         restart=restart,
         trusted=trusted,

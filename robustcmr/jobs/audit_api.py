@@ -41,6 +41,7 @@ def audit_pairs(
     address: str | None = None,
     memory: float | None = None,
     progress: bool = True,
+    near_duplicates: bool = True,
     strict: bool = False,
     restart: bool = False,
     trusted: bool = False,
@@ -72,6 +73,7 @@ def audit_pairs(
         address: of the cluster; None starts one here.
         memory: GiB that joins may take; a quarter of the memory, at most 4, by default.
         progress: whether to show notes and a bar on stderr, or in the notebook.
+        near_duplicates: look for pairs near an earlier one, which takes about as long as all else.
         strict: stop at the first pair that cannot be judged.
         restart: remove an audit that is in the folder.
         trusted: import the ``package.module:Class`` that ``run`` names, even if it was not trained here.
@@ -116,6 +118,7 @@ def audit_pairs(
         text_vectors=texts,
         deep=deep,
         calibration=None if calibration is None else str(checked_path(calibration, "calibration")),
+        near_duplicates=near_duplicates,
         strict=strict,
         seed=checked_count(seed, "seed", 0),
         sample=checked_count(sample, "sample"),

@@ -18,6 +18,7 @@ import pyarrow as pa
 from robustcmr.audit.judging import Repeats
 from robustcmr.audit.lists import write_uids
 from robustcmr.audit.near_duplicates import TABLES
+from robustcmr.audit.near_pairs import write_no_near_pairs
 from robustcmr.audit.output import write_output
 from robustcmr.audit.parts import PIECE, plan_tasks
 from robustcmr.audit.rows import ReadPairs
@@ -161,8 +162,11 @@ def _scored(
     for vectors, side in ((given.images, "image"), (given.texts, "text")):
         with progress.stage(f"joining {side} vectors", None):
             stages.join_vectors(work, pieces, vectors, side, settings.memory, every)
-    with progress.stage("finding near duplicates", (2 + TABLES) * total):
-        stages.join_near(work, pieces, given.images, given.texts, settings.memory, progress.pairs)
+    if settings.near_duplicates:
+        with progress.stage("finding near duplicates", (2 + TABLES) * total):
+            stages.join_near(work, pieces, given.images, given.texts, settings.memory, progress.pairs)
+    else:
+        write_no_near_pairs(work.joins, total)
     if settings.strict:
         stages.check_strictly(work, pieces)
     with progress.stage("calibrating", total):

@@ -44,6 +44,7 @@ class AuditSettings:
         text_vectors: of the captions.
         deep: whether to train a head on the vectors.
         calibration: folder of an earlier audit, or file saved by one, to judge by.
+        near_duplicates: whether to look for pairs near an earlier one, which takes about as long as all else.
         strict: whether a problem of any pair ends the audit.
         seed: of the sample and of what is fitted.
         sample: pairs that a calibration is fitted on, at most.
@@ -65,6 +66,7 @@ class AuditSettings:
     text_vectors: str | None = None
     deep: bool = False
     calibration: str | None = None
+    near_duplicates: bool = True
     strict: bool = False
     seed: int = 0
     sample: int = SAMPLE

@@ -75,7 +75,7 @@ def cosine_pass(folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def audit_here(folder: Path, output: Path, memory: float, sample: int) -> None:
+def audit_here(folder: Path, output: Path, memory: float, sample: int, near: bool) -> None:
     """Audit in this process, on one core, and print the seconds of each stage as JSON."""
     import torch
     from rich.console import Console
@@ -104,6 +104,7 @@ def audit_here(folder: Path, output: Path, memory: float, sample: int) -> None:
         text_vectors=str(folder / "texts.npy"),
         memory=int(memory * 2**30),
         sample=sample,
+        near_duplicates=near,
     )
     audit(settings, output, Console(stderr=True, quiet=True))
     print(json.dumps(seconds))
@@ -120,6 +121,7 @@ class Child:
     def __init__(self, options: argparse.Namespace, folder: Path, output: Path) -> None:
         words = ["--child", str(folder), str(output), "--memory", str(options.memory)]
         command = [sys.executable, __file__, *words, "--sample", str(options.sample)]
+        command += [] if options.near_duplicates else ["--no-near-duplicates"]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, **CORE}
         )
@@ -213,12 +215,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--memory", type=float, default=0.5, help="GiB that joins may take")
     parser.add_argument("--sample", type=int, default=50_000, help="pairs that the calibration is fitted on")
+    common.add_switch(parser, "--near-duplicates", "look for near duplicates too")
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="for the pairs and audits; a temporary one by default")
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = common.parsed(parser)
     if options.child is not None:
-        audit_here(*options.child, options.memory, options.sample)
+        audit_here(*options.child, options.memory, options.sample, options.near_duplicates)
         return
     folder = Path(tempfile.mkdtemp(prefix="audit-scale-", dir=options.folder))
     try:

@@ -282,6 +282,10 @@ def test_pairs_near_an_earlier_one_are_dropped(made, audit, tmp_path):
         50: "pair00002",
     }
     assert {found[n]["reason"] for n in (9, 50)} == {"near picture and caption of an earlier pair"}
+    audit(made.given(folder), tmp_path / "off", near_duplicates=False)
+    found = rows_of(tmp_path / "off")
+    assert not any(row["duplicate_of"] for row in found)
+    assert [found[n]["reason"] for n in (9, 50)] != ["near picture and caption of an earlier pair"] * 2
 
 
 def test_a_calibration_of_another_model_is_refused(made, audit, folder, tmp_path):

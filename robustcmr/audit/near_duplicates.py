@@ -2,7 +2,7 @@
 
 Candidates come from several tables of signatures (:mod:`robustcmr.audit.signatures`). A table is sorted, so
 that rows whose signatures start alike are neighbours; those among the next ``window`` rows with the same
-start are candidates. Other tables then say cheaply which of them cannot be near. What is left is compared.
+start are candidates. Other tables say cheaply which of them cannot be near. What is left is compared.
 Signatures take 4 bytes a table and vector, on disk if a folder is given; all else is bounded.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustcmr.audit.duplicate_groups import Connected, Duplicates, grouped
-from robustcmr.audit.signatures import BITS, Planes, Signatures, ones, runs
+from robustcmr.audit.signatures import BITS, Planes, Signatures, ones, ordered, runs
 from robustcmr.types import FloatArray, IntArray
 
 PICTURES = 0.965
@@ -157,7 +157,7 @@ class _Search:
     ) -> None:
         self._signatures, self._usable, self._take = signatures, usable, take
         self._threshold, self._window = threshold, window
-        self._most = planes.most_different(threshold, _WORDS * BITS)
+        self._most = planes.most_different(threshold, BITS), planes.most_different(threshold, _WORDS * BITS)
         # unrelated rows share so many bits with some eight others
         self._prefix = min(max(math.ceil(math.log2(signatures.shape[1])) - 3, 1), BITS)
         self.connected, self.compared, self.unfinished = Connected(), 0, 0
@@ -166,14 +166,17 @@ class _Search:
         """Connect rows that are alike and whose signatures in a table start alike."""
         others = [(table + step) % len(self._signatures) for step in range(1, _WORDS + 1)]
         for rows in self._parts(table):
-            keys = self._signatures[table][rows]
-            order = np.argsort(keys, kind="stable")
-            keys, rows = keys[order] >> (BITS - self._prefix), rows[order]
-            for left, right, more in runs(keys, self._window):
+            whole, order = ordered(self._signatures[table][rows])
+            starts, rows = whole >> np.uint32(BITS - self._prefix), rows[order]
+            seconds = self._signatures[others[0]][
+                rows
+            ]  # read once, so that most pairs are ruled out in order
+            for left, right, more in runs(starts, self._window):
                 self.unfinished += more
                 for start in range(0, len(left), _SORTED):
-                    part = slice(start, start + _SORTED)
-                    self._connect(rows[left[part]], rows[right[part]], others)
+                    some, their = left[start : start + _SORTED], right[start : start + _SORTED]
+                    near = ones((seconds[some] ^ seconds[their])[:, None]) <= self._most[0]
+                    self._connect(rows[some[near]], rows[their[near]], others)
 
     def alike(self, left: IntArray, right: IntArray) -> npt.NDArray[np.bool_]:
         """Return which pairs of rows (k,) have at least the threshold as their cosine."""
@@ -189,7 +192,7 @@ class _Search:
 
     def _connect(self, left: IntArray, right: IntArray, others: list[int]) -> None:
         bits = np.stack([self._signatures[table][left] ^ self._signatures[table][right] for table in others])
-        near = ones(bits.T) <= self._most
+        near = ones(bits.T) <= self._most[1]
         left, right = left[near], right[near]
         apart = self.connected.apart(left, right)
         left, right = left[apart], right[apart]

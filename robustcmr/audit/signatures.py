@@ -64,10 +64,22 @@ class Planes:
 
 
 def ones(words: npt.NDArray[np.unsignedinteger]) -> IntArray:
-    """Return the number of bits set in each row of unsigned words (n, k), (n,)."""
+    """Return the number of bits set in each row of unsigned words (n, k), k >= 1, (n,)."""
     halves = np.ascontiguousarray(words).view(np.uint16)
-    counts: IntArray = _ONES[halves].sum(1, dtype=np.int64)
+    counts = _ONES[halves[:, 0]].astype(np.int64)
+    for column in range(1, halves.shape[1]):
+        counts += _ONES[halves[:, column]]
     return counts
+
+
+def ordered(keys: Signatures) -> tuple[Signatures, IntArray]:
+    """Sort fewer than 2**32 signatures (n,); return them and where they were, ties in their order.
+
+    Key and place are sorted as one number, which is several times as fast as sorting places by keys.
+    """
+    both = keys.astype(np.uint64) << np.uint64(32) | np.arange(len(keys), dtype=np.uint64)
+    both.sort()
+    return (both >> np.uint64(32)).astype(np.uint32), (both & np.uint64(2**32 - 1)).astype(np.int64)
 
 
 def runs(keys: npt.NDArray[np.unsignedinteger], window: int) -> Iterator[tuple[IntArray, IntArray, int]]:

@@ -9,6 +9,7 @@ import pytest
 
 from robustcmr.audit import near_duplicates as module, signatures
 from robustcmr.audit.near_duplicates import cosine_of, near_duplicates
+from robustcmr.audit.signatures import ones, ordered
 
 
 def unit(vectors: Any) -> Any:
@@ -129,6 +130,18 @@ def test_reads_blocks_of_ascending_rows(monkeypatch: pytest.MonkeyPatch) -> None
 def test_arguments_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         near_duplicates(9, cone(9).__getitem__, **{"threshold": 0.98, **options})
+
+
+def test_bits_are_counted_and_signatures_sorted_as_by_python() -> None:
+    words = np.random.default_rng(0).integers(0, 2**32, (500, 4), dtype=np.uint32)
+    for k in (1, 4):
+        assert ones(words[:, :k]).tolist() == [
+            sum(word.bit_count() for word in row[:k]) for row in words.tolist()
+        ]
+    keys = words[:, 0] % np.uint32(100) + np.uint32(2**32 - 100)
+    found, places = ordered(keys)
+    assert found.tolist() == sorted(keys.tolist())
+    assert places.tolist() == sorted(range(500), key=keys.tolist().__getitem__)
 
 
 def test_likeness_is_measured_from_the_mean_cosine() -> None:

@@ -68,7 +68,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Any) -> Path:
     assert code == 0, said
     assert not hidden(said)
     assert f"The run is in {root}/{SHOWN_RUN}." in said
+    write_pairs(root)
     return root
+
+
+def write_pairs(root: Path) -> None:
+    """Pairs of hostile names, ids and captions, and their vectors."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(240, 16))
+    for kind in ("images", "texts", "pairs"):
+        (root / f"{kind} {NAME}").parent.mkdir()  # there is a slash in the name
+    np.save(root / f"images {NAME}.npy", images)
+    np.save(root / f"texts {NAME}.npy", images + 0.5 * rng.normal(size=images.shape))
+    with (root / f"pairs {NAME}.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "image", "caption", NAME])
+        table.writerows([f"{NAME}{row}", f"{row}{NAME}.jpg", f"{row} {CAPTION}", NAME] for row in range(240))
 
 
 @pytest.fixture
@@ -98,7 +113,15 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable
     return run
 
 
+PAIRS, AUDIT = f"pairs {NAME}.csv", Path(f"audits/{NAME}")
 COMMANDS: dict[str, tuple[object, ...]] = {
+    "data check pairs": ("data", "check", PAIRS),
+    "audit": (
+        *("audit", PAIRS, "--image-vectors", f"images {NAME}.npy", "--text-vectors", f"texts {NAME}.npy"),
+        *("-o", AUDIT, "--restart"),
+    ),
+    "report of an audit": ("report", AUDIT, "-o", f"{NAME}.html"),
+    "apply": ("apply", AUDIT, "--to", f"clean {NAME}", "--dry-run"),
     "data check": ("data", "check", f"data {NAME}"),
     "show data": ("show", "data", "precomp", "--data-root", f"data {NAME}"),
     "eval": ("eval", RUN, "--device", "cpu"),
@@ -162,6 +185,10 @@ def test_tables_hold_no_formulas_and_are_read_back(folder: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[object, ...]] = {
+    "source": ("audit", NAME, "-o", "out"),
+    "column": ("data", "check", PAIRS, "--text", f"{NAME}s"),
+    "condition": ("data", "check", PAIRS, "--where", NAME),
+    "audit": ("apply", NAME, "--to", "out"),
     "folder": ("eval", f"no {NAME}"),
     "option": ("train", f"--{NAME}"),
     "command": (NAME,),

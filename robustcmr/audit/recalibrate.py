@@ -67,7 +67,7 @@ def recalibrate(log_odds: Values, wrong: Values, sampled: Values) -> Recalibrati
         >>> found = recalibrate(odds, wrong, np.full(400, 0.1))
         >>> ends = np.array([-3.0, 3.0])
         >>> np.round(found(ends, ends, ends)[0], 2)
-        array([0.3 , 0.95])
+        array([0.29, 0.95])
     """
     weights = 1 / sampled
     weights = weights / weights.sum() * len(weights)

@@ -73,10 +73,11 @@ def decide(
         [_FIXED.index(name) for name in (UNJUDGED, BOILERPLATE, MISMATCHED, FITS)],
         _FIXED.index(UNSURE),
     )
-    twice = (duplicate != 0) | (near != 0)
-    decision[twice] = DROP
-    fixed[near != 0] = _FIXED.index(NEAR_DUPLICATE)
-    fixed[duplicate != 0] = _FIXED.index(DUPLICATE)
+    twice = duplicate != 0
+    decision[twice], fixed[twice] = DROP, _FIXED.index(DUPLICATE)
+    # near is not equal: two captions of one picture may be worth keeping, and people should say so
+    alike = (near != 0) & (decision != DROP)
+    decision[alike], fixed[alike] = REVIEW, _FIXED.index(NEAR_DUPLICATE)
     sides = len(BAD) - 1
     for number, side in ((1, bad[1]), (0, bad[0])):  # of two problems the image's is named
         wrong = side > 0

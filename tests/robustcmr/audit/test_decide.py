@@ -36,7 +36,9 @@ def test_probabilities_decide():
 
 def test_what_is_known_of_the_texts_comes_first():
     assert one(nothing="caption has no words") == ("drop", "caption has no words")
-    assert one(near=1, nothing="x") == ("drop", "near picture and caption of an earlier pair")
+    assert one(near=1, nothing="x") == ("drop", "x")
+    assert one(near=1) == ("review", "near picture and caption of an earlier pair")
+    assert one(near=1, low=0.6, high=0.9) == ("drop", "looks mismatched")
     assert one(twice=1, near=1, nothing="x") == ("drop", "picture and caption of an earlier pair")
     assert one(bad=(0, 2), twice=1, nothing="x") == ("aside", "NaN or infinite numbers in the text vector")
     assert one(bad=(1, 2)) == ("aside", "no image vector")

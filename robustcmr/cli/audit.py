@@ -78,7 +78,7 @@ def audit(
         ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first pair that cannot be judged.")
+        bool, typer.Option("--strict", help="Stop if any pair cannot be judged, instead of setting it aside.")
     ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Remove the audit in the folder and begin again.")

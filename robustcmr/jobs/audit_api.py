@@ -74,7 +74,7 @@ def audit_pairs(
         memory: GiB that joins may take; a quarter of the memory, at most 4, by default.
         progress: whether to show notes and a bar on stderr, or in the notebook.
         near_duplicates: look for pairs near an earlier one, which takes about as long as all else.
-        strict: stop at the first pair that cannot be judged.
+        strict: stop if any pair cannot be judged, instead of setting it aside.
         restart: remove an audit that is in the folder.
         trusted: import the ``package.module:Class`` that ``run`` names, even if it was not trained here.
 

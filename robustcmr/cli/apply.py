@@ -56,11 +56,11 @@ def apply(
         print_json({"to": str(to), "dry_run": dry_run, "files": files, "rows": done.rows, "of": done.of})
         return
     would = "would write" if dry_run else "wrote"
-    files = [path for path in done.files if path != to]  # other formats name the folder before it is there
-    for path in files[:_SHOWN]:
+    named = [path for path in done.files if path != to]  # other formats name the folder before it is there
+    for path in named[:_SHOWN]:
         say(f"{would} {path}")
-    if len(files) > _SHOWN:
-        say(f"{would} {len(files) - _SHOWN:,} more files")
+    if len(named) > _SHOWN:
+        say(f"{would} {len(named) - _SHOWN:,} more files")
     say(f"{would} {done.rows:,} of {done.of:,} rows to {to}")
     if dry_run:
         note("nothing was written; leave out --dry-run to write it")

@@ -51,8 +51,10 @@ class _Main(Group):
 app = typer.Typer(
     name="robustcmr",
     cls=_Main,
-    help="Train image-text matchers on pairs that are partly mismatched, and measure them.\n\n"
-    "Examples:\n  robustcmr train --noise 0.4\n  robustcmr report runs/a\n  robustcmr train --help",
+    help="Train image-text matchers on pairs that are partly mismatched, measure them, and audit pairs "
+    "of one's own.\n\n"
+    "Examples:\n  robustcmr train --noise 0.4\n  robustcmr audit 'web/*.parquet' -o audits/web\n"
+    "  robustcmr report runs/a\n  robustcmr train --help",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,

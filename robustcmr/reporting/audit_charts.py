@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -49,7 +50,7 @@ def score_chart(curves: Curves) -> Chart | None:
             base = base + heights
         for place, (name, counts) in enumerate(nulls.items()):
             heights = np.append(counts / (counts.sum() * widths), 0.0)
-            style = {"color": SERIES[place], "linestyle": _DASHES[name], "label": _NAMES[name]}
+            style: Any = {"color": SERIES[place], "linestyle": _DASHES[name], "label": _NAMES[name]}
             axes.step(edges, heights, where="post", **style)
         axes.set_xlim(float(edges[0]), float(edges[-1]))
         axes.set_xlabel("score: log odds that the caption belongs to the picture")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from robustcmr.errors import DataError, RunFolderError
+from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.jobs.apply import apply_audit
 from robustcmr.jobs.audit_run import run_audit
 from robustcmr.sources.fingerprint import fingerprint
@@ -117,3 +118,20 @@ def test_a_failure_leaves_no_folder(made, audited, tmp_path, monkeypatch):
         apply_audit(out, tmp_path / "clean")
     assert not [path.name for path in tmp_path.iterdir() if "clean" in path.name]
     assert apply_audit(out, tmp_path / "clean").of == 60
+
+
+def test_another_format_gets_a_row_a_pair(made, tmp_path):
+    rows, images, texts = made.make()
+    rows["caption"] = [[f"a thing {n}", f"another thing {n}"] for n in range(60)]
+    texts = np.repeat(texts, 2, axis=0)
+    texts[0] = -texts[0]
+    out = audit(made, made.write(tmp_path / "data", rows, images, texts), tmp_path / "out")
+    listed = (out / "lists" / "drop.txt").read_text().splitlines()
+    assert "pair00000#0" in listed
+    would = apply_audit(out, tmp_path / "table", "drop", "jsonl", dry_run=True)
+    done = apply_audit(out, tmp_path / "table", "drop", "jsonl")
+    assert would.rows == done.rows == len(listed)
+    written = [json.loads(line)["id"] for line in done.files[0].read_text().splitlines()]
+    assert written == listed
+    with pytest.raises(ConfigError, match=r"there is no format 'xml' to write; choose one of parquet"):
+        apply_audit(out, tmp_path / "xml", "drop", "xml", dry_run=True)

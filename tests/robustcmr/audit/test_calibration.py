@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from robustcmr.audit.calibration import Calibration, Judged, Sample, fit_calibration
+from robustcmr.audit.calibration import QUANTILES, Calibration, Judged, Sample, fit_calibration
 from robustcmr.audit.saved import read_calibration, save_calibration
 from robustcmr.errors import DataError
 from tests.robustcmr.audit.made_pairs import Made, made_pairs
@@ -81,6 +81,22 @@ def test_saved_calibration_judges_alike(tmp_path: Path) -> None:
     again = read_calibration(tmp_path / "calibration.npz")
     assert again.rate == calibration.rate
     np.testing.assert_array_equal(judged(again, made).log_odds, judged(calibration, made).log_odds)
+    np.testing.assert_array_equal(again.random, calibration.random)
+    np.testing.assert_array_equal(again.near, calibration.near)
+
+
+@pytest.mark.parametrize("captions", [1, 3])
+def test_scores_of_pairs_mismatched_on_purpose_are_kept(captions: int) -> None:
+    made = made_pairs(1200 // captions, captions, 0.3)
+    calibration = fit_calibration(made.sample)
+    scores = -judged(calibration, made).log_odds
+    assert 0 < len(calibration.random) <= QUANTILES
+    assert (np.diff(calibration.random) >= 0).all()
+    # pairs that are wrong at random score as random partners do, those that are right far above
+    middle = np.median(scores[made.wrong])
+    assert np.quantile(calibration.random, 0.2) < middle < np.quantile(calibration.random, 0.8)
+    assert np.median(scores[~made.wrong]) > np.quantile(calibration.random, 0.9)
+    assert np.median(calibration.near) > np.median(calibration.random)
 
 
 def test_damaged_calibration_is_refused(tmp_path: Path) -> None:

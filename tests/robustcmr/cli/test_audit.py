@@ -42,6 +42,8 @@ def test_an_audit_from_its_start_to_a_clean_copy(robustcmr, place):
     page = (place / "audits/web/report.html").read_text()
     assert "robustcmr apply audits/web --list keep --to audits/web-clean" in page
     assert 'href="https://example.org/' in page
+    assert "random partners" in page
+    assert "near partners" in page
     assert "robustcmr audit web.parquet --image-vectors images.npy" in page
 
     words = rest[-1].partition("robustcmr ")[2].split()

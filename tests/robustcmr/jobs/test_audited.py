@@ -2,8 +2,6 @@
 
 import json
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from robustcmr.errors import UserError
@@ -13,32 +11,6 @@ from robustcmr.jobs.audited import AuditedPairs
 @pytest.fixture
 def found(audited_pictures):
     return AuditedPairs(audited_pictures)
-
-
-def test_pairs_are_a_table_of_arrays(found, audited_pictures):
-    written = pq.read_table(audited_pictures / "pairs.parquet")
-    assert len(found) == len(found.pairs) == 100
-    assert list(found.pairs) == written.column_names
-    np.testing.assert_array_equal(found.pairs.id, written["id"].to_pylist())
-    np.testing.assert_array_equal(found.pairs["row"], np.arange(100))
-    expected = np.array(written["p_mismatch"].to_pylist(), float)  # None is NaN
-    np.testing.assert_array_equal(found.pairs.p_mismatch, expected)
-    assert found.pairs.to_arrow().equals(written)
-    assert found.pairs.to_arrow(["id"]).column_names == ["id"]
-
-
-def test_a_column_that_is_not_there(found):
-    with pytest.raises(UserError, match=r"no column 'p_mismach'; did you mean 'p_mismatch'\?"):
-        found.pairs["p_mismach"]
-    assert not hasattr(found.pairs, "other")
-
-
-def test_pandas(found):
-    pandas = pytest.importorskip("pandas")
-    frame = found.pairs.to_pandas()
-    assert isinstance(frame, pandas.DataFrame)
-    assert len(frame) == 100
-    assert frame["decision"].value_counts()["drop"] == 20
 
 
 def test_lists_split_the_judged_pairs(found):

@@ -11,15 +11,14 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from robustcmr.data.picture_files import PictureError, decode_picture
 from robustcmr.errors import DataError, RunFolderError, UserError
 from robustcmr.files import write_text
+from robustcmr.jobs.audit_pictures import read_thumbnails
 from robustcmr.jobs.audit_source import reopened
-from robustcmr.reporting.audit_page import LARGEST, AuditCard, ReasonGroup, audit_page
+from robustcmr.reporting.audit_page import AuditCard, ReasonGroup, audit_page
 from robustcmr.reporting.audit_sentences import reasons_of
-from robustcmr.reporting.thumbnails import CARD, Thumbnail, thumbnail
+from robustcmr.reporting.thumbnails import Thumbnail
 from robustcmr.runs.audits import AuditFolder, Curves, Summary
-from robustcmr.sources.records import Source
 from robustcmr.types import FloatArray
 
 logger = logging.getLogger("robustcmr")
@@ -31,8 +30,8 @@ MOST_REASONS = 12
 """Reasons with a gallery, those with most pairs of each list first."""
 
 _BINS = 60
+_LINKED = ("http://", "https://")  # other addresses are shown as text: some would run code
 
-_ADDRESS = ("http://", "https://")
 _COLUMNS = (
     *("id", "image", "caption", "file", "row", "score", "p_mismatch", "p_low", "p_high"),
     *("reason", "duplicate_of", "caption_count"),
@@ -180,7 +179,7 @@ def _card(row: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail])
     return AuditCard(
         id=row["id"] or "",
         image=pictures.get((row["file"], row["row"]), Thumbnail(name)),
-        link=name if name.lower().startswith(_ADDRESS) else None,
+        link=name if name.lower().startswith(_LINKED) else None,
         caption=row["caption"] or "",
         probability=tuple(map(float, chance)) if known else None,  # type: ignore[arg-type]  # three of them
         score=float(score) if score is not None and np.isfinite(score) else None,
@@ -197,57 +196,3 @@ def _thumbnails(folder: AuditFolder, groups: Sequence[Group]) -> tuple[dict[tupl
         logger.warning("the page is without pictures: %s", error)
         return {}, f"Pictures go by name: {error}."
     return read_thumbnails(source, [row for group in groups for row in group.rows])
-
-
-def read_thumbnails(
-    source: Source, rows: Sequence[Mapping[str, Any]], side: int = CARD, largest: int = LARGEST
-) -> tuple[dict[tuple[str, int], Thumbnail], str]:
-    """Read the pictures of rows of ``pairs.parquet``, made small.
-
-    Args:
-        source: of the audit.
-        rows: with ``file``, ``row`` and ``image``.
-        side: largest width and height, in pixels.
-        largest: characters of all pictures together, beyond which no more are read.
-
-    Returns:
-        Pictures by file and row, and a sentence on those that are missing, or "".
-    """
-    wanted: dict[str, dict[int, str]] = {}
-    for row in rows:
-        if row["file"] is not None and not str(row["image"] or "").lower().startswith(_ADDRESS):
-            wanted.setdefault(row["file"], {})[row["row"]] = row["image"] or ""
-    found: dict[tuple[str, int], Thumbnail] = {}
-    failed, size = 0, 0
-    for shard in source.shards:
-        name = next((name for name in _names(source, shard.path) if name in wanted), None)
-        if name is None:
-            continue
-        numbers = np.array(sorted(wanted[name]), np.int64)
-        try:
-            for picture in source.pictures(shard, numbers):
-                if picture.data is None or size > largest:
-                    failed += 1
-                    continue
-                try:
-                    opened = decode_picture(picture.data)
-                except PictureError:
-                    failed += 1
-                    continue
-                made = thumbnail(wanted[name].get(picture.row, ""), opened, side)
-                found[name, picture.row] = made
-                size += len(made.uri)
-        except UserError as error:
-            logger.warning("pictures of %s cannot be read: %s", shard.path, error)
-            failed += len(numbers)
-    if not found:
-        return {}, "There are no picture files, so pictures go by name." if wanted else ""
-    return found, f"{failed:,} pictures could not be shown." if failed else ""
-
-
-def _names(source: Source, path: Path) -> Iterator[str]:
-    """How a file may be named in ``pairs.parquet``."""
-    if path.is_relative_to(source.root):
-        yield path.relative_to(source.root).as_posix()
-    yield str(path)
-    yield path.name

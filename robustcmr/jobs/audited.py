@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robustcmr.errors import ArgumentError, UserError
-from robustcmr.jobs.audit_report import GALLERY, read_thumbnails, worst_pairs, write_audit_report
+from robustcmr.jobs.audit_pictures import read_thumbnails
+from robustcmr.jobs.audit_report import GALLERY, worst_pairs, write_audit_report
 from robustcmr.jobs.audit_source import reopened
 from robustcmr.jobs.audit_table import AuditTable, as_numpy
 from robustcmr.jobs.results import Values

@@ -90,6 +90,14 @@ def test_scores_are_counted(audited_pictures):
     assert "likely mismatched" in write_audit_report(audited_pictures).read_text()
 
 
+def test_only_web_addresses_become_links(make_audit, tmp_path):
+    names = ["https://a.org/1", "javascript://%0aalert(1)", "data://x", "HTTP://a.org/2", "s3://b/3"] * 200
+    folder = make_audit(tmp_path / "links", image=names)
+    page = write_audit_report(folder, pictures=False).read_text()
+    assert set(re.findall(r'href="([^#"d][^"]*)"', page)) == {"https://a.org/1", "HTTP://a.org/2"}
+    assert "javascript://%0aalert(1)" in page
+
+
 def test_damaged_pairs_are_named(audited_pictures):
     (audited_pictures / "pairs.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(UserError, match=r"cannot read .*pairs\.parquet"):

@@ -38,7 +38,7 @@ def report(
     from robustcmr.cli.output import print_json
     from robustcmr.runs.audits import AuditFolder
 
-    if AuditFolder(folder).holds_audit:
+    if AuditFolder(folder).begun:
         _report_audit(folder, target, gallery, not no_model, as_json)
         return
     from robustcmr.jobs.report import write_run_report

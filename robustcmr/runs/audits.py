@@ -131,6 +131,11 @@ class AuditFolder:
         """Whether a finished audit is here."""
         return self.about.is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether an audit is here, finished or not."""
+        return any(path.exists() for path in (self.about, self.work, self.summary, self.calibration))
+
     def require(self) -> None:
         """Raise DataError unless a finished audit is here."""
         if self.holds_audit:

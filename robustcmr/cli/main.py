@@ -28,6 +28,7 @@ from robustcmr.cli import (
     noise,
     rematch,
     report,
+    review,
     search,
     suspects,
     sweep,
@@ -88,6 +89,7 @@ data_app.command("check", cls=Command)(data.check)
 data_app.command("export", cls=Command)(data.export)
 app.add_typer(noise.app, name="noise")
 app.add_typer(data_app, name="data")
+app.add_typer(review.app, name="review")
 app.add_typer(sweep.app, name="sweep")
 
 

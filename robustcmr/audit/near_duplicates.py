@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robustcmr.audit.duplicate_groups import Connected, Duplicates, grouped
+from robustcmr.audit.duplicate_groups import Alike, Connected, Duplicates, grouped
 from robustcmr.audit.signatures import BITS, Planes, Signatures, ones, ordered, runs
 from robustcmr.types import FloatArray, IntArray
 
@@ -79,6 +79,7 @@ def near_duplicates(
     seed: int = 0,
     folder: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    also: tuple[Connected, Alike] | None = None,
 ) -> Duplicates:
     """Find the vectors whose cosine with an earlier one is at least ``threshold``.
 
@@ -94,9 +95,11 @@ def near_duplicates(
         seed: of the random planes.
         folder: where the signatures lie in a temporary file; None keeps them in memory.
         progress: called with the number of vectors or signatures of every step, ``(1 + tables) * N`` in all.
+        also: rows that are alike for another reason than their vectors, connected, and what says so.
 
     Returns:
-        Rows and the first row of the group of each, whose cosine with it is ``threshold`` or more;
+        Rows and the first row of the group of each, whose cosine with it is ``threshold`` or more, or which
+        is ``also`` alike;
         ``unfinished`` is the number of rows with more candidates than the window, the mean of the tables.
 
     Raises:
@@ -126,10 +129,17 @@ def near_duplicates(
             signatures[:, rows[0] : rows[-1] + 1] = planes.sign(vectors)
             tick(len(rows))
         search = _Search(signatures, usable, take, threshold, window, planes)
+        if also is not None:
+            search.connected = also[0]
         for table in range(tables):
             search.scan(table)
             tick(count)
-    rows, first, left = grouped(search.connected, search.alike)
+
+    def alike(left: IntArray, right: IntArray) -> npt.NDArray[np.bool_]:
+        near = search.alike(left, right)
+        return near if also is None else near | also[1](left, right)
+
+    rows, first, left = grouped(search.connected, alike)
     return Duplicates(rows, first, search.compared, math.ceil(search.unfinished / tables) + left)
 
 

@@ -1,8 +1,9 @@
-"""Pictures, or captions, of an audit whose vectors are nearly those of an earlier one."""
+"""Pictures, or captions, of an audit whose vectors, or hashes, are nearly those of an earlier one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from robustcmr.audit.columns import read_column, write_columns
 from robustcmr.audit.database import BATCH, database, parquet, stream
 from robustcmr.audit.duplicate_groups import Duplicates
 from robustcmr.audit.near_duplicates import CAPTIONS, PICTURES, Take, cosine_of, near_duplicates
+from robustcmr.audit.picture_hashes import PictureHashes
 from robustcmr.files import atomic_file
 from robustcmr.types import FloatArray, IntArray
 
@@ -35,6 +37,7 @@ def write_near_items(
     joins: Path,
     memory: int,
     progress: Callable[[int], None] | None = None,
+    hashes: PictureHashes | None = None,
 ) -> Duplicates:
     """Find pictures or captions near an earlier one, and write the codes of both as a table.
 
@@ -50,6 +53,7 @@ def write_near_items(
         joins: folder of the columns, with ``image_at`` or ``text_at``; receives the table.
         memory: bytes that the join may take.
         progress: as for :func:`robustcmr.audit.near_duplicates.near_duplicates`.
+        hashes: of the pictures, by the positions of their vectors; those that are alike are near too.
 
     Returns:
         What was found among the distinct items, by their order of first appearance.
@@ -83,7 +87,13 @@ def write_near_items(
         return take(np.asarray(places[chosen]))
 
     threshold = cosine_of(LIKENESS[side], items, read) if items else 1.0
-    found = near_duplicates(items, read, threshold, folder=joins, progress=progress)
+    also, unfinished = None, 0
+    if hashes is not None:
+        ours = hashes.at(np.asarray(places))
+        connected, unfinished = ours.connected()
+        also = connected, ours.alike
+    found = near_duplicates(items, read, threshold, folder=joins, progress=progress, also=also)
+    found = replace(found, unfinished=found.unfinished + unfinished)
     columns = [(code, pa.uint64()), ("first_code", pa.uint64()), ("first_key", pa.int64())]
     schema = pa.schema(columns, metadata={"cosine": f"{threshold:.6f}"})
     with atomic_file(joins / near_file(side)) as file, pq.ParquetWriter(file, schema) as writer:

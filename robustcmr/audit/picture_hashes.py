@@ -1,29 +1,42 @@
 """Hashes of picture files: of bytes for equal files, of differences of brightness for near-equal pictures.
 
 A difference hash (64 bits) survives another size, format, compression or slight change of brightness. It does
-not survive cropping, turning, mirroring or a frame, and nothing is claimed of these.
+not survive cropping, turning, mirroring or a frame, and nothing is claimed of these. It knows no
+colours: of a picture that is plain but for one shape, as in a catalogue, it would say the shape alone, so
+there is none.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from robustcmr.audit.duplicate_groups import Connected, Duplicates, grouped
+from robustcmr.audit.duplicate_groups import Connected
 from robustcmr.audit.signatures import ones, runs
-from robustcmr.data.picture_files import MAX_PIXELS, decode_picture
+from robustcmr.errors import DataError
+from robustcmr.sources.vector_keys import in_words
 from robustcmr.types import IntArray
 
 DIFFERENT = 3
 """Bits of 64 that near-equal pictures differ in, at most."""
 
-LEAST_CONTRAST = 16
-"""Least range of brightness, of 255, after shrinking; below it, noise decides the bits."""
+LEAST_STEP = 2
+"""Least difference of brightness, of 255, that decides a bit; below it, noise does."""
+
+LEAST_DECIDED = 32
+"""Bits of 64 that must be decided. Photographs have 50 to 60, one shape on plain ground about 25."""
+
+COLUMNS = pa.schema([("picture_hash", pa.uint64()), ("difference_hash", pa.uint64())])
+"""Hashes of pictures in the metadata of vectors; ``difference_hash`` is null where there is none."""
 
 _BANDS = 5  # two of them are equal where at most three bits differ
 _WINDOW = 256  # different hashes with the same two bands that are compared with each
@@ -33,34 +46,65 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class PictureHash:
-    """Hashes of a picture file.
+class PictureHashes:
+    """Hashes of pictures that can be compared.
 
     Attributes:
-        content: of its bytes, BLAKE2b of 128 bits in hex digits.
-        difference: 64 bits; None for a picture that is nearly of one brightness.
+        contents: (n,) of their bytes; 0 where they are not known.
+        differences: (n,) difference hashes.
+        known: (n,) which of these there are.
     """
 
-    content: str
-    difference: int | None
+    contents: Hashes
+    differences: Hashes
+    known: npt.NDArray[np.bool_]
+
+    def at(self, rows: IntArray) -> PictureHashes:
+        """Return those of some rows (k,)."""
+        return PictureHashes(self.contents[rows], self.differences[rows], self.known[rows])
+
+    def alike(self, left: IntArray, right: IntArray) -> npt.NDArray[np.bool_]:
+        """Return which rows (k,) are of the same bytes as other rows (k,), or near-equal to them."""
+        same = (self.contents[left] == self.contents[right]) & (self.contents[left] > 0)
+        near = _near(self.differences[left], self.differences[right]) & self.known[left] & self.known[right]
+        return np.asarray(same | near)
+
+    def connected(self) -> tuple[Connected, int]:
+        """Connect the rows that are alike; see :func:`near_equal`."""
+        connected, unfinished = near_equal(self.differences, self.known)
+        _join_equal(connected, np.flatnonzero(self.contents), self.contents)
+        return connected, unfinished
 
 
-def hash_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> PictureHash:
-    """Hash a picture file.
+def read_hashes(files: Sequence[tuple[int, Path]], count: int) -> PictureHashes:
+    """Read the hashes that stand beside vectors.
 
     Args:
-        data: the encoded file (JPEG, PNG, ...).
-        max_pixels: largest width times height.
+        files: of metadata, with the number of the first vector of each; those without hashes are left out.
+        count: of vectors, n.
 
     Raises:
-        PictureError: it cannot be decoded; the message is the reason.
+        DataError: a file cannot be read.
     """
-    return PictureHash(content_hash(data), difference_hash(decode_picture(data, max_pixels)))
+    found = PictureHashes(np.zeros(count, np.uint64), np.zeros(count, np.uint64), np.zeros(count, np.bool_))
+    for start, path in files:
+        try:
+            schema = pq.read_schema(path)
+            if any(schema.get_field_index(field.name) < 0 for field in COLUMNS):
+                continue  # made before there were hashes
+            contents, differences = pq.read_table(path, columns=COLUMNS.names).cast(COLUMNS).columns
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"cannot read {path}: {in_words(error)}; make the vectors again") from error
+        rows = slice(start, start + len(contents))
+        found.contents[rows] = contents.to_numpy()
+        found.differences[rows] = differences.fill_null(0).to_numpy()
+        found.known[rows] = differences.is_valid().to_numpy()
+    return found
 
 
-def content_hash(data: bytes) -> str:
-    """Return the BLAKE2b hash of 128 bits of some bytes, in hex digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def content_hash(data: bytes) -> int:
+    """Return the BLAKE2b hash of 64 bits of some bytes."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def difference_hash(picture: Image.Image) -> int | None:
@@ -70,7 +114,7 @@ def difference_hash(picture: Image.Image) -> int | None:
         picture: in RGB, upright.
 
     Returns:
-        64 bits, or None if the picture, shrunk to 9 x 8, is nearly of one brightness.
+        64 bits, or None if fewer than :data:`LEAST_DECIDED` of them are decided: parts of it are plain.
 
     Example:
         >>> falling = Image.linear_gradient("L").rotate(90)
@@ -80,13 +124,14 @@ def difference_hash(picture: Image.Image) -> int | None:
         True
     """
     small = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
-    if small.max() - small.min() < LEAST_CONTRAST:
+    falls = small[:, :-1] - small[:, 1:]
+    if np.count_nonzero(abs(falls) >= LEAST_STEP) < LEAST_DECIDED:
         return None
-    return int.from_bytes(np.packbits(small[:, :-1] > small[:, 1:]).tobytes(), "big")
+    return int.from_bytes(np.packbits(falls > 0).tobytes(), "big")
 
 
-def near_equal(hashes: Hashes, known: npt.NDArray[np.bool_] | None = None) -> Duplicates:
-    """Find the hashes that differ in at most :data:`DIFFERENT` bits from an earlier one.
+def near_equal(hashes: Hashes, known: npt.NDArray[np.bool_]) -> tuple[Connected, int]:
+    """Connect the hashes that differ in at most :data:`DIFFERENT` bits.
 
     The 64 bits are cut into five bands. Three different bits leave two bands equal, so hashes are sorted by
     each two of the bands, and compared with those whose two bands are the same (Manku et al., 2007). That
@@ -94,51 +139,37 @@ def near_equal(hashes: Hashes, known: npt.NDArray[np.bool_] | None = None) -> Du
 
     Args:
         hashes: (n,) difference hashes.
-        known: (n,) which of them are there; all by default.
+        known: (n,) which of them are there.
 
     Returns:
-        Rows and the first row of the group of each, at most so many bits apart; ``unfinished`` counts the
-        places where a group of hashes with the same bands was too large to compare all.
+        The rows connected, and the number of places where a group of hashes with the same bands was too
+        large to compare all.
 
     Example:
-        >>> found = near_equal(np.array([0, 2**40 - 1, 0b111, 0b1111], np.uint64))
-        >>> found.rows, found.first
-        (array([2]), array([0]))
+        >>> connected, _ = near_equal(np.array([0, 2**40 - 1, 0b111, 0b1111], np.uint64), np.ones(4, bool))
+        >>> connected.nodes, connected.labels
+        (array([0, 2, 3]), array([0, 0, 0]))
     """
-    rows = np.arange(len(hashes)) if known is None else np.flatnonzero(known)
-    values, first, of = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    connected = Connected()
-    again = first[of] < np.arange(len(rows))
-    connected.join(rows[again], rows[first[of[again]]])  # equal hashes
-    compared = unfinished = 0
+    connected, unfinished = Connected(), 0
+    values, first = _join_equal(connected, np.flatnonzero(known), hashes)
     for bands in combinations(range(_BANDS), 2):
         keys = values & np.uint64(sum(_band(band) for band in bands))
         order = np.argsort(keys, kind="stable")
         for left, right, more in runs(keys[order], _WINDOW):
             unfinished += more
-            compared += len(left)
             for start in range(0, len(left), _COMPARED):
                 a, b = order[left[start : start + _COMPARED]], order[right[start : start + _COMPARED]]
                 near = _near(values[a], values[b])
-                connected.join(rows[first[a[near]]], rows[first[b[near]]])
-    found, leads, rest = grouped(connected, lambda a, b: _near(hashes[a], hashes[b]))
-    return Duplicates(found, leads, compared, unfinished + rest)
+                connected.join(first[a[near]], first[b[near]])
+    return connected, unfinished
 
 
-def equal_contents(contents: npt.NDArray[np.str_]) -> tuple[IntArray, IntArray]:
-    """Return the rows whose content hash an earlier row has, ascending, and the first row of each.
-
-    Args:
-        contents: (n,) content hashes; empty where a file cannot be read.
-
-    Example:
-        >>> equal_contents(np.array(["ab", "cd", "ab", "", ""]))
-        (array([2]), array([0]))
-    """
-    _, first, of = np.unique(contents, return_index=True, return_inverse=True)
-    leads = first[of].astype(np.int64)
-    rows = np.flatnonzero((leads < np.arange(len(contents))) & (contents != ""))
-    return rows, leads[rows]
+def _join_equal(connected: Connected, rows: IntArray, hashes: Hashes) -> tuple[Hashes, IntArray]:
+    """Connect those of some rows whose hashes are equal; return the distinct ones and the first of each."""
+    values, first, of = np.unique(hashes[rows], return_index=True, return_inverse=True)
+    again = first[of] < np.arange(len(rows))
+    connected.join(rows[again], rows[first[of[again]]])
+    return values, rows[first]
 
 
 def _near(left: Hashes, right: Hashes) -> npt.NDArray[np.bool_]:

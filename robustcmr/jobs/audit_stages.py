@@ -18,6 +18,7 @@ from robustcmr.audit.groups import single_log_odds, write_log_bayes, write_terms
 from robustcmr.audit.near_items import near_file, write_near_items
 from robustcmr.audit.near_pairs import NEAR, write_near_pairs
 from robustcmr.audit.parts import PIECE, Piece, Task, all_pieces
+from robustcmr.audit.picture_hashes import read_hashes
 from robustcmr.audit.positions import write_positions
 from robustcmr.audit.rows import ReadPairs, write_rows
 from robustcmr.audit.sampling import Smallest, seeded
@@ -26,7 +27,9 @@ from robustcmr.errors import DataError
 from robustcmr.files import read_json, write_json
 from robustcmr.jobs.audit_mathematics import Mathematics
 from robustcmr.runs.audits import AuditFolder
+from robustcmr.sources.clip_layout import MADE
 from robustcmr.sources.records import Source
+from robustcmr.sources.vector_keys import ParquetLabels
 from robustcmr.types import IntArray
 
 if TYPE_CHECKING:
@@ -189,7 +192,10 @@ def join_near(
     """Write which pictures, and then which pairs, are near an earlier one."""
     rows = work.row_files(pieces)
     if not (work.joins / near_file("image")).exists():
-        write_near_items("image", images.take, rows, work.joins, memory, progress)
+        hashes = None
+        if isinstance(images.labels, ParquetLabels) and (Path(images.name) / MADE).is_file():
+            hashes = read_hashes(images.labels.files, images.count)
+        write_near_items("image", images.take, rows, work.joins, memory, progress, hashes)
     if not has_columns(work.joins, [NEAR]):
         write_near_pairs(texts.take, pieces, rows, work.joins, memory, progress)
 

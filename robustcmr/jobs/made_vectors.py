@@ -1,7 +1,8 @@
 """The folder of vectors that were made for an audit: clip-retrieval's layout, and a record of how far it is.
 
 ``img_emb/img_emb_0.npy`` and ``text_emb/text_emb_0.npy`` hold float16 vectors, a row a pair, and
-``metadata/metadata_0.parquet`` the id, image and caption of each row; the number counts pieces.
+``metadata/metadata_0.parquet`` the id, image and caption of each row, and the hashes of its picture file; the
+number counts pieces.
 ``problems/problems_0.parquet`` names the pairs that have no vectors, and why. ``vectors.json`` says which
 model and source they are of, and where the next piece starts.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustcmr.audit.picture_hashes import COLUMNS
 from robustcmr.errors import DataError, RunFolderError
 from robustcmr.files import atomic_file, fitting, read_json, reason, write_json
 from robustcmr.sources.clip_layout import MADE
@@ -29,7 +31,7 @@ PROBLEMS = "problems"
 EXAMPLES = 3
 """Pairs named for each kind of problem."""
 
-_METADATA = pa.schema([("id", pa.string()), ("image_path", pa.string()), ("caption", pa.string())])
+_METADATA = pa.schema([("id", pa.string()), ("image_path", pa.string()), ("caption", pa.string()), *COLUMNS])
 _PROBLEMS = pa.schema([PAIRS.field(name) for name in ("id", "image", "shard", "row", "part", "problem")])
 
 
@@ -115,6 +117,7 @@ class Piece:
 
     Attributes:
         pairs: (n,) those that have vectors, by the schema ``PAIRS``.
+        hashes: (n,) of their pictures, by the schema ``COLUMNS`` of hashes.
         images: (n, D).
         texts: (n, D).
         problems: the others, by the same schema, with the reason.
@@ -123,6 +126,7 @@ class Piece:
     """
 
     pairs: pa.Table
+    hashes: pa.Table
     images: FloatArray
     texts: FloatArray
     problems: pa.Table
@@ -164,7 +168,8 @@ def write_piece(folder: Path, made: Made, piece: Piece, following: list[int] | N
             with atomic_file(folder / f"{side}_emb" / f"{side}_emb_{files}.npy") as file:
                 np.save(file, vectors.astype(np.float16))
         columns = [piece.pairs[name].combine_chunks() for name in ("id", "image", "caption")]
-        _write_table(folder / "metadata" / f"metadata_{files}.parquet", pa.table(columns, _METADATA))
+        table = pa.table([*columns, *piece.hashes.columns], _METADATA)
+        _write_table(folder / "metadata" / f"metadata_{files}.parquet", table)
         files += 1
     problems, examples = Counter(made.problems), {kind: list(some) for kind, some in made.examples.items()}
     if len(piece.problems):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from robustcmr.audit.picture_hashes import COLUMNS, content_hash, difference_hash
 from robustcmr.data.picture_files import PictureError, decode_picture
 from robustcmr.errors import ArgumentError, DataError, RunFolderError
 from robustcmr.jobs.made_vectors import Made, Piece, require_own, write_piece
@@ -173,7 +174,7 @@ class _Work:
         sound = np.flatnonzero([words is None for words in problems])
         self.progress(len(table) - len(sound))
         pictures, of = self._pictures(table, sound)  # (m,) first pair of each picture, (k,) picture of each
-        vectors, failed = self._images(table, pictures, np.bincount(of, minlength=len(pictures)))
+        vectors, hashes, failed = self._images(table, pictures, np.bincount(of, minlength=len(pictures)))
         for pair, picture in zip(sound.tolist(), of.tolist(), strict=True):
             problems[pair] = failed.get(picture)
         good = np.array([problems[pair] is None for pair in sound.tolist()], np.bool_)
@@ -182,6 +183,7 @@ class _Work:
         named = table.set_column(PAIRS.get_field_index("problem"), "problem", pa.array(problems, pa.string()))
         return Piece(
             table.take(pa.array(kept)),
+            hashes.take(pa.array(of[good])),
             vectors[of[good]] if len(kept) else texts,
             texts,
             named.filter(named["problem"].is_valid()),
@@ -206,10 +208,14 @@ class _Work:
 
     def _images(
         self, table: pa.Table, pictures: IntArray, counts: IntArray
-    ) -> tuple[FloatArray, dict[int, str]]:
-        """Vectors of pictures (m, D), and why some have none; ``counts`` are the pairs of each (m,)."""
+    ) -> tuple[FloatArray, pa.Table, dict[int, str]]:
+        """Vectors (m, D) and hashes (m,) of pictures, and why some have none.
+
+        ``counts`` are the pairs of each (m,).
+        """
         found: list[tuple[IntArray, FloatArray]] = []
         failed: dict[int, str] = {}
+        hashes: list[dict[str, int | None]] = [{}] * len(pictures)
         numbered = enumerate(self._files(table, pictures))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for batch in _batches(numbered, self._batch_size):
@@ -218,14 +224,16 @@ class _Work:
                 for (number, _), made in zip(batch, prepared, strict=True):
                     if isinstance(made, str):
                         failed[number] = made
+                    else:
+                        hashes[number] = made[1]
                 if good:
                     numbers = np.array([batch[place][0] for place in good], np.int64)
-                    found.append((numbers, self._encoder.images([prepared[place] for place in good])))
+                    found.append((numbers, self._encoder.images([prepared[place][0] for place in good])))
                 self.progress(int(counts[[number for number, _ in batch]].sum()))
         vectors = np.zeros((len(pictures), found[0][1].shape[1] if found else 0), np.float32)
         for numbers, part in found:
             vectors[numbers] = part
-        return vectors, failed
+        return vectors, pa.Table.from_pylist(hashes, COLUMNS), failed
 
     def _files(self, table: pa.Table, pictures: IntArray) -> Iterator[Picture]:
         """The picture file of each of some pairs, in order; a source that leaves one out has a problem."""
@@ -242,12 +250,17 @@ class _Work:
                 else:
                     yield Picture(row, None, NO_PICTURE)
 
-    def _prepared(self, picture: Picture) -> Any:
-        """A picture as the encoder takes it, or why it cannot be read, a text."""
+    def _prepared(self, picture: Picture) -> tuple[Any, dict[str, int | None]] | str:
+        """A picture as the encoder takes it, and its hashes; or why it cannot be read."""
         if picture.data is None:
             return picture.problem or NO_PICTURE
         try:
-            return self._encoder.prepare(decode_picture(picture.data))
+            decoded = decode_picture(picture.data)
+            hashes = {
+                "picture_hash": content_hash(picture.data),
+                "difference_hash": difference_hash(decoded),
+            }
+            return self._encoder.prepare(decoded), hashes
         except (PictureError, OSError, SyntaxError, ValueError) as error:  # the last three by the processor
             reason, _, _ = str(error).partition("; ")  # the rest advises on options of training
             return f"{UNREADABLE}: {reason}"

@@ -17,9 +17,9 @@ from collections.abc import Callable
 import common
 import numpy as np
 
-from robustcmr.audit.duplicate_groups import Duplicates
+from robustcmr.audit.duplicate_groups import Duplicates, grouped
 from robustcmr.audit.near_duplicates import TABLES, near_duplicates
-from robustcmr.audit.picture_hashes import near_equal
+from robustcmr.audit.picture_hashes import Hashes, PictureHashes
 from robustcmr.audit.signatures import BITS
 from robustcmr.types import FloatArray, IntArray
 
@@ -50,7 +50,7 @@ def made_vectors(count: int, width: int, share: float) -> tuple[FloatArray, IntA
     return vectors, source, copies, cosines[:, 0]
 
 
-def made_hashes(count: int, share: float) -> tuple[np.ndarray, IntArray, IntArray]:
+def made_hashes(count: int, share: float) -> tuple[Hashes, IntArray, IntArray]:
     """Return hashes, and of the planted ones the rows and the copies."""
     rng = np.random.default_rng(1)
     hashes = rng.integers(0, 2**64, count, np.uint64)
@@ -60,6 +60,14 @@ def made_hashes(count: int, share: float) -> tuple[np.ndarray, IntArray, IntArra
         turned = rng.random(len(copies)) < 0.25 * (bit + 1)
         hashes[copies] ^= np.where(turned, np.uint64(1) << rng.integers(0, 64, len(copies), np.uint64), 0)
     return hashes, source, copies
+
+
+def near_equal(hashes: Hashes) -> Duplicates:
+    """Return which hashes (n,) are near-equal to an earlier one."""
+    given = PictureHashes(np.zeros_like(hashes), hashes, np.ones(len(hashes), np.bool_))
+    connected, _ = given.connected()
+    rows, first, _ = grouped(connected, given.alike)
+    return Duplicates(rows, first)
 
 
 def hits(found: Duplicates, source: IntArray, copies: IntArray) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 
 from robustcmr.audit.columns import write_columns
 from robustcmr.audit.near_items import near_file, write_near_items
+from robustcmr.audit.picture_hashes import PictureHashes
 
 PAIRS, ITEMS = 900, 300
 
@@ -64,6 +65,41 @@ def test_vectors_in_a_narrow_cone_are_not_all_duplicates(tmp_path: Path) -> None
     found = write_near_items("image", narrow.__getitem__, files, tmp_path, 2**28)
     assert len(found) == len(expected)
     assert float(pq.read_schema(tmp_path / near_file("image")).metadata[b"cosine"]) > 0.999
+
+
+def test_pictures_of_near_hashes_are_near_beside_those_of_near_vectors(tmp_path: Path) -> None:
+    """Hashes go by the positions of vectors; one of them joins two groups that vectors have found."""
+    files, vectors, _, _ = write(tmp_path, "image")
+    before = write_near_items("image", vectors.__getitem__, files, tmp_path, 2**28)
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    at = np.load(tmp_path / "image_at.npy")
+    firsts = dict[int, int]()  # code to the position of the first usable pair
+    for code, problem, place in zip(*table.select([1, 2]).to_pydict().values(), at.tolist(), strict=True):
+        if place >= 0 and problem is None:
+            firsts.setdefault(code, place)
+    places = np.array(list(firsts.values()))
+    contents, differences, known = (np.zeros(PAIRS, kind) for kind in (np.uint64, np.uint64, np.bool_))
+    differences[:] = np.random.default_rng(1).integers(0, 2**64, PAIRS, np.uint64)
+    known[places] = True
+    contents[places[[100, 120]]] = 9  # the same bytes
+    differences[places[150]] = differences[places[130]] ^ np.uint64(0b1011)
+    differences[places[170]] = differences[places[140]] ^ np.uint64(0b1111)  # too far
+    known[places[160]], differences[places[160]] = False, differences[places[130]]
+    differences[places[1]] = differences[places[0]]  # the firsts of two groups
+    hashes = PictureHashes(contents, differences, known)
+    found = write_near_items("image", vectors.__getitem__, files, tmp_path, 2**28, None, hashes)
+    wanted = dict(zip(before.rows.tolist(), before.first.tolist(), strict=True))
+    alone = [row for row, first in wanted.items() if first == 1]  # near the second, not the first
+    assert alone
+    for row in alone:
+        del wanted[row]
+    wanted |= {1: 0, 120: 100, 150: 130}
+    assert dict(zip(found.rows.tolist(), found.first.tolist(), strict=True)) == wanted
+    codes = list(firsts)
+    rows = pq.read_table(tmp_path / near_file("image")).to_pylist()
+    assert {(row["image_code"], row["first_code"]) for row in rows} == {
+        (codes[later], codes[first]) for later, first in wanted.items()
+    }
 
 
 def test_no_vectors_at_all(tmp_path: Path) -> None:

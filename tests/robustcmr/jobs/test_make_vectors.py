@@ -18,6 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
+import robustcmr
+from robustcmr.audit import near_items
+from robustcmr.audit.picture_hashes import content_hash, difference_hash
 from robustcmr.data.picture_files import open_picture
 from robustcmr.errors import ArgumentError, DataError, DeviceError, RunFolderError
 from robustcmr.jobs import make_vectors as module
@@ -153,7 +156,7 @@ def test_vectors_are_those_of_transformers(
     rows, images, texts = read(folder)
     assert images.dtype == texts.dtype == np.float16
     assert len(rows) == len(images) == len(texts) == 25
-    assert list(rows[0]) == ["id", "image_path", "caption"]
+    assert list(rows[0]) == ["id", "image_path", "caption", "picture_hash", "difference_hash"]
     model = AutoModel.from_pretrained(models[kind]).eval()
     new = importlib.util.find_spec("transformers.image_processing_backends") is not None
     pil: dict[str, Any] = {"backend": "pil"} if new else {"use_fast": False}
@@ -161,6 +164,8 @@ def test_vectors_are_those_of_transformers(
     tokens = AutoTokenizer.from_pretrained(models[kind])
     for row, image, text in zip(rows, images, texts, strict=True):  # one by one, so without padding by others
         picture = open_picture(pairs.parent.resolve(), row["image_path"])
+        assert row["picture_hash"] == content_hash((pairs.parent / row["image_path"]).read_bytes())
+        assert row["difference_hash"] == difference_hash(picture)
         caption = row["caption"] if kind == "clip" else row["caption"].lower()
         padding = {"padding": "max_length"} if kind != "clip" else {}
         read_text = tokens(caption, truncation=True, return_tensors="pt", **padding)
@@ -399,6 +404,45 @@ def test_bad_arguments(source: Source, clip_folder: Path, bert_folder: Path, tmp
     with pytest.raises(DataError, match="no such folder"):
         make_vectors(source, output=output, model=str(tmp_path / "none"))
     assert not output.exists()
+
+
+def test_the_audit_finds_a_picture_that_was_saved_again_by_its_hashes(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors alone find none; nor does an audit of vectors that were made before there were hashes."""
+    monkeypatch.setitem(near_items.LIKENESS, "image", 1.0)
+    rng = np.random.default_rng(0)
+    lines = ["id,image,caption"]
+    for row in range(60):
+        noise = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
+        noise.resize((160, 120), Image.Resampling.BICUBIC).save(tmp_path / f"{row}.png")
+        lines.append(f"p{row},{row}.png,{WORDS[row % 4]} {row}")
+    first = Image.open(tmp_path / "7.png")
+    first.resize((100, 75)).save(tmp_path / "again.jpg", quality=70)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "8.png")
+    shutil.copy(tmp_path / "8.png", tmp_path / "copy.png")
+    lines += [f"again,again.jpg,{WORDS[3]} 7", f"copy,copy.png,{WORDS[0]} 8"]
+    lines += [f"other,again.jpg,{WORDS[1]} 900"]  # of another caption
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+
+    def duplicates(output: Path, **options: Any) -> dict[str, str]:
+        with pytest.raises(DataError, match="63 sound pairs"):  # too few to judge, which comes afterwards
+            robustcmr.audit_pairs(tmp_path / "pairs.csv", output=output, progress=False, **options)
+        keys, ids = pq.read_table(output / "work" / "rows", columns=["key", "id"]).to_pydict().values()
+        named = dict(zip(keys, ids, strict=True))
+        found = pq.read_table(output / "work" / "joins" / "near_images.parquet")
+        assert len(found) == len(pq.read_table(output / "work" / "joins" / "near_pairs.parquet"))
+        pairs = pq.read_table(output / "work" / "joins" / "near_pairs.parquet").to_pylist()
+        return {named[pair["key"]]: pair["duplicate_of"] for pair in pairs}
+
+    model = {"model": str(clip_folder), "device": "cpu"}
+    assert duplicates(tmp_path / "out", **model) == {"again": "p7", "copy": "p8"}
+    vectors = tmp_path / "out" / "vectors"
+    assert duplicates(tmp_path / "given", vectors=vectors) == {"again": "p7", "copy": "p8"}
+    for path in (vectors / "metadata").iterdir():
+        pq.write_table(pq.read_table(path).select(["id", "image_path", "caption"]), path)
+    shutil.copytree(vectors, tmp_path / "old" / "vectors")
+    assert duplicates(tmp_path / "old", **model) == {"copy": "p8"}  # whose vectors are the same
 
 
 def test_nothing_to_encode_is_said(clip_folder: Path, tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def train(
         from robustcmr.config.resolve import compose
         from robustcmr.jobs.train import train as train_run
 
-        chosen = compose(config, flags, settings or [], trusted)
         with running() as console:
+            chosen = compose(config, flags, settings or [], trusted)
             run = train_run(chosen, target, overwrite, console, warm_start)
     if processes.is_writer():
         report_run(run, as_json, verbose)

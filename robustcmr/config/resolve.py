@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from robustcmr.config.fields import section_class
 from robustcmr.config.problems import Places, listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
-from robustcmr.errors import ConfigError, PluginError
+from robustcmr.errors import ConfigError, PluginError, UserError
 from robustcmr.files import LimitError, parse_yaml, read_yaml, reason, to_yaml
 from robustcmr.options import Options
 from robustcmr.runs.older import current_config, replaced_options
 from robustcmr.runs.schemas import Config as SavedConfig
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+logger = logging.getLogger("robustcmr")
 
 COMPONENTS = plugins.BY_SECTION
 """Sections that choose a plug-in. The data comes first: its track sets the defaults of the others."""
@@ -88,8 +91,12 @@ def resolve(tree: Mapping[str, Any], folders: Sequence[Path] | None = None) -> R
     components: dict[str, Component] = {}
     data: _Choice | None = None
     track: str | None = None
+    opened = _Opened(problems)
     for section in COMPONENTS:
-        choice = _choose(section, tree.get(section), track, problems, folders)
+        given = tree.get(section)
+        if section == "matcher" and _unnamed(given):
+            given = opened.with_matcher(given, components.get("data"), folders)
+        choice = _choose(section, given, track, problems, folders)
         if choice is None:
             continue
         if section == "data":
@@ -102,6 +109,8 @@ def resolve(tree: Mapping[str, Any], folders: Sequence[Path] | None = None) -> R
         if component is not None:
             components[section] = component
     settings = _settings(tree, None if data is None else data.name, track, problems, known)
+    if problems:  # all that is missing is said at once
+        opened.open(components.get("data"))
     if problems or settings is None:
         raise ConfigError(listing(problems))
     return RunConfig(settings=settings, **components)
@@ -189,21 +198,26 @@ def compose(
 def _names(
     tree: Mapping[str, Any], flags: Mapping[str, Any], folders: Sequence[Path], unknown: Collection[str]
 ) -> dict[str, Any]:
-    """The plug-in of each section of a recipe with flags; None where it depends on ``unknown`` data."""
+    """The plug-in of each section of a recipe with flags; None where it depends on data not known yet."""
     names: dict[str, Any] = {}
     for section in COMPONENTS:
         given = tree.get(section)
         written = given.get("name") if isinstance(given, Mapping) else given
         names[section] = flags.get(f"{section}.name", written)
     data = names["data"] = DEFAULT_DATA if names["data"] is None else names["data"]
+    chosen: type | None = None
     try:
-        known = isinstance(data, str) and data not in unknown
-        track = tracks.known_track(plugins.datasets.load(data, folders)) if known else None
+        if isinstance(data, str) and data not in unknown:
+            chosen = plugins.datasets.load(data, folders)
     except PluginError:  # reported when the configuration is resolved
-        track = None
-    return {
+        pass
+    track = None if chosen is None else tracks.known_track(chosen)
+    found = {
         section: _default_name(section, track) if name is None else name for section, name in names.items()
     }
+    if names["matcher"] is None and getattr(chosen, "chooses_matcher", False):
+        found["matcher"] = None  # known when the data is opened
+    return found
 
 
 def read_config(path: Path, schema: Any = Any) -> dict[str, Any]:
@@ -307,6 +321,54 @@ def parse_value(raw: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+class _Opened:
+    """The data of a run, opened only to choose its matcher, or to name what is wrong with it with the rest.
+
+    Args:
+        problems: receives what is wrong.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+        self._done = False
+        self._data: Any = None
+
+    def open(self, data: Component | None) -> Any:
+        """Open data that chooses its matcher; None for any other, or where it cannot be opened."""
+        if not self._done and data is not None and getattr(data.cls, "chooses_matcher", False):
+            self._done = True
+            try:
+                self._data = data.cls(data.options)
+            except UserError as error:
+                self._problems.append(f"data.root: {error}")
+        return self._data
+
+    def with_matcher(self, given: Any, data: Component | None, folders: Sequence[Path] | None) -> Any:
+        """Return a section without a matcher's name with that which the data asks for.
+
+        Options of another matcher, which the name would not fit, are left to the default.
+        """
+        opened = self.open(data)
+        if opened is None:
+            return given
+        try:
+            name, why = opened.matcher()
+        except UserError as error:
+            self._problems.append(f"data.root: {error}")
+            return given
+        options = dict(given) if isinstance(given, Mapping) else {}
+        known = plugins.matchers.load(name, folders).Config.model_fields  # type: ignore[attr-defined]
+        if not set(options) <= set(known):
+            return given
+        logger.info("the matcher is %s, as %s; --matcher names another", name, why)
+        return {"name": name, **options}
+
+
+def _unnamed(given: Any) -> bool:
+    """Whether a section leaves the choice of the plug-in open."""
+    return given is None or (isinstance(given, Mapping) and "name" not in given)
 
 
 class _Choice(NamedTuple):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from robustcmr.data.scenes.dataset import Scenes as Scenes
     from robustcmr.data.scenes_labels import ScenesLabels as ScenesLabels
+    from robustcmr.data.source import SourcePairs as SourcePairs
     from robustcmr.data.store import NpyFeatures as NpyFeatures
     from robustcmr.data.vocabulary import Vocabulary as Vocabulary
 
@@ -51,6 +52,7 @@ __getattr__, __dir__, __all__ = attach(
         "precomp": "Coco Flickr8K Flickr30K Precomputed",
         "scenes.dataset": "Scenes",
         "scenes_labels": "ScenesLabels",
+        "source": "SourcePairs",
         "store": "NpyFeatures",
         "vocabulary": "Vocabulary",
     },

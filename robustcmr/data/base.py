@@ -70,6 +70,9 @@ class PairsSplit:
         image_names: file name or key of each image; None if unknown.
         trusted: whether the pairing is known to be right; otherwise nothing is diagnosed against it.
         text_vectors: (n_captions, 1, V), a precomputed vector per caption; or None.
+        pair_ids: the id of each caption with its image, as the user's data has it; None without ids.
+        clean_probability: (n_captions,) float32 in 0..1, what an audit believes of each pair, from which
+            training may start; None without one. It is an estimate, never the truth.
 
     Raises:
         ValueError: there are neither features nor pictures with names.
@@ -83,6 +86,8 @@ class PairsSplit:
     image_names: Sequence[str] | None = None
     trusted: bool = True
     text_vectors: FeatureStore | None = None
+    pair_ids: Sequence[str] | None = None
+    clean_probability: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.features is None and (self.picture is None or self.image_names is None):
@@ -146,6 +151,18 @@ class DataSet(ABC):
     Config: ClassVar[type[Options]]
     track: ClassVar[str]
     """``pairs`` or ``labels``: the kind of noise and metric."""
+    chooses_matcher: ClassVar[bool] = False
+    """Whether :meth:`matcher` says which matcher a run uses unless one is named."""
+
+    def matcher(self) -> tuple[str, str]:
+        """Return the name of the matcher that reads such data, and why, as ``there are ...``.
+
+        Only asked where :attr:`chooses_matcher` is true.
+
+        Raises:
+            DataError: no matcher can read what there is.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:

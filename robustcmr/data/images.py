@@ -75,12 +75,18 @@ class Images(PairsData):
         max_pixels: int = Field(MAX_PIXELS, ge=1, description="pixels of the largest picture that is read")
         trusted: bool = Field(True, description=TRUSTED_PAIRS)
 
+    chooses_matcher = True
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self._opened: dict[str, PairsSplit] = {}
         if not (config.root / PICTURES).is_dir() or not self.splits():
             raise wrong_root(config.root, f"{PICTURES}/", CAPTIONS_SUFFIX)
         self._folder = (config.root / PICTURES).resolve()
+
+    def matcher(self) -> tuple[str, str]:
+        """Return CLIP, which reads pictures; see :class:`robustcmr.data.base.DataSet`."""
+        return "clip", "there are pictures"
 
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits that have captions, ``train`` first."""

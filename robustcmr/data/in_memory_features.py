@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.data.base import FeatureStore, ImageStore
-from robustcmr.data.store import NpyFeatures, checked_indices, iterate_blocks
+from robustcmr.data.store import checked_indices, iterate_blocks
 from robustcmr.errors import DataError
 from robustcmr.types import FloatArray, IntArray
 
@@ -101,7 +101,8 @@ def gather_finite(store: ImageStore, rows: IntArray, kind: str) -> Tensor:
 
 def bytes_per_number(store: FeatureStore) -> int:
     """Return the bytes of a number in memory: 2 where half precision loses nothing, else 4."""
-    in_half = isinstance(store, NpyFeatures) and store.dtype.itemsize == 2
+    stored = getattr(store, "dtype", None)  # of stores that read files
+    in_half = isinstance(stored, np.dtype) and stored.itemsize == 2
     return 2 if in_half or isinstance(store, HalfFeatures) else 4
 
 

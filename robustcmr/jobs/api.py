@@ -134,7 +134,8 @@ def train(
     else:
         flags = {FLAGS[name]: _plain(value) for name, value in given.items()}
         recipe = None if config is None else os.fspath(checked_path(config, "config"))
-        chosen = compose(recipe, {**flags, **_flat(settings)}, (), trusted)
+        with shown_notes(console):
+            chosen = compose(recipe, {**flags, **_flat(settings)}, (), trusted)
         target = None if output is None else checked_path(output, "output")
         path = warm_start.path if isinstance(warm_start, TrainedRun) else warm_start
         weights = None if path is None else checked_path(path, "warm_start")

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from robustcmr.config.resolve import RunConfig, run_config
-from robustcmr.errors import CheckpointError
+from robustcmr.errors import CheckpointError, ConfigError
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.runs.folder import RunFolder
@@ -169,6 +169,12 @@ def build_method(
     arguments = track.method_arguments(matchers, accelerator.device)
     size = config.settings.training.batch_size
     method = make(config.method.options, matchers, len(track.training), size, *arguments)
+    start = track.starting_probability()
+    if start is not None and not method.start_from(start):
+        raise ConfigError(
+            f"data.audit is weights, but the method {config.method.name} does not weigh pairs in a warm-up; "
+            "use --method robust with method.warmup_epochs above 0, or --set data.audit=drop"
+        )
     for network in method.auxiliary.values():
         network.to(accelerator.device)
     return method

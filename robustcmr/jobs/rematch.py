@@ -175,4 +175,5 @@ def _suggestions(
         share=share,
         share_margin=margin,
         moved=moved,
+        id=None if table.id is None else [table.id[i] for i in rows.tolist()],
     )

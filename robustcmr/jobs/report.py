@@ -173,6 +173,7 @@ def _suspects(run: OpenRun, table: PairsTable, plan: EpochPlan, rows: IntArray) 
             suggested_score=float(table.rematch_score[row]) if other >= 0 else None,
             mismatched=None if mismatched is None else bool(mismatched[pair]),
             plan=plans.get(pair),
+            id=None if table.id is None else table.id[row],
         )
 
 

@@ -81,6 +81,18 @@ class Method(ABC):
             groups.append({"params": [p for p in network.parameters() if p.requires_grad]})
         return groups
 
+    def start_from(self, clean_probability: FloatArray) -> bool:
+        """Weigh pairs by these probabilities until the method has its own; called before training begins.
+
+        Args:
+            clean_probability: (N,) in 0..1, an earlier estimate such as an audit's.
+
+        Returns:
+            Whether the method does so; by default it does not weigh pairs.
+        """
+        del clean_probability
+        return False
+
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """Decide which pairs the epoch visits; by default all of them, in one group.
 

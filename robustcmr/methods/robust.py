@@ -27,7 +27,7 @@ from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
-from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
+from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
 
 _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
@@ -64,6 +64,7 @@ class Robust(RematchingMethod):
         learned = config.rematch_weight > 0 and config.cost == "network"
         self.cost = CostNetwork() if learned else None
         self.warming_up = True
+        self.weighs_warm_up = False
         self.clean_probability = torch.ones(n_pairs)  # (N,)
         self.is_clean = torch.ones(n_pairs, dtype=torch.bool)  # (N,)
 
@@ -72,6 +73,12 @@ class Robust(RematchingMethod):
         """The teacher and the cost network."""
         teacher = {} if self.teacher is None else {"teacher": self.teacher}
         return {**teacher, **super().auxiliary}
+
+    def start_from(self, clean_probability: FloatArray) -> bool:
+        """Weigh the loss of each pair in the warm-up; see :class:`Method`."""
+        self.clean_probability = torch.from_numpy(clean_probability).float()
+        self.weighs_warm_up = self.config.warmup_epochs > 0
+        return self.weighs_warm_up
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
@@ -119,7 +126,11 @@ class Robust(RematchingMethod):
             losses = robust_cross_entropy_loss(scores, config.temperature, batch.same_image, config.floor)
         else:
             losses = infonce_loss(scores, config.temperature, batch.same_image)
-        found = {"warmup_loss": losses.mean()}
+        loss = losses.mean()
+        if self.weighs_warm_up:
+            weights = self.clean_probability[batch.pair_ids.cpu()].to(losses.device)  # (B,)
+            loss = (weights * losses).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)
+        found = {"warmup_loss": loss}
         if self._agrees and self.teacher is not None:
             found["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
         return added(found)

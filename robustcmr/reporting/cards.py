@@ -46,6 +46,7 @@ class SuspectCard:
         mismatched: the truth; None where it is not known.
         plan: the images its caption was rematched with in its batch, most mass first; None where the batch
             had no plan for it.
+        id: of the pair in the user's data; None without.
     """
 
     pair: int
@@ -58,6 +59,7 @@ class SuspectCard:
     suggested_score: float | None
     mismatched: bool | None
     plan: tuple[Moved, ...] | None
+    id: str | None = None
 
     @property
     def margin(self) -> float | None:

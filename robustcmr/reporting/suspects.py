@@ -82,6 +82,8 @@ class Suspects(ABC):
         columns = {}
         for column in self.table.columns:
             entries = getattr(self.table, column.field or column.name)
+            if entries is None and column.name == "id":  # only of data that has ids
+                continue
             if entries is None:
                 columns[column.name] = [None] * len(rows)
                 continue
@@ -101,7 +103,8 @@ class SuspectedPairs(Suspects):
     def __init__(self, table: PairsTable) -> None:
         self.table: PairsTable = table
         self.columns = {
-            **{"pair": "number", "right %": "number", "caption": "ellipsis"},
+            **({"pair": "number"} if table.id is None else {"id": "fold"}),
+            **{"right %": "number", "caption": "ellipsis"},
             **{"given": "fold", "suggested": "fold", "margin": "number"},
         }
 
@@ -115,7 +118,7 @@ class SuspectedPairs(Suspects):
         margin = "" if self.table.rematch[row] < 0 else as_text(float(self.table.margin[row]), "margin")
         right = as_text(float(self.table.clean_probability[row]), "share")
         return [
-            str(self.table.pair[row]),
+            str(self.table.pair[row]) if self.table.id is None else printable(self.table.id[row]),
             right,
             _caption(self.table.caption[row]),
             self._given(row),
@@ -128,6 +131,8 @@ class SuspectedPairs(Suspects):
         label = f"{as_text(float(table.clean_probability[row]), 'share')}% likely right"
         if other:
             label += f", margin {as_text(float(table.margin[row]), 'margin')}"
+        if table.id is not None:
+            label = f"{printable(table.id[row])}: {label}"
         names = [f"given: {self._given(row)}", f"suggested: {self._suggested(row)}"]
         return SheetEntry(
             picture=picture(int(table.image[row])),

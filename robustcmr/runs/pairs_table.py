@@ -41,6 +41,7 @@ class PairsTable(Table):
         rematch_name: N names of the best other images; "" if unknown.
         score: (N,) finite, similarity of caption and given image.
         rematch_score: (N,) similarity of caption and best other image; NaN if there is none.
+        id: N ids of the pairs, as the user's data has them; None without.
 
     Example:
         >>> table = PairsTable.read(Path("runs/my-run/pairs.csv"))  # doctest: +SKIP
@@ -58,10 +59,12 @@ class PairsTable(Table):
     rematch_name: Sequence[str]
     score: npt.NDArray[np.float64]
     rematch_score: npt.NDArray[np.float64]
+    id: Sequence[str] | None = None
 
     file = "pairs.csv"
     columns = (
         Column("pair", WHOLE),
+        Column("id", TEXT, optional="id"),
         Column("caption", TEXT),
         Column("image", WHOLE),
         Column("image_name", TEXT),

@@ -31,6 +31,7 @@ class RematchesTable(Table):
         rank: (n,) int64, place of the suggestion among the candidates by score, from 1; 0 if there is none.
         share: (n,) share of the caption's moved mass that goes to the suggestion; NaN if there is none.
         share_margin: (n,) lead of that share over the next image's; NaN if there is none.
+        id: n ids of the pairs, as the user's data has them; None without.
         moved: (n,) share of the caption's mass that the plan moves; a dense plan may move more than 1.
     """
 
@@ -47,10 +48,12 @@ class RematchesTable(Table):
     share: Values
     share_margin: Values
     moved: Values
+    id: Sequence[str] | None = None
 
     file = "rematches.csv"
     columns = (
         Column("pair", WHOLE),
+        Column("id", TEXT, optional="id"),
         Column("caption", TEXT),
         Column("image", WHOLE),
         Column("image_name", TEXT),

@@ -155,6 +155,10 @@ class Track(ABC):
         del matchers, device
         return ()
 
+    def starting_probability(self) -> FloatArray | None:
+        """Return an earlier estimate of each pair's clean probability, (N,) in 0..1; None without one."""
+        return None
+
     @abstractmethod
     def members(self, matchers: Sequence[Matcher], split: str) -> list[Member]:
         """Combine matchers with a split, read with this run's vocabulary."""

@@ -21,6 +21,7 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.captions import TokenTable
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.data.scan import refuse_non_finite
+from robustcmr.errors import ConfigError
 from robustcmr.evaluation.candidate_search import Collection
 from robustcmr.evaluation.chance import Chance, recall_sum_chance
 from robustcmr.evaluation.diagnosis import diagnose_division
@@ -64,6 +65,11 @@ class PairsTrack(Track):
         settings = config.settings
         data: PairsData = config.data.cls(config.data.options)
         split = data.split("train")
+        if split.clean_probability is not None and (settings.noise.ratio or settings.noise.file is not None):
+            raise ConfigError(
+                "noise gives captions to other images, of which the audit says nothing; leave the noise out, "
+                "or --set data.audit=ignore"
+            )
         inputs: MatcherInputs = config.matcher.cls.inputs(config.matcher.options)  # type: ignore[attr-defined]
         reader = text_reader(settings.text, split.captions, saved, inputs)
         processor = picture_processor(inputs)
@@ -95,6 +101,11 @@ class PairsTrack(Track):
             text_width=None if split.text_vectors is None else split.text_vectors.shape[2],
         )
         return OpenedData(data, reader, training, spec, noise, processor)
+
+    def starting_probability(self) -> FloatArray | None:
+        """Return what an audit of the training pairs says; see :class:`Track`."""
+        found: FloatArray | None = self.data.split("train").clean_probability
+        return found
 
     @property
     def pairing(self) -> Correspondence:

@@ -80,6 +80,7 @@ def pairs_table(
         rematch_name=[names[i] if names is not None and i >= 0 else "" for i in suggested],
         score=scores.astype(np.float64),
         rematch_score=suggested_scores.astype(np.float64),
+        id=split.pair_ids,
     )
 
 

@@ -104,6 +104,8 @@ def is_share(info: FieldInfo) -> bool:
 
 def example(info: FieldInfo) -> str:
     """Return a value that a field accepts, as it is written on the command line."""
+    if info.examples:
+        return str(info.examples[0])
     listed, kind = choices(info.annotation), simple_type(info.annotation)
     if listed:
         return listed[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,19 +12,18 @@ from pydantic import ValidationError
 
 from robustcmr import plugins
 from robustcmr.config import tracks, trust
+from robustcmr.config.chosen_matcher import OpenedData, is_unnamed
 from robustcmr.config.fields import section_class
 from robustcmr.config.problems import Places, listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
-from robustcmr.errors import ConfigError, PluginError, UserError
+from robustcmr.errors import ConfigError, PluginError
 from robustcmr.files import LimitError, parse_yaml, read_yaml, reason, to_yaml
 from robustcmr.options import Options
 from robustcmr.runs.older import current_config, replaced_options
 from robustcmr.runs.schemas import Config as SavedConfig
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
-
-logger = logging.getLogger("robustcmr")
 
 COMPONENTS = plugins.BY_SECTION
 """Sections that choose a plug-in. The data comes first: its track sets the defaults of the others."""
@@ -91,11 +89,11 @@ def resolve(tree: Mapping[str, Any], folders: Sequence[Path] | None = None) -> R
     components: dict[str, Component] = {}
     data: _Choice | None = None
     track: str | None = None
-    opened = _Opened(problems)
+    opened = OpenedData(problems)
     for section in COMPONENTS:
         given = tree.get(section)
-        if section == "matcher" and _unnamed(given):
-            given = opened.with_matcher(given, components.get("data"), folders)
+        if section == "matcher" and data is not None and is_unnamed(given):
+            given = opened.with_matcher(given, data.cls, components.get("data"), folders)
         choice = _choose(section, given, track, problems, folders)
         if choice is None:
             continue
@@ -321,54 +319,6 @@ def parse_value(raw: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-class _Opened:
-    """The data of a run, opened only to choose its matcher, or to name what is wrong with it with the rest.
-
-    Args:
-        problems: receives what is wrong.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        self._problems = problems
-        self._done = False
-        self._data: Any = None
-
-    def open(self, data: Component | None) -> Any:
-        """Open data that chooses its matcher; None for any other, or where it cannot be opened."""
-        if not self._done and data is not None and getattr(data.cls, "chooses_matcher", False):
-            self._done = True
-            try:
-                self._data = data.cls(data.options)
-            except UserError as error:
-                self._problems.append(f"data.root: {error}")
-        return self._data
-
-    def with_matcher(self, given: Any, data: Component | None, folders: Sequence[Path] | None) -> Any:
-        """Return a section without a matcher's name with that which the data asks for.
-
-        Options of another matcher, which the name would not fit, are left to the default.
-        """
-        opened = self.open(data)
-        if opened is None:
-            return given
-        try:
-            name, why = opened.matcher()
-        except UserError as error:
-            self._problems.append(f"data.root: {error}")
-            return given
-        options = dict(given) if isinstance(given, Mapping) else {}
-        known = plugins.matchers.load(name, folders).Config.model_fields  # type: ignore[attr-defined]
-        if not set(options) <= set(known):
-            return given
-        logger.info("the matcher is %s, as %s; --matcher names another", name, why)
-        return {"name": name, **options}
-
-
-def _unnamed(given: Any) -> bool:
-    """Whether a section leaves the choice of the plug-in open."""
-    return given is None or (isinstance(given, Mapping) and "name" not in given)
 
 
 class _Choice(NamedTuple):

@@ -154,6 +154,9 @@ class DataSet(ABC):
     chooses_matcher: ClassVar[bool] = False
     """Whether :meth:`matcher` says which matcher a run uses unless one is named."""
 
+    usual_matcher: ClassVar[str | None] = None
+    """That matcher, where it is the same for all such data."""
+
     def matcher(self) -> tuple[str, str]:
         """Return the name of the matcher that reads such data, and why, as ``there are ...``.
 

@@ -76,6 +76,7 @@ class Images(PairsData):
         trusted: bool = Field(True, description=TRUSTED_PAIRS)
 
     chooses_matcher = True
+    usual_matcher = "clip"
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -32,6 +32,9 @@ from robustcmr.types import IntArray
 
 logger = logging.getLogger("robustcmr")
 
+_FLAGS, _OPTIONS = "--image, --text, --id", "data.image, data.text, data.id"
+"""How the commands of a source name its columns, and how a run does."""
+
 _OF_THE_AUDIT = ("format", "image", "text", "id", "where")
 
 
@@ -39,7 +42,8 @@ class SourceConfig(Options):
     """Which pairs, which vectors, and how they are split."""
 
     root: str = Field(
-        description="a file, a folder, a pattern such as web/*.parquet, or the folder of an audit"
+        description="a file, a folder, a pattern such as web/*.parquet, or the folder of an audit",
+        examples=["pairs.parquet"],
     )
     format: str | None = Field(None, description="format of the source; guessed by default")
     image: str | None = Field(
@@ -198,7 +202,7 @@ class SourcePairs(PairsData):
         found = self._both
         said = chain(self.source.says, *(side.says for side in found.values() if side is not None))
         for sentence in said:
-            logger.info("%s", sentence)
+            logger.info("%s", sentence.replace(_FLAGS, _OPTIONS))
         if found["image"] is None:
             self.matcher()  # says what is missing where there are no pictures either
         return read_pairs(self.source, self._where, found["image"], found["text"], self._audit)

@@ -20,7 +20,10 @@ from robustcmr.types import DataSpec, Fragments, ImageBatch, MatcherInputs, Text
 class ClipConfig(Options):
     """Options of the CLIP matcher."""
 
-    weights: ModelName = Field(description="Local folder or hub name of a CLIP model in transformers format.")
+    weights: ModelName = Field(
+        description="Local folder or hub name of a CLIP model in transformers format.",
+        examples=["openai/clip-vit-base-patch32"],
+    )
     backbone_lr: float = Field(
         0.1, ge=0.0, description="Learning-rate factor of CLIP's weights; 0 freezes them."
     )

@@ -195,7 +195,8 @@ class Table:
     @classmethod
     def empty(cls) -> Self:
         """Return a table without rows."""
-        return cls.from_columns(_Rows(cls, list(cls.columns)).columns(), {})
+        required = [column for column in cls.columns if column.optional is None]
+        return cls.from_columns(_Rows(cls, required).columns(), {})
 
     @classmethod
     def _header(cls, path: Path, header: list[str]) -> list[Column]:

@@ -88,7 +88,8 @@ def test_plain_values() -> None:
     given = table([0.25, 0.125], margin=[0.5, np.nan], rematch_name=["", ""], image_name=["", "x"])
     rows = SuspectedPairs(given).values(np.array([1, 0]))
     assert json.loads(json.dumps(rows)) == rows
-    assert all(list(row) == [column.name for column in PairsTable.columns] for row in rows)
+    known = [column.name for column in PairsTable.columns if column.name != "id"]  # this data has none
+    assert all(list(row) == known for row in rows)
     assert rows[0]["pair"] == 101
     assert rows[0]["decision"] == "suspect"
     assert (rows[0]["rematch"], rows[0]["rematch_score"], rows[0]["margin"]) == (None, None, None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,7 +23,7 @@ from robustcmr.data.source_reading import ReadPairs, read_pairs
 from robustcmr.data.source_splits import drawn_splits, named_splits, sizes, split_column, warn_of_leaks
 from robustcmr.data.source_vectors import opened
 from robustcmr.data.text_column import TextColumn
-from robustcmr.errors import DataError
+from robustcmr.errors import ConfigError, DataError
 from robustcmr.options import Options
 from robustcmr.runs.audits import AuditFolder
 from robustcmr.sources.clip_layout import Side
@@ -32,8 +34,7 @@ from robustcmr.types import IntArray
 
 logger = logging.getLogger("robustcmr")
 
-_FLAGS, _OPTIONS = "--image, --text, --id", "data.image, data.text, data.id"
-"""How the commands of a source name its columns, and how a run does."""
+_FLAG = r"--(image-vectors|text-vectors|image|text|id|format|where)\b"
 
 _OF_THE_AUDIT = ("format", "image", "text", "id", "where")
 
@@ -127,13 +128,14 @@ class SourcePairs(PairsData):
                     f"data.audit is {config.audit} and {config.root} is not the folder of an audit; audit it "
                     f"first: robustcmr audit {config.root} -o audits/web, then --data-root audits/web"
                 )
-            self.source: Source = open_source(
-                str(root) if "://" not in config.root else config.root,
-                format=config.format,
-                image=config.image,
-                text=config.text,
-                id=config.id,
-            )
+            with _named_as_options():
+                self.source: Source = open_source(
+                    str(root) if "://" not in config.root else config.root,
+                    format=config.format,
+                    image=config.image,
+                    text=config.text,
+                    id=config.id,
+                )
         else:
             self.source = self._of_the_audit(self._audit)
         self._opened: dict[str, PairsSplit] = {}
@@ -199,13 +201,14 @@ class SourcePairs(PairsData):
     @cached_property
     def _read(self) -> ReadPairs:
         """The pairs, read at the first use."""
-        found = self._both
-        said = chain(self.source.says, *(side.says for side in found.values() if side is not None))
-        for sentence in said:
-            logger.info("%s", sentence.replace(_FLAGS, _OPTIONS))
-        if found["image"] is None:
-            self.matcher()  # says what is missing where there are no pictures either
-        return read_pairs(self.source, self._where, found["image"], found["text"], self._audit)
+        with _named_as_options():
+            found = self._both
+            said = chain(self.source.says, *(side.says for side in found.values() if side is not None))
+            for sentence in said:
+                logger.info("%s", in_options(sentence))
+            if found["image"] is None:
+                self.matcher()  # says what is missing where there are no pictures either
+            return read_pairs(self.source, self._where, found["image"], found["text"], self._audit)
 
     @cached_property
     def _both(self) -> Mapping[Side, Vectors | None]:
@@ -280,6 +283,33 @@ class SourcePairs(PairsData):
             pair_ids=TextColumn(found.ids, chosen),
             clean_probability=found.judged.clean_probability[chosen] if weighs and found.judged else None,
         )
+
+
+def in_options(sentence: str) -> str:
+    """Return a sentence about a source with the options of a run for the flags of ``robustcmr audit``.
+
+    Example:
+        >>> in_options("name it, such as --text caption; others with --image")
+        'name it, such as --set data.text=caption; others with data.image'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name = f"data.{found[1].replace('-', '_')}"
+        return name if found.lastindex == 1 else f"--set {name}={found[2]}"
+
+    return re.sub(_FLAG, option, re.sub(rf"(?<=such as ){_FLAG} ([^\s;,]+)", option, sentence))
+
+
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """Let errors of a source name the options of a run."""
+    try:
+        yield
+    except (DataError, ConfigError) as error:
+        said = in_options(str(error))
+        if said == str(error):
+            raise
+        raise type(error)(said) from error
 
 
 def _of_pictures(split: PairsSplit) -> str:

@@ -47,7 +47,9 @@ def test_rows_are_written_as_they_are(tmp_path):
 
 def test_no_suspects_leave_a_header(tmp_path):
     table(0).write(tmp_path / "a.csv")
-    assert read(tmp_path / "a.csv") == [[column.name for column in RematchesTable.columns if column.name != "id"]]
+    assert read(tmp_path / "a.csv") == [
+        [column.name for column in RematchesTable.columns if column.name != "id"]
+    ]
     assert len(table()) == 2
 
 

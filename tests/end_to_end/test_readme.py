@@ -236,7 +236,8 @@ class Page:
         from robustcmr.cli.main import run
 
         if words[0] == "train" and "--resume" not in words:
-            wide = () if "clip" in words else ("matcher.dim=16",)
+            clip = "clip" in words or any(word.startswith("matcher.weights=") for word in words)
+            wide = () if clip else ("matcher.dim=16",)
             wide = ENCODER if "vse_infty" in words else wide
             words = [*words, *(part for setting in (*SHORTER, *wide) for part in ("--set", setting))]
         elif words[0] == "train" and "--epochs" in words:  # one more than the run has

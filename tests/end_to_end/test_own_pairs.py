@@ -126,11 +126,11 @@ def told(monkeypatch, capsys):
     def command(*words):
         monkeypatch.setattr(sys, "argv", ["robustcmr", *map(str, words)])
         capsys.readouterr()
-        try:
+        with pytest.raises(SystemExit) as stopped:
             run()
-        except SystemExit as stop:
-            assert not stop.code, capsys.readouterr()
-        return capsys.readouterr()
+        written = capsys.readouterr()
+        assert not stopped.value.code, written.err
+        return written
 
     return command
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -272,10 +272,13 @@ def settled(labels: Iterable[Label]) -> list[Label]:
     """
     found = []
     for given in by_pair(labels).values():
+        if len(given) == 1:
+            found.append(given[0])
+            continue
         votes = Counter(label.verdict for label in given if label.verdict != "unsure").most_common(2)
         tied = not votes or (len(votes) == 2 and votes[0][1] == votes[1][1])
         if tied:
-            found.append(Label(**{**asdict(given[-1]), "verdict": "unsure"}))
+            found.append(replace(given[-1], verdict="unsure"))
         else:
             found.append([label for label in given if label.verdict == votes[0][0]][-1])
     return found

@@ -167,7 +167,7 @@ class Review:
     def _state(self, by: str | None, second: bool, first: str | None) -> dict[str, Any]:
         labels = [label for label in self._file.read() if label.id in self._by_id]
         outcome = settled(labels)
-        self._extend_curve(labels)
+        self._extend_curve(labels, outcome)
         state: dict[str, Any] = {
             **self._shows,
             "total": len(self.items),
@@ -181,7 +181,8 @@ class Review:
         if by is None:
             return state
         by = reviewer_name(by)
-        waiting = turns([item.id for item in self.items], labels, by, second)
+        every = turns([item.id for item in self.items], labels, by, second=True)
+        waiting = [turn for turn in every if second or turn.why != "second"]
         if first is not None:
             waiting.sort(key=lambda turn: turn.id != first)
         given = by_pair(labels)
@@ -192,9 +193,7 @@ class Review:
             "by": by,
             "mine": len(mine),
             "left": len(waiting),
-            "others": 0
-            if second
-            else len(turns([i.id for i in self.items], labels, by, True)) - len(waiting),
+            "others": len(every) - len(waiting),
             "queue": [
                 self._card(self._by_id[turn.id], turn.why, given.get(turn.id, [])) for turn in waiting[:AHEAD]
             ],
@@ -213,25 +212,22 @@ class Review:
             "suggestions": [_suggested(one) for one in item.suggestions],
         }
 
-    def _extend_curve(self, labels: Sequence[Label]) -> None:
+    def _extend_curve(self, labels: Sequence[Label], outcome: Sequence[Label]) -> None:
         """Add the estimate after the latest labels; of earlier ones where the curve is still empty."""
         if len(labels) == self._drawn:
             return
         self._drawn = len(labels)
-        count = len(settled(labels))
-        if self._curve and self._curve[-1][0] == count:
-            self._curve.pop()  # the same number of pairs, of which one may have been judged anew
-        if not self._curve and len(labels) > 1:
+        if not self._curve:
             step = max(1, len(labels) // POINTS)
             for end in range(step, len(labels), step):
-                self._add_point(labels[:end])
-        self._curve = [point for point in self._curve if point[0] < count]  # after an undo
-        self._add_point(labels)
+                self._add_point(settled(labels[:end]))
+        self._add_point(outcome)
         if len(self._curve) > 2 * POINTS:
             self._curve = [*self._curve[:-1:2], self._curve[-1]]
 
-    def _add_point(self, labels: Sequence[Label]) -> None:
-        outcome = settled(labels)
+    def _add_point(self, outcome: Sequence[Label]) -> None:
+        # the same number of pairs comes again after a second opinion, a smaller one after an undo
+        self._curve = [point for point in self._curve if point[0] < len(outcome)]
         if (found := self._estimate(outcome)) is not None:
             self._curve.append((len(outcome), found))
 

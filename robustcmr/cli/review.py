@@ -71,9 +71,6 @@ def page(
             help="Let the browser load pictures that are known by address; their servers then see it.",
         ),
     ] = False,
-    status_only: Annotated[
-        bool, typer.Option("--status", help="Print how far the review is, and stop.")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Open a page of this machine that shows one pair at a time: right, wrong, partly or unsure.
@@ -86,9 +83,6 @@ def page(
       robustcmr review audits/web --labels 400
       robustcmr review audits/web --by Ada --port 8000 --no-browser
     """
-    if status_only:
-        status(audit, as_json)
-        return
     from robustcmr.jobs.audit_packages import require_packages
 
     require_packages("starlette", "uvicorn")
@@ -194,7 +188,8 @@ def import_(
     if as_json:
         print_json({"audit": str(audit), "added": added, "of": of})
     else:
-        say(f"added {added:,} of {of:,} verdicts; the others were known already or replaced since")
+        others = "" if added == of else "; the others were known already or replaced since"
+        say(f"added {added:,} of {of:,} verdicts{others}")
 
 
 def _print_status(found: Mapping[str, Any]) -> None:

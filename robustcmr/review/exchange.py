@@ -96,6 +96,8 @@ def accepted(
             )
         label = _label(one, pair, by, file)
         before = latest.get((label.id, label.by))
+        if before is not None and not one.at and before.verdict == label.verdict:
+            continue  # without a time it says nothing new
         if before is None or datetime.fromisoformat(before.at) < datetime.fromisoformat(label.at):
             found.append(label)
     return sorted(found, key=lambda label: datetime.fromisoformat(label.at))

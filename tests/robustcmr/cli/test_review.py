@@ -53,7 +53,6 @@ def test_status_in_words_and_as_json(robustcmr, audit):
     assert any(line.startswith("Ada and Bo agree on ") for line in lines)
     assert re.fullmatch(r"Wrong pairs: \d+\.\d% \(95% interval \d+\.\d% to \d+\.\d%\)\.", lines[-1])
     found = json.loads(robustcmr("review", "status", audit, "--json").out)
-    assert json.loads(robustcmr("review", audit, "--status", "--json").out) == found
     assert found["judged"] == 60
 
 
@@ -68,7 +67,9 @@ def test_out_and_back(robustcmr, audit, tmp_path):
     ]
     (audit / "labels.jsonl").unlink()
     done = robustcmr("review", "import", audit, tmp_path / "tasks.json")
-    assert done.out.startswith("added 10 of 10 verdicts")
+    assert done.out == "added 10 of 10 verdicts\n"
+    done = robustcmr("review", "import", audit, tmp_path / "tasks.json")
+    assert done.out == "added 0 of 10 verdicts; the others were known already or replaced since\n"
     assert len(read_labels(audit / "labels.jsonl")) == 10
     as_json = robustcmr("review", "import", audit, tmp_path / "tasks.json", "--json").out
     assert json.loads(as_json) == {"audit": str(audit), "added": 0, "of": 10}

@@ -157,6 +157,8 @@ def test_a_verdict_that_its_reviewer_has_replaced_since_is_left_out():
     assert accepted([old], SAMPLE, [new], None, FILE) == []
     (found,) = accepted([old], SAMPLE, [Label(**{**vars(new), "by": "Bo"})], None, FILE)
     assert found.verdict == "wrong"
+    timeless = [Came("b", verdict, "Ada", None, "row 2") for verdict in ("right", "partly")]
+    assert [one.verdict for one in accepted(timeless, SAMPLE, [new], None, FILE)] == ["partly"]
 
 
 @pytest.mark.parametrize(

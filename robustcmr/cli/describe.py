@@ -222,7 +222,10 @@ def _track_lines(kind: str, cls: Any) -> str:
     lines = [f"track: {track}"]
     if kind == "data":
         defaults = TRACKS[track]
-        values: dict[str, Any] = {"matcher": defaults.matcher, "method": defaults.method}
+        matcher = defaults.matcher
+        if getattr(cls, "chooses_matcher", False):
+            matcher = cls.usual_matcher or "that which reads what the data holds"
+        values: dict[str, Any] = {"matcher": matcher, "method": defaults.method}
         values |= {"noise.kind": defaults.kinds[0], "noise.protocol": defaults.protocols[0]}
         for section, settings in defaults.settings.items():
             values |= {f"{section}.{key}": value for key, value in settings.items()}

@@ -69,6 +69,22 @@ class OpenedData:
             logger.info("the matcher is %s, as %s; --matcher names another", name, why)
         return {"name": name, **options}
 
+    def check_split(self, select: str) -> None:
+        """Name the split that would choose the best epoch where it has no files.
+
+        Args:
+            select: the split.
+        """
+        data = self._data
+        if data is None or type(data).usual_matcher is None:  # the others are read to know their splits
+            return
+        if select not in (there := data.splits()):
+            has = ", ".join(there)
+            self._problems.append(
+                f"evaluation.select: got {select!r}, and the data has {has} alone; add the files of {select}, "
+                f"or measure another split, such as --set evaluation.select={there[0]}"
+            )
+
 
 def is_unnamed(given: Any) -> bool:
     """Return whether a section leaves the choice of the plug-in open."""

@@ -109,6 +109,8 @@ def resolve(tree: Mapping[str, Any], folders: Sequence[Path] | None = None) -> R
     settings = _settings(tree, None if data is None else data.name, track, problems, known)
     if problems:  # all that is missing is said at once
         opened.open(components.get("data"))
+    if settings is not None:
+        opened.check_split(settings.evaluation.select)
     if problems or settings is None:
         raise ConfigError(listing(problems))
     return RunConfig(settings=settings, **components)

@@ -94,7 +94,7 @@ def scan_features(store: FeatureStore) -> FeatureReport:
             n_finite += values.size
     return FeatureReport(
         shape=store.shape,
-        dtype=str(store.dtype) if isinstance(store, NpyFeatures) else None,
+        dtype=None if (stored := getattr(store, "dtype", None)) is None else str(stored),  # of files
         file_bytes=store.path.stat().st_size if isinstance(store, NpyFeatures) else None,
         images_scanned=scanned,
         minimum=low if n_finite else None,

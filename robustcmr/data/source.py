@@ -101,9 +101,9 @@ class SourcePairs(PairsData):
     clip-retrieval, DataComp and ``.npy``. Pairs of one picture belong together by the name or the bytes of
     that picture, in any number. Pairs with a problem are left out and counted.
 
-    A pair takes its caption, its id and about 60 more bytes of main memory. Vectors stay on disk, unless
-    they are those of a column, which are copied once to the user's cache; so are pictures in tars and tables
-    where there are no vectors.
+    A pair takes its caption, its id and about 100 more bytes of main memory, and as much again while it is
+    read. Vectors stay on disk, unless they are those of a column, which are copied once to the user's cache;
+    so are pictures in tars and tables where there are no vectors.
 
     Args:
         config: which pairs, which vectors, and how they are split.

@@ -46,7 +46,7 @@ def trained(folder, tmp_path, *words):
 
 
 def test_clip_trains_from_picture_files_read_by_workers(folder, clip_folder, tmp_path):
-    words = ("--matcher", "clip", "--set", f"matcher.weights={clip_folder}", "--set", "training.workers=2")
+    words = ("--set", f"matcher.weights={clip_folder}", "--set", "training.workers=2")
     results = trained(folder, tmp_path, *words)
     assert results["training_pairs"] == 200
     assert set(results["splits"]) == {"dev", "test"}

@@ -57,6 +57,16 @@ def test_all_that_is_missing_is_named_at_once(data: object) -> None:
     assert "training.epochs" in told
 
 
+def test_a_missing_split_is_named_with_the_rest(pictures: Path) -> None:
+    (pictures / "dev_caps.tsv").unlink()
+    data = {"name": "images", "root": str(pictures)}
+    for matcher in ({}, {"name": "clip"}):
+        with pytest.raises(ConfigError, match="2 problems") as raised:
+            resolve({"data": data, "matcher": matcher})
+        assert "got 'dev', and the data has train alone; add the files of dev" in str(raised.value)
+        assert "matcher.weights: missing" in str(raised.value)
+
+
 def test_a_named_matcher_does_not_hide_what_is_wrong_with_the_data() -> None:
     with pytest.raises(ConfigError, match="2 problems") as raised:
         resolve({"data": {"name": "images", "root": "nowhere"}, "matcher": "clip"})

@@ -81,8 +81,8 @@ class OpenedData:
         if select not in (there := data.splits()):
             has = ", ".join(there)
             self._problems.append(
-                f"evaluation.select: got {select!r}, and the data has {has} alone; add the files of {select}, "
-                f"or measure another split, such as --set evaluation.select={there[0]}"
+                f"evaluation.select: got {select!r}, and the data has {has} alone; add the files of {select}"
+                f", or measure another split, such as --set evaluation.select={there[0]}"
             )
 
 

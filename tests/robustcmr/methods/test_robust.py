@@ -413,6 +413,23 @@ def test_warm_up(kind):
         assert all(p.grad is None for p in method.cost.parameters())
 
 
+def test_an_earlier_estimate_weighs_the_warm_up():
+    method = build(epoch=0)
+    given = np.linspace(0, 1, N).astype(np.float32)
+    assert method.start_from(given)
+    ids = [3, 20, 7, 11, 0, 23]
+    batch = batch_of(ids)
+    found = float(method.training_step({"all": batch}).loss.detach())
+    scores = method.matcher(batch.images, batch.texts).detach().double().tolist()
+    losses = slow_infonce(scores, batch.same_image.tolist(), method.config.temperature)
+    expected = sum(given[i] * loss for i, loss in zip(ids, losses, strict=True)) / sum(given[ids])
+    assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_an_earlier_estimate_needs_a_warm_up():
+    assert not build(warmup_epochs=0, warmup_extension=0).start_from(np.ones(N, np.float32))
+
+
 def test_the_teacher_follows_at_every_step():
     method = build(epoch=0)
     batch = batch_of(range(B))

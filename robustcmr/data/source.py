@@ -20,7 +20,15 @@ from robustcmr.data.base import PairsData, PairsSplit
 from robustcmr.data.fingerprint import fingerprint
 from robustcmr.data.source_pictures import PackedPictures, PictureFiles, has_pictures
 from robustcmr.data.source_reading import ReadPairs, read_pairs
-from robustcmr.data.source_splits import drawn_splits, named_splits, sizes, split_column, warn_of_leaks
+from robustcmr.data.source_splits import (
+    drawn_splits,
+    folder_splits,
+    named_splits,
+    sizes,
+    split_column,
+    warn_of_leaks,
+    with_dev,
+)
 from robustcmr.data.source_vectors import opened
 from robustcmr.data.text_column import TextColumn
 from robustcmr.errors import ConfigError, DataError
@@ -59,8 +67,8 @@ class SourceConfig(Options):
     text_vectors: str | None = Field(None, description="vectors of the captions, in the same ways")
     split: str | None = Field(
         None,
-        description="column that names the split of each row; by default one called split that holds train, "
-        "or else splits are drawn by a hash of the image",
+        description="column that names the split of each row, or drawn; by default one called split, the "
+        "names of folders and files such as train/ and test/, or else drawn by a hash of the image",
     )
     dev: float = Field(0.05, ge=0.0, lt=1.0, description="share of the images in the dev split (drawn)")
     test: float = Field(0.05, ge=0.0, lt=1.0, description="share of the images in the test split (drawn)")
@@ -223,13 +231,18 @@ class SourcePairs(PairsData):
         """The pairs of each split, ascending."""
         found, config = self._read, self.config
         column = split_column(self.source, config.split)
-        named = None
+        named, by = None, f"the column {column}"
         if column is not None:
             named = named_splits(self.source, column, found.shards, found.rows, config.split is not None)
+        if named is None and config.split is None:
+            named, by = folder_splits(self.source, found.shards), "the names of folders and files"
         if named is not None:
             warn_of_leaks(config.root, named, found.image_of_pair, len(found.keys))
-            logger.info("splits by the column %s, in pairs: %s", column, sizes(named))
-            return self._without_dropped(named)
+            drawn = (config.dev, config.most, config.split_seed)
+            splits = with_dev(named, found.image_of_pair, found.keys, *drawn)
+            more = "" if len(splits) == len(named) else ", and dev drawn from the images of train"
+            logger.info("splits by %s%s, in pairs: %s", by, more, sizes(splits))
+            return self._without_dropped(splits)
         shares = {"dev": config.dev, "test": config.test}
         images = drawn_splits(found.keys, shares, config.most, config.split_seed)
         logger.info("splits by a hash of the image, in images: %s", sizes(images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -90,7 +91,8 @@ def read_pairs(
     files, with_pictures = are_files(source), has_pictures(source)
     rows = read_rows(source, where, need_pictures=images is None and files)
     judged = None if audit is None else read_judged(audit, rows.table["id"])
-    images_of_rows, keys = _numbered(rows.table["image"])
+    own = _in_their_folders(rows) if files and with_pictures else single(rows.table["image"])
+    images_of_rows, keys = _numbered(own)
     every = None if where is None else partial(_all_pairs, source)
     image_at = text_at = None
     if images is not None:
@@ -105,7 +107,7 @@ def read_pairs(
     if with_pictures and len(kept):
         shards, places = rows.numbers("shard")[first], rows.numbers("row")[first]
         if files:
-            pictures = found = file_pictures(source, TextColumn(keys, numbers), shards)
+            pictures = found = file_pictures(source, TextColumn(single(rows.table["image"]), first), shards)
             broken = broken_files(found) if images is None else {}
         elif images is None:
             pictures, broken = packed_pictures(source, shards, places)
@@ -138,9 +140,26 @@ def _all_pairs(source: Source) -> Iterator[pa.RecordBatch]:
     return chain.from_iterable(pairs(source, shard) for shard in source.shards)
 
 
-def _numbered(images: pa.ChunkedArray) -> tuple[IntArray, pa.Array]:
+def _in_their_folders(rows: SourceRows) -> pa.Array:
+    """Return the names of picture files (n,), with their folder where several tables name files of their own.
+
+    ``0.jpg`` of a table in ``train/`` is another picture than ``0.jpg`` of one in ``test/``.
+    """
+    images = single(rows.table["image"])
+    folders = [rows.source.picture_folder(shard) for shard in rows.source.shards]
+    if len(set(folders)) < 2:
+        return images
+    base = Path(os.path.commonpath([str(folder) for folder in folders]))
+    names = ["" if folder in (None, base) else f"{os.path.relpath(str(folder), base)}/" for folder in folders]
+    prefixes = pa.array(names, pa.large_string()).take(pa.array(rows.numbers("shard")))
+    none = pa.scalar("", pa.large_string())
+    elsewhere = pc.or_(pc.starts_with(images, "/"), pc.match_substring(images, "://"))
+    return pc.binary_join_element_wise(pc.if_else(elsewhere, none, prefixes), images, none)
+
+
+def _numbered(images: pa.Array) -> tuple[IntArray, pa.Array]:
     """Return the number of each pair's image (n,), by first appearance, -1 for none; and the keys."""
-    encoded = pc.dictionary_encode(single(images))
+    encoded = pc.dictionary_encode(images)
     return np.asarray(encoded.indices.fill_null(-1)).astype(np.int64), encoded.dictionary
 
 

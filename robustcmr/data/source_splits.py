@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robustcmr.data.folder import in_order
+from robustcmr.data.folder import SPLIT_ORDER, in_order
 from robustcmr.data.source_rows import single
 from robustcmr.errors import DataError
 from robustcmr.sources.names import listed, meant
 from robustcmr.sources.records import Source
+from robustcmr.sources.shards import below_root
 from robustcmr.types import IntArray
 
 logger = logging.getLogger("robustcmr")
 
 USUAL = {"val": "dev", "valid": "dev", "validation": "dev", "training": "train", "testing": "test"}
 """Names that others give to the splits."""
+
+DRAWN = "drawn"
+"""What is given instead of a column to have splits drawn, whatever names say."""
 
 COLUMN = "split"
 """Column that names splits where it holds ``train`` and nothing says otherwise."""
@@ -83,10 +89,14 @@ def _shown(shares: Mapping[str, float]) -> str:
 def split_column(source: Source, given: str | None) -> str | None:
     """Return the column that names the split of each row: the one given, or a usual one; None without one.
 
+    ``drawn`` asks for none.
+
     Raises:
         DataError: there is no such column.
     """
     names = source.schema().names
+    if given == DRAWN and given not in names:
+        return None
     if given is not None and given not in names:
         raise DataError(
             f"{source.root} has no column {given!r} of splits{meant(given, names)} (columns: {listed(names)})"
@@ -152,6 +162,58 @@ def named_splits(
         )
     known = [name for name in names if name is not None]
     return {name: np.flatnonzero(codes == names[name]) for name in in_order(known)}
+
+
+def folder_splits(source: Source, shards: IntArray) -> dict[str, IntArray] | None:
+    """Return the pairs of each split that the names of folders or files tell; None unless all tell one.
+
+    ``web/train/0.parquet``, ``data/train-00000-of-00002.parquet`` and ``train_caps.txt`` are of ``train``.
+
+    Args:
+        source: the pairs.
+        shards: (n,) shard of each pair.
+    """
+    names = [_of_path(below_root(source, shard)) for shard in source.shards]
+    if None in names or "train" not in names or len(set(names)) < 2:
+        return None
+    known = in_order({str(name) for name in names})
+    number = np.array([known.index(str(name)) for name in names], np.int64)[shards]
+    found = {name: np.flatnonzero(number == place) for place, name in enumerate(known)}
+    return {name: pairs for name, pairs in found.items() if len(pairs)}
+
+
+def _of_path(path: Path) -> str | None:
+    words = [*path.parts[:-1], re.split(r"[-_.]", path.name)[0]]
+    told = {split for word in words if (split := _meaning(word)) in SPLIT_ORDER}
+    return told.pop() if len(told) == 1 else None
+
+
+def with_dev(
+    splits: dict[str, IntArray],
+    image_of_pair: IntArray,
+    keys: Sequence[str],
+    share: float,
+    most: int,
+    seed: int,
+) -> dict[str, IntArray]:
+    """Return named splits with a ``dev`` split, drawn from the images of ``train`` where there is none.
+
+    Args:
+        splits: pairs by split.
+        image_of_pair: (n,) of all pairs.
+        keys: of all images.
+        share: of the training images; 0 draws none.
+        most: images that it gets, at most.
+        seed: of the draw.
+    """
+    if "dev" in splits or share == 0:
+        return splits
+    train = splits["train"]
+    images, own = np.unique(image_of_pair[train], return_inverse=True)
+    drawn = drawn_splits([keys[image] for image in images.tolist()], {"dev": share}, most, seed)
+    is_dev = np.isin(own, drawn["dev"])
+    rest = {name: pairs for name, pairs in splits.items() if name != "train"}
+    return {"train": train[~is_dev], "dev": train[is_dev], **rest}
 
 
 def _meaning(name: str | None) -> str | None:

@@ -113,8 +113,42 @@ def test_a_column_can_name_the_splits(web: Path, caplog: pytest.LogCaptureFixtur
     leaky = np.array(["train", "test"])[np.arange(len(IMAGE)) % 2]
     pq.write_table(pa.table({**columns(), "part": leaky}), web / "web.parquet")
     with caplog.at_level(logging.WARNING, "robustcmr"):
-        assert opened(web / "web.parquet", **with_vectors(web, split="part")).splits() == ("train", "test")
+        data = opened(web / "web.parquet", **with_vectors(web, split="part", dev=0))
+        assert data.splits() == ("train", "test")
     assert "are in more than one split" in caplog.text
+    drawn = opened(web / "web.parquet", **with_vectors(web, split="drawn"))
+    assert drawn.split("dev").n_images == 12
+
+
+def test_folders_and_files_can_name_the_splits(web: Path) -> None:
+    table, half = pa.table(columns()), int((IMAGE < 40).sum())
+    for first, second in (("train/0", "validation/0"), ("train-0-of-1", "test-0-of-1")):
+        root = web / first.replace("/", "-")
+        for name, part in ((first, table.slice(0, half)), (second, table.slice(half))):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, root / f"{name}.parquet")
+        data = opened(root, **with_vectors(web))
+        assert len(data.split("train").captions) + len(data.split("dev").captions) in (half, len(IMAGE))
+        if "test-" in second:  # dev is drawn from the images of train
+            assert data.splits() == ("train", "dev", "test")
+            assert data.split("dev").n_images == 8
+            assert len(data.split("test").captions) == len(IMAGE) - half
+            assert not set(data.split("dev").image_names) & set(data.split("train").image_names)
+        else:
+            assert data.splits() == ("train", "dev")
+            assert len(data.split("train").captions) == half
+
+
+def test_files_of_two_folders_may_have_one_name(tmp_path: Path) -> None:
+    for split, start in (("train", 0), ("test", 100)):
+        (tmp_path / split).mkdir()
+        for number in range(12):
+            write_picture(tmp_path / split / f"{number}.png", start + number)
+        rows = [f"{number}.png,picture of {start + number}" for number in range(12)]
+        (tmp_path / split / "metadata.csv").write_text("\n".join(["file_name,text", *rows]) + "\n")
+    data = opened(tmp_path)
+    assert {name: data.split(name).n_images for name in data.splits()} == {"train": 10, "dev": 2, "test": 12}
+    check_pictures(data)
 
 
 @pytest.mark.parametrize("by", ["image", "id"])

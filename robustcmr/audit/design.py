@@ -1,7 +1,7 @@
 """Which pairs people should look at: strata of the score, and how many labels each gets.
 
 Pairs that are more likely wrong than right make three strata of about equal size, the others eight. The first
-get 40% of the labels, in proportion to their size, as a promise of precision rests on them; the others
+get 38% of the labels, in proportion to their size, as a promise of precision rests on them; the others
 
     n_h ~ N_h sqrt(q_h (1 - q_h)),      q_h = P(mismatch) in stratum h, kept within 0.08 and 0.92
 
@@ -29,7 +29,7 @@ Values = npt.NDArray[np.float64]
 
 LIKELY_WRONG, LIKELY_RIGHT = 3, 8
 """Strata of either kind of pair."""
-WRONG_LABELS = 0.4
+WRONG_LABELS = 0.38
 """Share of the labels that goes to pairs that are more likely wrong than right."""
 _BOUNDS = 0.08, 0.92
 _LEAST = 5  # labels of a stratum, if it has as many pairs
@@ -125,7 +125,7 @@ def allocate(design: Design, labels: int) -> IntArray:
     Example:
         >>> design = Design(np.array([-1.0, 1.0]), np.array([300, 600, 900]), np.array([0.9, 0.2, 0.01]))
         >>> allocate(design, 100)
-        array([40, 30, 30])
+        array([38, 31, 31])
     """
     chance = np.clip(design.means, *_BOUNDS)
     wanted = design.counts * np.sqrt(chance * (1 - chance))

@@ -19,6 +19,7 @@ from robustcmr.cli import (
     apply,
     audit,
     card,
+    certify,
     compare,
     convert,
     data,
@@ -68,6 +69,7 @@ data_app = typer.Typer(help="Check or export data.", no_args_is_help=True, cls=G
 _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
     "audit": audit.audit,
+    "certify": certify.certify,
     "apply": apply.apply,
     "suspects": suspects.suspects,
     "rematch": rematch.rematch,

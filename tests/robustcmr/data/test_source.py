@@ -17,9 +17,11 @@ import pytest
 from PIL import Image
 
 from robustcmr.data.source import SourcePairs, in_options
+from robustcmr.data.source_pictures import packed_pictures
 from robustcmr.data.source_vectors import SourceVectors
 from robustcmr.data.store import NpyFeatures
 from robustcmr.errors import ConfigError, DataError
+from robustcmr.sources.guess import open_source
 from robustcmr.testing.datasets import check_dataset
 
 N, D = 60, 6
@@ -306,6 +308,23 @@ def test_pictures_in_tars_and_columns_are_copied_once(
         assert "copying" not in caplog.text
         assert "unreadable picture" in caplog.text
         assert all(len(name) < 20 for name in data.split("train").image_names)  # the id, not the hash
+
+
+def test_packed_pictures_in_any_order(tmp_path: Path) -> None:
+    encoded = []
+    for number in range(9):
+        buffer = io.BytesIO()
+        write_picture(buffer, number)
+        encoded.append(buffer.getvalue())
+    for part in range(3):
+        table = {"image": encoded[3 * part : 3 * part + 3], "caption": ["a"] * 3}
+        pq.write_table(pa.table(table), tmp_path / f"{part}.parquet")
+    source = open_source(tmp_path)
+    order = np.array([8, 2, 0, 5, 3])
+    pictures, problems = packed_pictures(source, order // 3, order % 3)
+    assert not problems
+    found = [pictures(place).getpixel((0, 0))[0] for place in range(5)]
+    assert found == (order * 4).tolist()
 
 
 def test_vectors_and_pictures_together(tmp_path: Path) -> None:

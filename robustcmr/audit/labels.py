@@ -225,7 +225,18 @@ def _line(label: Label) -> bytes:
 
 def _label(line: bytes) -> Label:
     found: dict[str, Any] = fitting(parse_json(line.decode("utf-8")), _Line)
+    if not _is_time(found["at"]):
+        raise ValueError(
+            f"at: {found['at'][:60]!a} is no time with its zone, such as 2026-01-31T12:00:00+00:00"
+        )
     return Label(**{name: found[name] for name in Label.__dataclass_fields__ if name in found})
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _last_byte(descriptor: int) -> bytes:

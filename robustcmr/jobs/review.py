@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from noise_injection.printing import visible
 from robustcmr.audit.labels import (
     VERDICTS,
     Label,
@@ -129,7 +130,7 @@ def open_review(
     items = read_items(folder, sample.pairs)
     file = LabelFile(labels_file(audit))
     _note_others(file.read(), items)
-    review = Review(items, file, estimator(sample), audit.absolute().name, load_urls, name)
+    review = Review(items, file, estimator(sample), visible(audit.absolute().name), load_urls, name)
     places = review.places()
     return Opened(review, Pictures(reopened(folder) if places else None, places))
 

@@ -32,27 +32,24 @@ def read_table(text: str) -> Iterator[Came]:
     Raises:
         ValueError: the columns ``id`` and ``verdict`` are missing, or a row does not fit.
     """
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from _rows(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"it is no CSV: {error}") from error
+
+
+def _rows(rows: csv.DictReader[str]) -> Iterator[Came]:
     names = rows.fieldnames or []
     for name in ("id", "verdict"):
         if name not in names:
             raise ValueError(f"there is no column {name!r} among {', '.join(names)[:200] or 'none'}")
-    try:
-        for number, row in enumerate(rows, 2):
-            if not (row["verdict"] or "").strip():
-                continue
-            where = f"row {number}"
-            yield Came(
-                row["id"] or "",
-                row["verdict"],
-                row.get("by") or None,
-                row.get("at") or None,
-                where,
-                None,
-                _probability(row.get("probability"), where),
-            )
-    except csv.Error as error:
-        raise ValueError(f"it is no CSV: {error}") from error
+    for number, row in enumerate(rows, 2):
+        if not (row["verdict"] or "").strip():
+            continue
+        where = f"row {number}"
+        chance = _probability(row.get("probability"), where)
+        by, at = row.get("by") or None, row.get("at") or None
+        yield Came(row["id"] or "", row["verdict"], by, at, where, None, chance)
 
 
 def _probability(text: str | None, where: str) -> float | None:

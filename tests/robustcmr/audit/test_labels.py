@@ -105,6 +105,11 @@ def test_processes_do_not_mix_their_lines(tmp_path):
         ('{"id": "a"}', r"line 2: verdict is missing"),
         ('{"id": "a", "verdict": "maybe", "by": "A", "at": "t", "stratum": 0, "probability": 1}', "verdict"),
         ('{"id": "a", "verdict": "right", "by": "A", "at": "t", "stratum": 0, "probability": 7}', "prob"),
+        ('{"id": "a", "verdict": "right", "by": "A", "at": "t", "stratum": 0, "probability": 1}', "no time"),
+        (
+            '{"id": "a", "verdict": "right", "by": "A", "at": "2026-01-01", "stratum": 0, "probability": 1}',
+            "is no time with its zone",
+        ),
     ],
 )
 def test_damage_is_named_with_its_line(tmp_path, line, why):

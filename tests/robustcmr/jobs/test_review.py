@@ -240,3 +240,58 @@ def test_what_cannot_be_exchanged_is_said(audited_pictures, tmp_path):
             import_review(audited_pictures, tmp_path / name)
     with pytest.raises(UserError, match="there is no audit in"):
         review_status(tmp_path / "nothing")
+
+
+MUTATIONS = 30
+PIECES = (
+    b"",
+    b"\0",
+    b"\xff",
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"[",
+    b"{}",
+    b'"',
+    b"\n",
+    b",",
+    b"[[[[",
+    b"9" * 40,
+)
+
+
+def damaged(data, rng):
+    """Bytes with a few pieces cut out or put in."""
+    for _ in range(rng.integers(1, 4)):
+        start = int(rng.integers(len(data) + 1))
+        end = min(len(data), start + int(rng.choice([0, 1, 3, 30])))
+        data = data[:start] + PIECES[rng.integers(len(PIECES))] + data[end:]
+    return data
+
+
+@pytest.mark.parametrize("name", ["labels.jsonl", "review.json", "out.json", "out.csv", "out/labels.json"])
+def test_damaged_files_are_read_or_refused_in_one_sentence(audited_pictures, tmp_path, name):
+    truth = scored(audited_pictures)
+    give(audited_pictures, sampled(AuditFolder(audited_pictures), labels=60).pairs[:20], truth)
+    ours = name in ("labels.jsonl", "review.json")
+    path = audited_pictures / name if ours else tmp_path / name
+    if not ours:
+        format = {"out.json": "label-studio", "out.csv": "csv"}.get(name, "fiftyone")
+        export_review(audited_pictures, tmp_path / name.split("/")[0], format, pictures=False)
+    whole, labels = path.read_bytes(), (audited_pictures / "labels.jsonl").read_bytes()
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(MUTATIONS):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            if ours:
+                review_status(audited_pictures)
+            else:
+                import_review(audited_pictures, path, by="Ada")
+        except UserError as error:
+            said.append(str(error))
+        if not ours:
+            (audited_pictures / "labels.jsonl").write_bytes(labels)
+    assert said
+    assert not any("\n" in sentence for sentence in said)

@@ -55,8 +55,8 @@ def browser(desktop: Any) -> Iterator[Any]:
         assert gone or "ERR_CONNECTION_" in message, message
 
 
-def enter(browser: Any, page: Any, name: str = "Ada") -> None:
-    browser.open(page.address)
+def enter(browser: Any, address: str, name: str = "Ada") -> None:
+    browser.open(address)
     browser.wait(lambda: browser.text("#name h2"), "the question for a name")
     browser.press(*name, "Enter")
     browser.wait(lambda: browser.text("#caption"), "a caption")
@@ -74,7 +74,7 @@ def verdicts(page: Any) -> dict[str, str]:
 
 def test_keys_judge_and_undo(serve, browser):
     page = serve(30)
-    enter(browser, page, "wrAda")  # letters of the name are no verdicts
+    enter(browser, page.address, "wrAda")  # letters of the name are no verdicts
     assert verdicts(page) == {}
     ids = [item.id for item in page.review.items]
     for key in "1234rwpu":
@@ -97,7 +97,7 @@ def test_keys_judge_and_undo(serve, browser):
 
 def test_the_picture_is_that_of_the_pair_and_can_be_enlarged(serve, browser):
     page = serve(12)
-    enter(browser, page)
+    enter(browser, page.address)
     loaded = "const p = document.getElementById('picture'); return p.complete ? p.naturalWidth : 0"
     assert browser.wait(lambda: browser.run(loaded)) == 300
     judge(browser, "1")
@@ -121,7 +121,7 @@ def test_the_picture_is_that_of_the_pair_and_can_be_enlarged(serve, browser):
 
 def test_a_reload_in_the_middle_goes_on(serve, browser):
     page = serve(12)
-    enter(browser, page)
+    enter(browser, page.address)
     for key in "121":
         judge(browser, key)
     browser.call("POST", "/refresh", {})
@@ -134,7 +134,7 @@ def test_a_reload_in_the_middle_goes_on(serve, browser):
 
 def test_two_tabs_lose_and_double_nothing(serve, browser):
     page = serve(12)
-    enter(browser, page)
+    enter(browser, page.address)
     first = browser.here()
     second = browser.tab()
     browser.open(page.address)
@@ -157,7 +157,7 @@ def test_disagreements_come_back_at_the_end(serve, browser):
     page = serve(6)
     for place, item in enumerate(page.review.items):
         page.post("verdict", pair=item.key, verdict="wrong", by="Bo", mark=f"b{place}")
-    enter(browser, page)
+    enter(browser, page.address)
     judge(browser, "1")
     judge(browser, "2")  # of 6 pairs two are shared
     browser.wait(lambda: "disagree" in browser.text("#again"), "the disagreement")
@@ -177,7 +177,7 @@ def test_text_is_text_and_nothing_is_loaded_from_elsewhere(
     items[0] = replace(items[0], caption=HOSTILE)
     items.insert(1, Item("<b>", "https://192.0.2.1/a.jpg", "far away", None, 0, 1.0))
     page = serve(items=items)
-    enter(browser, page)
+    enter(browser, page.address)
     assert browser.run("return document.getElementById('caption').textContent") == HOSTILE
     assert "A picture that may fit the caption better (fits with 75.0%)" in browser.text("#suggestions")
     assert "a better <caption>" in browser.text("#suggestions")
@@ -197,7 +197,7 @@ def test_pictures_by_address_are_loaded_on_request(serve, browser, audited_pictu
     far = f"http://127.0.0.1:{other.port}/{other.token}/picture/{other.get('state?by=B')['queue'][0]['picture']}"
     for load in (False, True):
         page = serve(items=[Item("a", far, "c", None, 0, 1.0)], load_urls=load)
-        enter(browser, page)
+        enter(browser, page.address)
         assert browser.run("return document.getElementById('picture').hasAttribute('src')") is load
     browser.complaints()  # that server lets no other page show its pictures
 
@@ -205,14 +205,14 @@ def test_pictures_by_address_are_loaded_on_request(serve, browser, audited_pictu
 def test_a_picture_that_is_gone_is_said(serve, browser, audited_pictures):
     (audited_pictures.parent / "0000.png").unlink()
     page = serve(12)
-    enter(browser, page)
+    enter(browser, page.address)
     browser.wait(lambda: "0000.png cannot be shown" in browser.text("#nopicture"), "a sentence")
     judge(browser, "4")
 
 
 def test_a_verdict_waits_for_a_server_that_is_away(serve, browser):
     page = serve(12)
-    enter(browser, page)
+    enter(browser, page.address)
     judge(browser, "1")
     browser.run("window.real = window.fetch; window.fetch = () => Promise.reject(new TypeError('away'))")
     browser.press("2", "3", "3")
@@ -229,7 +229,7 @@ def test_it_fits_a_phone(driver, serve, tmp_path):
     phone = webdriver.Browser(driver, mobileEmulation={"deviceMetrics": metrics})
     page = serve(12)
     try:
-        enter(phone, page)
+        enter(phone, page.address)
         assert phone.run("return document.documentElement.scrollWidth") == 390
         boxes = phone.run(
             "return [...document.querySelectorAll('#verdicts button, #picture')].map((one) => {"
@@ -260,10 +260,8 @@ def test_a_kill_of_the_server_loses_at_most_the_last(audited_pictures, browser):
             assert process.stderr is not None
             lines = iter(process.stderr.readline, "")
             address = next(found[0] for line in lines if (found := re.search(r"http://\S+", line)))
-            browser.open(address)
-            browser.wait(lambda: browser.text("#name h2"), "the question for a name")
-            browser.press(*"Ada", "Enter")
-            browser.wait(lambda: browser.text("#count").startswith(f"{given} of"), f"{given} verdicts")  # noqa: B023
+            enter(browser, address)
+            assert browser.text("#count").startswith(f"{given} of")
             for key in "1212121":
                 judge(browser, key)
             browser.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: '3'}))")  # and at once:

@@ -111,6 +111,8 @@ def page(
     _print_status(found)
     if found["judged"] < found["pairs"]:
         say(f"Go on: robustcmr review {typed(audit)}")
+    if found["estimate"] is not None:
+        say(f"Say what they prove: robustcmr certify {typed(audit)} --precision 0.95")
 
 
 @app.command("status", cls=Command)

@@ -242,11 +242,6 @@ class Page:
             words = [*words, *(part for setting in (*SHORTER, *wide) for part in ("--set", setting))]
         elif words[0] == "train" and "--epochs" in words:  # one more than the run has
             words = [*words, "--epochs", "2"]
-        elif words[0] == "certify":  # tiny encoders prove less
-            words = [
-                "0.6" if word == "0.95" and words[i - 1] == "--precision" else word
-                for i, word in enumerate(words)
-            ]
         elif words[:2] == ["data", "export"]:
             words = [*words, "--set", "data.n_train=150"]
         with pytest.MonkeyPatch.context() as patch:

@@ -31,6 +31,7 @@ from robustcmr.errors import ArgumentError, DataError
 from robustcmr.files import atomic_file, read_json, reason, write_json
 from robustcmr.jobs.audit_settings import LOCK
 from robustcmr.locks import sole_user
+from robustcmr.review.sample import read_sample
 from robustcmr.runs.audits import AuditFolder
 from robustcmr.types import FloatArray
 
@@ -120,7 +121,8 @@ def _certified(folder: AuditFolder, kind: str, target: float, confidence: float)
             f"{folder.path} --labels 400"
         )
     design = make_design(_scores(source), _scores(source))
-    scores, sampled = _of_labels(source, labels)
+    scores = _of_labels(source, labels)
+    sampled = _drawn(folder.path, labels)
     labelled = Labelled(
         np.array([_WRONG[label.verdict] for label in labels]), expit(-scores), design.stratum(scores)
     )
@@ -154,8 +156,8 @@ def _some(path: Path) -> FloatArray:
     return np.concatenate([scores[::step] for scores in _scores(path)])
 
 
-def _of_labels(path: Path, labels: list[Label]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Scores of the labelled pairs, and the probability with which each was drawn."""
+def _of_labels(path: Path, labels: list[Label]) -> npt.NDArray[np.float64]:
+    """Scores of the labelled pairs."""
     wanted = pa.array([label.id for label in labels], pa.string())
     found: dict[str, float] = {}
     with pq.ParquetFile(path) as file:
@@ -170,8 +172,14 @@ def _of_labels(path: Path, labels: list[Label]) -> tuple[npt.NDArray[np.float64]
             f"{len(lost):,} labelled pairs are not among the judged ones of the audit, such as {lost[0]!r}; "
             "labels belong to the audit that they were given for"
         )
-    scores = np.array([found[label.id] for label in labels])
-    return scores, np.array([label.probability for label in labels])
+    return np.array([found[label.id] for label in labels])
+
+
+def _drawn(audit: Path, labels: list[Label]) -> npt.NDArray[np.float64]:
+    """Probability with which each pair was drawn; by the sample as it is, as it may have grown since."""
+    sample = read_sample(audit)
+    known = {} if sample is None else {pair.id: pair.probability for pair in sample.pairs}
+    return np.array([known.get(label.id, label.probability) for label in labels])
 
 
 def _recall(labelled: Labelled, scores: npt.NDArray[np.float64], cut: float, design: Design) -> float:

@@ -33,16 +33,24 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write repaired pairs too: those with a sure better caption.")
+    ] = False,
+    sure: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Probability from which --repair takes a caption.")
+    ] = 0.9,
     as_json: AsJson = False,
 ) -> None:
     """Write the pairs to keep, or those of another list, from the source that was audited.
 
     In the format of the source, rows keep their bytes, columns, types and metadata. It is refused if the
-    source has changed since the audit.
+    source has changed since the audit. With --repair, rows have the columns original_caption and
+    repair_probability, and are written one a pair.
 
     Examples:
       robustcmr apply audits/web --to clean
       robustcmr apply audits/web --list review --to look --format csv --dry-run
+      robustcmr apply audits/web --repair --to clean
     """
     from robustcmr.cli.output import print_json
     from robustcmr.jobs.audit_packages import require_packages
@@ -50,7 +58,7 @@ def apply(
     require_packages()
     from robustcmr.jobs.audited import AuditedPairs
 
-    done = AuditedPairs(audit).apply(to, chosen, format, dry_run)
+    done = AuditedPairs(audit).apply(to, chosen, format, dry_run, sure if repair else None)
     if as_json:
         files = [str(path) for path in done.files]
         print_json({"to": str(to), "dry_run": dry_run, "files": files, "rows": done.rows, "of": done.of})
@@ -61,6 +69,11 @@ def apply(
         say(f"{would} {path}")
     if len(named) > _SHOWN:
         say(f"{would} {len(named) - _SHOWN:,} more files")
+    if repair:
+        from robustcmr.jobs.suggested import sure_captions
+        from robustcmr.runs.audits import AuditFolder
+
+        say(f"{would} {len(sure_captions(AuditFolder(audit), sure)):,} pairs with a better caption")
     say(f"{would} {done.rows:,} of {done.of:,} rows to {to}")
     if dry_run:
         note("nothing was written; leave out --dry-run to write it")

@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 from robustcmr.errors import ConfigError, DataError, RunFolderError
 from robustcmr.files import reason
 from robustcmr.jobs.audit_source import reopened
+from robustcmr.jobs.suggested import sure_captions
 from robustcmr.locks import sole_user
 from robustcmr.runs.audits import AuditFolder
 from robustcmr.sources.convert import WRITERS, convert
 from robustcmr.sources.records import Shard, Source, Written
+from robustcmr.sources.repairs import REPAIRABLE, Repairs
 from robustcmr.sources.shards import below_root
 
 logger = logging.getLogger("robustcmr")
@@ -45,7 +47,12 @@ class Chosen:
 
 
 def apply_audit(
-    audit: Path, to: Path, chosen: str = "keep", format: str | None = None, dry_run: bool = False
+    audit: Path,
+    to: Path,
+    chosen: str = "keep",
+    format: str | None = None,
+    dry_run: bool = False,
+    repair: float | None = None,
 ) -> Written:
     """Write the pairs on a list of an audit.
 
@@ -58,6 +65,8 @@ def apply_audit(
         chosen: ``keep``, ``drop`` or ``review``.
         format: to write; that of the source where None.
         dry_run: write nothing, and return what would be written.
+        repair: with the pairs to keep, write those that have a better caption of at least this probability,
+            with that caption; one row a pair, as in another format. None to repair nothing.
 
     Raises:
         UserError: there is no finished audit, its source is gone or has changed, ``to`` holds something or
@@ -72,9 +81,14 @@ def apply_audit(
             f"there is no format {format!r} to write; choose one of {', '.join(WRITERS)}, or leave it out "
             f"for {source.format}"
         )
-    found = list_of_shards(folder, source, chosen)
+    repairs: Repairs | None = None
+    if repair is not None:
+        format = _repairable(source, chosen, format, repair)
+        repairs = sure_captions(folder, repair)
+        logger.info("%s pairs get a better caption", f"{len(repairs):,}")
+    found = list_of_shards(folder, source, chosen, repairs)
     if dry_run:
-        if format in (None, source.format):
+        if repairs is None and format in (None, source.format):
             return _written_again(source, found, None, to)
         count = sum(len(each.rows) for each in found)
         return Written((to,), count, count)
@@ -82,7 +96,7 @@ def apply_audit(
     with sole_user(to.parent / f".{to.name}.lock", f"the folder {to}"):
         rmtree(part, ignore_errors=True)  # of a call that was killed
         try:
-            done = _write(source, found, part, to, format)
+            done = _write(source, found, part, to, format, repairs)
             if to.is_dir():
                 to.rmdir()
             part.rename(to)
@@ -93,10 +107,34 @@ def apply_audit(
     return done
 
 
-def _write(source: Source, found: Iterator[Chosen], part: Path, to: Path, format: str | None) -> Written:
-    if format in (None, source.format):
+def _repairable(source: Source, chosen: str, format: str | None, repair: float) -> str:
+    """Return the format in which repaired pairs are written; raise ConfigError where that makes no sense."""
+    if chosen != "keep":
+        raise ConfigError(
+            f"--repair adds repaired pairs to those to keep, and --list is {chosen}; give --list keep"
+        )
+    if not 0 < repair <= 1:
+        raise ConfigError(f"the probability to repair from is {repair}; expected above 0 to 1, such as 0.9")
+    wanted = source.format if format is None else format
+    if wanted not in REPAIRABLE:
+        raise ConfigError(
+            f"--repair cannot write {wanted}, which has no column for the caption that was given; give "
+            f"--format, one of {', '.join(REPAIRABLE)}"
+        )
+    return wanted
+
+
+def _write(
+    source: Source,
+    found: Iterator[Chosen],
+    part: Path,
+    to: Path,
+    format: str | None,
+    repairs: Repairs | None,
+) -> Written:
+    if format is None or (repairs is None and format == source.format):
         return _written_again(source, found, part, to)
-    done = convert(source, found, part, format)
+    done = convert(source, found, part, format, repairs)
     return replace(done, files=tuple(to / path.relative_to(part) for path in done.files))
 
 
@@ -114,8 +152,16 @@ def _check_target(to: Path, source: Source) -> None:
         )
 
 
-def list_of_shards(folder: AuditFolder, source: Source, chosen: str) -> Iterator[Chosen]:
+def list_of_shards(
+    folder: AuditFolder, source: Source, chosen: str, more: Repairs | None = None
+) -> Iterator[Chosen]:
     """Yield the pairs on a list, a shard at a time, in order; shards without any come too.
+
+    Args:
+        folder: of the audit.
+        source: of its pairs.
+        chosen: the list.
+        more: ids of pairs that come too.
 
     Raises:
         DataError: ``pairs.parquet`` is damaged.
@@ -125,10 +171,13 @@ def list_of_shards(folder: AuditFolder, source: Source, chosen: str) -> Iterator
     held: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
     try:
         with pq.ParquetFile(folder.pairs) as file:
-            for batch in file.iter_batches(100_000, columns=["file", "row", "part", "decision"]):
+            names = ["file", "row", "part", "decision", *(["id"] if more else [])]
+            for batch in file.iter_batches(100_000, columns=names):
                 shards = _shards_of(batch.column("file"), numbers, folder)
                 row, part = batch.column("row").to_numpy(), batch.column("part").to_numpy()
                 fits = np.asarray(pc.equal(batch.column("decision").cast(pa.string()), chosen))
+                if more:
+                    fits = fits | np.asarray(pc.is_in(batch.column("id"), pa.array(list(more), pa.string())))
                 for first, last in _runs(shards):
                     while current < shards[first]:
                         yield _chosen(current, held)

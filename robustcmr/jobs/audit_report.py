@@ -15,7 +15,8 @@ from robustcmr.errors import DataError, RunFolderError, UserError
 from robustcmr.files import write_text
 from robustcmr.jobs.audit_pictures import read_thumbnails
 from robustcmr.jobs.audit_source import reopened
-from robustcmr.reporting.audit_page import AuditCard, ReasonGroup, audit_page
+from robustcmr.jobs.suggested import suggestions_of
+from robustcmr.reporting.audit_page import AuditCard, Better, ReasonGroup, audit_page
 from robustcmr.reporting.audit_sentences import reasons_of
 from robustcmr.reporting.thumbnails import Thumbnail
 from robustcmr.runs.audits import AuditFolder, Curves, Summary
@@ -73,11 +74,14 @@ def write_audit_report(
     summary, about = folder.read_summary(), folder.read_about()
     curves = score_counts(folder)
     groups = list(worst_pairs(folder, summary, gallery))
-    found, note = _thumbnails(folder, groups) if pictures and groups else ({}, "")
+    better = suggestions_of(folder, [row["id"] for group in groups for row in group.rows])
+    found, note = _thumbnails(folder, groups, better) if pictures and groups else ({}, "")
     if not gallery:
         note = "A page without a gallery was requested."
     shown = [
-        ReasonGroup(group.decision, group.reason, group.total, [_card(row, found) for row in group.rows])
+        ReasonGroup(
+            group.decision, group.reason, group.total, [_card(row, found, better) for row in group.rows]
+        )
         for group in groups
     ]
     target = folder.page if output is None else output
@@ -171,7 +175,11 @@ def _unreadable(folder: AuditFolder, error: Exception) -> DataError:
     return DataError(f"cannot read {folder.pairs}: {str(error).splitlines()[0]}; audit the pairs again")
 
 
-def _card(row: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail]) -> AuditCard:
+def _card(
+    row: Mapping[str, Any],
+    pictures: Mapping[tuple[str, int], Thumbnail],
+    better: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> AuditCard:
     name = row["image"] or ""
     chance = row["p_mismatch"], row["p_low"], row["p_high"]
     known = all(value is not None and np.isfinite(value) for value in chance)
@@ -185,14 +193,25 @@ def _card(row: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail])
         score=float(score) if score is not None and np.isfinite(score) else None,
         duplicate_of=row["duplicate_of"],
         caption_count=row["caption_count"] or 0,
+        better=[_better(one, pictures) for one in better.get(row["id"], ())],
     )
 
 
-def _thumbnails(folder: AuditFolder, groups: Sequence[Group]) -> tuple[dict[tuple[str, int], Thumbnail], str]:
+def _better(one: Mapping[str, Any], pictures: Mapping[tuple[str, int], Thumbnail]) -> Better:
+    if one["kind"] == "caption":
+        return Better(None, one["suggested"] or "", one["probability"])
+    name = one["image"] or ""
+    return Better(pictures.get((one["file"], one["row"]), Thumbnail(name)), "", one["probability"])
+
+
+def _thumbnails(
+    folder: AuditFolder, groups: Sequence[Group], better: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[dict[tuple[str, int], Thumbnail], str]:
     """Small pictures of all rows by file and row, and why there are none, or fewer."""
     try:
         source = reopened(folder)
     except UserError as error:
         logger.warning("the page is without pictures: %s", error)
         return {}, f"Pictures go by name: {error}."
-    return read_thumbnails(source, [row for group in groups for row in group.rows])
+    suggested = [one for each in better.values() for one in each if one["kind"] == "image"]
+    return read_thumbnails(source, [*(row for group in groups for row in group.rows), *suggested])

@@ -147,7 +147,7 @@ def _changed(path: Path, name: str, old: Any, new: Any) -> str:
 def remove_audit(folder: AuditFolder) -> None:
     """Remove the files of an audit, finished or not, and nothing else."""
     folder.about.unlink(missing_ok=True)  # first: what is half removed is not taken for finished
-    for path in (folder.work, folder.lists):
+    for path in (folder.work, folder.lists, folder.path / "suggesting"):
         rmtree(path, ignore_errors=True)
     if folder.path.is_dir():
         for path in folder.path.iterdir():
@@ -162,8 +162,8 @@ VERSION = robustcmr.__version__
 
 
 def _is_ours(path: Path) -> bool:
-    names = ("audit.json", "summary.json", "pairs.parquet", "report.html", "work", "lists")
-    folders = ("vectors", "given")
+    names = ("audit.json", "summary.json", "pairs.parquet", "suggestions.parquet", "report.html")
+    folders = ("work", "lists", "suggesting", "vectors", "given")
     return (
         path.name in (*names, *folders, LOCK)
         or path.name.startswith("calibration")

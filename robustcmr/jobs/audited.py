@@ -125,7 +125,12 @@ class AuditedPairs:
         return write_audit_report(self.path, target, checked_count(gallery, "gallery", 0), pictures)
 
     def apply(
-        self, to: AnyPath, list: str = "keep", format: str | None = None, dry_run: bool = False
+        self,
+        to: AnyPath,
+        list: str = "keep",
+        format: str | None = None,
+        dry_run: bool = False,
+        repair: float | None = None,
     ) -> Written:
         """Write the pairs of a list from the source; see ``robustcmr apply``.
 
@@ -134,6 +139,8 @@ class AuditedPairs:
             list: ``keep``, ``drop`` or ``review``.
             format: of what is written; that of the source by default.
             dry_run: only say what would be written.
+            repair: write pairs that have a better caption of at least this probability too, with that
+                caption; see :meth:`suggest`.
 
         Returns:
             Files and numbers of pairs.
@@ -145,7 +152,31 @@ class AuditedPairs:
             raise ArgumentError(f"list is {list!r}, expected one of {', '.join(LISTS)}")
         from robustcmr.jobs.apply import apply_audit
 
-        return apply_audit(self.path, checked_path(to, "to"), list, format, dry_run)
+        return apply_audit(self.path, checked_path(to, "to"), list, format, dry_run, repair)
+
+    def suggest(self, least: float = 0.5, device: str = "cpu", seed: int = 0) -> pa.Table:
+        """Seek better partners for suspected pairs, write them to ``suggestions.parquet``, and return them.
+
+        Args:
+            least: probability below which nothing is suggested.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            seed: of the right pairs that are taken apart to tell the probabilities.
+
+        Returns:
+            Columns ``id`` of the suspected pair, ``kind`` (``image`` or ``caption``), ``partner`` (id of a
+            pair that has it), ``suggested`` and ``probability``.
+
+        Raises:
+            UserError: source or vectors are gone or have changed, or there are too few pairs.
+        """
+        from robustcmr.jobs.suggest import suggest_partners
+        from robustcmr.terminal import Console
+
+        console = Console(stderr=True, quiet=True)
+        found = suggest_partners(
+            self.path, console, least, device=device, seed=checked_count(seed, "seed", 0)
+        )
+        return pq.read_table(found.path)
 
     def __len__(self) -> int:
         return len(self.pairs)

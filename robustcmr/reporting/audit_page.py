@@ -24,6 +24,27 @@ _LISTS = {"drop": "drop", "review": "review", "keep": "keep", "aside": "set asid
 
 
 @dataclass(frozen=True)
+class Better:
+    """A suggestion beside a pair.
+
+    Attributes:
+        image: the better picture for the caption, or its name alone; None for a better caption.
+        caption: the better caption for the picture; "" for a better picture.
+        probability: that it is right.
+    """
+
+    image: Thumbnail | None
+    caption: str
+    probability: float
+
+    @property
+    def title(self) -> str:
+        """What it is and how sure."""
+        kind = "caption" if self.image is None else "picture"
+        return f"Suggested {kind}, {_percent(self.probability)} likely right"
+
+
+@dataclass(frozen=True)
 class AuditCard:
     """A pair in the gallery.
 
@@ -36,6 +57,7 @@ class AuditCard:
         score: similarity; None where unknown.
         duplicate_of: id of the pair that it repeats, or None.
         caption_count: how many pairs have this caption.
+        better: suggested partners.
     """
 
     id: str
@@ -46,6 +68,7 @@ class AuditCard:
     score: float | None
     duplicate_of: str | None
     caption_count: int
+    better: Sequence[Better] = ()
 
     @property
     def chance(self) -> str:

@@ -112,6 +112,7 @@ class AuditFolder:
         calibration: what the pairs were judged by, NumPy arrays.
         pairs: a row for each pair, parquet.
         lists: folder of the ids by decision.
+        suggestions: better partners of mismatched pairs, parquet; there once they were sought.
         page: the page.
         work: folder of unfinished work; absent from a finished audit.
     """
@@ -123,6 +124,7 @@ class AuditFolder:
         self.calibration = path / "calibration.npz"
         self.pairs = path / "pairs.parquet"
         self.lists = path / "lists"
+        self.suggestions = path / "suggestions.parquet"
         self.page = path / "report.html"
         self.work = path / "work"
 

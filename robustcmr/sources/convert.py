@@ -15,6 +15,7 @@ from robustcmr.sources.chosen_pairs import Chosen, chosen_batches, holds_picture
 from robustcmr.sources.json_lines import JsonLines
 from robustcmr.sources.names import meant
 from robustcmr.sources.records import Source, Written
+from robustcmr.sources.repairs import Repairs, repaired, with_repairs
 
 WRITERS = {
     "parquet": "table_writers",
@@ -47,7 +48,9 @@ class PairWriter(Protocol):
         """Return the files written, once all are complete."""
 
 
-def convert(source: Source, chosen: Iterable[Chosen], to: Path, format: str) -> Written:
+def convert(
+    source: Source, chosen: Iterable[Chosen], to: Path, format: str, repairs: Repairs | None = None
+) -> Written:
     """Write chosen pairs in a format, one row a pair.
 
     The columns are ``id``, ``image``, ``caption``, and all others of the source under their names. Pictures
@@ -58,6 +61,7 @@ def convert(source: Source, chosen: Iterable[Chosen], to: Path, format: str) -> 
         chosen: pairs, a shard at a time, in order.
         to: folder of the files, which appear when they are complete.
         format: one of :data:`WRITERS`.
+        repairs: better captions, which get two columns more; None for pairs as they are.
 
     Returns:
         Files, and the number of pairs written, which is also that of those there were to write.
@@ -73,12 +77,15 @@ def convert(source: Source, chosen: Iterable[Chosen], to: Path, format: str) -> 
     if isinstance(source, JsonLines):
         source = source.surveyed()  # columns of later rows are written too
     pictures = format in ALWAYS_PICTURES or (format not in NO_PICTURES and holds_pictures(source))
+    schema = written_schema(source, pictures)
+    if repairs is not None:
+        schema = with_repairs(schema)
     opened: AbstractContextManager[PairWriter] = import_module(f"robustcmr.sources.{WRITERS[format]}").writer(
-        format, to, written_schema(source, pictures)
+        format, to, schema
     )
     rows = 0
     with opened as writer:
         for batch in chosen_batches(source, chosen, pictures):
-            writer.write(batch)
+            writer.write(batch if repairs is None else repaired(batch, repairs, schema))
             rows += len(batch)
     return Written(writer.files(), rows, rows)

@@ -1,8 +1,10 @@
 """How far suggestions can be trusted, without labels: pairs are taken apart on purpose and sought again.
 
 Two groups of pairs are hidden: of the first, the image is free to be found by its caption; of the second, it
-is out of reach. With t the mass that the plan puts on the best image of a caption, densities f_1 and f_0 of
-the groups, and u(t) the share of the first whose best image is the right one,
+is out of reach. The signs of a caption's best image are the log of the mass that the plan puts on it, the log
+of its share of the caption's mass, and its score; t is the line of these that best tells right best images
+from all others. With densities f_1(t) and f_0(t) of the two groups, and u(t) the share of the first whose
+best image is right,
 
     P(right | t) = q f_1(t) u(t) / (q f_1(t) + (1 - q) f_0(t)),        logit q = logit P(mismatched) + delta
 
@@ -20,6 +22,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
 from sklearn.isotonic import isotonic_regression
+from sklearn.linear_model import LogisticRegression
 
 from robustcmr.audit.partners import FIRST_WEIGHTS, Edges, Pool
 from robustcmr.types import IntArray
@@ -110,26 +113,28 @@ def _new(rows: IntArray) -> BoolArray:
 
 @dataclass(frozen=True)
 class Trust:
-    """How likely a best partner is right, by the log of its mass.
+    """How likely the best image of a caption is right, by its signs.
 
     Attributes:
-        points: (K,) ascending logs of masses.
+        line: (S,) weights of the signs in t.
+        points: (K,) ascending t.
         right: (K,) u there, rising.
         partner: (K,) f_1 / (f_1 + f_0) there, rising.
     """
 
+    line: Values
     points: Values
     right: Values
     partner: Values
 
-    def at(self, mass: Values) -> tuple[Values, Values]:
-        """Return u and f_1 / (f_1 + f_0) of masses (n,); those of 0 are the lowest."""
-        logs = _log(mass)
-        return np.interp(logs, self.points, self.right), np.interp(logs, self.points, self.partner)
+    def at(self, signs: Values) -> tuple[Values, Values]:
+        """Return u and f_1 / (f_1 + f_0), (n,) each, of signs (n, S)."""
+        t = signs @ self.line
+        return np.interp(t, self.points, self.right), np.interp(t, self.points, self.partner)
 
-    def prior(self, mass: Values, mismatched: Values) -> Values:
-        """Return q, (n,), from the best masses and the probabilities of being mismatched, (n,) each."""
-        _, partner = self.at(mass)
+    def prior(self, signs: Values, mismatched: Values) -> Values:
+        """Return q, (n,), from the signs (n, S) and the probabilities of being mismatched (n,)."""
+        _, partner = self.at(signs)
         odds = logit(np.clip(mismatched, 1e-6, 1 - 1e-6))
 
         def surprise(delta: float) -> float:
@@ -139,9 +144,9 @@ class Trust:
         found = minimize_scalar(surprise, bounds=_SHIFTS, method="bounded")
         return np.asarray(expit(odds + found.x))
 
-    def probability(self, mass: Values, prior: Values) -> Values:
-        """Return P(right | t), (n,), of best masses with the prior q."""
-        right, partner = self.at(mass)
+    def probability(self, signs: Values, prior: Values) -> Values:
+        """Return P(right | t), (n,), of signs (n, S) with the prior q."""
+        right, partner = self.at(signs)
         return prior * partner * right / (prior * partner + (1 - prior) * (1 - partner))
 
 
@@ -149,33 +154,39 @@ def fit_trust(found: Values, right: BoolArray, without: Values) -> Trust:
     """Fit the trust to hidden pairs.
 
     Args:
-        found: (n,) best mass of hidden pairs whose image is free.
-        right: (n,) whether it is the right one.
-        without: (m,) best mass of hidden pairs whose image is out of reach.
+        found: (n, S) signs of hidden pairs whose image is free.
+        right: (n,) whether their best image is the right one.
+        without: (m, S) signs of hidden pairs whose image is out of reach.
     """
-    logs = _log(np.r_[found, without])
-    there = np.r_[np.ones(len(found)), np.zeros(len(without))] / max(1, len(found))
-    alone = np.r_[np.zeros(len(found)), np.ones(len(without))] / max(1, len(without))
+    signs = np.concatenate([found, without])
+    free = np.r_[np.ones(len(found), bool), np.zeros(len(without), bool)]
     own = np.r_[right, np.zeros(len(without), bool)]
-    order = np.argsort(-logs, kind="stable")
+    line = _line(signs, own)
+    t = signs @ line
+    order = np.argsort(-t, kind="stable")
     points, rights, partners, weights = [], [], [], []
     start, size = 0, float(_FIRST_BIN)
     while start < len(order):
         stop = start + int(size)
         some = order[start:] if len(order) - stop < _FIRST_BIN else order[start:stop]
-        found_here, share, other = (there[some] > 0).sum(), there[some].sum(), alone[some].sum()
-        points.append(logs[some].mean())
-        rights.append((own[some].sum() + 0.5) / (found_here + 1))
-        least = 0.5 / max(1, len(found))
-        partners.append((share + least) / (share + other + 2 * least))
+        here, other = int(free[some].sum()), int((~free[some]).sum())
+        points.append(t[some].mean())
+        rights.append((own[some].sum() + 0.5) / (here + 1))
+        shares = (here + 0.5) / (len(found) + 1), (other + 0.5) / (len(without) + 1)
+        partners.append(shares[0] / sum(shares))
         weights.append(float(len(some)))
         start, size = start + len(some), min(_LARGEST_BIN, size * _GROWTH)
     rising = [
         isotonic_regression(np.array(values[::-1]), sample_weight=np.array(weights[::-1]))
         for values in (rights, partners)
     ]
-    return Trust(np.array(points[::-1]), *rising)
+    return Trust(line, np.array(points[::-1]), *rising)
 
 
-def _log(mass: Values) -> Values:
-    return np.asarray(np.log(np.maximum(mass, 1e-12)))
+def _line(signs: Values, own: BoolArray) -> Values:
+    """Return the weights of the signs that tell right best images from others."""
+    if own.all() or not own.any():
+        return np.eye(signs.shape[1])[0]
+    scale = signs.std(0) + 1e-12
+    model = LogisticRegression(C=1.0, max_iter=500).fit((signs - signs.mean(0)) / scale, own)
+    return np.asarray(model.coef_[0] / scale)

@@ -30,6 +30,7 @@ LEAST_HIDDEN = 100
 _ENOUGH, _ROUNDS = 2_000, 8  # hidden pairs of a group; rounds, at most
 _FIRST_SHARE = 0.6  # of mismatched captions that have an image, before it is estimated
 _PLANS = 2
+_NO_MASS = -27.0  # log of the mass of a caption without candidates
 _PRICES = 3  # plans until that of a round has the price of the whole
 
 
@@ -99,11 +100,12 @@ def suggest(
     )
     prior = _FIRST_SHARE * chance
     for _ in range(_PLANS):  # the mass depends on the prior, and the prior on the plan
-        plan = transported(edges, edges.features @ weights, len(captions), room, float(prior.sum()))
-        image, mass = best_of(edges.rows, edges.images, plan, len(captions))
+        score = edges.features @ weights
+        plan = transported(edges, score, len(captions), room, float(prior.sum()))
+        image, signs = best_images(edges, plan, score, len(captions))
         trust = _trust(pool, rounds, weights, float(prior.mean()))
-        prior = trust.prior(mass, chance)
-    probability = np.where(image >= 0, trust.probability(mass, prior), 0.0)
+        prior = trust.prior(signs, chance)
+    probability = np.where(image >= 0, trust.probability(signs, prior), 0.0)
     partner, theirs = best_captions(pool, captions, image, probability, pairs)
     return Suggestions(captions, image, probability, pairs, partner, theirs, 2 * count, weights)
 
@@ -132,13 +134,27 @@ def transported(edges: Edges, score: Values, n: int, room: Values, mass: float) 
     return np.asarray(plan.plan.numpy(), np.float64)
 
 
-def best_of(keys: IntArray, values: IntArray, mass: Values, n: int) -> tuple[IntArray, Values]:
-    """Return the value of most mass for each key in 0 .. n - 1, -1 for none, and the mass, (n,) each."""
-    found, most = np.full(n, -1, np.int64), np.zeros(n)
-    order = np.lexsort((values, -mass, keys))
-    firsts = order[np.r_[np.ones(min(1, len(order)), bool), np.diff(keys[order]) > 0]]
-    found[keys[firsts]], most[keys[firsts]] = values[firsts], mass[firsts]
-    return found, most
+def best_images(edges: Edges, plan: Values, score: Values, n: int) -> tuple[IntArray, Values]:
+    """Return the image of most mass of each caption, (n,), -1 for none, and its signs (n, 3).
+
+    The signs are those of :mod:`robustcmr.audit.hidden`, as low as can be where there is no image.
+
+    Args:
+        edges: between captions and images.
+        plan: (E,) mass along each.
+        score: (E,).
+        n: number of captions.
+    """
+    image = np.full(n, -1, np.int64)
+    signs = np.tile([_NO_MASS, _NO_MASS, score.min(initial=0.0)], (n, 1))
+    order = np.lexsort((edges.images, -score, -plan, edges.rows))
+    first = order[np.r_[np.ones(min(1, len(order)), bool), np.diff(edges.rows[order]) > 0]]
+    rows = edges.rows[first]
+    of_row = np.bincount(edges.rows, plan, minlength=n)[rows]
+    image[rows] = edges.images[first]
+    logs = np.log(np.maximum(plan[first], np.exp(_NO_MASS)))
+    signs[rows] = np.stack([logs, logs - np.log(np.maximum(of_row, np.exp(_NO_MASS))), score[first]], axis=1)
+    return image, signs
 
 
 def best_captions(
@@ -196,19 +212,19 @@ def _sought(pool: Pool, captions: IntArray, hidden: Hidden, calibration: Calibra
 
 def _trust(pool: Pool, rounds: list[_Round], weights: Values, share: float) -> Trust:
     """Return how far the best image of a caption can be trusted, where captions move ``share`` each."""
-    masses, rights, alone = [], [], []
+    free, rights, alone = [], [], []
     for one in rounds:
         n, first, h = len(one.sought), one.suspected, len(one.hidden.free)
-        plan = _as_without_hidden(one, weights, share * first)
-        image, mass = best_of(one.edges.rows, one.edges.images, plan, n)
-        masses.append(mass[first : first + h])
+        plan, score = _as_without_hidden(one, weights, share * first)
+        image, signs = best_images(one.edges, plan, score, n)
+        free.append(signs[first : first + h])
         rights.append(image[first : first + h] == pool.image[one.hidden.free])
-        alone.append(mass[first + h :])
-    return fit_trust(*(np.concatenate(parts) for parts in (masses, rights, alone)))
+        alone.append(signs[first + h :])
+    return fit_trust(*(np.concatenate(parts) for parts in (free, rights, alone)))
 
 
-def _as_without_hidden(one: _Round, weights: Values, moved: float) -> Values:
-    """Return a plan in which the suspected captions move as much as they do alone.
+def _as_without_hidden(one: _Round, weights: Values, moved: float) -> tuple[Values, Values]:
+    """Return a plan in which the suspected captions move as much as they do alone, and the scores.
 
     So the price of moving is the same, and masses of hidden captions compare with those of suspected ones.
     """
@@ -217,4 +233,4 @@ def _as_without_hidden(one: _Round, weights: Values, moved: float) -> Values:
     for _ in range(_PRICES):
         plan = transported(one.edges, score, n, one.room, mass)
         mass *= moved / max(float(plan[one.edges.rows < one.suspected].sum()), 1e-9)
-    return plan
+    return plan, score

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from robustcmr.errors import ArgumentError, UserError
 from robustcmr.jobs.audit_pictures import read_thumbnails

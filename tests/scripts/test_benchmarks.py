@@ -22,6 +22,7 @@ TINY = {
     "embed": "--captions 300 --batch-size 64",
     "audit_accuracy": "--made-images 300",
     "audit_labels": "--times 2",
+    "suggestions": "--made-images 400",
     "near_duplicates": "--count 2000 --width 16",
     "start": "--repeats 1 --no-first",
     "audit_scale": "--pairs 2000 --width 16 --kills 0",

@@ -50,7 +50,8 @@ def test_suggestions_are_right_as_often_as_they_say_and_silent_where_nothing_fit
     given = found.image_probability >= 0.5
     right = found.image == source[suspected]
     assert given.sum() > 100
-    assert found.image_probability[given].mean() == pytest.approx(right[given].mean(), abs=0.1)
+    said = found.image_probability[given].mean()
+    assert said - 0.05 < right[given].mean() < said + 0.2
     lost = source[suspected] == -1
     assert given[lost].mean() < 0.1
     # of the same captions and of the same number of captions, the most similar image is right less often
@@ -59,7 +60,7 @@ def test_suggestions_are_right_as_often_as_they_say_and_silent_where_nothing_fit
     best, sure = cosine.argmax(0), cosine.max(0)
     most = np.argsort(-sure)[: given.sum()]
     for rows in (most, np.flatnonzero(given)):
-        assert right[given].mean() > 2 * (best == source[suspected])[rows].mean()
+        assert right[given].mean() > 0.15 + (best == source[suspected])[rows].mean()
     assert not (found.image == pool.image[suspected]).any()
 
 
@@ -76,7 +77,8 @@ def test_a_caption_is_suggested_to_the_image_that_it_was_suggested():
         assert best[partner] == (pool.image[pair], chance)
     assert len(np.unique(found.partner[given])) == given.sum()
     right = source[found.partner[given]] == pool.image[found.pairs[given]]
-    assert right.mean() == pytest.approx(found.caption_probability[given].mean(), abs=0.1)
+    said = found.caption_probability[given].mean()
+    assert said - 0.05 < right.mean() < said + 0.2
 
 
 def test_the_same_seed_gives_the_same_suggestions_and_nothing_asked_gives_none():

@@ -110,3 +110,23 @@ def test_an_audit_is_told_from_a_run(robustcmr, place):
     (place / "out/audit.json").write_text("{}")
     error = robustcmr("report", "out").err
     assert "summary.json" in error
+
+
+def test_partners_are_suggested_and_pairs_repaired(robustcmr, place):
+    assert robustcmr("audit", "web.parquet", *NAMES, "-o", "out", "--no-report").code == 0
+    done = robustcmr("suggest", "out", "--least", "0.4")
+    assert done.code == 0, done.err
+    first, second, third, last = done.out.splitlines()
+    assert first.startswith("an image for ")
+    assert "are expected to be right, as told by" in second
+    assert (third, last) == ("wrote out/suggestions.parquet", "Look at out/report.html")
+    found = json.loads(robustcmr("suggest", "out", "--json", "--no-report").out)
+    kinds = pq.read_table("out/suggestions.parquet")["kind"].to_pylist()
+    assert (found["images"], found["captions"]) == (kinds.count("image"), kinds.count("caption"))
+    assert found["captions"] > 0
+    assert found["page"] is None
+    wrote = robustcmr("apply", "out", "--repair", "--sure", "0.5", "--to", "clean")
+    assert wrote.code == 0, wrote.err
+    assert f"wrote {found['captions']:,} pairs with a better caption" in wrote.out
+    repaired = pq.read_table("clean/pairs-00000.parquet")["original_caption"]
+    assert len(repaired) - repaired.null_count == found["captions"]

@@ -186,7 +186,7 @@ def fit_trust(found: Values, right: BoolArray, without: Values) -> Trust:
 def _line(signs: Values, own: BoolArray) -> Values:
     """Return the weights of the signs that tell right best images from others."""
     if own.all() or not own.any():
-        return np.eye(signs.shape[1])[0]
+        return np.asarray(np.eye(signs.shape[1])[0])
     scale = signs.std(0) + 1e-12
     model = LogisticRegression(C=1.0, max_iter=500).fit((signs - signs.mean(0)) / scale, own)
     return np.asarray(model.coef_[0] / scale)

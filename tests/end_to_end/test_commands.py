@@ -37,7 +37,7 @@ ON_A_RUN = {
 
 ELSEWHERE = {
     *("train", "embed", "convert", "noise", "list", "show", "validate", "env", "data", "sweep"),
-    *("audit", "apply"),
+    *("audit", "apply", "review", "certify", "suggest"),
 }
 
 

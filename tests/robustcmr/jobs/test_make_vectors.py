@@ -182,7 +182,7 @@ def test_what_has_no_vectors_is_named_and_counted(
     source: Source, clip_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[int] = []
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="robustcmr"):
         folder = make_vectors(
             *(source,), output=tmp_path / "out", model=str(clip_folder), device="cpu", progress=seen.append
         )

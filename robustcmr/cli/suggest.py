@@ -19,7 +19,7 @@ def suggest(
     most: Annotated[
         int, typer.Option(min=1_000, help="Pairs to compare, at most; the most suspected come first.")
     ] = 200_000,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the right pairs that are taken apart.")] = 0,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html again.")] = False,
     as_json: AsJson = False,

@@ -156,12 +156,12 @@ class AuditedPairs:
 
         return apply_audit(self.path, checked_path(to, "to"), list, format, dry_run, repair)
 
-    def suggest(self, least: float = 0.5, device: str = "cpu", seed: int = 0) -> pa.Table:
+    def suggest(self, least: float = 0.5, device: str = "auto", seed: int = 0) -> pa.Table:
         """Seek better partners for suspected pairs, write them to ``suggestions.parquet``, and return them.
 
         Args:
             least: probability below which nothing is suggested.
-            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
             seed: of the right pairs that are taken apart to tell the probabilities.
 
         Returns:

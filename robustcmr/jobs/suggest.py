@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 from robustcmr.audit.columns import read_column
 from robustcmr.audit.decide import BOILERPLATE, MISMATCHED, UNSURE
@@ -92,7 +93,7 @@ def suggest_partners(
     console: Console,
     least: float = LEAST,
     most: int = MOST,
-    device: str = "cpu",
+    device: str = "auto",
     seed: int = 0,
 ) -> Suggested:
     """Seek a better image for each suspected caption and a better caption for each suspected image.
@@ -104,7 +105,7 @@ def suggest_partners(
         console: for progress.
         least: probability below which nothing is suggested, in 0 .. 1.
         most: pairs that are compared, at most; the most suspected ones come first.
-        device: of torch.
+        device: of torch; ``auto`` for a GPU where there is one.
         seed: of the right pairs that are taken apart to tell the probabilities.
 
     Raises:
@@ -112,6 +113,8 @@ def suggest_partners(
             too few pairs to tell probabilities.
     """
     check_device(device, "fp32")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if not 0 <= least <= 1:
         raise ConfigError(f"the least probability is {least}; expected 0 to 1, such as 0.5")
     folder = AuditFolder(audit)

@@ -140,6 +140,58 @@ def _best_factor(labelled: Labelled, shares: Values) -> float:
     return float(np.clip(together / alone, 0.0, 1.0)) if alone > 0 else 0.0
 
 
+def list_precision(labelled: Labelled, counts: IntArray, confidence: float = 0.95) -> Estimate:
+    """Estimate the share of wrong pairs of a list, with an interval that both bounds of a share make.
+
+    Args:
+        labelled: labels of the list's pairs alone; a label of 0.5 counts as right.
+        counts: (H,) pairs of the list in each stratum.
+        confidence: of the interval, in (0, 1).
+    """
+    one_sided = 0.5 + confidence / 2
+    value, low, _ = share_bound(labelled, counts, one_sided)
+    right = Labelled(np.where(labelled.wrong >= 1, 0.0, 1.0), labelled.chance, labelled.stratum)
+    below = share_bound(right, counts, one_sided)[1]
+    return Estimate(value, low, 1 - below, len(labelled))
+
+
+def list_recall(
+    labelled: Labelled,
+    inside: npt.NDArray[np.bool_],
+    within: IntArray,
+    beyond: IntArray,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Estimate the share of all wrong pairs that a list holds.
+
+    With A and B the shares of all pairs that are wrong inside and outside, the recall A / (A + B) has, by the
+    delta method, the variance (B^2 var A + A^2 var B) / (A + B)^4.
+
+    Args:
+        labelled: labels of a stratified sample of all pairs.
+        inside: (n,) whether each labelled pair is on the list.
+        within: (H,) pairs of the list in each stratum.
+        beyond: (H,) the other pairs.
+        confidence: of the interval, in (0, 1).
+    """
+    total = (within + beyond).sum()
+    sums, variances = [], []
+    for chosen, counts in ((inside, within), (~inside, beyond)):
+        mine = labelled.only(chosen)
+        have = np.bincount(mine.stratum, minlength=len(counts))
+        wrong = np.bincount(mine.stratum, mine.wrong, minlength=len(counts))
+        known, weights = have > 0, counts / total
+        share, smooth = wrong[known] / have[known], (wrong[known] + 1) / (have[known] + 2)
+        sums.append(float(weights[known] @ share))
+        variances.append(float((weights[known] ** 2 * smooth * (1 - smooth) / have[known]).sum()))
+    a, b = sums
+    if a + b == 0:
+        return Estimate(0.0, 0.0, 1.0, len(labelled))
+    error = (b**2 * variances[0] + a**2 * variances[1]) ** 0.5 / (a + b) ** 2
+    value, reach = a / (a + b), float(ndtri(0.5 + confidence / 2)) * error
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach), len(labelled))
+
+
 def share_bound(labelled: Labelled, counts: IntArray, confidence: float = 0.95) -> tuple[float, float, float]:
     """Return the share of wrong pairs of a list, its one-sided lower bound and the effective labels.
 

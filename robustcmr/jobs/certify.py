@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,21 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from robustcmr.audit.certify import Certified, certify_precision, certify_recall, make_cuts
-from robustcmr.audit.decide import NAMES
+from robustcmr.audit.decide import DROP, NAMES
 from robustcmr.audit.design import Design, make_design
-from robustcmr.audit.estimates import Estimate, Labelled, labels_for_width, noise_rate
+from robustcmr.audit.estimates import (
+    Estimate,
+    Labelled,
+    labels_for_width,
+    list_precision,
+    list_recall,
+    noise_rate,
+)
 from robustcmr.audit.labels import Label, read_labels, settled
 from robustcmr.audit.lists import ListWriter, write_uids
 from robustcmr.audit.output import OUTPUT
 from robustcmr.audit.recalibrate import recalibrate
-from robustcmr.audit.relabel import judged_again
+from robustcmr.audit.relabel import BY_SCORE, judged_again
 from robustcmr.audit.tally import Tally
 from robustcmr.errors import ArgumentError, DataError
 from robustcmr.files import atomic_file, read_json, reason, write_json
@@ -51,6 +58,9 @@ class Certificate:
         labels: pairs that somebody is sure of.
         unsure: pairs that nobody is sure of, or of which as many say one thing as another; not counted.
         noise_rate: share of wrong pairs.
+        drop_precision: share of wrong pairs among those that the audit itself dropped for their score; None
+            where none of them was labelled.
+        drop_recall: share of all wrong pairs among those; likewise.
         kind: ``precision`` or ``recall``.
         target: asked for.
         confidence: of the promise.
@@ -62,6 +72,8 @@ class Certificate:
     labels: int
     unsure: int
     noise_rate: Estimate
+    drop_precision: Estimate | None
+    drop_recall: Estimate | None
     kind: str
     target: float
     confidence: float
@@ -131,10 +143,21 @@ def _certified(folder: AuditFolder, kind: str, target: float, confidence: float)
     choose = certify_precision if kind == "precision" else certify_recall
     found = choose(labelled, scores, cuts, target, confidence)
     share = _recall(labelled, scores, found.cut, design) if found.cut is not None else None
+    precision, recall = _dropped(source, labelled, [label.id for label in labels], design)
     certificate = Certificate(
-        len(labels), len(every) - len(labels), rate, kind, target, confidence, found, share, ()
+        labels=len(labels),
+        unsure=len(every) - len(labels),
+        noise_rate=rate,
+        drop_precision=precision,
+        drop_recall=recall,
+        kind=kind,
+        target=target,
+        confidence=confidence,
+        found=found,
+        recall=share,
+        says=(),
     )
-    certificate = Certificate(**{**vars(certificate), "says": _says(certificate)})
+    certificate = replace(certificate, says=_says(certificate))
     odds = recalibrate(-scores, labelled.wrong, sampled)
     _keep(folder)
     _write_again(folder, lambda table: judged_again(table, odds, found.cut, f"{len(labels)} labels"))
@@ -182,6 +205,27 @@ def _drawn(audit: Path, labels: list[Label]) -> npt.NDArray[np.float64]:
     return np.array([known.get(label.id, label.probability) for label in labels])
 
 
+def _dropped(
+    path: Path, labelled: Labelled, ids: list[str], design: Design
+) -> tuple[Estimate, Estimate] | tuple[None, None]:
+    """Precision and recall of the pairs that the audit dropped for their score."""
+    within, listed = np.zeros(len(design.counts), np.int64), set()
+    wanted = pa.array(ids, pa.string())
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["id", "score", "decision", "reason"]):
+            by_score = pc.is_in(batch["reason"].cast(pa.string()), value_set=pa.array(BY_SCORE))
+            drop = pc.equal(batch["decision"].cast(pa.string()), NAMES[DROP])
+            chosen = batch.filter(pc.and_(pc.and_(by_score, drop), pc.is_valid(batch["score"])))
+            strata = design.stratum(chosen["score"].to_numpy(zero_copy_only=False))
+            within += np.bincount(strata, minlength=len(within))
+            listed |= set(chosen["id"].filter(pc.is_in(chosen["id"], value_set=wanted)).to_pylist())
+    inside = np.array([key in listed for key in ids])
+    if not inside.any():
+        return None, None
+    recall = list_recall(labelled, inside, within, design.counts - within)
+    return list_precision(labelled.only(inside), within), recall
+
+
 def _recall(labelled: Labelled, scores: npt.NDArray[np.float64], cut: float, design: Design) -> float:
     """Estimated share of the wrong pairs that have at most a score."""
     have = np.bincount(labelled.stratum, minlength=len(design.counts))
@@ -197,6 +241,11 @@ def _says(made: Certificate) -> tuple[str, ...]:
         f"{_percent(rate.high)}); about {labels_for_width(rate, width):,} labels would narrow this to "
         f"{100 * width:.0f} points."
     ]
+    if made.drop_precision is not None and made.drop_recall is not None:
+        says.append(
+            f"Of the pairs that the audit dropped for their score, {_interval(made.drop_precision)} are "
+            f"wrong; they hold {_interval(made.drop_recall)} of all wrong pairs."
+        )
     promise = f"a {made.kind} of {_percent(made.target)} with {_percent(made.confidence)} confidence"
     if found.cut is not None:
         what = "of them are wrong" if made.kind == "precision" else "of all wrong pairs are among them"
@@ -218,6 +267,10 @@ def _says(made: Certificate) -> tuple[str, ...]:
             f"{made.unsure:,} pairs that nobody is sure of, or on which reviewers are split, do not count."
         )
     return tuple(says)
+
+
+def _interval(found: Estimate) -> str:
+    return f"{_percent(found.value)} ({_percent(found.low)} to {_percent(found.high)})"
 
 
 def _percent(share: float) -> str:

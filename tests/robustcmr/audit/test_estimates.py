@@ -5,7 +5,14 @@ import pytest
 from scipy.special import expit
 
 from robustcmr.audit.design import Design, allocate, draw, make_design
-from robustcmr.audit.estimates import Labelled, labels_for_width, noise_rate, share_bound
+from robustcmr.audit.estimates import (
+    Labelled,
+    labels_for_width,
+    list_precision,
+    list_recall,
+    noise_rate,
+    share_bound,
+)
 from robustcmr.errors import DataError
 
 
@@ -91,3 +98,28 @@ def test_partly_wrong_pairs_do_not_prove_precision() -> None:
     strata = np.zeros(100, np.int64)
     assert share_bound(Labelled(np.full(100, 0.5), np.ones(100), strata), np.array([100]))[0] == 0.0
     assert share_bound(Labelled(np.ones(0), np.ones(0), np.zeros(0, np.int64)), np.array([9])) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_precision_and_recall_of_a_list_are_covered(rate: float) -> None:
+    score, wrong, design = world(rate)
+    on_list = score < 1
+    strata = design.stratum(score)
+    within, beyond = (
+        np.bincount(strata[chosen], minlength=len(design.counts)) for chosen in (on_list, ~on_list)
+    )
+    truth = wrong[on_list].mean(), wrong[on_list].sum() / wrong.sum()
+    covered = np.zeros(2)
+    for seed in range(60):
+        one, rows = labelled(score, wrong, design, 400, seed)
+        inside = on_list[rows]
+        found = list_precision(one.only(inside), within), list_recall(one, inside, within, beyond)
+        covered += [each.low <= value <= each.high for each, value in zip(found, truth, strict=True)]
+        assert all(each.low <= each.value <= each.high for each in found)
+    assert (covered >= 0.9 * 60).all()
+
+
+def test_recall_without_wrong_pairs_is_unknown() -> None:
+    one = Labelled(np.zeros(4), np.zeros(4), np.array([0, 0, 1, 1]))
+    found = list_recall(one, np.array([True, True, False, False]), np.array([5, 0]), np.array([0, 5]))
+    assert (found.low, found.high) == (0.0, 1.0)

@@ -160,7 +160,9 @@ def _certified(folder: AuditFolder, kind: str, target: float, confidence: float)
     certificate = replace(certificate, says=_says(certificate))
     odds = recalibrate(-scores, labelled.wrong, sampled)
     _keep(folder)
-    _write_again(folder, lambda table: judged_again(table, odds, found.cut, f"{len(labels)} labels"))
+    _write_again(
+        folder, lambda table: judged_again(table, odds, found.cut, f"{len(labels)} labels"), certificate.says
+    )
     write_json(folder.path / "certified.json", asdict(certificate))
     return certificate
 
@@ -289,7 +291,7 @@ def _keep(folder: AuditFolder) -> None:
             shutil.copyfileobj(source, target)
 
 
-def _write_again(folder: AuditFolder, again: Any) -> None:
+def _write_again(folder: AuditFolder, again: Any, says: tuple[str, ...]) -> None:
     """Write pairs, lists and summary; ``again`` judges a table."""
     tally = Tally()
     with ExitStack() as stack:
@@ -313,4 +315,5 @@ def _write_again(folder: AuditFolder, again: Any) -> None:
     summary = read_json(folder.summary)
     summary["decisions"] = counts
     summary["reasons"] = {name: dict(found.most_common()) for name, found in tally.reasons.items()}
+    summary["certified"] = list(says)
     write_json(folder.summary, summary)

@@ -22,9 +22,10 @@ def pairs(count: int) -> str:
 
 
 def outcome_sentences(summary: Summary, problems: bool = True) -> list[str]:
-    """Return how many pairs look wrong and how sure that is, what was decided, and the problems if wanted."""
+    """Return how many pairs look wrong, what labels prove, what was decided, and the problems if wanted."""
     rate = summary["noise_rate"]
     found = [] if rate is None else [_ended(rate["says"])]
+    found += summary.get("certified", [])
     return [*found, decisions_sentence(summary), *(problem_sentences(summary) if problems else ())]
 
 

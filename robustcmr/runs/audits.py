@@ -61,6 +61,7 @@ class Summary(TypedDict):
         noise_rate: of the judged pairs; None where it cannot be estimated, as ``says`` then tells.
         problems: why pairs were set aside.
         says: what was guessed, made or left out, one sentence each.
+        certified: what labels prove, one sentence each; absent without labels.
     """
 
     pairs: Count
@@ -69,6 +70,7 @@ class Summary(TypedDict):
     noise_rate: Rate | None
     problems: list[Problem]
     says: list[str]
+    certified: NotRequired[list[str]]
 
 
 class Settings(TypedDict):

@@ -252,6 +252,7 @@ def test_command_line(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "By 400 labels, " in said
     assert "Certified: " in said
+    assert "Certified: " in (audit.folder / "report.html").read_text()
     app(["certify", str(audit.folder), "--recall", "0.5", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["kind"] == "recall"
     assert app(["certify", str(audit.folder), "--precision", "0.9999"], standalone_mode=False) == 1

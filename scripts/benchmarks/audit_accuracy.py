@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import robustcmr
+from robustcmr.audit.deep import LEAST_PAIRS
 
 KINDS = {"all": None, "shuffled": 1, "near miss": 2, "boilerplate": 3, "pasted": 4}
 Values = npt.NDArray[np.floating[Any]]
@@ -153,16 +154,19 @@ def main() -> None:
     parser = common.benchmark_parser(__doc__, "audit_accuracy.csv")
     parser.add_argument("sets", nargs="*", type=Path, help="folders; by default a made set")
     common.add_numbers(parser, made_images=2000)
-    parser.add_argument("--deep", action="store_true", help="train heads too")
+    parser.add_argument("--deep", action="store_true", help="train heads too, where there are pairs enough")
     parser.add_argument("--count-copies", action="store_true")
     options = common.parsed(parser)
     with tempfile.TemporaryDirectory() as name:
         made = Path(name) / "made"
         made.mkdir()
         sets = options.sets or [made_set(made, options.made_images)]
-        depths = (False, True) if options.deep else (False,)
         rows = [
-            row for folder in sets for deep in depths for row in measured(folder, deep, options.count_copies)
+            row
+            for folder in sets
+            for deep in (False, True)
+            if not deep or (options.deep and len(np.load(folder / "train_txts.npy", "r")) >= LEAST_PAIRS)
+            for row in measured(folder, deep, options.count_copies)
         ]
     common.publish(rows, options.output)
 

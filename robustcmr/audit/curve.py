@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 from sklearn.isotonic import isotonic_regression
 
 Values = npt.NDArray[np.float64]
@@ -156,8 +155,3 @@ def near_bound(given: Values, random: Values, near: Values, share: Share) -> flo
     error = _Z * np.sqrt(below * (1 - below) / len(given))
     bounds = (below - share.low * of_random + error) / levels
     return float(np.clip(bounds.min(), 0.0, 1.0 - share.low))
-
-
-def probabilities(log_odds: Values) -> Values:
-    """Return probabilities, (n,) in (0, 1)."""
-    return np.asarray(expit(log_odds))

@@ -9,13 +9,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robustcmr.audit.decisions import DROP_ABOVE, KEEP_BELOW
 from robustcmr.audit.gather import BAD
 from robustcmr.types import FloatArray
 
 KEEP, DROP, REVIEW, ASIDE = range(4)
 NAMES = ("keep", "drop", "review", "aside")
 """Decisions by code."""
+
+DROP_ABOVE = 0.5
+"""Dropped where even the lower end of the interval says more likely wrong than right."""
+KEEP_BELOW = 0.1
+"""Kept where even the upper end is at most one in ten."""
 
 REPEATED_ID = "id of an earlier pair"
 DUPLICATE = "picture and caption of an earlier pair"
@@ -48,8 +52,8 @@ def decide(
     """Return the decision and the reason of each pair.
 
     A pair with a problem is set aside. Dropped are those that are there already, or whose caption tells
-    nothing of any picture. Of the others, the ends of the probability decide, as they do in
-    :mod:`robustcmr.audit.decisions`.
+    nothing of any picture. Of the others, the ends of the probability decide; pairs near an earlier one need
+    a look.
 
     Args:
         problem: why a pair cannot be used, null where it can, (n,) strings.

@@ -7,7 +7,6 @@ piece ends depends on the pairs alone, so that an audit that was killed goes on 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,8 +202,3 @@ def numbers_of(pieces: Sequence[Piece], keys: npt.NDArray[np.int64]) -> npt.NDAr
     starts = np.array([piece.start for piece in pieces], np.int64)
     at = np.searchsorted(firsts, keys, side="right") - 1
     return starts[at] + (keys - firsts[at])
-
-
-def piece_at(pieces: Sequence[Piece], number: int) -> Piece:
-    """Return the piece that holds a pair, by its number among all pairs."""
-    return pieces[bisect_right([piece.start for piece in pieces], number) - 1]

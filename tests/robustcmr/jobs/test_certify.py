@@ -11,8 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from robustcmr.audit.decide import BOILERPLATE, DUPLICATE, FITS, MISMATCHED, NAMES, UNSURE
-from robustcmr.audit.decisions import decide
+from robustcmr.audit.decide import (
+    BOILERPLATE,
+    DROP_ABOVE,
+    DUPLICATE,
+    FITS,
+    KEEP_BELOW,
+    MISMATCHED,
+    NAMES,
+    UNSURE,
+)
 from robustcmr.audit.design import allocate, draw, make_design
 from robustcmr.audit.labels import Label, LabelFile, now
 from robustcmr.audit.output import OUTPUT
@@ -38,7 +46,9 @@ class Audit:
         self.ids = [f"{n:032x}" if uids else f"pair {n}" for n in range(PAIRS)]
         chance = expit(-self.score)
         low, high = expit(-self.score - 0.5), expit(-self.score + 0.5)
-        code = np.array([0, 2, 1])[decide(low, high)]  # other names of the same decisions
+        code = np.where(
+            low > DROP_ABOVE, NAMES.index("drop"), np.where(high <= KEEP_BELOW, 0, NAMES.index("review"))
+        )
         code[:20] = NAMES.index("aside")
         reasons = np.array([FITS, MISMATCHED, UNSURE, "empty caption"], dtype=object)[code]
         code[20:30], reasons[20:30] = NAMES.index("drop"), DUPLICATE

@@ -259,6 +259,7 @@ def test_loss_that_is_no_number(
     assert invoke("eval", output, "--checkpoint", "last")[0] == 0  # the good weights are still there
 
 
+@pytest.mark.slow
 def test_full_disk(recipe: Path, tmp_path: Path) -> None:
     """The kernel itself refuses to let any file grow beyond 16 KiB: checkpoints do not fit."""
     output = tmp_path / "run"

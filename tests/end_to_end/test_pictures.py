@@ -45,6 +45,7 @@ def trained(folder, tmp_path, *words):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_clip_trains_from_picture_files_read_by_workers(folder, clip_folder, tmp_path):
     words = ("--set", f"matcher.weights={clip_folder}", "--set", "training.workers=2")
     results = trained(folder, tmp_path, *words)
@@ -56,6 +57,7 @@ def test_clip_trains_from_picture_files_read_by_workers(folder, clip_folder, tmp
     assert json.loads(again.stdout)["metrics"]["rsum"] == pytest.approx(results["splits"]["test"]["rsum"])
 
 
+@pytest.mark.slow
 def test_omit_takes_patches_of_clip_and_words_of_bert(folder, clip_folder, bert_folder, tmp_path):
     results = trained(
         *(
@@ -85,6 +87,7 @@ def test_omit_takes_words_of_bert_beside_region_features(bert_folder, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_clip_draws_the_embedded_scenes(clip_folder, tmp_path):
     done = robustcmr(
         *("train", "--matcher", "clip", "--set", f"matcher.weights={clip_folder}", "--epochs", "1"),
@@ -95,6 +98,7 @@ def test_clip_draws_the_embedded_scenes(clip_folder, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_picture_is_named_or_left_out(folder, clip_folder, tmp_path):
     path = folder / "images/train-0007.jpg"
     whole = path.read_bytes()
@@ -115,10 +119,15 @@ def test_a_broken_picture_is_named_or_left_out(folder, clip_folder, tmp_path):
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--data", "images", "--data-root", "{root}"), "pictures but no region features"),
+        (("--data", "images", "--data-root", "{root}"), "matcher.weights: missing, set it with --set"),
+        (
+            ("--data", "images", "--data-root", "{root}", "--matcher", "omit"),
+            "pictures but no region features",
+        ),
         (("--matcher", "clip"), "matcher.weights: missing"),
         (("--matcher", "clip", "--set", "matcher.weights=no/such-model"), "config.json"),
         (("--set", "matcher.image_encoder=clip"), "image_encoder=clip needs image_weights"),

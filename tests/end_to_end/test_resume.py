@@ -90,6 +90,7 @@ def test_stop_while_measuring(
     assert comparable_run(resume(out).path) == whole
 
 
+@pytest.mark.slow
 def test_killed_without_warning(
     whole: Any, tiny_tree: dict[str, Any], tmp_path: Path, comparable_run: Any
 ) -> None:

@@ -88,6 +88,7 @@ def test_run_folder_is_complete_and_true(recipe: Path, tmp_path: Path) -> None:
     assert leftovers == []
 
 
+@pytest.mark.slow
 def test_eval_repeats_the_run_and_names_ensembles(recipe: Path, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     command("train", "--config", recipe, "--output", a, "--seed", 1)
@@ -145,6 +146,7 @@ def test_published_index_file_and_image_protocol(tiny_tree: dict[str, Any], tmp_
     assert results["noise_ratio_realised"] == float((permutation != np.arange(40)).mean())
 
 
+@pytest.mark.slow
 def test_paths_in_a_saved_run_work_from_another_folder(
     recipe: Path, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def table(folder: SweepFolder) -> Any:
     return json.loads(done.stdout.replace(str(folder.path), "SWEEP"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_table(
     whole: SweepFolder, sweep_file: Path, tmp_path: Path, comparable_run: Any
 ) -> None:

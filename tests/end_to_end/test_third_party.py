@@ -49,6 +49,7 @@ def test_all_three_train_together_by_name(tmp_path):
     assert [row["margin"] for row in rows[:4]] == pytest.approx([0.2 / 3, 0.4 / 3, 0.2, 0.2])
 
 
+@pytest.mark.slow
 def test_its_matcher_learns_by_a_built_in_method(tmp_path):
     done = robustcmr(
         *("train", "--data", "colours", "--matcher", "pooled", "--noise", "0.4", "--epochs", "6"),

@@ -130,6 +130,7 @@ def test_more_methods_than_a_chart_holds(tmp_path, parse):
     assert sum(t == "svg" and a.get("role") == "img" for t, a in page.elements) == 2
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows(runs, parse):
     comparison = compare(runs)
     rows = tuple(dataclasses.replace(comparison.rows[0], method=f"m{i}") for i in range(10_000))

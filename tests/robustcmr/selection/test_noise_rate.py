@@ -16,6 +16,7 @@ def normal_values(rng, n, share):
     return np.where(rng.random(n) < share, rng.normal(0.65, 0.12, n), rng.normal(0.3, 0.08, n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("simulate", "fit"),
     [(beta_values, fit_beta_mixture), (normal_values, fit_gaussian_mixture)],

@@ -316,6 +316,7 @@ def scores_by_logarithms(left, right, a, b, smoothing, iterations):
     return (S * sinkhorn_plan(S, *sides, smoothing=smoothing, iterations=iterations)).sum((-2, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [0.1, 1e-12, 1e-30])
 @pytest.mark.parametrize(("smoothing", "iterations"), [(0.05, 200), (0.01, 3), (0.01, 20), (0.003, 10)])
 def test_scores_of_little_smoothing_and_many_iterations(least, smoothing, iterations):

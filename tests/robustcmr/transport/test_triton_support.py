@@ -31,6 +31,7 @@ def kernels_promised(monkeypatch):
         monkeypatch.setitem(sys.modules, f"robustcmr.transport.{name}", None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_the_kernels_in_the_interpreter():
     # It must be asked for before triton is first imported, so another process has to do it.

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, BinaryIO
 
 import yaml
@@ -29,7 +31,7 @@ from noise_injection.reading import (
     regular_file as regular_file,
 )
 from noise_injection.reasons import reason as reason
-from robustcmr.errors import UserError
+from robustcmr.errors import RunFolderError, UserError
 
 LARGEST_YAML = 2**20
 """Bytes of a YAML file or value, at most."""
@@ -56,6 +58,26 @@ def write_with(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
     """Let ``writer`` fill a binary file that appears atomically under ``path``."""
     with atomic_file(path) as file:
         writer(file)
+
+
+@contextmanager
+def new_folder(to: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes ``to``, missing or empty, when the context ends without an error.
+
+    Raises:
+        RunFolderError: a file or the folder cannot be written; nothing is left behind.
+    """
+    part = to.parent / f".{to.name}.part"
+    rmtree(part, ignore_errors=True)  # of a call that was killed
+    try:
+        yield part
+        if to.is_dir():
+            to.rmdir()
+        part.rename(to)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {to}: {reason(error)}") from error
+    finally:
+        rmtree(part, ignore_errors=True)
 
 
 def identity(path: Path) -> tuple[int, int, int] | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustcmr.errors import ConfigError, DataError, RunFolderError
-from robustcmr.files import reason
+from robustcmr.files import new_folder, reason
 from robustcmr.jobs.audit_source import reopened
 from robustcmr.jobs.suggested import sure_captions
 from robustcmr.locks import sole_user
@@ -92,19 +91,8 @@ def apply_audit(
             return _written_again(source, found, None, to)
         count = sum(len(each.rows) for each in found)
         return Written((to,), count, count)
-    part = to.parent / f".{to.name}.part"
-    with sole_user(to.parent / f".{to.name}.lock", f"the folder {to}"):
-        rmtree(part, ignore_errors=True)  # of a call that was killed
-        try:
-            done = _write(source, found, part, to, format, repairs)
-            if to.is_dir():
-                to.rmdir()
-            part.rename(to)
-        except OSError as error:
-            raise RunFolderError(f"cannot write {to}: {reason(error)}") from error
-        finally:
-            rmtree(part, ignore_errors=True)
-    return done
+    with sole_user(to.parent / f".{to.name}.lock", f"the folder {to}"), new_folder(to) as part:
+        return _write(source, found, part, to, format, repairs)
 
 
 def _repairable(source: Source, chosen: str, format: str | None, repair: float) -> str:

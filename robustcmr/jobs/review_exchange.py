@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from shutil import rmtree
 
 from robustcmr.audit.labels import Label, LabelFile, by_pair, read_labels
 from robustcmr.errors import ConfigError, DataError, RunFolderError, UserError
-from robustcmr.files import LARGEST_JSON, parse_json, read_bytes, reason, write_text
+from robustcmr.files import LARGEST_JSON, new_folder, parse_json, read_bytes, reason, write_text
 from robustcmr.jobs.audit_source import reopened
 from robustcmr.jobs.review import read_items, sampled
 from robustcmr.plugins import did_you_mean
@@ -182,18 +181,9 @@ def _write_fiftyone(to: Path, sent: Sequence[Sent], of: int) -> tuple[list[Path]
         )
     if len(sent) < of:
         logger.warning("%s pairs without a picture are left out", f"{of - len(sent):,}")
-    part = to.parent / f".{to.name}.part"
-    rmtree(part, ignore_errors=True)  # of a call that was killed
-    try:
+    with new_folder(to) as part:
         (part / "data").mkdir(parents=True)
         for one in sent:
             (part / "data" / f"{one.item.key}.jpg").write_bytes(one.picture or b"")
         write_text(part / "labels.json", fiftyone.labels_json(sent))
-        if to.is_dir():
-            to.rmdir()
-        part.rename(to)
-    except OSError as error:
-        raise RunFolderError(f"cannot write {to}: {reason(error)}") from error
-    finally:
-        rmtree(part, ignore_errors=True)
     return [to / "labels.json"], len(sent)

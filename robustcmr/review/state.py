@@ -26,7 +26,7 @@ from robustcmr.review.items import Item, Place, Suggestion, key_of, link_of, tur
 from robustcmr.review.names import reviewer_name
 
 AHEAD = 4
-"""Pairs that the page is told of at once, so that their pictures are there when their turn comes."""
+"""Pairs sent to the page ahead of time, so that their pictures are loaded when they are shown."""
 
 POINTS = 60
 """Points of the curve of the interval."""

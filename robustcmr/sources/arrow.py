@@ -114,7 +114,7 @@ class Arrow(Table):
 
 
 def _batches(path: Path, reader: Any) -> Iterator[pa.RecordBatch]:
-    with reading(path, "Arrow"):  # so that an error is told of this file, and not of a copy
+    with reading(path, "Arrow"):  # errors name this file, not the copy
         if isinstance(reader, pa.RecordBatchFileReader):
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
         else:

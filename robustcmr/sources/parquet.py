@@ -147,7 +147,7 @@ def _batches(
     about = file.metadata.row_group(group)
     each = max(1, about.total_byte_size // max(1, about.num_rows))
     size = int(min(MOST_ROWS, max(1, MOST_BYTES // each)))
-    with reading(path, "parquet"):  # so that an error is told of this file, and not of a copy
+    with reading(path, "parquet"):  # errors name this file, not the copy
         yield from file.iter_batches(size, row_groups=[group], columns=names)
 
 

@@ -246,7 +246,7 @@ class Division:
         bimodal: whether the evidence has two components; if not, every pair counts as clean.
         reason: one sentence saying why.
         noise_rate: estimated weight of the noisy component; None where not ``bimodal``.
-        noise_interval: its 95% interval; None where not ``bimodal``.
+        noise_interval: its 95% interval; None where not ``bimodal`` or unknown.
         density: the fitted components, for charts; None where not ``bimodal``.
     """
 

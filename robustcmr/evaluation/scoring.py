@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustcmr.errors import PluginError
 from robustcmr.evaluation.blocks import caption_blocks, fragment_lengths, image_blocks, longest_first, trimmed
-from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.base import Matcher, evaluation_mode
 from robustcmr.types import Fragments, ImageBatch, TextBatch
 
 BLOCK_BYTES = 256 * 2**20
 
 Progress = Callable[[int, int], None]
 """Called after every block with the number of image-caption pairs scored, and of all."""
-
-
-@contextmanager
-def evaluation_mode(matcher: nn.Module) -> Iterator[None]:
-    """Switch a matcher to evaluation mode for a while, then restore the mode of every submodule."""
-    modes = [(module, module.training) for module in matcher.modules()]
-    matcher.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def encode_split(

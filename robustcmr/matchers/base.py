@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustcmr.errors import DataError
 from robustcmr.options import Options
@@ -119,3 +122,23 @@ def pooled_vectors(side: Fragments) -> Tensor:
             "one; use a matcher that does, such as --matcher two_tower"
         )
     return side.pooled
+
+
+def item_vectors(side: Fragments) -> Tensor:
+    """Return one unit vector an item, (N, D): the pooled vector, or the mean of its real fragments."""
+    if side.pooled is not None:
+        return F.normalize(side.pooled, dim=-1)
+    real = side.mask.unsqueeze(-1).to(side.features.dtype)
+    return F.normalize((side.features * real).sum(1), dim=-1)
+
+
+@contextmanager
+def evaluation_mode(matcher: nn.Module) -> Iterator[None]:
+    """Switch a matcher to evaluation mode for a while, then restore the mode of every submodule."""
+    modes = [(module, module.training) for module in matcher.modules()]
+    matcher.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustcmr.errors import DataError
-from robustcmr.evaluation.scoring import evaluation_mode
-from robustcmr.matchers.base import Matcher, pooled_vectors
+from robustcmr.matchers.base import Matcher, evaluation_mode, pooled_vectors
 from robustcmr.types import Fragments, ImageBatch, PairBatch, TextBatch
 
 TOLERANCE = 1e-3

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.data.base import OrderedData, TrainingData
-from robustcmr.evaluation.scoring import evaluation_mode
-from robustcmr.matchers.base import Matcher, pooled_vectors
+from robustcmr.matchers.base import Matcher, evaluation_mode, pooled_vectors
 from robustcmr.training.batches import batches_of
 from robustcmr.training.seeds import generator_for
 from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch

@@ -35,6 +35,8 @@ def running() -> Iterator[Console]:
         if speaks:
             how = "and saved; resume" if stop.saved else "at once; resume from the last checkpoint"
             note(f"stopped {how} with: robustcmr train --resume {typed(str(stop.folder))}")
+        if stop.saved:  # all processes stopped at the same step
+            processes.leave()
         raise typer.Exit(128 + stop.signal_number) from None
     else:
         processes.leave()

@@ -10,6 +10,11 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
+if distributed.is_available():
+    # Its functions keep the group of all processes as a default argument. Imported once the group exists, as
+    # by torch.compile, they would keep the group's threads beyond leave(), and may abort the exit.
+    import torch.distributed.nn
+
 T = TypeVar("T")
 
 
@@ -54,7 +59,7 @@ def as_the_writer_says(value: T) -> T:
 
 
 def leave() -> None:
-    """Leave the group once all processes have got here; else a thread of it may abort one that exits."""
+    """Leave the group once all processes have got here, and end its threads; else one may abort the exit."""
     if _together():
         distributed.barrier()
         distributed.destroy_process_group()

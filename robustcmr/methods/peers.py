@@ -42,7 +42,7 @@ class PeerMethod(Method):
     the losses of all four batches; as no weight is shared, it does what a step a matcher does.
 
     A subclass gives evidence, warm-up loss and the loss of a batch, and may divide otherwise
-    (:meth:`divided`) or group otherwise (:meth:`groups`).
+    (:meth:`divided`), group otherwise (:meth:`groups`) or let a group join later (:meth:`first_epoch`).
     """
 
     n_matchers: ClassVar[int] = 2
@@ -74,8 +74,16 @@ class PeerMethod(Method):
         """(N,) members of each group of a matcher, by its peer's division."""
         return {"clean": division.is_clean, "noisy": ~division.is_clean}
 
+    def first_epoch(self, group: str) -> int:
+        """First epoch, from 0, of a group such as ``noisy``; before it the group costs no time."""
+        del group
+        return 0
+
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
-        """All pairs while warming up; then the groups of both matchers."""
+        """All pairs while warming up; then the groups of both matchers that take part by now.
+
+        Where these have no pairs at all, every group takes part.
+        """
         if epoch < self.config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
@@ -88,6 +96,13 @@ class PeerMethod(Method):
             for own in (0, 1)
             for name, chosen in self.groups(divisions[1 - own]).items()
         }
+        joined_by_now = {
+            name: members
+            for name, members in groups.items()
+            if epoch >= self.first_epoch(name.rpartition("_")[0])
+        }
+        if any(len(members) for members in joined_by_now.values()):
+            groups = joined_by_now
         both = mean_division(divisions, self.config.threshold)
         return EpochPlan(groups, division_metrics(both), both)
 

@@ -23,7 +23,8 @@ def takes_arrays(*positive: str) -> Callable[[F], F]:
     unchanged, with their gradients; results are tensors either way.
 
     Args:
-        positive: names of arguments that must be positive finite numbers; tensors are not looked at.
+        positive: names of arguments that must be positive finite numbers; the values of tensors are not
+            checked, nor those of arrays where the argument may be a tensor.
 
     Raises:
         ValueError: by the decorated function, for an argument that is no array of numbers or not positive.
@@ -40,6 +41,8 @@ def takes_arrays(*positive: str) -> Callable[[F], F]:
         def checked(name: str, value: Any, device: torch.device | None) -> Any:
             if isinstance(value, Tensor):
                 return value  # by far the most common
+            if name in numbers and isinstance(value, (np.ndarray, list, tuple)):
+                return tensor_of(value, name, device)
             if name in positive and not _is_positive(value):
                 raise ValueError(
                     f"{name} is {value!r}; expected a positive finite number, such as {name}=0.05"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         robust_cross_entropy_loss as robust_cross_entropy_loss,
     )
     from robustcmr.losses.fusing import fused_losses as fused_losses
-    from robustcmr.losses.hinge import hinge_loss as hinge_loss
+    from robustcmr.losses.hinge import hinge_loss as hinge_loss, soft_margin as soft_margin
     from robustcmr.losses.matching import (
         soft_cross_entropy_loss as soft_cross_entropy_loss,
         symmetric_kl_loss as symmetric_kl_loss,
@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         "class_anchors": "anchor_cross_entropy anchor_probabilities multimodal_contrast robust_clustering",
         "cross_entropy": "infonce_loss log_matching_probabilities robust_cross_entropy_loss",
         "fusing": "fused_losses",
-        "hinge": "hinge_loss",
+        "hinge": "hinge_loss soft_margin",
         "matching": "soft_cross_entropy_loss symmetric_kl_loss",
     },
 )

@@ -16,6 +16,7 @@ VECTORS = np.eye(6, 4, dtype=np.float32) + 0.1
 CLASSES = np.full((6, 3), 1 / 3)
 CALLS = {
     "losses.hinge_loss": (SCORES,),
+    "losses.soft_margin": (0.2, CLASSES[:, 0]),
     "losses.infonce_loss": (SCORES,),
     "losses.log_matching_probabilities": (SCORES,),
     "losses.robust_cross_entropy_loss": (SCORES,),
@@ -94,7 +95,7 @@ def test_gradient_and_type_of_a_result_are_as_documented(name, kind):
     assert found[0].dtype == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLS) - {"transport.feasible_mass"}))
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"transport.feasible_mass", "losses.soft_margin"}))
 @pytest.mark.parametrize("wrong", ["scores.npy", {"a": 1}, [[1.0, 2.0], [3.0]], None, 0.5, [["a"]]])
 def test_anything_else_is_refused_in_one_sentence(name, wrong):
     with pytest.raises(ValueError, match=r"expected|cannot be read|must be") as raised:

@@ -103,7 +103,7 @@ def soft_margin(margin: float, belief: Tensor) -> Tensor:
         tensor([0.0000, 0.0481, 0.2000])
 
     References:
-        Huang et al., NCR, NeurIPS 2021, equation 8, with its base of 10.
+        Huang et al., NCR, NeurIPS 2021, soft margin with its base of 10.
     """
     y = belief.to(torch.promote_types(belief.dtype, torch.float32))
     found: Tensor = margin * (torch.pow(_BASE, y) - 1) / (_BASE - 1)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robustcmr.matchers.base import Matcher, evaluation_mode
+from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors
 from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.pair_state import PairState
 from robustcmr.methods.rematching import added, division_metrics, joined
@@ -125,6 +125,10 @@ class PeerMethod(Method):
             parts.append(added(self.learn(int(own), group, batch)))
         return joined(parts)
 
+    def not_negatives(self, batch: PairBatch) -> Tensor | None:
+        """(B, B) cells that are no negatives, of the same image; None as released, where all others are."""
+        return None if self.config.released else batch.same_image
+
     def peer_probability(self, own: int, batch: PairBatch) -> Tensor:
         """(B,) clean probability of a batch by the peer of matcher ``own``."""
         return self.state.of(f"clean_{1 - own}", batch)
@@ -145,6 +149,18 @@ def steady_scores(matcher: Matcher, batch: PairBatch) -> Tensor:
     with evaluation_mode(matcher):
         scores: Tensor = matcher(batch.images, batch.texts)
     return scores.float()
+
+
+@torch.no_grad()
+def steady_encoding(matcher: Matcher, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores (B, B), image vectors (B, D) and caption vectors (B, D) of a batch, as :func:`steady_scores`.
+
+    The vectors have unit length, see :func:`robustcmr.matchers.base.item_vectors`; all are float32.
+    """
+    with evaluation_mode(matcher):
+        images, texts = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
+        scores = matcher.score(images, texts)
+    return scores.float(), item_vectors(images).float(), item_vectors(texts).float()
 
 
 def mean_division(divisions: Sequence[Division], threshold: float) -> Division:

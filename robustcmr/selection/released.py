@@ -6,6 +6,8 @@ with the evidence, and a test for two groups. Methods take the released one wher
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln, expit
@@ -46,12 +48,15 @@ def gaussian_as_released(evidence: npt.ArrayLike, threshold: float = 0.5) -> Div
     References:
         Huang et al., NCR, NeurIPS 2021, released code.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture  # slow to import
 
     given = check_evidence(evidence)
     values = _min_max(given)[:, None]  # (N, 1)
     model = GaussianMixture(2, max_iter=STEPS, tol=TOLERANCE, reg_covar=LEAST_VARIANCE, random_state=0)
-    model.fit(values)
+    with warnings.catch_warnings():  # ten steps rarely converge, as released
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(values)
     low = int(model.means_.argmin())
     clean = model.predict_proba(values)[:, low]
     return released_division(given, clean, float(model.weights_[1 - low]), threshold)

@@ -18,7 +18,9 @@ from robustcmr.jobs.train import train
 OPTIONS = {"clip": {"weights": "{clip}"}}
 # those that make a method do in two epochs what it does later by itself
 METHOD_OPTIONS = {
+    "bicro": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "l2rm": {"warmup_epochs": 1},
+    "ncr": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "robust": {"warmup_epochs": 1, "warmup_extension": 0},
     "uot_rcl": {"warmup_epochs": 1},
 }

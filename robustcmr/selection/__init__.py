@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     )
     from robustcmr.selection.label_transitions import estimate_transitions as estimate_transitions
     from robustcmr.selection.noise_rate import at_noise_rate as at_noise_rate
+    from robustcmr.selection.released import (
+        beta_as_released as beta_as_released,
+        gaussian_as_released as gaussian_as_released,
+    )
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -28,5 +32,6 @@ __getattr__, __dir__, __all__ = attach(
         "evidence": "batch_cross_entropy batch_hinge",
         "label_transitions": "estimate_transitions",
         "noise_rate": "at_noise_rate",
+        "released": "beta_as_released gaussian_as_released",
     },
 )

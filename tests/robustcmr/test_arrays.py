@@ -30,6 +30,8 @@ CALLS = {
     "selection.batch_cross_entropy": (SCORES,),
     "selection.divide_by_mixture": (SCORES.ravel(),),
     "selection.divide_by_reference": (SCORES.ravel(), SCORES.ravel() + 1),
+    "selection.beta_as_released": (SCORES.ravel(),),
+    "selection.gaussian_as_released": (SCORES.ravel(),),
     "selection.estimate_transitions": (CLASSES, np.arange(6, dtype=np.int32) % 3),
     "transport.balanced_plan": (1 - SCORES,),
     "transport.partial_plan": (1 - SCORES, None, None, 0.3),
@@ -41,6 +43,9 @@ CALLS = {
     "correction.dummy_point_plan": (2 - SCORES,),
     "correction.label_targets": (CLASSES, np.full(3, 1 / 3), 0.6),
     "correction.relation_plan": (CLASSES,),
+    "correction.anchor_ratio": (VECTORS, VECTORS, VECTORS[:2], VECTORS[:2]),
+    "correction.batch_relative_prediction": (SCORES[0], 0.2),
+    "correction.hinge_agreement": (SCORES[0], 0.2),
     "correction.nearest_candidates": (VECTORS, VECTORS, 2),
     "correction.synthetic_loss": (1 - SCORES, TARGETS > 0),
     "correction.positional_loss": (1 - SCORES, TARGETS > 0),
@@ -72,9 +77,13 @@ def test_a_score_matrix_in_numpy_gives_what_its_tensor_gives(name):
 
 
 WITH_GRADIENT = ("losses", "selection.batch", "correction.synthetic_loss", "correction.positional_loss")
-AT_LEAST_FLOAT32 = ("losses.sym", "losses.soft", "transport", "correction.rematch", "correction.dummy")
+AT_LEAST_FLOAT32 = (
+    *("losses.sym", "losses.soft", "transport", "correction.rematch", "correction.dummy"),
+    *("correction.anchor", "correction.batch", "correction.hinge"),
+)
 DETACHED_TYPES = {  # of the others
     **dict.fromkeys(("selection.divide_by_mixture", "selection.divide_by_reference"), torch.float64),
+    **dict.fromkeys(("selection.beta_as_released", "selection.gaussian_as_released"), torch.float64),
     **dict.fromkeys(("selection.estimate_transitions", "transport.feasible_mass"), torch.float64),
     **dict.fromkeys(("correction.relation_plan", "correction.nearest_candidates"), torch.float32),
 }

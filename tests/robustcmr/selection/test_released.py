@@ -122,3 +122,12 @@ def test_what_cannot_be_divided_is_refused(divide):
         divide([0.5])
     with pytest.raises(TrainingDivergedError, match="NaN"):
         divide([0.5, float("nan")])
+
+
+def test_the_beta_posterior_may_fall_again_with_very_low_evidence():
+    """As released; ours never does, see ``low_posterior``."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(0.8, 0.05, 100)])
+    found = beta_as_released(values)
+    assert not found.is_clean[values.argsort()[:2]].any()
+    assert not found.is_clean[300:].any()

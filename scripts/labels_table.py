@@ -14,7 +14,14 @@ from run_table import Changes, Row, make_table, rounded, splits, table_parser
 
 MEASURES = ("map", "map_i2t", "map_t2i", "map_at_50")
 CORRECTION = ("given_accuracy", "corrected_accuracy", "repaired", "broken", "auroc", "calibration_error")
-ROWS: Changes = {"cross entropy": ("label_ce", {}), "MRL": ("mrl", {}), "UOT-RCL": ("uot_rcl", {})}
+ROWS: Changes = {
+    "cross entropy": ("label_ce", {}),
+    "DSCMR": ("dscmr", {}),
+    "MRL": ("mrl", {}),
+    "RSHNL": ("rshnl", {}),
+    "NIRNL": ("nirnl", {}),
+    "UOT-RCL": ("uot_rcl", {}),
+}
 # one change at a time
 ABLATION = {
     "UOT-RCL": {},

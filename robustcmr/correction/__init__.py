@@ -14,6 +14,10 @@ if TYPE_CHECKING:
         Candidates as Candidates,
         nearest_candidates as nearest_candidates,
     )
+    from robustcmr.correction.class_centres import (
+        class_means as class_means,
+        either_probability as either_probability,
+    )
     from robustcmr.correction.cost_network import CostNetwork as CostNetwork
     from robustcmr.correction.dummy_points import dummy_point_plan as dummy_point_plan
     from robustcmr.correction.label_transport import (
@@ -50,6 +54,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "candidates": "Candidates nearest_candidates",
+        "class_centres": "class_means either_probability",
         "cost_network": "CostNetwork",
         "dummy_points": "dummy_point_plan",
         "label_transport": "label_targets relation_plan",

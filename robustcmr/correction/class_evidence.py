@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK_CELLS = 2**24  # cosines in memory at once
+from robustcmr.selection.neighbours import nearest_neighbours, neighbour_mean
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,8 @@ def neighbours(vectors: Tensor, count: int, temperature: float) -> tuple[Tensor,
 
     At most N - 1 of ``count`` are used. The weights are the softmax of cosines over the temperature.
     """
-    n = len(vectors)
-    if n < 2 or count < 1:
-        raise ValueError(f"expected at least two vectors and one neighbour, got {n} and {count}")
-    size = max(1, _BLOCK_CELLS // n)
-    rows, weights = [], []
-    for start in range(0, n, size):
-        cosines = vectors[start : start + size] @ vectors.T  # (b, N)
-        own = torch.arange(len(cosines), device=vectors.device)
-        cosines[own, start + own] = -torch.inf
-        nearest = cosines.topk(min(count, n - 1), dim=1)
-        rows.append(nearest.indices)
-        weights.append(torch.softmax(nearest.values / temperature, dim=1))
-    return torch.cat(rows), torch.cat(weights)
-
-
-def neighbour_mean(values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Return the (N, K) weighted mean of values (N, K) over neighbours: rows (N, k), weights (N, k)."""
-    total = torch.zeros_like(values)
-    for column in range(rows.shape[1]):  # one neighbour at a time: never (N, k, K)
-        total += weights[:, column, None] * values[rows[:, column]]
-    return total
+    rows, cosines = nearest_neighbours(vectors, count)
+    return rows, torch.softmax(cosines / temperature, dim=1)
 
 
 def class_evidence(

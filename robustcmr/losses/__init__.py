@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from robustcmr.losses.class_anchors import (
         anchor_cross_entropy as anchor_cross_entropy,
         anchor_probabilities as anchor_probabilities,
+        contrast_log_probabilities as contrast_log_probabilities,
         multimodal_contrast as multimodal_contrast,
         robust_clustering as robust_clustering,
+    )
+    from robustcmr.losses.class_labels import (
+        absolute_error as absolute_error,
+        bounded_cross_entropy as bounded_cross_entropy,
+        row_distance as row_distance,
+        same_class_likelihood as same_class_likelihood,
+        self_paced_loss as self_paced_loss,
+        self_paced_weights as self_paced_weights,
     )
     from robustcmr.losses.cross_entropy import (
         infonce_loss as infonce_loss,
@@ -31,7 +40,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "class_anchors": "anchor_cross_entropy anchor_probabilities multimodal_contrast robust_clustering",
+        "class_anchors": "anchor_cross_entropy anchor_probabilities contrast_log_probabilities "
+        "multimodal_contrast robust_clustering",
+        "class_labels": "absolute_error bounded_cross_entropy row_distance same_class_likelihood "
+        "self_paced_loss self_paced_weights",
         "cross_entropy": "infonce_loss log_matching_probabilities robust_cross_entropy_loss",
         "fusing": "fused_losses",
         "hinge": "hinge_loss soft_margin",

@@ -112,8 +112,28 @@ def multimodal_contrast(images: Tensor, texts: Tensor, temperature: float) -> Te
     References:
         Hu et al., "Learning Cross-Modal Retrieval with Noisy Labels", CVPR 2021, multimodal contrastive loss.
     """
+    return -contrast_log_probabilities(images, texts, temperature).mean(0)
+
+
+@takes_arrays("temperature")
+def contrast_log_probabilities(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """Return the log of the softmax mass that each vector gives to its own pair, among all 2 B of the batch.
+
+    Args:
+        images: (B, D) of length 1.
+        texts: (B, D) of length 1; row i belongs to row i of the images.
+        temperature: > 0, in units of the cosine.
+
+    Returns:
+        (2, B) <= 0, of the images and of the texts.
+
+    Example:
+        >>> import torch
+        >>> contrast_log_probabilities(torch.eye(2), torch.eye(2), temperature=0.5).exp()
+        tensor([[0.8808, 0.8808],
+                [0.8808, 0.8808]])
+    """
     both = torch.cat([images, texts])  # (2B, D)
     logits = both @ both.T / temperature  # (2B, 2B)
     own = torch.stack([logits.diagonal(), logits.diagonal(len(images)).repeat(2)], dim=1)  # (2B, 2)
-    losses = logits.logsumexp(1) - own.logsumexp(1)
-    return losses.view(2, -1).mean(0)
+    return (own.logsumexp(1) - logits.logsumexp(1)).view(2, -1)

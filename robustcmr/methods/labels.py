@@ -37,6 +37,18 @@ class ClassAnchors(nn.Module):
         return F.normalize(self.weight, dim=1)
 
 
+class ClassCentres(ClassAnchors):
+    """One vector a class, the mean of given members, which is set and not learned."""
+
+    def __init__(self, n_classes: int, width: int) -> None:
+        super().__init__(n_classes, width)
+        self.weight.requires_grad_(False)
+
+    def forward(self) -> Tensor:
+        """The centres, (K, D) of length at most 1."""
+        return self.weight
+
+
 class LabelMethod(Method):
     """A method for image-text pairs some of whose classes are wrong; compares vectors with class anchors.
 
@@ -85,7 +97,10 @@ class LabelMethod(Method):
 
     def estimate(self, scorer: Scorer) -> LabelEstimate:
         """The most likely class by images and texts together, without the given labels."""
-        found = scorer.vectors(self.matchers[0])
+        return self.estimated(scorer.vectors(self.matchers[0]))
+
+    def estimated(self, found: LabelledVectors) -> LabelEstimate:
+        """The estimate from the vectors of the training set."""
         with torch.no_grad():
             anchors = self.anchors()
             images, texts = (

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
         batch_hinge as batch_hinge,
     )
     from robustcmr.selection.label_transitions import estimate_transitions as estimate_transitions
+    from robustcmr.selection.neighbours import (
+        NeighbourLabels as NeighbourLabels,
+        nearest_neighbours as nearest_neighbours,
+        neighbour_labels as neighbour_labels,
+        neighbour_mean as neighbour_mean,
+    )
     from robustcmr.selection.noise_rate import at_noise_rate as at_noise_rate
     from robustcmr.selection.released import (
         beta_as_released as beta_as_released,
@@ -31,6 +37,7 @@ __getattr__, __dir__, __all__ = attach(
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
         "label_transitions": "estimate_transitions",
+        "neighbours": "NeighbourLabels nearest_neighbours neighbour_labels neighbour_mean",
         "noise_rate": "at_noise_rate",
         "released": "beta_as_released gaussian_as_released",
     },

@@ -223,7 +223,9 @@ def test_given_pairs_are_the_noisy_ones(noisy: dict[str, Any]) -> None:
 # corrects from the second epoch on
 UOT_RCL = {"name": "uot_rcl", "warmup_epochs": 1}
 LABEL_METHODS = pytest.mark.parametrize(
-    "method", ["label_ce", "mrl", UOT_RCL], ids=lambda m: m if m is not UOT_RCL else "uot_rcl"
+    "method",
+    ["label_ce", "mrl", "dscmr", "nirnl", "rshnl", UOT_RCL],
+    ids=lambda m: m if m is not UOT_RCL else "uot_rcl",
 )
 
 

@@ -134,7 +134,8 @@ def row_distance(first: Tensor, second: Tensor) -> Tensor:
     References:
         Zhen et al., DSCMR, CVPR 2019, released code; the paper's terms are Frobenius norms of the batch.
     """
-    return torch.linalg.vector_norm(first - second, dim=1)
+    distances: Tensor = torch.linalg.vector_norm(first - second, dim=1)
+    return distances
 
 
 @takes_arrays()

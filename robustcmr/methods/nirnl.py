@@ -31,6 +31,9 @@ _SETS = {"pure": 2, "hard": 1, "noisy": 0}
 class NirnlOptions(LabelCrossEntropyOptions):
     """Options of NIRNL."""
 
+    temperature: float = Field(
+        0.1, gt=0.0, description="temperature of class probabilities, in units of the cosine"
+    )
     neighbours: int = Field(10, ge=1, description="nearest neighbours of an image or text in its modality")
     alpha: float = Field(0.9, ge=0.0, description="weight of the margin between pairs")
     margin: float = Field(0.9, gt=0.0, description="required distance to other pairs, in units of the cosine")
@@ -56,7 +59,7 @@ class Nirnl(LabelMethod):
     ``released`` the pseudo label is the arg-max of 1 - (1 - p_v) (1 - p_t) by the current matcher.
 
     Departures: vectors have length 1, so that the paper's softmax without a temperature (its vectors are not
-    normalised) would be flat, at most 0.23 for ten classes; the temperature is chosen on dev. The paper's
+    normalised) would be flat, at most 0.23 for ten classes; ours has a temperature. The paper's
     three passes are one step of three batches, weighted by the sizes of the groups. The margin is the mean
     over B^2 cells without the constant diagonal. Where several labels are most frequent, each agrees. Image
     and text may have a label each. Learning rate, batch and epochs are the run's (paper: Adam 1e-4, batches

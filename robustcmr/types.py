@@ -319,11 +319,15 @@ class EpochPlan:
             int64. The longest group sets the number of steps; shorter ones start over in a new order.
         metrics: figures of the planning, for the log.
         estimate: which pairs look clean, or which class each pair seems to have; None if not estimated.
+        restart: before the epoch all networks return to the first weights of the run, and optimiser, learning
+            rate and choice of the best epoch start over; what the method remembers stays. Only for a method
+            that says so (``restarts``).
     """
 
     groups: Mapping[str, IntArray]
     metrics: Mapping[str, float] = field(default_factory=dict)
     estimate: Division | LabelEstimate | None = None
+    restart: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         batch_relative_prediction as batch_relative_prediction,
         hinge_agreement as hinge_agreement,
     )
+    from robustcmr.correction.running import running_target as running_target
     from robustcmr.correction.synthetic_matches import (
         SyntheticProblem as SyntheticProblem,
         synthetic_loss as synthetic_loss,
@@ -61,6 +62,7 @@ __getattr__, __dir__, __all__ = attach(
         "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "soft_labels": "anchor_ratio batch_relative_prediction hinge_agreement",
+        "running": "running_target",
         "synthetic_matches": "SyntheticProblem synthetic_loss synthetic_problem",
         "whole_set": "WholeSetPlan rematch_whole_set",
     },

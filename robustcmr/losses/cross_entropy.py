@@ -47,6 +47,28 @@ def log_matching_probabilities(
     return logits.log_softmax(dim=1), logits.T.log_softmax(dim=1)
 
 
+@takes_arrays("temperature")
+def match_probability(scores: Tensor, temperature: float = 0.05, same_image: Tensor | None = None) -> Tensor:
+    """Return the probability of each pair: that its image and caption pick each other, (p_ii + q_ii) / 2.
+
+    Args:
+        scores: (B, B) float, row = image, column = caption; pairs on the diagonal.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
+        same_image: (B, B) bool, cells that are no candidates.
+
+    Returns:
+        (B,) in 0..1, at least float32, on the device of the scores, with their gradient.
+
+    Example:
+        >>> import torch
+        >>> match_probability(torch.tensor([[0.9, 0.8], [0.1, 0.5]]), temperature=0.1)
+        tensor([0.8654, 0.5147])
+    """
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    log_p, log_q = log_matching_probabilities(wide, temperature, same_image)
+    return 0.5 * (log_p.diagonal().exp() + log_q.diagonal().exp())
+
+
 def _logits(scores: Tensor, temperature: float, same_image: Tensor | None) -> Tensor:
     """Scores over the temperature, -inf in excluded cells."""
     check_square(scores, same_image)

@@ -71,6 +71,11 @@ class Method(ABC):
         """Networks besides the matchers, by name; they are saved and restored with them."""
         return {}
 
+    @property
+    def restarts(self) -> bool:
+        """Whether some epoch's plan may restart the training; its first weights are then kept on disk."""
+        return False
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimiser: the matchers' own, and one for each auxiliary network.
 

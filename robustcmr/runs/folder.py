@@ -83,7 +83,7 @@ class RunFolder:
         return self.path / f"queries-{split}.npz"
 
     def checkpoint(self, name: str) -> Path:
-        """Folder of the ``last`` or ``best`` checkpoint."""
+        """Folder of the ``last`` or ``best`` checkpoint, or of the ``first`` of a run that restarts."""
         return self.path / "checkpoints" / name
 
     @property

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         beta_as_released as beta_as_released,
         gaussian_as_released as gaussian_as_released,
     )
+    from robustcmr.selection.structure import row_agreement as row_agreement
+    from robustcmr.selection.threshold import divide_at as divide_at
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -40,5 +42,7 @@ __getattr__, __dir__, __all__ = attach(
         "neighbours": "NeighbourLabels nearest_neighbours neighbour_labels neighbour_mean",
         "noise_rate": "at_noise_rate",
         "released": "beta_as_released gaussian_as_released",
+        "structure": "row_agreement",
+        "threshold": "divide_at",
     },
 )

@@ -77,13 +77,20 @@ def parameter_groups(case: MethodCase) -> Iterator[str]:
 
 
 def plans(case: MethodCase) -> Iterator[str]:
-    """Every epoch's plan has groups of pair ids, int64 in 0..N-1, at least one of them not empty."""
+    """Every epoch's plan has groups of pair ids, int64 in 0..N-1, at least one of them not empty.
+
+    Only a method with ``restarts`` plans to restart.
+    """
     trial = case.start()
     while trial.epoch < case.epochs:
-        where, plan = f"plan_epoch({trial.epoch})", trial.begin_epoch()
+        where, plan = f"plan_epoch({trial.epoch})", trial.method.plan_epoch(trial.epoch, trial.scorer())
         if not isinstance(plan, EpochPlan):
             yield f"{where} returned a {type(plan).__name__}"
             return
+        if plan.restart and not trial.method.restarts:
+            yield f"{where} restarts the training, but the method's restarts is false"
+            return
+        trial.follow(plan)
         problems = [
             f"{where} gave group {name!r} {problem}"
             for name, ids in plan.groups.items()

@@ -57,6 +57,14 @@ class Trial:
         )
         self.epoch, self.step = 0, 0
         self.plan: EpochPlan | None = None
+        self.first = self._states() if self.method.restarts else {}
+
+    def _states(self) -> dict[str, dict[str, Tensor]]:
+        """Copies of the states of all networks, by name."""
+        return {
+            name: {key: value.detach().clone() for key, value in network.state_dict().items()}
+            for name, network in self.modules.items()
+        }
 
     @cached_property
     def optimiser(self) -> torch.optim.Optimizer:
@@ -72,9 +80,7 @@ class Trial:
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the state of all networks."""
         return {
-            f"{name}.{key}": value.detach().clone()
-            for name, network in self.modules.items()
-            for key, value in network.state_dict().items()
+            f"{name}.{key}": value for name, state in self._states().items() for key, value in state.items()
         }
 
     def modes(self) -> list[bool]:
@@ -93,9 +99,17 @@ class Trial:
         )
 
     def begin_epoch(self) -> EpochPlan:
-        """Ask the method for the plan of the epoch."""
-        self.plan = self.method.plan_epoch(self.epoch, self.scorer())
-        return self.plan
+        """Ask the method for the plan of the epoch, and follow it."""
+        return self.follow(self.method.plan_epoch(self.epoch, self.scorer()))
+
+    def follow(self, plan: EpochPlan) -> EpochPlan:
+        """Take this plan for the epoch, and restart if it says so."""
+        self.plan = plan
+        if plan.restart:
+            for name, network in self.modules.items():
+                network.load_state_dict(self.first[name])
+            self.optimiser.state.clear()
+        return plan
 
     def batches(self) -> Iterator[dict[str, PairBatch]]:
         """Yield the remaining batches of the epoch, planned if necessary; then start the next epoch."""
@@ -162,6 +176,7 @@ class Trial:
         state = {
             "position": [self.epoch, self.step],
             "plan": None if plan is None else {k: torch.from_numpy(ids) for k, ids in plan.groups.items()},
+            "first": self.first,
             "optimiser": self.optimiser.state_dict(),
             "method": self.method.state_dict(),
             "generators": capture_generators(),
@@ -172,6 +187,7 @@ class Trial:
         """Resume from the files of :meth:`save`."""
         state = load_state(folder)
         load_modules(folder, self.modules)
+        self.first = state["first"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.method.load_state_dict(state["method"])
         self.epoch, self.step = state["position"]

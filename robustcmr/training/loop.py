@@ -88,6 +88,8 @@ class Trainer:
             TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
         """
         self._clock = self._saved_at = time.monotonic()
+        if self.method.restarts and not self.state.global_step and processes.is_writer():
+            save_checkpoint(self.run.checkpoint("first"), self.modules, {})
         with StopRequest() as stop, TrainingProgress(self.console, self.settings.training.epochs) as progress:
             try:
                 while self.state.epoch < self.settings.training.epochs:
@@ -95,6 +97,8 @@ class Trainer:
                         progress.note("planning")
                         scorer = self.scorer(self.state.epoch, stop.raise_if_asked)
                         plan = self.method.plan_epoch(self.state.epoch, scorer)
+                        if plan.restart:
+                            self._restart()
                         self.state.plan = self._score_estimate(plan)
                     self._take_steps(self.state.plan, stop, progress)
                     self.save()  # a stop during measuring must not cost the epoch
@@ -107,6 +111,13 @@ class Trainer:
             except TrainingStopped:
                 self.save()
                 raise
+
+    def _restart(self) -> None:
+        """Return to the first weights of the run, with an optimiser that has seen nothing."""
+        processes.wait_for_all()  # until they are written
+        load_modules(self.run.checkpoint("first"), self.modules)
+        self.optimiser.state.clear()
+        self.state.restart()
 
     def _score_estimate(self, plan: EpochPlan) -> EpochPlan:
         """Compare a plan's estimate with the truth, and return the plan without it."""
@@ -206,9 +217,11 @@ class Trainer:
         return row
 
     def _lr_factor(self, share: float) -> float:
-        """Return the factor of every learning rate once a share of the epoch is done."""
-        done = (self.state.epoch + share) / self.settings.training.epochs
-        return lr_factor(self.settings.optim, self.state.epoch, self.state.global_step, done)
+        """Return the factor of every learning rate once a share of the epoch is done, since a restart."""
+        state = self.state
+        epoch, step = state.epoch - state.first_epoch, state.global_step - state.first_step
+        done = (epoch + share) / (self.settings.training.epochs - state.first_epoch)
+        return lr_factor(self.settings.optim, epoch, step, done)
 
     def _tick(self) -> None:
         now = time.monotonic()

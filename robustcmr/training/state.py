@@ -26,6 +26,8 @@ class TrainingState:
         epoch: the current epoch, from 0.
         step: the next step of the epoch, from 0.
         global_step: steps taken since training began.
+        first_epoch: the epoch of the latest restart, from 0; 0 without one.
+        first_step: steps taken before it.
         plan: of the current epoch; None until it is planned.
         sums: metrics summed over the steps of the epoch.
         scores: state of the track's ``epoch_scores``.
@@ -38,6 +40,8 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     global_step: int = 0
+    first_epoch: int = 0
+    first_step: int = 0
     plan: EpochPlan | None = None
     sums: dict[str, float] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +53,10 @@ class TrainingState:
     def next_epoch(self) -> None:
         """Move on to the first step of the next epoch."""
         self.epoch, self.step, self.plan, self.sums, self.epoch_seconds = self.epoch + 1, 0, None, {}, 0.0
+
+    def restart(self) -> None:
+        """Let learning rate and choice of the best epoch start over with the current epoch."""
+        self.first_epoch, self.first_step, self.best = self.epoch, self.global_step, None
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Add the metrics of a step."""
@@ -65,7 +73,11 @@ class TrainingState:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingState:
-        """Return the state whose :meth:`to_dict` gave ``values``; raise ValueError if fields do not match."""
+        """Return the state whose :meth:`to_dict` gave ``values``; raise ValueError if fields do not match.
+
+        States written before there were restarts have none.
+        """
+        values = {"first_epoch": 0, "first_step": 0, **values}
         wrong = {entry.name for entry in dataclasses.fields(cls)} ^ values.keys()
         if wrong:
             raise ValueError(f"the training state has missing or unknown fields: {', '.join(sorted(wrong))}")
@@ -93,6 +105,8 @@ class _Saved(TypedDict):
     epoch: Annotated[int, Ge(0)]
     step: Annotated[int, Ge(0)]
     global_step: Annotated[int, Ge(0)]
+    first_epoch: Annotated[int, Ge(0)]
+    first_step: Annotated[int, Ge(0)]
     plan: _Plan | None
     sums: dict[str, float]
     scores: dict[str, Any]

@@ -202,3 +202,96 @@ def test_without_a_checkpoint_training_starts_afresh(make: Callable[..., Trainer
     trainer.restore()
     assert trainer.state.global_step == 0
     assert trainer.best_row == {}
+
+
+TWO_PIECES = {"name": "crcl", "warmup_epochs": 1, "pieces": [0]}  # the second begins with the second epoch
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Copies of all weights."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in trainer.modules.items()
+        for key, value in module.state_dict().items()
+    }
+
+
+def test_a_restart_returns_to_the_first_weights(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(method=TWO_PIECES, optim={"lr": 0.003, "schedule": "cosine", "warmup_steps": 4})
+    first, seen, rates = weights_of(trainer), [], []
+    step, update = trainer.method.training_step, trainer.optimiser.step
+
+    def noted(batches: Any) -> StepResult:
+        if trainer.state.step == 0:
+            seen.append((weights_of(trainer), len(trainer.optimiser.state)))
+        return step(batches)
+
+    def rate_noted(*args: Any) -> Any:
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        return update(*args)
+
+    monkeypatch.setattr(trainer.method, "training_step", noted)
+    monkeypatch.setattr(trainer.optimiser, "step", rate_noted)
+    trainer.fit(ignore)
+    (_, no_state), (again, none_left), (third, some) = seen
+    assert no_state == none_left == 0 < some
+    assert all(torch.equal(again[key], value) for key, value in first.items())
+    assert not all(torch.equal(third[key], value) for key, value in first.items())
+    taken = torch.arange(2 * STEPS, dtype=torch.float64)
+    warm = ((taken + 1) / 4).clamp(max=1)
+    expected = 0.0015 * (1 + torch.cos(torch.pi * taken / (2 * STEPS))) * warm  # over what is left
+    assert rates[STEPS:] == pytest.approx(expected.tolist(), rel=1e-12)
+    assert (trainer.state.first_epoch, trainer.state.first_step) == (1, STEPS)
+
+
+def test_only_epochs_since_the_restart_can_be_the_best(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(method=TWO_PIECES)
+    scores = iter([5.0, 1.0, 3.0])
+    monkeypatch.setattr(trainer.track, "selection_score", lambda measured: next(scores))
+    trainer.fit(ignore)
+    assert trainer.state.best == {"epoch": 3, "score": 3.0}
+    assert load_state(trainer.run.checkpoint("best")) == {"best": {"epoch": 3, "score": 3.0}}
+
+
+@pytest.mark.parametrize("stop", [5, STEPS + 5])
+def test_a_run_of_pieces_is_resumed_to_the_same_numbers(make: Callable[..., Trainer], stop: int) -> None:
+    """Stopped before or after the restart, by a process whose fresh weights would be others."""
+    whole = make("whole", method=TWO_PIECES)
+    whole.fit(ignore)
+    trainer = make("stopped", method=TWO_PIECES)
+    take_step = trainer._take_step
+
+    def stopping(batches: Any) -> Any:
+        if trainer.state.global_step == stop:
+            raise TrainingStopped(15)
+        return take_step(batches)
+
+    trainer._take_step = stopping  # type: ignore[method-assign]
+    with pytest.raises(TrainingStopped):
+        trainer.fit(ignore)
+    again = make("stopped", method=TWO_PIECES)
+    with torch.no_grad():
+        for matcher in again.matchers:
+            for parameter in matcher.parameters():
+                parameter.mul_(2)
+    again.restore()
+    again.fit(ignore)
+    expected = weights_of(whole)
+    assert all(torch.equal(value, expected[key]) for key, value in weights_of(again).items())
+    clocks = {"seconds", "pairs_per_second"}
+    mine, others = (
+        [{key: value for key, value in row.items() if key not in clocks} for row in each.state.rows]
+        for each in (again, whole)
+    )
+    assert mine == others
+    assert again.state.best == whole.state.best
+
+
+def test_first_weights_are_kept_only_for_a_method_that_restarts(make: Callable[..., Trainer]) -> None:
+    trainer = make()
+    trainer.fit(ignore)
+    assert not trainer.run.checkpoint("first").exists()

@@ -18,6 +18,8 @@ VALUES: dict[str, Any] = {
     "epoch": 3,
     "step": 14,
     "global_step": 59,
+    "first_epoch": 2,
+    "first_step": 40,
     "plan": EpochPlan(GROUPS, {"suspected": 0.25}),
     "sums": {"loss": 2.5, "steps": 14.0},
     "scores": {"found": {"division": {"auroc": 0.5}}, "rematch": {"mass": 1.5}},
@@ -54,12 +56,24 @@ def test_a_fresh_state_survives_too(tmp_path: Path) -> None:
     assert TrainingState.from_dict(load_state(tmp_path / "last")["training"]) == TrainingState()
 
 
-@pytest.mark.parametrize("name", sorted(VALUES))
+@pytest.mark.parametrize("name", sorted(VALUES.keys() - {"first_epoch", "first_step"}))
 def test_a_missing_field_is_refused(name: str) -> None:
     values = TrainingState().to_dict()
     del values[name]
     with pytest.raises(ValueError, match=f"missing or unknown fields: {name}"):
         TrainingState.from_dict(values)
+
+
+def test_a_state_from_before_there_were_restarts_is_read() -> None:
+    values = TrainingState(**VALUES).to_dict()
+    del values["first_epoch"], values["first_step"]
+    check_equal(TrainingState.from_dict(values), {**VALUES, "first_epoch": 0, "first_step": 0})
+
+
+def test_a_restart_forgets_the_best_epoch_alone() -> None:
+    state = TrainingState(**VALUES)
+    state.restart()
+    check_equal(state, {**VALUES, "first_epoch": 3, "first_step": 59, "best": None})
 
 
 def test_an_unknown_field_is_refused() -> None:
@@ -95,7 +109,8 @@ def test_a_checkpoint_of_version_0_1_is_read() -> None:
         "best": VALUES["best"],
         "optimiser": {},
     }
-    check_equal(TrainingState.from_dict(from_version_0_1(saved)), VALUES)
+    expected = {**VALUES, "first_epoch": 0, "first_step": 0}
+    check_equal(TrainingState.from_dict(from_version_0_1(saved)), expected)
     between = from_version_0_1({**saved, "plan": None, "rematch_sums": {}, "diagnosis": {}})
     assert (between["plan"], between["scores"]) == (None, {"found": {}, "rematch": None})
 
@@ -105,6 +120,7 @@ def test_a_checkpoint_of_version_0_1_is_read() -> None:
     [
         {"epoch": "3"},
         {"step": -1},
+        {"first_epoch": -1},
         {"seconds": None},
         {"sums": []},
         {"sums": {"loss": "x"}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -12,9 +13,9 @@ from robustcmr.correction.running import running_target
 from robustcmr.losses.complementary import complementary_loss
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.pair_state import PairState
+from robustcmr.methods.base import Scorer
 from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.single import RememberingMethod
 from robustcmr.options import Options
 from robustcmr.selection.threshold import divide_at
 from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
@@ -46,7 +47,7 @@ class CRCLOptions(Options):
     )
 
 
-class CRCL(Method):
+class CRCL(RememberingMethod):
     """Active complementary learning with self-refining correspondence.
 
     Every pair has a correspondence y, 1 at first. With its match probability m = (p_ii + q_ii) / 2 each step
@@ -72,10 +73,10 @@ class CRCL(Method):
 
     Config: ClassVar[type[Options]] = CRCLOptions
     config: CRCLOptions
+    columns = MappingProxyType({"correspondence": 1.0})
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
-        self.state = PairState(n_pairs, correspondence=1.0)
         lengths = (length + config.warmup_epochs for length in config.pieces)
         self.starts = (0, *accumulate(lengths))
         """First epoch of each piece."""
@@ -100,7 +101,7 @@ class CRCL(Method):
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """Refine the correspondence of a batch, then learn by it."""
         config, batch = self.config, batches["all"]
-        scores = self.matchers[0](batch.images, batch.texts).float()
+        scores = self.matcher(batch.images, batch.texts).float()
         same = None if config.released else batch.same_image
         match = match_probability(scores.detach(), config.temperature, same)
         trust = self.state.of("correspondence", batch)
@@ -116,12 +117,3 @@ class CRCL(Method):
             "complementary_loss": config.complementary_weight * pushed.mean(),
         }
         return added(losses, more={"correspondence": trust.mean()})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch and correspondences."""
-        return {**super().state_dict(), "pairs": self.state.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        super().load_state_dict(state)
-        self.state.load_state_dict(state["pairs"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,10 +13,10 @@ from torch import Tensor
 from robustcmr.correction.running import running_target
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.losses.topology import topology_loss
-from robustcmr.matchers.base import Matcher, evaluation_mode
-from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.pair_state import PairState
+from robustcmr.matchers.base import evaluation_mode
+from robustcmr.methods.base import Scorer
 from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.single import RememberingMethod
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.released import gaussian_as_released
@@ -23,9 +24,8 @@ from robustcmr.selection.structure import row_agreement
 from robustcmr.selection.threshold import divide_at
 from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
 
-_REASON = (
-    "the smaller of two running means: match among the batch, and posterior of the agreement of structures"
-)
+_REASON = "the smaller of two running means: match in the batch, and posterior of agreeing structures"
+_COLUMNS = ("match", "agreement", "running_match", "running_agreement", "weight")
 
 
 class GSCOptions(Options):
@@ -34,15 +34,11 @@ class GSCOptions(Options):
     temperature: float = Field(0.07, gt=0.0, description="tau of the softmax, in units of the score")
     structure_weight: float = Field(0.01, ge=0.0, description="gamma, weight of the intra-modal loss")
     keep: float = Field(0.3, ge=0.0, lt=1.0, description="share of the running means kept in each epoch")
-    threshold: float = Field(
-        0.5, gt=0.0, lt=1.0, description="a pair is reported clean if its weight exceeds this"
-    )
-    released: bool = Field(
-        False, description="follow the released code where it differs from the paper; see the method"
-    )
+    threshold: float = Field(0.5, gt=0.0, lt=1.0, description="a pair is clean if its weight exceeds this")
+    released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class GSC(Method):
+class GSC(RememberingMethod):
     """Geometrical structure consistency: a pair's weight is the least of two kinds of evidence for it.
 
     With match probability c_i = (p_ii + q_ii) / 2 in the batch, A the similarities among its images and B
@@ -72,12 +68,7 @@ class GSC(Method):
 
     Config: ClassVar[type[Options]] = GSCOptions
     config: GSCOptions
-
-    def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
-        super().__init__(config, matchers, n_pairs, batch_size)
-        self.state = PairState(
-            n_pairs, match=1.0, agreement=1.0, running_match=1.0, running_agreement=1.0, weight=1.0
-        )
+    columns = MappingProxyType(dict.fromkeys(_COLUMNS, 1.0))
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs, with weights by the evidence of the epoch before."""
@@ -92,9 +83,8 @@ class GSC(Method):
     def estimate(self, scorer: Scorer) -> Division | None:
         """The weights that the next epoch would have; None before the first has ended."""
         del scorer
-        if (self.state["match"] == 1).all():
-            return None
-        return divide_at(self._running()["weight"], self.config.threshold, _REASON)
+        begun = bool((self.state["match"] < 1).any())
+        return divide_at(self._running()["weight"], self.config.threshold, _REASON) if begun else None
 
     def _running(self) -> dict[str, Tensor]:
         """Running means and weights (N,) once the evidence of the epoch is counted."""
@@ -107,15 +97,12 @@ class GSC(Method):
         posterior = torch.from_numpy(division.clean_probability).float()
         match = running_target(state["running_match"], state["match"], config.keep)
         agreement = running_target(state["running_agreement"], posterior, config.keep)
-        return {
-            "running_match": match,
-            "running_agreement": agreement,
-            "weight": torch.minimum(match, agreement),
-        }
+        weight = torch.minimum(match, agreement)
+        return {"running_match": match, "running_agreement": agreement, "weight": weight}
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """Learn by the weights of a batch, and note the evidence for its pairs."""
-        config, batch, matcher = self.config, batches["all"], self.matchers[0]
+        config, batch, matcher = self.config, batches["all"], self.matcher
         weight = self.state.of("weight", batch)
         same = None if config.released else batch.same_image
         images, texts = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
@@ -131,12 +118,3 @@ class GSC(Method):
             "structure_loss": config.structure_weight * structure.mean(),
         }
         return added(losses, more={"weight": weight.mean()})
-
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch, evidence and weights."""
-        return {**super().state_dict(), "pairs": self.state.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        super().load_state_dict(state)
-        self.state.load_state_dict(state["pairs"])

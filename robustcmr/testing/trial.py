@@ -57,7 +57,7 @@ class Trial:
         )
         self.epoch, self.step = 0, 0
         self.plan: EpochPlan | None = None
-        self.first = self._states() if self.method.restarts else {}
+        self.first = self._states()
 
     def _states(self) -> dict[str, dict[str, Tensor]]:
         """Copies of the states of all networks, by name."""

@@ -10,8 +10,10 @@ from torch import nn
 
 from robustcmr.errors import ConfigError
 from robustcmr.methods.base import Method
-from robustcmr.methods.baseline import InfoNCE
+from robustcmr.methods.baseline import InfoNCE, InfoNCEOptions
 from robustcmr.testing import METHOD_CHECKS, ConformanceError, check_method
+from robustcmr.testing.samples import SamplePairs
+from robustcmr.testing.trial import MethodCase, same_weights
 from robustcmr.types import Division, EpochPlan, Rematch, StepResult
 
 IDS = np.arange(100, dtype=np.int64)
@@ -177,6 +179,15 @@ class NeedsThree(Changed):
         if len(batch) < 3:
             raise IndexError("where is the third?")
         return result
+
+
+class StartsOver(InfoNCE):
+    def plan_epoch(self, epoch, scorer):
+        return replace(super().plan_epoch(epoch, scorer), restart=epoch == 1)
+
+
+class StartsOverAsSaid(StartsOver):
+    restarts = True
 
 
 class NeedsBoth(InfoNCE):
@@ -361,6 +372,7 @@ BROKEN = [
     (FarIds, {"plans"}, "with ids 1..100 for 100 pairs"),
     (NoIds, {"plans"}, "gave no pair in any group"),
     (NoPlan, {"plans"}, "plan_epoch(0) returned a dict"),
+    (StartsOver, {"plans"}, "plan_epoch(1) restarts the training, but the method's restarts is false"),
     (NoLoss, {"steps"}, "gave the loss nan"),
     (NoGraph, {"steps"}, "gave a loss without a graph"),
     (ManyLosses, {"steps"}, "gave a loss of shape (2,)"),
@@ -408,6 +420,18 @@ def test_a_broken_rule_is_named(cls, names, said):
     assert set(caught.value.broken) == names
     assert said in str(caught.value)
     assert "the contract says: " in str(caught.value)
+
+
+def test_a_restart_begins_with_the_first_weights_and_is_resumed():
+    report = check_method(StartsOverAsSaid, epochs=3)
+    assert "resuming" in report.passed
+    trial = MethodCase(StartsOverAsSaid, InfoNCEOptions(), 2, 16, SamplePairs()).start()
+    first = trial.weights()
+    trial.finish_epoch()
+    assert not same_weights(first, trial.weights())
+    trial.begin_epoch()
+    assert same_weights(first, trial.weights())
+    assert not trial.optimiser.state
 
 
 def test_every_check_is_shown_to_catch_something():

@@ -60,11 +60,11 @@ class CRCL(RememberingMethod):
     piece: networks return to the first weights of the run, and only y is carried on. A run of given length is
     one piece by default, so that methods of the same length are compared.
 
-    Taken from the released code, on which the paper is silent: y of a step is that after its update; the
-    replacement of y by m happens in the first piece alone. Departures: a new piece starts from the run's
-    first weights, where the release draws others, so that pretrained networks return to what they were. The
-    paper's schedule: AdamW at 5e-4, a tenth from epoch 15 of a piece; Flickr30K pieces 5, 5, 5 and 30,
-    MS-COCO 2, 2, 2 and 20, each after 2 epochs of warm-up; batches of 128.
+    From the released code, on which the paper is silent: the y of a step is that after its update, and y is
+    replaced by m in the first piece alone. Departure: pieces start from the run's first weights, where the
+    release draws others, so that pretrained networks return to what they were. A warm-up too short for m to
+    pass 0.1 leaves y at 0. The paper's schedule: AdamW at 5e-4, a tenth from epoch 15 of a piece; pieces of
+    5, 5, 5, 30 (MS-COCO 2, 2, 2, 20), each after 2 epochs of warm-up, thousands of steps; batches of 128.
 
     References:
         Qin et al., "Cross-modal Active Complementary Learning with Self-refining Correspondence", NeurIPS

@@ -50,10 +50,9 @@ class GSC(RememberingMethod):
     another pass. At the end of an epoch a mixture of two normal components turns g into a posterior of its
     upper one; both are smoothed, 0.7 new and 0.3 old from 1 on, and w_i is the smaller.
 
-    A and B are scores of the matcher among images and among captions, which any matcher gives, as fragments
-    of both sides have one width. They are clamped at 0: unrelated items then have about 0, as under the
-    sigmoid of the released matcher, and rows are compared by what is near. The statistics of batch norms are
-    left to scores of images with captions.
+    A and B are scores of the matcher itself, as fragments of both sides have one width, and are clamped at 0:
+    the released ones are sigmoids in 0..1. Within a modality cosines may all be high; g then tells little.
+    The statistics of batch norms are left to scores of images with captions.
 
     ``released``: captions of one image are negatives, and the mixture is that of the released code. Not
     repeated from it: its state leaves out c and its running mean, so a resumed run differs from one never

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
         rematch as rematch,
         rematch_targets as rematch_targets,
     )
+    from robustcmr.correction.running import running_target as running_target
     from robustcmr.correction.soft_labels import (
         anchor_ratio as anchor_ratio,
         batch_relative_prediction as batch_relative_prediction,
         hinge_agreement as hinge_agreement,
     )
-    from robustcmr.correction.running import running_target as running_target
     from robustcmr.correction.synthetic_matches import (
         SyntheticProblem as SyntheticProblem,
         synthetic_loss as synthetic_loss,
@@ -61,8 +61,8 @@ __getattr__, __dir__, __all__ = attach(
         "label_transport": "label_targets relation_plan",
         "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
-        "soft_labels": "anchor_ratio batch_relative_prediction hinge_agreement",
         "running": "running_target",
+        "soft_labels": "anchor_ratio batch_relative_prediction hinge_agreement",
         "synthetic_matches": "SyntheticProblem synthetic_loss synthetic_problem",
         "whole_set": "WholeSetPlan rematch_whole_set",
     },

@@ -25,29 +25,20 @@ if TYPE_CHECKING:
         self_paced_loss as self_paced_loss,
         self_paced_weights as self_paced_weights,
     )
-    from robustcmr.losses.complementary import (
-        complementary_loss as complementary_loss,
-    )
+    from robustcmr.losses.complementary import complementary_loss as complementary_loss
     from robustcmr.losses.cross_entropy import (
         infonce_loss as infonce_loss,
         log_matching_probabilities as log_matching_probabilities,
         match_probability as match_probability,
         robust_cross_entropy_loss as robust_cross_entropy_loss,
     )
-    from robustcmr.losses.fusing import (
-        fused_losses as fused_losses,
-    )
-    from robustcmr.losses.hinge import (
-        hinge_loss as hinge_loss,
-        soft_margin as soft_margin,
-    )
+    from robustcmr.losses.fusing import fused_losses as fused_losses
+    from robustcmr.losses.hinge import hinge_loss as hinge_loss, soft_margin as soft_margin
     from robustcmr.losses.matching import (
         soft_cross_entropy_loss as soft_cross_entropy_loss,
         symmetric_kl_loss as symmetric_kl_loss,
     )
-    from robustcmr.losses.topology import (
-        topology_loss as topology_loss,
-    )
+    from robustcmr.losses.topology import topology_loss as topology_loss
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

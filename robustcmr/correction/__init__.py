@@ -35,12 +35,19 @@ if TYPE_CHECKING:
         rematch as rematch,
         rematch_targets as rematch_targets,
     )
+    from robustcmr.correction.replacement import (
+        Nearest as Nearest,
+        nearest_clean as nearest_clean,
+        replaced_texts as replaced_texts,
+        same_replacement as same_replacement,
+    )
     from robustcmr.correction.running import running_target as running_target
     from robustcmr.correction.soft_labels import (
         anchor_ratio as anchor_ratio,
         batch_relative_prediction as batch_relative_prediction,
         hinge_agreement as hinge_agreement,
     )
+    from robustcmr.correction.spreading import spread_targets as spread_targets
     from robustcmr.correction.synthetic_matches import (
         SyntheticProblem as SyntheticProblem,
         synthetic_loss as synthetic_loss,
@@ -61,8 +68,10 @@ __getattr__, __dir__, __all__ = attach(
         "label_transport": "label_targets relation_plan",
         "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
+        "replacement": "Nearest nearest_clean replaced_texts same_replacement",
         "running": "running_target",
         "soft_labels": "anchor_ratio batch_relative_prediction hinge_agreement",
+        "spreading": "spread_targets",
         "synthetic_matches": "SyntheticProblem synthetic_loss synthetic_problem",
         "whole_set": "WholeSetPlan rematch_whole_set",
     },

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         soft_cross_entropy_loss as soft_cross_entropy_loss,
         symmetric_kl_loss as symmetric_kl_loss,
     )
+    from robustcmr.losses.structure import structure_loss as structure_loss, symmetry_loss as symmetry_loss
     from robustcmr.losses.topology import topology_loss as topology_loss
 
 __getattr__, __dir__, __all__ = attach(
@@ -53,6 +54,7 @@ __getattr__, __dir__, __all__ = attach(
         "fusing": "fused_losses",
         "hinge": "hinge_loss soft_margin",
         "matching": "soft_cross_entropy_loss symmetric_kl_loss",
+        "structure": "structure_loss symmetry_loss",
         "topology": "topology_loss",
     },
 )

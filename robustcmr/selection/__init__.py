@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 from robustcmr.lazy import attach
 
 if TYPE_CHECKING:
+    from robustcmr.selection.agreement import (
+        agreement_sets as agreement_sets,
+        threshold_sets as threshold_sets,
+    )
     from robustcmr.selection.divide import (
         divide_by_mixture as divide_by_mixture,
         divide_by_reference as divide_by_reference,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "agreement": "agreement_sets threshold_sets",
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
         "label_transitions": "estimate_transitions",

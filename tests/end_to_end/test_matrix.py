@@ -19,9 +19,11 @@ OPTIONS = {"clip": {"weights": "{clip}"}}
 # those that make a method do in two epochs what it does later by itself
 METHOD_OPTIONS = {
     "bicro": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
+    "cream": {"warmup_epochs": 1, "hard_epoch": 1, "noisy_epoch": 1},
     "l2rm": {"warmup_epochs": 1},
     "ncr": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "robust": {"warmup_epochs": 1, "warmup_extension": 0},
+    "sps": {"warmup_epochs": 1, "clean_epoch": 1, "noisy_epoch": 1},
     "uot_rcl": {"warmup_epochs": 1},
 }
 # matchers that read a vector of each image and text and give one

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
         label_targets as label_targets,
         relation_plan as relation_plan,
     )
+    from robustcmr.correction.memory import (
+        AttentionRefiner as AttentionRefiner,
+        PairMemory as PairMemory,
+        nearest_values as nearest_values,
+        pooled_values as pooled_values,
+    )
     from robustcmr.correction.positional_cost import (
         PositionalCost as PositionalCost,
         positional_loss as positional_loss,
@@ -66,6 +72,7 @@ __getattr__, __dir__, __all__ = attach(
         "cost_network": "CostNetwork",
         "dummy_points": "dummy_point_plan",
         "label_transport": "label_targets relation_plan",
+        "memory": "AttentionRefiner PairMemory nearest_values pooled_values",
         "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "replacement": "Nearest nearest_clean replaced_texts same_replacement",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from robustcmr.config.resolve import RunConfig, run_config
 from robustcmr.errors import CheckpointError, ConfigError
-from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.base import Matcher, vector_width
 from robustcmr.methods.base import Method
 from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.base import Track
@@ -165,10 +167,14 @@ def build_method(
     Raises:
         UserError: the matchers cannot be trained on the track's data.
     """
-    make: Callable[..., Method] = config.method.cls
+    make: Any = config.method.cls
     arguments = track.method_arguments(matchers, accelerator.device)
+    named = {}
+    if make.takes_width:
+        few = track.training.batch(np.arange(min(2, len(track.training)), dtype=np.int64))
+        named["width"] = vector_width(matchers[0], few.to(accelerator.device))
     size = config.settings.training.batch_size
-    method = make(config.method.options, matchers, len(track.training), size, *arguments)
+    method: Method = make(config.method.options, matchers, len(track.training), size, *arguments, **named)
     start = track.starting_probability()
     if start is not None and not method.start_from(start):
         raise ConfigError(

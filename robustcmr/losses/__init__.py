@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from robustcmr.losses.hinge import hinge_loss as hinge_loss, soft_margin as soft_margin
     from robustcmr.losses.matching import (
         soft_cross_entropy_loss as soft_cross_entropy_loss,
+        symmetric_cross_entropy_loss as symmetric_cross_entropy_loss,
         symmetric_kl_loss as symmetric_kl_loss,
     )
     from robustcmr.losses.structure import structure_loss as structure_loss, symmetry_loss as symmetry_loss
@@ -53,7 +54,7 @@ __getattr__, __dir__, __all__ = attach(
         "robust_cross_entropy_loss",
         "fusing": "fused_losses",
         "hinge": "hinge_loss soft_margin",
-        "matching": "soft_cross_entropy_loss symmetric_kl_loss",
+        "matching": "soft_cross_entropy_loss symmetric_cross_entropy_loss symmetric_kl_loss",
         "structure": "structure_loss symmetry_loss",
         "topology": "topology_loss",
     },

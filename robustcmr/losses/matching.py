@@ -2,8 +2,9 @@
 
 With p = softmax of a row or column of scores / tau over its allowed cells, and t its target:
 
-    soft cross entropy  -sum t log p
-    symmetric KL         KL(t | p) + KL(p | t) = sum (t - p) (log t - log p)
+    soft cross entropy       -sum t log p
+    symmetric cross entropy  -sum t log p - sum p log(t + floor)
+    symmetric KL             KL(t | p) + KL(p | t) = sum (t - p) (log t - log p)
 
 Any score matrix will do, as a tensor or a NumPy array. Gradients reach the scores, and targets that are not
 detached. Values are at least float32, on the scores' device. Shapes that do not fit and numbers out of range
@@ -100,6 +101,50 @@ def soft_cross_entropy_loss(
     both = []
     for log_p, targets, cells in _directions(scores, targets_rows, targets_columns, temperature, allowed):
         both.append(-(torch.where(cells, targets, 0.0) * log_p).sum(1))
+    return both[0], both[1]
+
+
+@takes_arrays("temperature", "floor")
+@fusible
+def symmetric_cross_entropy_loss(
+    scores: Tensor,
+    targets_rows: Tensor,
+    targets_columns: Tensor,
+    temperature: float = 0.05,
+    allowed: Tensor | None = None,
+    floor: float = 1e-7,
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of every row and column to its target, plus that of the target to it.
+
+    The second term is at most -log(floor), which limits the pull of a wrong target. With one-hot targets the
+    mean of rows and columns is ``robust_cross_entropy_loss``.
+
+    Args:
+        scores: (n, m) float, row = image, column = caption.
+        targets_rows: (n, m) >= 0, target captions of each image; with their gradient unless detached.
+        targets_columns: (m, n) >= 0, target images of each caption.
+        temperature: tau > 0, in units of the score: 0.05 suits cosines, 1 suits logits.
+        allowed: (n, m) bool, cells that take part in softmax and target; None for all.
+        floor: > 0, added to every target inside the logarithm.
+
+    Returns:
+        (n,) and (m,), 0 for a row or column without allowed cells; at least float32, on the device of the
+        scores, with the gradients of scores and targets.
+
+    Example:
+        >>> import torch
+        >>> rows, _ = symmetric_cross_entropy_loss(torch.eye(2), torch.eye(2), torch.eye(2), 1.0, floor=0.01)
+        >>> rows
+        tensor([1.5445, 1.5445])
+
+    References:
+        Wang et al., Symmetric Cross Entropy, ICCV 2019, equation 6 with both weights 1.
+    """
+    both = []
+    for log_p, targets, cells in _directions(scores, targets_rows, targets_columns, temperature, allowed):
+        target = torch.where(cells, targets, 0.0)
+        p = torch.where(cells, log_p.exp(), 0.0)
+        both.append(-(target * log_p + p * (target + floor).log()).sum(1))
     return both[0], both[1]
 
 

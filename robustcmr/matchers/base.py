@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustcmr.errors import DataError
 from robustcmr.options import Options
-from robustcmr.types import Fragments, ImageBatch, MatcherInputs, TextBatch
+from robustcmr.types import Fragments, ImageBatch, MatcherInputs, PairBatch, TextBatch
 
 
 class Pretrained(ABC):
@@ -125,11 +126,18 @@ def pooled_vectors(side: Fragments) -> Tensor:
 
 
 def item_vectors(side: Fragments) -> Tensor:
-    """Return one unit vector an item, (N, D): the pooled vector, or the mean of its real fragments."""
+    """Return one unit vector an item, (N, D): the pooled vector, or the mean of its real fragments.
+
+    At least float32.
+    """
     if side.pooled is not None:
-        return F.normalize(side.pooled, dim=-1)
-    real = side.mask.unsqueeze(-1).to(side.features.dtype)
-    return F.normalize((side.features * real).sum(1), dim=-1)
+        return F.normalize(_at_least_float32(side.pooled), dim=-1)
+    features = _at_least_float32(side.features)
+    return F.normalize((features * side.mask.unsqueeze(-1)).sum(1), dim=-1)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @contextmanager
@@ -142,3 +150,45 @@ def evaluation_mode(matcher: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@torch.no_grad()
+def vector_width(matcher: Matcher, batch: PairBatch) -> int:
+    """Return the width D of a matcher's item vectors, found by encoding a batch in evaluation mode.
+
+    Raises:
+        DataError: vectors of images and texts differ in width.
+    """
+    with evaluation_mode(matcher):
+        sides = (matcher.encode_images(batch.images), matcher.encode_texts(batch.texts))
+    images, texts = (item_vectors(side).shape[1] for side in sides)
+    if images != texts:
+        raise DataError(
+            f"the matcher's image vectors have {images} numbers and its text vectors {texts}; expected the "
+            "same, as the method compares them"
+        )
+    return images
+
+
+Items = TypeVar("Items", ImageBatch, TextBatch)
+
+
+def two_views(
+    encode: Callable[[Items], Fragments], items: Items, wanted: bool = True
+) -> tuple[Fragments, Fragments]:
+    """Encode items twice, each time with other dropout.
+
+    One pass serves as both views if it draws no random numbers, as a second would give the same, or if a
+    second view is not wanted.
+    """
+    before = random_state()
+    first = encode(items)
+    return first, encode(items) if wanted and random_state() != before else first
+
+
+def random_state() -> bytes:
+    """Return the state of torch's generators; code that leaves it unchanged has drawn nothing."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states.append(torch.cuda.get_rng_state())
+    return torch.cat(states).numpy().tobytes()

@@ -47,6 +47,8 @@ class Scorer(Protocol):
 class Method(ABC):
     """A way of training matchers, built as ``cls(config: cls.Config, matchers, n_pairs, batch_size)``.
 
+    With ``takes_width`` it is also given ``width=D``, the width of the matchers' item vectors.
+
     Args:
         config: the method's own options.
         matchers: ``n_matchers`` matchers, ready to be called.
@@ -56,6 +58,8 @@ class Method(ABC):
 
     Config: ClassVar[type[Options]]
     n_matchers: ClassVar[int] = 1
+    takes_width: ClassVar[bool] = False
+    """Whether it is built with ``width``, for networks that read ``item_vectors``; not needed on labels."""
     track: ClassVar[str] = "pairs"
     """``pairs`` (some are mismatched) or ``labels`` (some classes are wrong, see :class:`LabelMethod`)."""
 

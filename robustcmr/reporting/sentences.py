@@ -99,10 +99,11 @@ def findings_sentences(results: Results) -> list[str]:
         return sentences
     if found["noise_rate"] is None:
         return [f"No training pair looks wrong, {epoch}: {found['reason']}."]
-    low, high = found["noise_interval"]
+    interval = found.get("noise_interval")
+    within = "" if interval is None else f" (95% interval {percent(interval[0])} to {percent(interval[1])})"
     sentences = [
         f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs "
-        f"is {percent(found['noise_rate'])} (95% interval {percent(low)} to {percent(high)}), {epoch}."
+        f"is {percent(found['noise_rate'])}{within}, {epoch}."
     ]
     scored = found.get("division", {})
     if "precision" in scored and "recall" in scored:

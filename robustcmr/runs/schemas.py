@@ -93,8 +93,6 @@ def _divided_or_corrected(found: dict[str, Any]) -> dict[str, Any]:
     for key in needed if found else ():
         if key not in found:
             raise ValueError(f"{key} is missing")
-    if found.get("noise_rate") is not None and found.get("noise_interval") is None:
-        raise ValueError("noise_interval is missing")
     return found
 
 

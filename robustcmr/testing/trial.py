@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robustcmr.config.schema import OptimOptions
-from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.base import Matcher, vector_width
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
 from robustcmr.testing.samples import Sample
@@ -52,9 +53,12 @@ class Trial:
         seed_everything(seed)
         self.matchers: list[Matcher] = [case.pairs.matcher() for _ in range(case.cls.n_matchers)]
         make: Any = case.cls
-        self.method: Method = make(
-            case.config, self.matchers, len(case.pairs), case.batch_size, *case.pairs.sizes.values()
-        )
+        named = {}
+        if case.cls.takes_width:
+            few = case.pairs.batch(np.arange(2, dtype=np.int64))
+            named["width"] = vector_width(self.matchers[0], few)
+        sizes = (len(case.pairs), case.batch_size, *case.pairs.sizes.values())
+        self.method: Method = make(case.config, self.matchers, *sizes, **named)
         self.epoch, self.step = 0, 0
         self.plan: EpochPlan | None = None
         self.first = self._states()
@@ -132,7 +136,8 @@ class Trial:
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(result.loss)
         for module in self.modules.values():
-            nn.utils.clip_grad_norm_(module.parameters(), _CLIP)
+            if learnt := list(module.parameters()):
+                nn.utils.clip_grad_norm_(learnt, _CLIP)
         self.optimiser.step()
         self.step += 1
 

@@ -158,7 +158,8 @@ class Trainer:
         sum_gradients(self.matchers)
         if self.settings.optim.clip is not None:
             for module in self.modules.values():  # an auxiliary network must not shorten the matcher's step
-                self.accelerator.clip_grad_norm_(module.parameters(), self.settings.optim.clip)
+                if learnt := list(module.parameters()):
+                    self.accelerator.clip_grad_norm_(learnt, self.settings.optim.clip)
         self.optimiser.step()
         self.scores.add(result)
         n_pairs = sum(len(batch) for batch in batches.values())

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from robustcmr.matchers.base import Matcher
+from robustcmr.matchers.base import Matcher, random_state
 from robustcmr.training import processes
 from robustcmr.types import Fragments, ImageBatch, TextBatch
 
@@ -123,20 +123,13 @@ class _Sharded(_Base):
             devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
             with torch.random.fork_rng(devices):
                 torch.manual_seed(zlib.crc32(torch.get_rng_state().numpy().tobytes()) + processes.rank())
-                before = _random_state()
+                before = random_state()
                 yield
-                drawn = _random_state() != before
+                drawn = random_state() != before
             if drawn:  # else the next dropout would repeat this one
                 torch.rand(())
         finally:
             _cut.reset(token)
-
-
-def _random_state() -> bytes:
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available():
-        states.append(torch.cuda.get_rng_state())
-    return torch.cat(states).numpy().tobytes()
 
 
 def _is_split(length: int) -> bool:

@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustcmr.losses.matching import soft_cross_entropy_loss, symmetric_kl_loss
+from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
+from robustcmr.losses.matching import (
+    soft_cross_entropy_loss,
+    symmetric_cross_entropy_loss,
+    symmetric_kl_loss,
+)
 
-LOSSES = [symmetric_kl_loss, soft_cross_entropy_loss]
+LOSSES = [symmetric_kl_loss, soft_cross_entropy_loss, symmetric_cross_entropy_loss]
 
 
 def example(n=4, m=5, seed=0, sparse=True):
@@ -44,6 +49,8 @@ def one_row(kind, scores, target, temperature, cells, floor):
     t = [float(target[j]) for j in kept]
     if kind is soft_cross_entropy_loss:
         return -sum(x * math.log(y) for x, y in zip(t, p, strict=True))
+    if kind is symmetric_cross_entropy_loss:
+        return -sum(x * math.log(y) + y * math.log(x + floor) for x, y in zip(t, p, strict=True))
     t = [x + floor for x in t]
     t = [x / sum(t) for x in t]
     forward = sum(x * math.log(x / y) for x, y in zip(t, p, strict=True))
@@ -73,6 +80,12 @@ def test_soft_cross_entropy_is_that_of_torch():
     per_row, per_column = soft_cross_entropy_loss(scores, rows, columns, 0.2)
     torch.testing.assert_close(per_row, F.cross_entropy(scores / 0.2, rows, reduction="none"))
     torch.testing.assert_close(per_column, F.cross_entropy(scores.T / 0.2, columns, reduction="none"))
+
+
+def test_symmetric_cross_entropy_of_one_hot_targets_is_the_robust_one():
+    scores, given = example(n=5)[0], torch.eye(5, dtype=torch.float64)
+    rows, columns = symmetric_cross_entropy_loss(scores, given, given, 0.2, floor=1e-3)
+    torch.testing.assert_close((rows + columns) / 2, robust_cross_entropy_loss(scores, 0.2, floor=1e-3))
 
 
 def test_symmetric_kl_is_both_divergences_of_torch():

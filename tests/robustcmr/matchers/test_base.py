@@ -5,8 +5,15 @@ import torch
 from torch import nn
 
 from robustcmr.errors import DataError
-from robustcmr.matchers.base import Backbone, Matcher, pooled_vectors
-from robustcmr.types import Fragments, MatcherInputs
+from robustcmr.matchers.base import (
+    Backbone,
+    Matcher,
+    item_vectors,
+    pooled_vectors,
+    two_views,
+    vector_width,
+)
+from robustcmr.types import Fragments, ImageBatch, MatcherInputs, PairBatch, TextBatch
 
 
 class Files(Backbone):
@@ -89,3 +96,61 @@ def test_pooled_vectors_are_handed_on_or_asked_for():
     assert pooled_vectors(Fragments(vectors, mask, pooled)) is pooled
     with pytest.raises(DataError, match=r"gives no single vector of an image or text.*--matcher two_tower"):
         pooled_vectors(Fragments(vectors, mask))
+
+
+class Stub(Matcher):
+    """Encoders that give random fragments of a chosen width, with or without dropout."""
+
+    def __init__(self, image_width, text_width, dropout=0.0):
+        super().__init__()
+        self.widths, self.dropout, self.passes = (image_width, text_width), nn.Dropout(dropout), 0
+
+    def encode_images(self, images):
+        self.passes += 1
+        assert not self.training or torch.is_grad_enabled()
+        return Fragments(self.dropout(torch.ones(len(images), 2, self.widths[0])), images.mask)
+
+    def encode_texts(self, texts):
+        return Fragments(self.dropout(torch.ones(len(texts), 2, self.widths[1])), texts.mask)
+
+    def score(self, images, texts):
+        raise NotImplementedError
+
+
+IMAGES = ImageBatch(torch.zeros(3, 2, 4), torch.ones(3, 2, dtype=torch.bool))
+TEXTS = TextBatch(torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2, dtype=torch.bool))
+
+
+def test_the_width_of_item_vectors_is_that_of_both_sides():
+    batch = PairBatch(IMAGES, TEXTS, torch.arange(3), torch.eye(3, dtype=torch.bool))
+    matcher = Stub(7, 7, dropout=0.5).train()
+    before = torch.get_rng_state()
+    assert vector_width(matcher, batch) == 7
+    assert torch.equal(torch.get_rng_state(), before)
+    assert matcher.training
+    with pytest.raises(DataError, match="image vectors have 7 numbers and its text vectors 5"):
+        vector_width(Stub(7, 5), batch)
+
+
+def test_item_vectors_are_unit_float32_and_do_not_depend_on_the_batch():
+    features = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    for side in (Fragments(features.half(), mask), Fragments(features, mask, features[:, 0].half())):
+        vectors = item_vectors(side)
+        assert vectors.dtype == torch.float32
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+        for i in range(3):
+            torch.testing.assert_close(item_vectors(side[i : i + 1])[0], vectors[i])
+    torch.testing.assert_close(
+        item_vectors(Fragments(features, mask))[1], features[1, 0] / features[1, 0].norm()
+    )
+
+
+@pytest.mark.parametrize(("dropout", "wanted", "passes"), [(0.5, True, 2), (0.5, False, 1), (0.0, True, 1)])
+def test_a_second_view_costs_a_pass_only_if_it_can_differ(dropout, wanted, passes):
+    torch.manual_seed(0)
+    matcher = Stub(50, 5, dropout).train()
+    one, other = two_views(matcher.encode_images, IMAGES, wanted)
+    assert matcher.passes == passes
+    assert (one is other) == (passes == 1)
+    assert torch.equal(one.features, other.features) == (passes == 1)

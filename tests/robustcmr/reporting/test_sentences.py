@@ -55,6 +55,14 @@ def test_retrieval_both_ways():
     assert "is 36.5% from image to text and 36.1% from text to image" in retrieval_sentence(labelled, "test")
 
 
+def test_a_noise_rate_of_several_divisions_has_no_interval():
+    found = {**RESULTS, "findings": {**FOUND, "noise_interval": None}}
+    assert findings_sentences(found) == [
+        "37.1% of the training pairs look wrong; the estimated share of wrong pairs is 35.2%, by the model "
+        "of epoch 9."
+    ]
+
+
 def test_findings_of_pairs():
     first, second = findings_sentences(
         {

@@ -81,12 +81,16 @@ def run(
     """
     from robustcmr.config import trust
     from robustcmr.config.resolve import apply_overrides
+    from robustcmr.jobs.notes import shown_notes
     from robustcmr.locks import sole_user
     from robustcmr.sweeps.folder import SweepFolder
     from robustcmr.sweeps.options import consent_to_cluster, read_sweep, sweep_path
     from robustcmr.sweeps.trials import plan_trials, with_overrides
+    from robustcmr.terminal import Console
 
-    options = with_overrides(read_sweep(sweep), settings or [])
+    console = Console(stderr=True)
+    with shown_notes(console):
+        options = with_overrides(read_sweep(sweep), settings or [])
     if address is None:
         consent_to_cluster(sweep_path(sweep), options.execution, trusted)
     execution = _execution(options.execution, jobs, threads, executor, address)
@@ -94,7 +98,8 @@ def run(
     folder = SweepFolder(target if target is not None else Path("sweeps") / options.name)
     folder.check_free()
     named = trust.places(apply_overrides({}, settings or []))
-    planned = plan_trials(options, f"the sweep {sweep}", named.values(), trusted)
+    with shown_notes(console):
+        planned = plan_trials(options, f"the sweep {sweep}", named.values(), trusted)
     if dry_run:
         _print_plan(folder, [entry.trial for entry in planned], execution)
         return

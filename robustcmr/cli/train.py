@@ -33,7 +33,9 @@ def train(
     config: Annotated[
         str | None,
         typer.Option(
-            help="A YAML recipe: a path, or the name of a shipped one.", autocompletion=names("configs")
+            help="A YAML recipe: a path, or the name of a shipped one. Where another data set, matcher or "
+            "method is chosen, all options that it has for the old one are left out and listed.",
+            autocompletion=names("configs"),
         ),
     ] = None,
     settings: Annotated[list[str] | None, overrides("Set any key, such as optim.lr=1e-4.")] = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from robustcmr.config.fields import section_class
 from robustcmr.config.problems import Places, listing, sentences
 from robustcmr.config.recipes import recipe_path
 from robustcmr.config.schema import Settings
+from robustcmr.config.switching import default_name, without_replaced
 from robustcmr.errors import ConfigError, PluginError
 from robustcmr.files import LimitError, parse_yaml, read_yaml, reason, to_yaml
 from robustcmr.options import Options
@@ -25,10 +27,10 @@ from robustcmr.runs.schemas import Config as SavedConfig
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
+logger = logging.getLogger("robustcmr")
+
 COMPONENTS = plugins.BY_SECTION
 """Sections that choose a plug-in. The data comes first: its track sets the defaults of the others."""
-
-DEFAULT_DATA = "scenes"
 
 # all other sections; ``seed`` is none
 SECTIONS = frozenset(name for name, info in Settings.model_fields.items() if section_class(info.annotation))
@@ -161,9 +163,10 @@ def compose(
 
     Args:
         recipe: path or name of a recipe; None starts from the defaults.
-        flags: values by dotted key. A flag that changes a plug-in, directly or by the track of the data,
-            drops the recipe's options of the previous one.
-        overrides: ``key.key=value`` each.
+        flags: values by dotted key.
+        overrides: ``key.key=value`` each. A flag or override that changes a plug-in, directly or by the track
+            of the data, leaves out all of the recipe's options of the previous one, and a log message lists
+            them; see :func:`robustcmr.config.switching.without_replaced`.
         trusted: import each ``package.module:Class`` that the recipe names; those of flags and overrides
             always are.
 
@@ -185,39 +188,12 @@ def compose(
         folders += trust.consent(path, tree, places, trusted)
         named.update(places.values())
     replaced = set(trust.places(tree).values()) - named  # never imported
-    before, after = _names(tree, {}, folders, replaced), _names(tree, flags, folders, replaced)
-    for section in COMPONENTS:
-        changed = None not in (before[section], after[section]) and before[section] != after[section]
-        if changed and isinstance(tree.get(section), Mapping):
-            tree[section] = {}
+    tree, left_out = without_replaced(tree, typed, folders, replaced)
+    if left_out:
+        logger.info("left out of the recipe: %s", left_out)
     for key, value in flags.items():
         _set_value(tree, key, value)
     return resolve(apply_overrides(tree, overrides), folders)
-
-
-def _names(
-    tree: Mapping[str, Any], flags: Mapping[str, Any], folders: Sequence[Path], unknown: Collection[str]
-) -> dict[str, Any]:
-    """The plug-in of each section of a recipe with flags; None where it depends on data not known yet."""
-    names: dict[str, Any] = {}
-    for section in COMPONENTS:
-        given = tree.get(section)
-        written = given.get("name") if isinstance(given, Mapping) else given
-        names[section] = flags.get(f"{section}.name", written)
-    data = names["data"] = DEFAULT_DATA if names["data"] is None else names["data"]
-    chosen: type | None = None
-    try:
-        if isinstance(data, str) and data not in unknown:
-            chosen = plugins.datasets.load(data, folders)
-    except PluginError:  # reported when the configuration is resolved
-        pass
-    track = None if chosen is None else tracks.known_track(chosen)
-    found = {
-        section: _default_name(section, track) if name is None else name for section, name in names.items()
-    }
-    if names["matcher"] is None and getattr(chosen, "chooses_matcher", False):
-        found["matcher"] = None  # known when the data is opened
-    return found
 
 
 def read_config(path: Path, schema: Any = Any) -> dict[str, Any]:
@@ -331,13 +307,6 @@ class _Choice(NamedTuple):
     given: Mapping[str, Any]
 
 
-def _default_name(section: str, track: str | None) -> str | None:
-    """Name of the default plug-in; None where it depends on unknown data."""
-    if section == "data":
-        return DEFAULT_DATA
-    return None if track is None else str(getattr(tracks.TRACKS[track], section))
-
-
 def _choose(
     section: str,
     given: Any,
@@ -351,7 +320,7 @@ def _choose(
         problems.append(f"{section}: got {given!r}, expected a section with a 'name'")
         return None
     options = {str(key): value for key, value in given.items()}
-    name = options.pop("name", _default_name(section, track))
+    name = options.pop("name", default_name(section, track))
     if name is None and "name" not in given:
         return None  # the data, on which it depends, has a problem of its own
     if not isinstance(name, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,11 +13,14 @@ from typing import Any
 
 import robustcmr
 from robustcmr.config import trust
-from robustcmr.config.resolve import COMPONENTS, RunConfig, apply_overrides, resolve
+from robustcmr.config.resolve import RunConfig, apply_overrides, resolve
+from robustcmr.config.switching import without_replaced
 from robustcmr.config.tracks import known_track
 from robustcmr.errors import ConfigError, SweepError
 from robustcmr.sweeps.grid import Cell, cell_name, grid_axes, grid_cells, overlap
 from robustcmr.sweeps.options import SweepOptions, listed
+
+logger = logging.getLogger("robustcmr")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
     problems: list[str] = []
     base: Mapping[str, Any] = options.base if isinstance(options.base, Mapping) else {}
     varied = {key for axis in grid_axes(options.grid, []) for key in axis.keys} | {"seed"}
+    given: list[str] = []
     for text in overrides:
         key = text.partition("=")[0].strip()
         clash = next((other for other in sorted(varied) if overlap(key, other)), None)
@@ -59,11 +64,18 @@ def with_overrides(options: SweepOptions, overrides: Sequence[str]) -> SweepOpti
             )
             continue
         try:
-            base = apply_overrides(base, [text])
+            apply_overrides(base, [*given, text])
+            given.append(text)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise listed(problems, "--set")
+    typed = apply_overrides({}, given)
+    unread = set(trust.places(base).values()) - set(trust.places(typed).values())
+    base, left_out = without_replaced(base, typed, unknown=unread)
+    if left_out:
+        logger.info("left out of the base: %s", left_out)
+    base = apply_overrides(base, given)
     return options.model_copy(update={"base": dict(base)})
 
 
@@ -89,11 +101,19 @@ def plan_trials(
     base: Mapping[str, Any] = options.base if isinstance(options.base, Mapping) else {}
     faults: dict[str, list[str]] = {}
     planned: list[PlannedTrial] = []
+    left_out: dict[str, list[str]] = {}
     for name, cell in zip(_names(cells), cells, strict=True):
-        tree = _tree(base, cell)
-        named = {key: name for key, name in trust.places(tree).items() if name not in typed}
+        # JSON is YAML, so values can be parsed and checked like overrides of the command line
+        values = {**cell.values, "seed": cell.seed}
+        texts = [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]
+        named = trust.places(apply_overrides(base, texts))
         if not trusted:
-            trust.refuse(where, named)
+            trust.refuse(where, {key: name for key, name in named.items() if name not in typed})
+        unread = set(trust.places(base).values()) - set(named.values())
+        tree, sentence = without_replaced(base, apply_overrides({}, texts), unknown=unread)
+        tree = apply_overrides(tree, texts)
+        if sentence:
+            left_out.setdefault(sentence, []).append(name)
         try:
             config = resolve(tree)
         except ConfigError as error:
@@ -131,24 +151,15 @@ def plan_trials(
             problems.append(f"{trial.name} has the same configuration as {known}; leave one of them out")
     if problems:
         raise listed(problems, where)
+    if left_out:
+        each = [f"{text}{_in_which(names, len(cells))}" for text, names in left_out.items()]
+        logger.info("left out of the base: %s", " | ".join(each))
     return planned
 
 
 def config_hash(config: RunConfig) -> str:
     """Return the SHA-256 of a resolved configuration, independent of the order of its keys."""
     return _digest(config.to_dict())
-
-
-def _tree(base: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    """Return the base with the values of the cell; options of a replaced plug-in are dropped."""
-    tree = dict(base)
-    for section in COMPONENTS:
-        given, chosen = tree.get(section), cell.values.get(f"{section}.name")
-        if chosen is not None and isinstance(given, Mapping) and given.get("name", chosen) != chosen:
-            tree[section] = {}
-    values = {**cell.values, "seed": cell.seed}
-    # JSON is YAML, so values can be parsed and checked like overrides of the command line
-    return apply_overrides(tree, [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()])
 
 
 def _names(cells: Sequence[Cell]) -> list[str]:

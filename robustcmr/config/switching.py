@@ -1,4 +1,4 @@
-"""What is left out of a recipe where another data set, matcher or method is chosen than it was written for."""
+"""What is left out of a recipe where another data set, matcher or method is chosen than it was made for."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def _written(section: str, given: Mapping[str, Any], typed: Mapping[str, Any]) -
     """``key=value`` of each option but the name that the user does not set again."""
     again = typed.get(section)
     others = again if isinstance(again, Mapping) else {}
-    return [
-        f"{section}.{key}={value}" for key, value in given.items() if key != "name" and key not in others
-    ]
+    return [f"{section}.{key}={value}" for key, value in given.items() if key != "name" and key not in others]
 
 
 def _names(

@@ -82,7 +82,8 @@ def test_data_of_another_track_leave_out_what_was_chosen_for_the_old_one(said):
     assert config.settings.noise.ratio == 0.4
     assert config.settings.optim.lr == 0.5
     assert said() == [
-        "left out of the recipe: noise.protocol=caption (chosen for the pairs track); set one again to keep it"
+        "left out of the recipe: noise.protocol=caption (chosen for the pairs track); "
+        "set one again to keep it"
     ]
 
 

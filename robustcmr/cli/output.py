@@ -13,6 +13,7 @@ from robustcmr.jobs.notes import shown_notes
 from robustcmr.reporting import sentences
 from robustcmr.reporting.tables import CORRECTION, DIVISION, REMATCH, measures_table, shares_table
 from robustcmr.runs.folder import RunFolder
+from robustcmr.runs.single import named_splits, single_splits
 from robustcmr.terminal import Console
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
@@ -51,12 +52,16 @@ def report_run(run: RunFolder, as_json: bool, verbose: bool = False) -> None:
     console = Console()
     findings = results.get("findings", {})
     lines = sentences.measured_sentences(results)
+    if single_splits(results):
+        lines.insert(
+            1, "Single: the mean over the models, each measured alone; the others average their scores."
+        )
     if verbose:
-        print_measures(console, results["splits"])
+        print_measures(console, named_splits(results))
         print_findings(console, findings, results["best_epoch"])
         lines = [f"{sentences.models_sentence(results)}.", *lines[1:], cost_sentence(results)]
     else:
-        console.print(measures_table(results["splits"]))
+        console.print(measures_table(named_splits(results)))
     if "changed" in findings:
         lines.append(f"All classes are in {run.labels}.")
     lines += [f"The run is in {run.path}.", f"Write its page: robustcmr report {typed(run.path)}"]

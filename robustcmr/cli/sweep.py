@@ -17,6 +17,7 @@ from robustcmr.cli.options import (
     Mixed,
     Trust,
     note,
+    number,
     output,
     overrides,
     say,
@@ -46,6 +47,10 @@ ExecutorName = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Address of a Ray cluster; by default one is started here.")
 ]
+Hours = Annotated[
+    float | None,
+    typer.Option(metavar="FLOAT", help="Start no trial after so many hours.", parser=number("--hours")),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")]
 
 
@@ -66,6 +71,7 @@ def run(
     executor: ExecutorName = None,
     address: Address = None,
     retry_failed: RetryFailed = False,
+    hours: Hours = None,
     trusted: Trust = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the trials and stop.")] = False,
 ) -> None:
@@ -107,7 +113,7 @@ def run(
         folder.check_free()
         new = folder.write_plan(options, planned)
         note(f"sweep folder {folder.path}: {len(new)} of {len(planned)} trials are new")
-        _run(folder, execution, retry_failed, trusted)
+        _run(folder, execution, retry_failed, trusted, hours)
 
 
 @app.command("resume", cls=Command)
@@ -118,6 +124,7 @@ def resume(
     executor: ExecutorName = None,
     address: Address = None,
     retry_failed: RetryFailed = False,
+    hours: Hours = None,
     trusted: Trust = False,
 ) -> None:
     """Resume a sweep that was stopped or killed; it gives the same numbers as if it had not been.
@@ -139,7 +146,7 @@ def resume(
         consent_to_cluster(sweep.options, given, trusted)
     execution = _execution(given, jobs, threads, executor, address)
     with sole_user(sweep.lock, f"the sweep folder {folder}"):
-        _run(sweep, execution, retry_failed, trusted)
+        _run(sweep, execution, retry_failed, trusted, hours)
 
 
 @app.command("status", cls=Command)
@@ -239,7 +246,13 @@ def _execution(
     return execution
 
 
-def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool, trusted: bool) -> None:
+def _run(
+    folder: SweepFolder,
+    execution: ExecutionOptions,
+    retry_failed: bool,
+    trusted: bool,
+    hours: float | None,
+) -> None:
     from robustcmr.errors import SweepError
     from robustcmr.sweeps.display import Display
     from robustcmr.sweeps.execute import build_executor, due_trials, end_orphans, run_trials
@@ -265,7 +278,7 @@ def _run(folder: SweepFolder, execution: ExecutionOptions, retry_failed: bool, t
     end_orphans(folder, due, display.say)
     executor = build_executor(execution, folder)
     display.say(f"{len(due)} trials to run, {executor.shares.describe()}")
-    outcome = run_trials(folder, due, executor, display, trusted=trusted)
+    outcome = run_trials(folder, due, executor, display, trusted=trusted, hours=hours)
     _report_outcome(folder, outcome)
 
 

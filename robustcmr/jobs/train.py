@@ -277,6 +277,7 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
     load_modules(folder.checkpoint("best"), trainer.modules)
     findings = report_findings(trainer, folder)
     measured, queries = {}, {}
+    alone: dict[str, list[dict[str, Any]]] = {}
     for split in dict.fromkeys([evaluation.select, evaluation.test]):
         if split is None:
             continue
@@ -285,6 +286,8 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
             continue
         found = track.measure(track.members(run.matchers, split), split, run.device)
         measured[split], queries[split] = found.metrics, found.queries
+        if len(found.by_model) > 1:
+            alone[split] = found.by_model
     if not processes.is_writer():
         return
     warnings = _warnings(run, trainer)
@@ -298,6 +301,7 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
         folder.results,
         {
             **results,
+            **({"by_model": alone} if alone else {}),
             **({"warnings": warnings} if warnings else {}),
             **({"findings": findings} if findings else {}),
         },

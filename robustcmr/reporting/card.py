@@ -9,6 +9,7 @@ from robustcmr.reporting.comparison_tables import models
 from robustcmr.reporting.markup import code, markdown, python, shell
 from robustcmr.reporting.sentences import findings_sentences, percent, warning_sentences
 from robustcmr.runs.read import SavedRun, headline
+from robustcmr.runs.single import named_splits, single_splits
 
 
 def model_card(run: SavedRun) -> str:
@@ -16,7 +17,7 @@ def model_card(run: SavedRun) -> str:
     results = run.results
     names, best = SHOWN[results["track"]], headline(results)
     rows = []
-    for split, measures in results["splits"].items():
+    for split, measures in named_splits(results).items():
         counts = [measures[key] for key in ("n_images", "n_captions", "n_texts") if key in measures]
         shown = [f"{measures[name]:.1f}" if name in measures else "" for name in names]
         rows.append([split, *shown, " + ".join(map(str, counts))])
@@ -38,6 +39,7 @@ def model_card(run: SavedRun) -> str:
         r={"noise_ratio": None, **results},
         version=run.version,
         models=models(results["n_models"]),
+        alone=bool(single_splits(results)),
         labelled=results["track"] == "labels",
         noun="labels" if results["track"] == "labels" else "pairs",
         names=[TITLES[name] for name in names],

@@ -30,7 +30,7 @@ class Difference:
     """The difference of a row from the reference by the headline measure.
 
     Attributes:
-        reference: that row's method.
+        reference: that row's method, of as many models.
         over_seeds: paired by seed; None without a common seed.
         over_queries: paired by query, of the mean over the common seeds; None where a run did not keep them.
     """
@@ -54,7 +54,8 @@ class ComparedRow:
         values: the headline measure by seed.
         means: of each measure over seeds.
         stds: standard deviations over seeds (of the sample); empty of a single seed.
-        rank: from 1 among the rows of the same setting and ratio; None where not measured here.
+        rank: from 1 among the rows of the same setting, ratio and number of models; None where not measured
+            here.
         marks: in which of the settings this row is, where the rows are not of one.
         runs: folders by seed.
         difference: from the reference; None for the reference itself.
@@ -75,6 +76,11 @@ class ComparedRow:
     runs: tuple[Path, ...] = ()
     difference: Difference | None = None
     source: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The method, with the number of models of an ensemble, such as ``ncr (2 models)``."""
+        return labelled(self.method, self.n_models)
 
     @property
     def key(self) -> tuple[Setting, float, str, int]:
@@ -116,7 +122,7 @@ class Robustness:
         area: under the straight lines between the means, divided by the width and by the best possible value,
             in percent; None where fewer than two ratios are common.
         area_std: over seeds that were run at all of those ratios; None with fewer than two.
-        rank: from 1 by area.
+        rank: from 1 by area, among curves of as many models.
         over_seeds: paired by seed and ratio against the first in rank; None for itself.
         marks: in which of the settings, where there are several.
     """
@@ -136,6 +142,11 @@ class Robustness:
 
 
 FINISHED = "finished"
+
+
+def labelled(method: str, n_models: int) -> str:
+    """Write a method, with the number of models if it is an ensemble."""
+    return method if n_models == 1 else f"{method} ({n_models} models)"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from robustcmr.reporting.method_labels import method_labels
 from robustcmr.reporting.robustness import robustness
 from robustcmr.reporting.significance import RESAMPLES, over_queries, over_seeds
 from robustcmr.runs.read import SavedRun, headline
+from robustcmr.runs.single import single_run
 
 
 def compare(
@@ -28,10 +29,12 @@ def compare(
     """Compare runs.
 
     Args:
-        runs: finished ones; those that differ in nothing but the seed become one row.
+        runs: finished ones; those that differ in nothing but the seed become one row. Of a method that trains
+            several networks there are two rows: the mean of its networks, each alone, and their ensemble.
         split: which of the measured splits.
         mixed: allow runs of different tracks, data, protocols or noise files, and mark every row.
-        against: label of the reference method; the best of each setting and ratio if None.
+        against: label of the reference method; the best of each setting and ratio if None. Rows are ranked
+            among, and differ from, rows of as many models.
         resamples: of the bootstrap over queries.
         planned: all runs that were planned; where some have not finished, ranks are provisional.
         notes: sentences to add to those of the comparison.
@@ -42,6 +45,10 @@ def compare(
     """
     if not runs:
         raise ComparisonError("there is no finished run to compare; train some, or name other folders")
+    singles = [
+        alone for run in runs if (alone := single_run(run)) is not None and split in alone.results["splits"]
+    ]
+    runs = [*runs, *singles]
     found = settings(runs, split)
     if not mixed:
         refuse_mixtures(runs, found)
@@ -54,6 +61,11 @@ def compare(
     groups: dict[tuple[Setting, float, str, int], dict[int, SavedRun]] = {}
     versions = sorted({run.version for run in runs})
     said = list(notes)
+    if singles:
+        names = ", ".join(sorted({str(run.results["method"]) for run in singles}))
+        said.append(
+            f"{names}: a row of single models is the mean over the networks of each run, each measured alone"
+        )
     if len(versions) > 1:
         said.append(f"the runs were trained by different versions of robustcmr: {', '.join(versions)}")
     for run, setting, label in zip(runs, found, labels, strict=True):
@@ -61,7 +73,8 @@ def compare(
         seeds = groups.setdefault(key, {})
         first = seeds.setdefault(int(run.results["seed"]), run)
         if first is not run:
-            said.append(f"{run.path} repeats {first.path} (same settings and seed) and was left out")
+            repeated = f"{run.path} repeats {first.path} (same settings and seed) and was left out"
+            said += [] if repeated in said else [repeated]
     rows = [_row(*key, dict(sorted(seeds.items())), split, fields) for key, seeds in groups.items()]
     ranked = _ranked(rows)
     tested, more = _tested(ranked, groups, split, against, resamples)
@@ -140,12 +153,13 @@ def _ranked(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
             str(row.setting.kind),
             str(row.setting.protocol),
             str(row.setting.noise_file),
+            row.n_models,
             -fmean(row.values),
             row.method,
         ),
     )
     ranked: list[ComparedRow] = []
-    for _, group in groupby(order, key=lambda row: (row.setting, row.ratio)):
+    for _, group in groupby(order, key=lambda row: (row.setting, row.ratio, row.n_models)):
         rivals = list(group)
         means = [fmean(row.values) for row in rivals]
         ranks = [1 + sum(other > mean for other in means) for mean in means]
@@ -160,10 +174,10 @@ def _tested(
     against: str | None,
     resamples: int,
 ) -> tuple[list[ComparedRow], list[str]]:
-    """Add the differences from the reference of each setting and ratio."""
-    sections: dict[tuple[Setting, float | None], list[ComparedRow]] = {}
+    """Add the differences from the reference of each setting, ratio and number of models."""
+    sections: dict[tuple[Setting, float | None, int], list[ComparedRow]] = {}
     for row in rows:
-        sections.setdefault((row.setting, row.ratio), []).append(row)
+        sections.setdefault((row.setting, row.ratio, row.n_models), []).append(row)
     tested: list[ComparedRow] = []
     lacking = 0
     for section in sections.values():
@@ -178,7 +192,7 @@ def _tested(
         by_query = over_queries(own, rivals, split, chosen.setting.track, resamples)
         lacking += sum(test is None for test in by_query)
         found = {
-            row.key: Difference(chosen.method, *tests)
+            row.key: Difference(chosen.label, *tests)
             for row, tests in zip(others, zip(by_seed, by_query, strict=True), strict=True)
         }
         tested.extend(dataclasses.replace(row, difference=found.get(row.key)) for row in section)
@@ -186,6 +200,7 @@ def _tested(
     if lacking:
         notes.append(
             f"of {lacking} rows the difference over queries is not known: the runs have no seed in common "
-            f"with the reference, or one of them lacks a whole queries-{split}.npz"
+            f"with the reference, one of them lacks a whole queries-{split}.npz, or its measures are a mean "
+            "over networks"
         )
     return tested, notes

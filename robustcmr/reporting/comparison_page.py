@@ -9,7 +9,15 @@ from urllib.parse import quote
 
 from robustcmr.reporting.agreement import Setting
 from robustcmr.reporting.charts import SERIES, Chart, Table, line_chart
-from robustcmr.reporting.compared import CEILINGS, SHOWN, TITLES, ComparedRow, Comparison, Robustness
+from robustcmr.reporting.compared import (
+    CEILINGS,
+    SHOWN,
+    TITLES,
+    ComparedRow,
+    Comparison,
+    Robustness,
+    labelled,
+)
 from robustcmr.reporting.comparison_tables import DIFFERENCES, explanations, robustness_cells, row_cells
 from robustcmr.reporting.completeness import incompleteness
 from robustcmr.reporting.pages import Section, render
@@ -26,7 +34,8 @@ def comparison_page(comparison: Comparison, title: str = "Comparison", folder: P
     """
     measured = [row for row in comparison.rows if row.source is None]
     data = ", ".join(dict.fromkeys(row.setting.data for row in measured))
-    lead = f"{sum(len(row.runs) for row in measured):,} runs on {data}, measured on {comparison.split}."
+    count = len({path for row in measured for path in row.runs})
+    lead = f"{count:,} runs on {data}, measured on {comparison.split}."
     if comparison.mixed:
         lead += f" Mixed on request: the rows differ in {', '.join(comparison.mixed)}."
     if lacking := incompleteness(comparison.planned):
@@ -75,7 +84,7 @@ def _curve(setting: Setting, entries: Sequence[Robustness]) -> Chart | None:
     lines, spreads = {}, {}
     for entry in entries:
         means, stds = (dict(zip(entry.ratios, part, strict=True)) for part in (entry.means, entry.stds))
-        name = entry.method if entry.n_models == 1 else f"{entry.method} ({entry.n_models} models)"
+        name = labelled(entry.method, entry.n_models)
         lines[name] = [means.get(at) for at in ratios]
         spreads[name] = [stds.get(at) for at in ratios]
     words = ", ".join(word for word in (setting.data, setting.kind, setting.protocol) if word)
@@ -105,10 +114,10 @@ def _maps(comparison: Comparison) -> Section:
     maps = []
     for (data, _, measure), rows in groups.items():
         noises = list(dict.fromkeys(row.noise for row in rows))
-        means = {(row.method, row.noise): row.mean for row in rows}
+        means = {(row.label, row.noise): row.mean for row in rows}
         body = [
             (method, *(means.get((method, noise)) for noise in noises))
-            for method in dict.fromkeys(row.method for row in rows)
+            for method in dict.fromkeys(row.label for row in rows)
         ]
         known = [value for value in means.values() if value is not None]
         low, high = min(known), max(known)
@@ -120,7 +129,7 @@ def _maps(comparison: Comparison) -> Section:
 
 def _runs(rows: Sequence[ComparedRow], folder: Path | None) -> Section:
     runs = [
-        {"method": row.method, "noise": row.noise, "seed": seed, "value": value, "name": path.name}
+        {"method": row.label, "noise": row.noise, "seed": seed, "value": value, "name": path.name}
         | {"link": _link(path, folder)}
         for row in rows
         for seed, path, value in zip(row.seeds, row.runs, row.values, strict=False)

@@ -102,7 +102,10 @@ def row_cells(comparison: Comparison, all_measures: bool = True) -> Cells:
             **dict(zip(DIFFERENCES, zip(*map(_difference, rows), strict=True), strict=False)),
         },
         best=[complete and row.rank == 1 for row in rows],
-        sections=[(row.ratio, row.setting if row.source is None else row.setting.data) for row in rows],
+        sections=[
+            (row.ratio, row.setting.data) if row.source else (row.ratio, row.setting, row.n_models)
+            for row in rows
+        ],
         measured=[row.source is None for row in rows],
     )
 
@@ -130,7 +133,7 @@ def robustness_cells(comparison: Comparison, deviations: bool = True) -> Cells:
             "p seeds": [_p_seeds(entry.over_seeds) for entry in entries],
         },
         best=[not comparison.missing and entry.rank == 1 for entry in entries],
-        sections=[entry.setting for entry in entries],
+        sections=[(entry.setting, entry.n_models) for entry in entries],
         measured=[True] * len(entries),
     )
 

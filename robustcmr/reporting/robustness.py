@@ -28,18 +28,23 @@ def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]
             if row.ratio is not None and row.setting in (setting, setting.clean):
                 curves.setdefault((row.method, row.n_models), {})[row.ratio] = row
         curves = {key: dict(sorted(points.items())) for key, points in curves.items() if len(points) > 1}
-        if not curves:
-            continue
-        every = sorted({ratio for points in curves.values() for ratio in points})
-        common = [ratio for ratio in every if all(ratio in points for points in curves.values())]
-        over = common if len(common) > 1 else []
-        if len(over) < len(every):
-            what = ", ".join(f"{ratio:g}" for ratio in over) if over else "no two ratios"
-            notes.append(
-                f"not all methods have the same noise ratios; the area is over {what}, which all have"
-            )
-        found.extend(_in_setting(setting, curves, over))
+        counts = sorted({n_models for _, n_models in curves})  # single models and ensembles have ranks apart
+        for chosen in [{key: curves[key] for key in curves if key[1] == count} for count in counts]:
+            over, said = _common(chosen)
+            notes += [sentence for sentence in said if sentence not in notes]
+            found.extend(_in_setting(setting, chosen, over))
     return found, notes
+
+
+def _common(curves: Mapping[tuple[str, int], Mapping[float, ComparedRow]]) -> tuple[list[float], list[str]]:
+    """The ratios that all curves have, if at least two, and a note where some have more."""
+    every = sorted({ratio for points in curves.values() for ratio in points})
+    common = [ratio for ratio in every if all(ratio in points for points in curves.values())]
+    over = common if len(common) > 1 else []
+    if len(over) == len(every):
+        return over, []
+    what = ", ".join(f"{ratio:g}" for ratio in over) if over else "no two ratios"
+    return over, [f"not all methods have the same noise ratios; the area is over {what}, which all have"]
 
 
 def _in_setting(

@@ -21,6 +21,7 @@ from robustcmr.reporting.sentences import (
     warning_sentences,
 )
 from robustcmr.runs.read import SavedRun
+from robustcmr.runs.single import named_splits, single_splits
 
 LARGEST = 9_500_000
 """Bytes of a page, beyond which its gallery is cut."""
@@ -118,16 +119,19 @@ def _results(run: SavedRun, content: Mapping[str, Any]) -> Section:
     """How well it retrieves and how many pairs look wrong; or how far an unfinished run has come."""
     results, splits, tables = run.results, run.results.get("splits", {}), []
     split = next((name for name in splits if name != run.select), run.select)
+    alone = single_splits(results)
     if splits:
+        shown = named_splits(results)
         best = f"epoch {results['best_epoch']} of {results['epochs']}, best on {run.select}"
         labelled = run.headline == "map"
         keys = _map_measures(splits) if labelled else {"rSum": "rsum", **run_charts.RECALLS}
-        tables = [_by_split(f"Measures in percent, {best}", splits, keys)]
+        tables = [_by_split(f"Measures in percent, {best}", shown, keys)]
         if not labelled:
-            tables.append(_by_split(f"Ranks, {best}", splits, _RANKS))
+            tables.append(_by_split(f"Ranks, {best}", shown, _RANKS))
     text = [*warning_sentences(results), *([retrieval_sentence(results, split)] if splits else [])]
     text += findings_sentences(results)
-    return Section("results", "Results", (), "results", {**content, "text": text, "split": split}, tables)
+    content = {**content, "text": text, "split": split, "alone": bool(alone)}
+    return Section("results", "Results", (), "results", content, tables)
 
 
 def _map_measures(splits: Mapping[str, Any]) -> dict[str, str]:

@@ -195,6 +195,8 @@ def over_queries(
 
 def _parts(run: SavedRun, split: str, track: str) -> Parts | None:
     """Sums (n,) and counts (n,) of both directions; their quotients add up to the headline measure."""
+    if run.alone:
+        return None
     try:
         queries = read_queries(run.folder.queries(split))
         return _recall_parts(queries) if track == "pairs" else _precision_parts(queries)

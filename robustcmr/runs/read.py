@@ -27,6 +27,7 @@ class SavedRun:
         rows: ``metrics.jsonl``, one mapping per epoch.
         config: ``config.yaml``, resolved.
         environment: ``environment.json``: machine, versions and command.
+        alone: whether the measures are of one of several networks, and so no file of queries is of them.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class SavedRun:
     rows: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def finished(self) -> bool:

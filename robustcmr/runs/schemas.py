@@ -79,9 +79,14 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def _headlines(results: dict[str, Any]) -> dict[str, Any]:
     """Refuse splits without the measures of the track; another version may know other tracks."""
     for split, measures in results["splits"].items():
-        for key in MEASURES.get(results["track"], ()):
-            if key not in measures:
-                raise ValueError(f"splits.{split} has no {key}")
+        alone = results.get("by_model", {}).get(split, [])
+        if len(alone) not in (0, results["n_models"]):
+            raise ValueError(f"by_model.{split} is of {len(alone)} models, expected {results['n_models']}")
+        places = [(f"splits.{split}", measures), *((f"by_model.{split}", each) for each in alone)]
+        for place, found in places:
+            for key in MEASURES.get(results["track"], ()):
+                if key not in found:
+                    raise ValueError(f"{place} has no {key}")
     if results.get("noise_ratio_realised") and not results.get("noise_hash"):
         raise ValueError("noise_hash is missing")
     return results
@@ -121,6 +126,7 @@ class _Results(TypedDict):
     n_models: Annotated[int, Ge(1)]
     track: str
     splits: dict[str, Measures]
+    by_model: NotRequired[dict[str, list[Measures]]]
     best_epoch: int | None
     epochs: Count
     selection_split: NotRequired[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -105,6 +106,7 @@ def run_trials(
     display: Display,
     program: tuple[str, ...] = PROGRAM,
     trusted: bool = False,
+    hours: float | None = None,
 ) -> Outcome:
     """Run trials until all have ended, or until a signal.
 
@@ -112,9 +114,9 @@ def run_trials(
     checkpoint.
 
     The caller must hold the lock of the folder. ``train`` is passed to ``program``, with ``--trust`` if
-    ``trusted``.
+    ``trusted``. After ``hours`` no trial is started; those that run end.
     """
-    sweep = _Sweep(folder, executor, display, program, due, trusted)
+    sweep = _Sweep(folder, executor, display, program, due, trusted, hours)
     with SignalWatch((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) as signals, display:
         try:
             sweep.run(signals)
@@ -133,6 +135,7 @@ class _Sweep:
     program: tuple[str, ...]
     due: Sequence[Record]
     trusted: bool
+    hours: float | None = None
 
     def __post_init__(self) -> None:
         self.queue = deque(record.trial.name for record in self.due)
@@ -147,7 +150,11 @@ class _Sweep:
 
     def run(self, signals: SignalWatch) -> None:
         passed_on, drawn = 0, 0.0
+        last = math.inf if self.hours is None else time.monotonic() + 3600 * self.hours
         while self.running or (self.queue and not signals.count):
+            if self.queue and time.monotonic() >= last:
+                self.display.say(f"the {self.hours:g} hours are over: {len(self.queue)} trials are left")
+                self.queue.clear()
             if signals.count > passed_on:
                 self.at_once = signals.count > 1
                 self.executor.stop(self.at_once)

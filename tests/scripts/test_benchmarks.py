@@ -17,6 +17,7 @@ TINY = {
     "transport": "--sizes 16 --batch 2 --epsilons 0.07 --repeats 2 --patience 0.1",
     "evaluation": "--images 16 --dim 16 --regions 4 --words 8 --no-memory",
     "steps": "--pairs 80 --batch 16 --regions 3 --width 8 --dim 16 --turns 1",
+    "methods_cost": "--methods l2rm --matchers vse_infty --batch 16 --images 16 --epochs 2 --turns 1",
     "whole_set": "--pairs 500 --width 16 --small 50 --floor-blocks 1",
     "embeddings": "--pairs 2000 --width 16",
     "embed": "--captions 300 --batch-size 64",

@@ -105,7 +105,78 @@ def test_a_reference_can_be_chosen(grid):
 
 def test_ensembles_and_single_models_are_apart(finished):
     found = compare([finished(300, n_models=2), finished(290)])
-    assert [(row.n_models, row.rank) for row in found.rows] == [(2, 1), (1, 2)]
+    assert [(row.n_models, row.rank) for row in found.rows] == [(1, 1), (2, 1)]
+    assert all(row.difference is None for row in found.rows)
+
+
+@pytest.fixture
+def peers(finished: Any, make_results: Any) -> Any:
+    """A run of two networks: their ensemble, and each alone."""
+
+    def make(ensemble: float, alone: tuple[float, float], **changes: Any) -> SavedRun:
+        splits = [make_results(value)["splits"] for value in alone]
+        by_model = {split: [each[split] for each in splits] for split in ("dev", "test")}
+        return finished(ensemble, method="peers", n_models=2, by_model=by_model, **changes)
+
+    return make
+
+
+def test_a_method_of_two_networks_has_a_row_of_single_ones_and_one_of_ensembles(finished, peers):
+    runs = [peers(330, (300, 306), seed=0), peers(340, (310, 318), seed=1)]
+    runs += [finished(305 + seed, method="rce", seed=seed) for seed in (0, 1)]
+    found = compare(runs)
+    assert [(row.label, row.rank, row.mean) for row in found.rows] == [
+        ("peers", 1, 308.5),
+        ("rce", 2, 305.5),
+        ("peers (2 models)", 1, 335.0),
+    ]
+    assert found.rows[0].std == pytest.approx(np.std([303, 314], ddof=1))
+    assert found.rows[1].difference.reference == "peers"
+    assert found.rows[1].difference.over_seeds.difference == pytest.approx(-3)
+    assert found.rows[2].difference is None  # of no other ensemble
+    assert found.notes[0] == (
+        "peers: a row of single models is the mean over the networks of each run, each measured alone"
+    )
+    lines = to_csv(found).splitlines()
+    columns = lines[0].split(",")
+    models = [line.split(",")[columns.index("n_models")] for line in lines[1:]]
+    assert models == ["1", "1", "2"]
+
+
+def test_a_reference_of_two_networks_is_compared_with_as_many(finished, peers):
+    runs = [peers(330, (300, 306)), finished(350, method="rce"), finished(320, method="both", n_models=2)]
+    found = {row.label: row for row in compare(runs, against="peers").rows}
+    assert found["rce"].difference.over_seeds.difference == 350 - 303
+    assert found["both (2 models)"].difference.reference == "peers (2 models)"
+    assert found["both (2 models)"].difference.over_seeds.difference == 320 - 330
+
+
+def test_curves_of_single_networks_and_of_ensembles_have_ranks_apart(finished, peers):
+    runs = [peers(400 - 100 * ratio, (300, 300), noise_ratio=ratio) for ratio in (0.2, 0.8)]
+    runs += [finished(350, method="rce", noise_ratio=ratio) for ratio in (0.2, 0.5, 0.8)]
+    found = compare(runs)
+    assert [(e.method, e.n_models, e.rank, e.over) for e in found.robustness] == [
+        ("rce", 1, 1, (0.2, 0.8)),
+        ("peers", 1, 2, (0.2, 0.8)),
+        ("peers", 2, 1, (0.2, 0.8)),
+    ]
+    assert found.robustness[-1].over_seeds is None
+
+
+def test_queries_of_an_ensemble_are_not_taken_for_those_of_one_network(make_run, make_results, tmp_path):
+    def folder(name: str, **changes: Any) -> SavedRun:
+        path = make_run(tmp_path / name, make_results(300.0, method=name, **changes))
+        ranks = {"i2t_rank": np.ones(10, np.int64), "t2i_rank": np.ones(50, np.int64)}
+        write_queries(path / "queries-test.npz", {**ranks, "t2i_image": np.arange(50) // 5})
+        return read_run(path)
+
+    splits = make_results(290.0)["splits"]
+    by_model = {split: [measures] * 2 for split, measures in splits.items()}
+    found = compare([folder("rce"), folder("peers", n_models=2, by_model=by_model), folder("hinge")])
+    tests = {row.label: row.difference and row.difference.over_queries for row in found.rows}
+    assert tests["rce"] is not None  # from hinge, the first of equal ones
+    assert tests["peers"] is None
+    assert any("a mean over networks" in sentence for sentence in found.notes)
 
 
 def test_labels_tell_matchers_and_settings_apart(finished):

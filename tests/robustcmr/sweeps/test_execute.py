@@ -73,6 +73,17 @@ def test_every_trial_runs_once(planned, sweep, fake):
     assert len(fake.starts) == 4
 
 
+def test_no_trial_starts_after_the_hours_and_the_rest_can_be_resumed(planned, sweep, fake):
+    folder = planned()
+    console = Console(file=io.StringIO(), width=200)
+    due = due_trials(folder, retry_failed=False)
+    executor = LocalExecutor(Shares(1, 1, ()))
+    outcome = run_trials(folder, due, executor, Display(console), fake.program, hours=0.0)
+    assert outcome.counted["waiting"] == 4
+    assert "the 0 hours are over: 4 trials are left" in console.file.getvalue()
+    assert sweep(folder)[0].counted["finished"] == 4
+
+
 def test_a_failure_keeps_its_traceback_and_does_not_stop_the_rest(planned, sweep, fake):
     folder = planned()
     fake.behave(fail=[NAMES[1]])

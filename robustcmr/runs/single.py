@@ -48,7 +48,7 @@ def _mean(alone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean of the numbers that all have; a value that is the same in all stays as it is, other lists go."""
     found: dict[str, Any] = {}
     for key, first in alone[0].items():
-        values = [each.get(key) for each in alone]
+        values: list[Any] = [each.get(key) for each in alone]
         if all(value == first for value in values):
             found[key] = first
         elif all(isinstance(value, (int, float)) for value in values):

@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from robustcmr.cli.output import report_run
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError, InUseError, RunFolderError, UserError
 from robustcmr.jobs import train as jobs
 from robustcmr.jobs.open import open_data
 from robustcmr.jobs.train import _log, _LogFile, planned_folder, resume, train
 from robustcmr.reporting.card import model_card
+from robustcmr.reporting.comparison import compare
 from robustcmr.reporting.run_page import Extras, run_page
 from robustcmr.runs.folder import RunFolder
 from robustcmr.runs.queries import read_queries
 from robustcmr.runs.read import read_run
+from robustcmr.runs.single import single_splits
 from robustcmr.training import processes
 from robustcmr.training.interrupt import TrainingStopped
 
@@ -286,3 +289,28 @@ def test_a_run_of_0_1_with_a_lost_option_is_not_resumed(tree: dict[str, Any], tm
         RunFolderError, match=r"no longer exist \(clean_loss=hinge\); resume it with robustcmr 0\.1"
     ):
         resume(run.path)
+
+
+def test_a_run_of_two_networks_keeps_each_alone_and_prints_both(
+    make_small_run, two_matchers, small_data, tmp_path, capsys
+):
+    run = read_run(make_small_run(tmp_path / "run", small_data, method={"name": two_matchers}))
+    results = run.results
+    assert results["n_models"] == 2
+    assert list(results["by_model"]) == ["dev", "test"]
+    alone = [each["rsum"] for each in results["by_model"]["dev"]]
+    assert len(alone) == 2
+    assert single_splits(results)["dev"]["rsum"] == pytest.approx(sum(alone) / 2)
+    report_run(run.folder, as_json=False)
+    shown = capsys.readouterr().out
+    for name in ("dev, single", "dev, 2 models", "test, single", "test, 2 models"):
+        assert name in shown
+    rows = [(row.label, row.mean) for row in compare([run], "dev").rows]
+    assert rows == [
+        ("two-matchers", pytest.approx(sum(alone) / 2)),
+        ("two-matchers (2 models)", results["splits"]["dev"]["rsum"]),
+    ]
+    assert "| dev, 2 models |" in model_card(run)
+    page = run_page(run, Extras())
+    assert "dev, single" in page
+    assert "&#34;single&#34; is the mean" in page or '"single" is the mean' in page

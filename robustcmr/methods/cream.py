@@ -64,7 +64,7 @@ class Cream(PeerMethod):
 
     def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) cross entropy of each pair."""
-        return 2 * infonce_loss(scores.float(), self.config.temperature, self._same(batch))
+        return 2 * infonce_loss(scores.float(), self.config.temperature, self.not_negatives(batch))
 
     def warmup_loss(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """Mean cross entropy of all pairs."""
@@ -86,7 +86,7 @@ class Cream(PeerMethod):
 
     def learn(self, own: int, group: str, batch: PairBatch) -> dict[str, Tensor]:
         """Mean cross entropy to soft targets, both directions added."""
-        steady, same = steady_scores(self.matchers[own], batch), self._same(batch)
+        steady, same = steady_scores(self.matchers[own], batch), self.not_negatives(batch)
         confidence = self._confidence(own, group, batch, steady)
         targets = spread_targets(steady, confidence, same, self._least(own, group, batch, confidence))
         allowed = None if same is None else ~same | torch.eye(len(same), dtype=torch.bool, device=same.device)
@@ -114,7 +114,4 @@ class Cream(PeerMethod):
         return 1.0 if early else float(self.state[f"confidence_{own}"].mean())
 
     def _match(self, scores: Tensor, batch: PairBatch) -> Tensor:
-        return match_probability(scores, self.config.temperature, self._same(batch))
-
-    def _same(self, batch: PairBatch) -> Tensor | None:
-        return None if self.config.released else batch.same_image
+        return match_probability(scores, self.config.temperature, self.not_negatives(batch))

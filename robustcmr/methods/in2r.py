@@ -71,17 +71,19 @@ class In2r(PeerMethod):
 
     def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) mean hinge."""
-        return batch_hinge(scores, self.config.margin, self._mask(batch))
+        return batch_hinge(scores, self.config.margin, self.not_negatives(batch))
 
     def warmup_loss(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """Mean robust cross entropy."""
-        return robust_cross_entropy_loss(scores.float(), self.config.temperature, self._mask(batch)).mean()
+        return robust_cross_entropy_loss(
+            scores.float(), self.config.temperature, self.not_negatives(batch)
+        ).mean()
 
     def learn(self, own: int, group: str, batch: PairBatch) -> dict[str, Tensor]:
         """Hinges of clean pairs, which may enter the memory, or the loss of suspected ones."""
         if group == "noisy":
             return {"refine_loss": self.config.refine_weight * self._refine_loss(own, batch)}
-        config, matcher, mask = self.config, self.matchers[own], self._mask(batch)
+        config, matcher, mask = self.config, self.matchers[own], self.not_negatives(batch)
         weight, margin = (1.0, 0.3) if config.released else (config.intra_weight, config.margin)
         images, more_images = two_views(matcher.encode_images, batch.images, weight > 0)
         texts, more_texts = two_views(matcher.encode_texts, batch.texts, weight > 0)
@@ -115,6 +117,3 @@ class In2r(PeerMethod):
             targets = torch.softmax(t @ U.T / tau, dim=1), torch.softmax(v @ V.T / tau, dim=1)  # (B, B)
             both = symmetric_cross_entropy_loss(scores, *targets, tau)
         return 0.5 * torch.stack(both).mean(1).sum()
-
-    def _mask(self, batch: PairBatch) -> Tensor | None:
-        return None if self.config.released else batch.same_image

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
         match_probability as match_probability,
         robust_cross_entropy_loss as robust_cross_entropy_loss,
     )
+    from robustcmr.losses.evidential import (
+        dirichlet_divergence as dirichlet_divergence,
+        evidential_loss as evidential_loss,
+        evidential_uncertainty as evidential_uncertainty,
+    )
     from robustcmr.losses.fusing import fused_losses as fused_losses
     from robustcmr.losses.hinge import hinge_loss as hinge_loss, soft_margin as soft_margin
     from robustcmr.losses.matching import (
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     )
     from robustcmr.losses.structure import structure_loss as structure_loss, symmetry_loss as symmetry_loss
     from robustcmr.losses.topology import topology_loss as topology_loss
+    from robustcmr.losses.triplet_alignment import triplet_alignment_loss as triplet_alignment_loss
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -52,10 +58,12 @@ __getattr__, __dir__, __all__ = attach(
         "complementary": "complementary_loss",
         "cross_entropy": "infonce_loss log_matching_probabilities match_probability "
         "robust_cross_entropy_loss",
+        "evidential": "dirichlet_divergence evidential_loss evidential_uncertainty",
         "fusing": "fused_losses",
         "hinge": "hinge_loss soft_margin",
         "matching": "soft_cross_entropy_loss symmetric_cross_entropy_loss symmetric_kl_loss",
         "structure": "structure_loss symmetry_loss",
         "topology": "topology_loss",
+        "triplet_alignment": "triplet_alignment_loss",
     },
 )

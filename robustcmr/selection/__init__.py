@@ -14,6 +14,11 @@ if TYPE_CHECKING:
         agreement_sets as agreement_sets,
         threshold_sets as threshold_sets,
     )
+    from robustcmr.selection.consensus import (
+        consensus_labels as consensus_labels,
+        divide_by_arg_max as divide_by_arg_max,
+        rival_evidence as rival_evidence,
+    )
     from robustcmr.selection.divide import (
         divide_by_mixture as divide_by_mixture,
         divide_by_reference as divide_by_reference,
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
         neighbour_mean as neighbour_mean,
     )
     from robustcmr.selection.noise_rate import at_noise_rate as at_noise_rate
+    from robustcmr.selection.random_level import (
+        given_and_random_scores as given_and_random_scores,
+        random_level_weights as random_level_weights,
+    )
     from robustcmr.selection.released import (
         beta_as_released as beta_as_released,
         gaussian_as_released as gaussian_as_released,
@@ -41,11 +50,13 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "agreement": "agreement_sets threshold_sets",
+        "consensus": "consensus_labels divide_by_arg_max rival_evidence",
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
         "label_transitions": "estimate_transitions",
         "neighbours": "NeighbourLabels nearest_neighbours neighbour_labels neighbour_mean",
         "noise_rate": "at_noise_rate",
+        "random_level": "given_and_random_scores random_level_weights",
         "released": "beta_as_released gaussian_as_released",
         "structure": "row_agreement",
         "threshold": "divide_at",

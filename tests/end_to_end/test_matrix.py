@@ -20,9 +20,11 @@ OPTIONS = {"clip": {"weights": "{clip}"}}
 METHOD_OPTIONS = {
     "bicro": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "cream": {"warmup_epochs": 1, "hard_epoch": 1, "noisy_epoch": 1},
+    "decl": {"warmup_epochs": 1},
     "in2r": {"warmup_epochs": 1},
     "l2rm": {"warmup_epochs": 1},
     "ncr": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
+    "osa": {"warmup_epochs": 1},
     "robust": {"warmup_epochs": 1, "warmup_extension": 0},
     "sps": {"warmup_epochs": 1, "clean_epoch": 1, "noisy_epoch": 1},
     "uot_rcl": {"warmup_epochs": 1},

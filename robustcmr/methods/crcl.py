@@ -14,8 +14,8 @@ from robustcmr.losses.complementary import complementary_loss
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Scorer
+from robustcmr.methods.pair_state import RememberingMethod
 from robustcmr.methods.rematching import added, division_metrics
-from robustcmr.methods.single import RememberingMethod
 from robustcmr.options import Options
 from robustcmr.selection.threshold import divide_at
 from robustcmr.types import Division, EpochPlan, PairBatch, StepResult

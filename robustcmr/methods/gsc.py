@@ -15,8 +15,8 @@ from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.losses.topology import topology_loss
 from robustcmr.matchers.base import evaluation_mode
 from robustcmr.methods.base import Scorer
+from robustcmr.methods.pair_state import RememberingMethod
 from robustcmr.methods.rematching import added, division_metrics
-from robustcmr.methods.single import RememberingMethod
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.released import gaussian_as_released

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.methods.base import Scorer
-from robustcmr.methods.one_group import OneGroupMethod
+from robustcmr.methods.pair_state import RememberingMethod
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.random_level import given_and_random_scores, random_level_weights
@@ -29,7 +29,7 @@ class OSAOptions(Options):
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class OSA(OneGroupMethod):
+class OSA(RememberingMethod):
     """One-step anti-noise: a weighted InfoNCE loss whose weights come from one pass of a frozen estimator.
 
     The estimator is the matcher as it is when the warm-up ends; without a warm-up, the starting weights, such

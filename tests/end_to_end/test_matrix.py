@@ -74,8 +74,15 @@ def folder(data_folder):
     return data_folder
 
 
-@pytest.mark.parametrize("method", methods_of("pairs"))
-@pytest.mark.parametrize("matcher", plugins.matchers.names())
+def matrix():
+    """Every matcher with every method; marked slow but for a cross of one quick matcher and two methods."""
+    for matcher in plugins.matchers.names():
+        for method in methods_of("pairs"):
+            quick = matcher == "vse_infty" or method in ("infonce", "robust")
+            yield pytest.param(matcher, method, marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("matcher", "method"), matrix())
 def test_pairs_two_steps_and_an_evaluation(matcher, method, folder, clip_folder, pictures, tmp_path):
     options = {key: value.format(clip=clip_folder) for key, value in OPTIONS.get(matcher, {}).items()}
     cls = plugins.matchers.load(matcher)

@@ -4,6 +4,7 @@
     python scripts/methods_table.py --rows hinge robust --noise caption:0.4 --seeds 0
     python scripts/methods_table.py --ablation --jobs 2                # one change of robust a row
     python scripts/methods_table.py --recipe f8k_robust --data-root DIR --noise caption:0.4 --seeds 0
+    python scripts/methods_table.py --omit infonce                     # variants of OMIT under a method
 
 Finished runs are kept, so the script can be stopped and restarted; a row of the CSV is a run. Prints mean and
 standard deviation over seeds as Markdown.
@@ -33,6 +34,13 @@ ABLATION = {
     "warm-up 2 epochs": {"warmup_epochs": "2"},
     "warm-up 6 epochs": {"warmup_epochs": "6"},
 }
+VARIANTS = ("none", "global_full", "global_local", "prompt", "dummy", "bins", "mass")
+# what OMIT may leave unmatched, on dev
+OMIT = {
+    f"{variant}, {smoothing}": {"matcher.partial": variant, "matcher.smoothing": smoothing}
+    for variant in VARIANTS
+    for smoothing in ("0.02", "0.05")
+}
 
 
 def main() -> None:
@@ -40,20 +48,33 @@ def main() -> None:
     parser = table_parser(__doc__)
     parser.add_argument("--noise", nargs="+", help="PROTOCOL:RATIO each")
     parser.add_argument("--recipe", help="a shipped recipe or a file; the embedded scenes by default")
+    parser.add_argument("--omit", metavar="METHOD", help="measure the variants of OMIT under a method")
     options = parser.parse_args()
     data = "scenes" if options.recipe is None else options.recipe.partition("_")[0]
     kind = "robust_ablation" if options.ablation else f"methods_{data}"
     known = {name: ("robust", change) for name, change in ABLATION.items()} if options.ablation else ROWS
+    if options.omit is not None:
+        kind, known = "omit_partial", {name: (options.omit, change) for name, change in OMIT.items()}
     noises = options.noise or (["caption:0.4", "caption:0.8"] if options.ablation else NOISES)
     seeds = options.seeds or ([0, 1] if options.ablation else [0, 1, 2])
 
     def train(name: str, noise: str, seed: int) -> tuple[str, list[str]]:
         protocol, _, ratio = noise.partition(":")
         recipe = [] if options.recipe is None else ["--config", options.recipe]
-        return f"{name}-{protocol}-{ratio}-{seed}", [*recipe, "--noise", ratio, "--noise-protocol", protocol]
+        begin = [*recipe, "--noise", ratio, "--noise-protocol", protocol]
+        if options.omit is None:
+            return f"{name}-{protocol}-{ratio}-{seed}", begin
+        folder = f"{data}-{options.omit}-{name}-{protocol}-{ratio}-{seed}".replace(",", "")
+        return folder, [*begin, "--set", "evaluation.test=null"]
+
+    def of_variant(results: Row, epochs: list[Row]) -> Row:
+        return {"data": data, "method": options.omit, "epochs": len(epochs), **row(results, epochs)}
 
     keys = [*(f"SPLIT_{key}" for key in MEASURES), "auroc", "noise_rate", "rematch_plan", "seconds"]
-    make_table(options, kind, known, "noise", noises, seeds, train, row, keys)
+    made, same = (
+        (row, ()) if options.omit is None else (of_variant, ("data", "method", "row", "noise", "seed"))
+    )
+    make_table(options, kind, known, "noise", noises, seeds, train, made, keys, same)
 
 
 def row(results: Row, epochs: list[Row]) -> Row:

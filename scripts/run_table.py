@@ -19,7 +19,7 @@ from robustcmr.runs.folder import RunFolder
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
 Changes = Mapping[str, tuple[str, Mapping[str, str]]]
-"""Row name -> method and the options it changes."""
+"""Row name -> method and the options it changes, of the method where no other part is named."""
 
 
 def table_parser(description: str | None) -> argparse.ArgumentParser:
@@ -73,7 +73,8 @@ def make_table(
     def run(seed: int, point: str, name: str) -> Row:
         method, change = known[name]
         folder, begin = train(name, point, seed)
-        settings = [f"method.{key}={value}" for key, value in change.items()] + options.set
+        settings = [f"{key if '.' in key else f'method.{key}'}={value}" for key, value in change.items()]
+        settings += options.set
         settings += ["evaluation.test=null"] if options.ablation else []
         begin += ["--method", method, "--seed", str(seed)]
         begin += [] if options.data_root is None else ["--data-root", str(options.data_root)]
@@ -93,7 +94,7 @@ def make_table(
     with ThreadPoolExecutor(options.jobs) as pool:
         tasks = [pool.submit(run, *cell) for cell in product(seeds, points, names)]
         rows = [task.result() for task in tasks]
-    fresh = {tuple(new[key] for key in same) for new in rows}
+    fresh = {tuple(str(new[key]) for key in same) for new in rows}
     kept = [old for old in read_rows(output) if tuple(old[key] for key in same) not in fresh]
     write_rows(output, [*kept, *rows])
     split = "test" if any(key.startswith("test_") for key in rows[0]) else "dev"

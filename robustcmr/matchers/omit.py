@@ -6,15 +6,25 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustcmr.matchers.encoders.layers import masked_mean, wide
+from robustcmr.matchers.encoders.layers import last_fragment, masked_mean, wide
 from robustcmr.matchers.fragment_matcher import FragmentMatcher, FragmentOptions
 from robustcmr.options import Options
 from robustcmr.transport import pair_scores, sinkhorn_plan
 from robustcmr.transport.pairwise import Backend
-from robustcmr.types import Fragments
+from robustcmr.transport.tiles import Bins
+from robustcmr.types import DataSpec, Fragments
+
+_BINS: dict[str, Bins] = {
+    "bins": "mean",
+    "mass": "mean",
+    "global_local": "sum",
+    "prompt": "sum",
+    "dummy": "sum",
+}
+"""How the score of a variant collects the similarity between fragments; the others score all cells."""
 
 
 class OmitConfig(FragmentOptions):
@@ -22,9 +32,11 @@ class OmitConfig(FragmentOptions):
 
     smoothing: float = Field(0.05, gt=0, description="Lambda, entropic smoothing of the transport.")
     iterations: int = Field(3, ge=1, description="T, scalings of rows and columns.")
-    partial: Literal["none", "bins", "mass"] = Field(
+    partial: Literal["none", "global_full", "global_local", "prompt", "dummy", "bins", "mass"] = Field(
         "none",
-        description="What may stay unmatched: nothing (none), fragments assigned to a bin (bins), or a fixed "
+        description="What may stay unmatched: nothing (none); fragments closer to the other side as a "
+        "whole, with a score for that (global_full) or without (global_local); closer to a learned vector "
+        "(prompt); below a learned similarity (dummy); assigned to a bin of given mass (bins); or a given "
         "share of the mass (mass).",
     )
     bin_mass: float = Field(0.2, gt=0, lt=1, description="Share of each side's mass held by its bin (bins).")
@@ -54,19 +66,29 @@ class Omit(FragmentMatcher):
     """Regions and words matched by entropic optimal transport of cost 1 - cos.
 
     With similarities S (cosines) and plan P, the score of a pair is ``sum(S * P)``. After T iterations the
-    column sums (words) are exact and the row sums (regions) approximate. Three variants:
+    column sums (words) are exact and the row sums (regions) approximate. Variants:
 
     - ``none``: all mass is matched; the released formula.
-    - ``bins``: each side gets a bin, the mean of its fragments, that holds ``bin_mass`` of its mass. A region
-      closer to the caption's mean than to any word goes to the caption's bin. The score is the similarity
-      between fragments over the mass between fragments. At convergence that mass is
+    - ``global_full``, ``global_local``: partial matching of the paper. Each side gets one more vector, its
+      bin: the encoder's whole of the image (mean of the regions; the class token of CLIP), and the feature of
+      the caption's last word (for ``bigru`` the last state; for ``clip`` the end token). A region closer to
+      the caption's bin than to any word sends its mass there. A bin holds the share of one fragment:
+      1 / (K + 1) beside K fragments. The score sums over all cells (full), or over the cells between
+      fragments (local), not divided by their mass.
+    - ``prompt``: as ``global_local``, the bins being two learned vectors.
+    - ``dummy``: as ``global_local``, but a bin has one learned similarity z to all of the other side.
+    - ``bins``: each side's bin is the mean of its fragments and holds ``bin_mass`` of its mass. The score is
+      the similarity between fragments over the mass between fragments. At convergence that mass is
       ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass could flow between them, no
       fragment would stay unmatched.
     - ``mass``: the share ``mass`` is transported between fragments; the rest of either side goes to a bin of
       similarity 0 to every fragment. The share is exact as T grows.
 
-    Departures: the paper does not specify the bins' vectors, mass and similarity; ours are stated here and in
-    the options. ``mass`` and marginals by norm are not in the released code.
+    The paper uses lambda = 0.02; the released code of ``none`` 0.05, the default here.
+
+    Departures: the paper's bins are not released. Those of ``global_*``, ``prompt`` and ``dummy`` follow the
+    author's later code (ConfuSAN, 2025), but for its kernel, the exponential of a cost in place of a
+    similarity, which prefers dissimilar fragments. ``bins``, ``mass`` and marginals by norm are ours.
 
     References:
         OMIT, arXiv 2603.14349.
@@ -75,10 +97,17 @@ class Omit(FragmentMatcher):
     Config: ClassVar[type[Options]] = OmitConfig
     config: OmitConfig
 
+    def __init__(self, config: OmitConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        if config.partial == "prompt":
+            self.prompt = nn.Parameter(0.01 * torch.randn(2, config.dim))  # bins of images and of captions
+        if config.partial == "dummy":
+            self.dummy = nn.Parameter(torch.tensor(1.2))  # z
+
     def score(self, images: Fragments, texts: Fragments) -> Tensor:
         """Score every image with every caption, (N_images, N_texts); larger is closer."""
-        left, left_weights = self._side(images)
-        right, right_weights = self._side(texts)
+        left, left_weights = self._side(images, 0)
+        right, right_weights = self._side(texts, 1)
         kind = torch.promote_types(left.dtype, right.dtype)
         if torch.is_autocast_enabled(left.device.type):
             kind = torch.get_autocast_dtype(left.device.type)
@@ -89,7 +118,9 @@ class Omit(FragmentMatcher):
             right_weights,
             smoothing=self.config.smoothing,
             iterations=self.config.iterations,
-            corner=None if self.config.partial == "none" else self.config.bin_similarity,
+            corner=self._corner,
+            bins=_BINS.get(self.config.partial),
+            reach=max(1.0, abs(float(self.dummy))) if self.config.partial == "dummy" else 1.0,
             backend=self.config.backend,
         )
         return scores
@@ -104,11 +135,11 @@ class Omit(FragmentMatcher):
         Returns:
             (N, R, W) mass moved between regions and words, without bins.
         """
-        left, left_weights = self._side(images)
-        right, right_weights = self._side(texts)
+        left, left_weights = self._side(images, 0)
+        right, right_weights = self._side(texts, 1)
         similarity = torch.einsum("nrd,nwd->nrw", left, right)  # bins add one row and one column
-        if self.config.partial != "none":
-            similarity[:, -1, -1] = self.config.bin_similarity
+        if self._corner is not None:
+            similarity[:, -1, -1] = self._corner
         plan = sinkhorn_plan(
             similarity,
             left_weights,
@@ -118,19 +149,50 @@ class Omit(FragmentMatcher):
         )
         return plan if self.config.partial == "none" else plan[:, :-1, :-1]
 
-    def _side(self, side: Fragments) -> tuple[Tensor, Tensor]:
-        """Return unit fragments (N, L, D) and their weights (N, L), at least float32; bins add one to L."""
+    @property
+    def _corner(self) -> float | None:
+        """Return the similarity of the two bins, where it is given."""
+        return self.config.bin_similarity if self.config.partial in ("bins", "mass") else None
+
+    def _side(self, side: Fragments, which: int) -> tuple[Tensor, Tensor]:
+        """Return unit fragments (N, L, D) and weights (N, L) of images (0) or texts (1), at least float32.
+
+        Bins add one to L. ``dummy`` adds two to D: with regions (v, 1, 0), words (w, 0, 1) and the bins
+        (0, 1, z) and (0, z, 0), products of regions and words stay, and all others are z.
+        """
+        partial = self.config.partial
         features = wide(side.features)
         weights = side.mask.to(features.dtype)
         if self.config.marginals == "norm":
             weights = weights * torch.linalg.vector_norm(features, dim=-1)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-        if self.config.partial == "bins":
-            pooled = masked_mean(features, side.mask) if side.pooled is None else side.pooled
-            features = torch.cat([features, pooled.unsqueeze(1).to(features.dtype)], 1)
-            kept = 1.0 - self.config.bin_mass
-            weights = F.pad(weights * kept, (0, 1), value=self.config.bin_mass)
-        elif self.config.partial == "mass":
+        if partial == "mass":
             features = F.pad(features, (0, 0, 0, 1))
             weights = F.pad(weights, (0, 1), value=1.0 - self.config.mass)
-        return F.normalize(features, dim=-1), weights
+        elif partial == "bins":
+            features = torch.cat([features, self._whole(side).unsqueeze(1).to(features.dtype)], 1)
+            kept = 1.0 - self.config.bin_mass
+            weights = F.pad(weights * kept, (0, 1), value=self.config.bin_mass)
+        elif partial != "none":
+            if partial == "dummy":
+                bins = features.new_zeros(len(features), features.shape[2])
+            elif partial == "prompt":
+                bins = self.prompt[which].expand(len(features), -1)
+            else:
+                bins = last_fragment(features, side.mask) if which else self._whole(side)
+            features = torch.cat([features, bins.unsqueeze(1).to(features.dtype)], 1)
+            share = 1.0 / (1.0 + side.mask.sum(-1, keepdim=True).to(weights.dtype))  # (N, 1), of the bin
+            weights = torch.cat([weights * (1.0 - share), share], 1)
+        features = F.normalize(features, dim=-1)
+        if partial == "dummy":
+            z = self.dummy.to(features.dtype)
+            one, zero = torch.ones_like(z), torch.zeros_like(z)
+            fragment, own = ((one, zero), (one, z)) if which == 0 else ((zero, one), (z, zero))
+            added = torch.stack([torch.stack(fragment)] * (features.shape[1] - 1) + [torch.stack(own)])
+            features = torch.cat([features, added.expand(len(features), -1, -1)], 2)
+        return features, weights
+
+    @staticmethod
+    def _whole(side: Fragments) -> Tensor:
+        """Return the encoder's vector of a whole (N, D), by default the mean of its fragments."""
+        return masked_mean(wide(side.features), side.mask) if side.pooled is None else side.pooled

@@ -8,9 +8,9 @@ are left out beforehand. For one pair, with Z the similarity over lambda:
     K = exp(Z),  v_0 = 1,  u_t = a / (K v_{t-1}),  v_t = b / (K' u_t)  for t = 1..T,  u = u_T,  v = v_T
     score = lambda sum(Z * K * u v')
 
-With bins, the last entry of u and v is set to 0 in the score, which is divided by the mass m = sum(K * u v').
-Given G, the gradient by the score, let g = lambda G and h = 0, or with bins g = lambda G / m and
-h = G score / m. The reverse sweep is then
+With bins, the last entry of u and v is set to 0 in the score, which may be a mean, divided by the mass
+m = sum(K * u v'). Given G, the gradient by the score, let g = lambda G and h = 0, or for a mean
+g = lambda G / m and h = G score / m. The reverse sweep is then
 
     u_bar = g (Z * K) v - h K v,  v_bar = g (Z * K)' u - h K' u, and for t = T..1:
         q_t = v_bar v_t^2 / b,  b_bar += v_bar v_t / b,  u_bar -= K q_t
@@ -18,8 +18,9 @@ h = G score / m. The reverse sweep is then
     Z_bar = K * ((g Z + g - h) * u v' - sum over t of (u_t q_t' + p_t v_{t-1}'))
 
 Shapes: V words of the tile, R left fragments, Z and K (V, R, L), a (R, L), b (V,) > 0 and v_0 = ``start``
-(V, L), all float32. ``ends`` (right sets + 1,) says where the words of each right set begin, ``corner``
-whether there are bins, and ``has_bin`` (right sets,) whether the last word of a right set is one.
+(V, L), all float32. ``ends`` (right sets + 1,) says where the words of each right set begin, ``bins``
+whether there are bins, ``mean`` whether the score is one, and ``has_bin`` (right sets,) whether the last word
+of a right set has weight and so may be a bin.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _scale(K, start, a, b, us, vs):
 
 
 @_compiled
-def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner, scores):
+def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, bins, mean, scores):
     """Write the scores (right sets, L) of the right sets from ``first`` to before ``last``."""
     _, R, L = Z.shape
     longest = np.diff(ends[first : last + 1]).max()  # words of a right set
@@ -111,7 +112,7 @@ def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner,
     for j in range(first, last):
         low, high = ends[j], ends[j + 1]
         _scale(K[low:high], start[low:high], a, b[low:high], us, vs)
-        if corner:
+        if bins:
             us[T - 1, R - 1] = 0.0
             if has_bin[j]:
                 vs[T, high - low - 1] = 0.0
@@ -128,15 +129,15 @@ def forward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner,
                 mass[i] += weight[i] * vs[T, w - low, i]
         for i in range(L):
             scores[j, i] *= smoothing
-            if corner:
+            if mean:
                 scores[j, i] = scores[j, i] / mass[i] if mass[i] > 0 else 0.0
 
 
 @_compiled
-def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner, gradient, b_bar):
+def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, bins, mean, gradient, b_bar):
     """Work out the gradients from those of the scores, running the iterations again first.
 
-    Arguments up to ``corner`` are those of ``forward``; ``gradient`` is G, (right sets, L). Written are
+    Arguments up to ``mean`` are those of ``forward``; ``gradient`` is G, (right sets, L). Written are
     ``b_bar`` (V, L), the gradient by b from each left set, and in place of K the gradient by Z. Returned is
     the gradient by a from these right sets, (R, L).
     """
@@ -154,7 +155,7 @@ def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner
         low, W = ends[j], ends[j + 1] - ends[j]
         _scale(K[low : low + W], start[low : low + W], a, b[low : low + W], us, vs)
         u[:], v[:W] = us[T - 1], vs[T, :W]
-        if corner:
+        if bins:
             u[R - 1] = 0.0
             if has_bin[j]:
                 v[W - 1] = 0.0
@@ -167,7 +168,7 @@ def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner
                     row_mass[r, i] += share
         for i in range(L):
             g[i], h[i] = gradient[j, i] * smoothing, 0.0
-        if corner:
+        if mean:
             for i in range(L):
                 collected, mass = np.float32(0.0), np.float32(0.0)
                 for r in range(R):
@@ -183,7 +184,7 @@ def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner
             for r in range(R):
                 for i in range(L):
                     v_bar[w, i] += K[low + w, r, i] * u[r, i] * (g[i] * Z[low + w, r, i] - h[i])
-        if corner:
+        if bins:
             u_bar[R - 1] = 0.0
             if has_bin[j]:
                 v_bar[W - 1] = 0.0
@@ -216,6 +217,4 @@ def backward(first, last, Z, K, start, ends, has_bin, a, b, T, smoothing, corner
                         total[i] -= us[t, r, i] * qs[t, w, i] + ps[t, r, i] * vs[t, w, i]
                 for i in range(L):
                     K[low + w, r, i] *= total[i]
-        if corner and has_bin[j]:
-            K[low + W - 1, R - 1] = 0.0
     return a_bar

@@ -67,6 +67,10 @@ class Words(NamedTuple):
         ends = self.ends[sets.start : sets.stop + 1] - some.start
         return Words(self.fragments[some], self.weights[some], self.places[some], ends, self.has_bin[sets])
 
+    def bins(self) -> Tensor:
+        """Return the words that are the last fragments of right sets."""
+        return torch.from_numpy(self.ends[1:][self.has_bin] - 1)
+
     def runs(self, most: int) -> Iterator[slice]:
         """Yield runs of right sets that have at most so many words, or one right set."""
         first, last = 0, len(self.ends) - 1
@@ -132,6 +136,8 @@ def backward(pairs: Pairs, gradient: Tensor, saved: list[Any]) -> tuple[Tensor, 
                 Z = _similarities(problem, block, part)
             given, part_b = gradient[block.sets, sets].T.contiguous(), Z.new_zeros(len(Z), Z.shape[2])
             Z_bar, found = run(backward, block, part, Z, given, part_b)
+            if problem.corner is not None:
+                Z_bar[part.bins(), -1] = 0.0
             for one in found:
                 weights_bar += torch.from_numpy(one)
             b_bar[some] += part_b.sum(1)
@@ -156,8 +162,7 @@ def _similarities(problem: ScoreProblem, block: _Block, words: Words) -> Tensor:
     torch.addmm(Z, words.fragments, block.fragments.T, beta=0, alpha=1.0 / problem.smoothing, out=Z)
     Z = Z.float().view(-1, *block.weights.shape)
     if problem.corner is not None:
-        bins = torch.from_numpy(words.ends[1:][words.has_bin] - 1)
-        Z[bins, -1] = problem.corner / problem.smoothing
+        Z[words.bins(), -1] = problem.corner / problem.smoothing
     return Z
 
 
@@ -185,7 +190,9 @@ class _Runner:
         else:
             torch.exp(Z, out=K)
         kernel = Z.numpy(), K.numpy(), start.exp_().numpy(), words.ends, words.has_bin
-        options = self.problem.iterations, np.float32(self.problem.smoothing), self.problem.corner is not None
+        problem = self.problem
+        score = problem.bins is not None, problem.bins == "mean"
+        options = problem.iterations, np.float32(problem.smoothing), *score
         given = *kernel, a, words.weights.numpy(), *options, *(x.numpy() for x in others)
         return K, _share_out(loops, right_sets, *given)
 

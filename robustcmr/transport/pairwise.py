@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from robustcmr.transport import numba_scores, tensor_scores, triton_support
 from robustcmr.transport.problems import check_scaling
-from robustcmr.transport.tiles import Pairs, ScoreProblem
+from robustcmr.transport.tiles import Bins, Pairs, ScoreProblem
 
 _LONGEST_IN_TRITON = 128  # fragments of a set; a pair of such sets fills the registers of a program
 _KEPT_BYTES = 128 << 20  # similarities kept for the backward pass; the rest is computed again
@@ -46,6 +46,8 @@ def pair_scores(
     smoothing: float,
     iterations: int,
     corner: float | None = None,
+    bins: Bins | None = None,
+    reach: float = 1.0,
     tile_cells: int | None = None,
     kept_bytes: int = _KEPT_BYTES,
     backend: Backend = "auto",
@@ -70,9 +72,12 @@ def pair_scores(
         right_weights: (M, W) >= 0, of the same sum.
         smoothing: lambda > 0, in units of similarity.
         iterations: T >= 1.
-        corner: similarity of the last left fragment with the last right one, in place of their product. These
-            two are then bins: the score is the similarity collected between all other fragments over the mass
-            between them. None for no bins.
+        corner: similarity of the last left fragment with the last right one, in place of their product; None
+            for their product.
+        bins: what the score collects if these two are bins: the similarity between all other fragments over
+            the mass between them (``mean``, which None means where a corner is given), or undivided
+            (``sum``). None for no bins.
+        reach: bound of all other similarities, in absolute value, where it is not 1.
         tile_cells: most cells (pairs x R x W) of a tile, which has at least one pair; None to fit the caches.
         kept_bytes: most memory for similarities kept from the forward to the backward pass.
         backend: ``tensors`` uses tensor operations on any device. ``torch_compile`` fuses them with
@@ -105,7 +110,8 @@ def pair_scores(
     wide = torch.promote_types(left.dtype, torch.float32)
     a, left_empty = _without_empty(left_weights.to(wide))
     b, right_empty = _without_empty(right_weights.to(wide))
-    problem = ScoreProblem(smoothing, iterations, corner, fused=backend == "torch_compile")
+    bins = "mean" if bins is None and corner is not None else bins
+    problem = ScoreProblem(smoothing, iterations, corner, bins, reach, fused=backend == "torch_compile")
     if not _in_range(problem, a, b):
         left, right, a, b = _in_double_precision(problem, backend, left, right, a, b)
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (left, right, a, b))
@@ -180,7 +186,7 @@ def _in_range(problem: ScoreProblem, a: Tensor, b: Tensor) -> bool:
     """
     numbers = torch.finfo(a.dtype)
     lowest = math.log(numbers.tiny)
-    if -2.0 / problem.smoothing >= lowest:
+    if -2.0 * problem.reach / problem.smoothing >= lowest:
         return True
     shares = (x.detach() / x.detach().sum(-1, keepdim=True) for x in (a, b))
     least = [

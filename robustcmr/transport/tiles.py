@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from torch.nn.functional import pad
 # exp(+-20), and what four such factors multiply to, stay inside the range of float32.
 _LARGEST_PLAIN_EXPONENT = 20.0
 
+Bins: TypeAlias = Literal["mean", "sum"]
+
 
 @dataclass(frozen=True)
 class ScoreProblem:
@@ -31,13 +33,15 @@ class ScoreProblem:
 
     smoothing: float  # lambda > 0, in units of similarity
     iterations: int  # T >= 1
-    corner: float | None = None  # similarity of the last row with the last column, which are then bins
+    corner: float | None = None  # similarity of the last row with the last column, if given
+    bins: Bins | None = None  # whether these two are bins, and how the score of the rest is collected
+    reach: float = 1.0  # largest similarity, in absolute value
     fused: bool = False  # write products as multiply and sum, which a compiler fuses, not as bmm
 
     @property
     def shifted(self) -> bool:
         """Return whether kernels must be shifted to stay in range; the shift changes no result."""
-        return 1.0 / self.smoothing > _LARGEST_PLAIN_EXPONENT * (1.0 + 1e-6)
+        return self.reach / self.smoothing > _LARGEST_PLAIN_EXPONENT * (1.0 + 1e-6)
 
 
 class Pairs(NamedTuple):
@@ -72,7 +76,7 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 def _without_bin(problem: ScoreProblem, vector: Tensor) -> Tensor:
     """Return the vector with its bin, the last entry, set to 0."""
-    return vector if problem.corner is None else pad(vector[..., :-1], (0, 1))
+    return vector if problem.bins is None else pad(vector[..., :-1], (0, 1))
 
 
 def _kernel(problem: ScoreProblem, Z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +118,7 @@ def forward(
     pulled = Z * K
     row_pull = _row_sums(problem, pulled, v)
     scores = problem.smoothing * (u * row_pull).sum(-1)
-    if problem.corner is not None:
+    if problem.bins == "mean":
         scores = _share(scores, (u * _row_sums(problem, K, v)).sum(-1))
     if not trace:
         return scores, []
@@ -141,8 +145,8 @@ def backward(
     rows, columns = scalings[: problem.iterations], scalings[problem.iterations :]
     u, v = _without_bin(problem, rows[-1]), _without_bin(problem, columns[-1])
     g = (gradient * problem.smoothing).unsqueeze(-1)  # (B, 1), by sum of Z P
-    if problem.corner is None:
-        u_bar, v_bar = g * row_pull, g * column_pull
+    if problem.bins != "mean":
+        u_bar, v_bar = _without_bin(problem, g * row_pull), _without_bin(problem, g * column_pull)
         left, right = [g * u], [v]
     else:
         row_mass = _row_sums(problem, K, v)

@@ -116,16 +116,18 @@ def _scaling_before(at, t, start, there, w, W):
 @triton.jit(do_not_specialize=_SIZES)
 def scores_forward(
     left, right, a, b, scores, trace, n, m, R, W, D, T, smoothing, corner,
-    CORNER: tl.constexpr, SHIFTED: tl.constexpr, TRACE: tl.constexpr, L: tl.constexpr, G: tl.constexpr,
-    BR: tl.constexpr, BW: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    CORNER: tl.constexpr, BINS: tl.constexpr, MEAN: tl.constexpr, SHIFTED: tl.constexpr,
+    TRACE: tl.constexpr, L: tl.constexpr, G: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr,
+    BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Score L left sets with G right sets.
 
     Read are fragments left (n, R, D) and right (m, W, D) of one type and float32 weights a (n, R), b (m, W).
     Written are scores (n, m) and, if ``TRACE``, the column scalings v_1..v_T, trace (T, n, m, W), both
     float32. D is the width of a fragment, T the iterations, smoothing lambda, and corner the similarity of
-    the bins over lambda, used if ``CORNER``. ``SHIFTED`` kernels are kept in range. BD is the part of the
-    width multiplied at once, with ``PRECISION`` for float32.
+    the last fragments over lambda, used if ``CORNER``. ``BINS`` leaves these two out of the score, and
+    ``MEAN`` divides it by the mass. ``SHIFTED`` kernels are kept in range. BD is the part of the width
+    multiplied at once, with ``PRECISION`` for float32.
     """
     i, j = _block(tl.program_id(0), tl.cdiv(n, L), tl.cdiv(m, G))
     i, j = i * L, j * G
@@ -145,11 +147,11 @@ def scores_forward(
         if TRACE:
             tl.store(at, v, mask=there[:, :, None] & (w < W))
             at += step
-    if CORNER:
+    if BINS:
         u = tl.where((tl.arange(0, BR) == R - 1)[None, :, None], 0.0, u)
         v = tl.where(w == W - 1, 0.0, v)
     score = smoothing * tl.sum(u * _row_sums(Z * K, v), axis=1)  # (L, G)
-    if CORNER:
+    if MEAN:
         score = _quotient(score, tl.sum(u * _row_sums(K, v), axis=1))
     tl.store(scores + pair, score, mask=there)
 
@@ -158,8 +160,9 @@ def scores_forward(
 def scores_backward(
     left, right, a, b, trace, gradient, Z_bar, a_part, b_part,
     n, m, first_left, end_left, first_right, end_right, R, W, D, T, smoothing, corner,
-    CORNER: tl.constexpr, SHIFTED: tl.constexpr, L: tl.constexpr, G: tl.constexpr,
-    BR: tl.constexpr, BW: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    CORNER: tl.constexpr, BINS: tl.constexpr, MEAN: tl.constexpr, SHIFTED: tl.constexpr,
+    L: tl.constexpr, G: tl.constexpr, BR: tl.constexpr, BW: tl.constexpr, BD: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Work out gradients for L left sets with G right sets of a block, sets first_... to before end_... .
 
@@ -190,24 +193,25 @@ def scores_backward(
     u = _quotient(A[:, :, None], _row_sums(K, before))
     v = v_t
     lost = tl.zeros((L, G), dtype=tl.float32)  # minus the gradient by the mass between fragments
-    if CORNER:
+    if BINS:
         u = tl.where((r == R - 1)[None, :, None], 0.0, u)
         v = tl.where(w == W - 1, 0.0, v)
     pulled = Z * K
     u_bar, v_bar = _row_sums(pulled, v), _column_sums(pulled, u)
-    if CORNER:
+    if MEAN:
         row_mass, column_mass = _row_sums(K, v), _column_sums(K, u)
         mass = tl.sum(u * row_mass, axis=1)
         lost = _quotient(g * smoothing * _quotient(tl.sum(u * u_bar, axis=1), mass), mass)
         g = _quotient(g * smoothing, mass)
         u_bar = g[:, None, :] * u_bar - lost[:, None, :] * row_mass
         v_bar = g[:, :, None] * v_bar - lost[:, :, None] * column_mass
-        u_bar = tl.where((r == R - 1)[None, :, None], 0.0, u_bar)
-        v_bar = tl.where(w == W - 1, 0.0, v_bar)
     else:
         g = g * smoothing
         u_bar = g[:, None, :] * u_bar
         v_bar = g[:, :, None] * v_bar
+    if BINS:
+        u_bar = tl.where((r == R - 1)[None, :, None], 0.0, u_bar)
+        v_bar = tl.where(w == W - 1, 0.0, v_bar)
     # The gradient by Z over K.
     g_cell, lost_cell = g[:, None, :, None], lost[:, None, :, None]
     total = (Z * g_cell + (g_cell - lost_cell)) * u[:, :, :, None] * v[:, None, :, :]

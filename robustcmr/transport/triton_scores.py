@@ -119,8 +119,11 @@ def _gradients(pairs: Pairs, gradient: Tensor, trace: Tensor) -> tuple[Tensor, .
     return left_bar.to(left.dtype), right_bar.to(right.dtype), a_bar, b_bar
 
 
-def _numbers(problem: ScoreProblem) -> tuple[int, float, float, bool, bool]:
-    """Return T, smoothing, corner over smoothing, whether there is one, and whether kernels are shifted."""
-    smoothing, has_corner = float(problem.smoothing), problem.corner is not None
+def _numbers(problem: ScoreProblem) -> tuple[int | float, ...]:
+    """Return T, smoothing, corner over smoothing, and what is compiled in.
+
+    That is whether a corner is given, there are bins, the score is a mean, and kernels are shifted.
+    """
     corner = 0.0 if problem.corner is None else float(problem.corner / problem.smoothing)
-    return problem.iterations, smoothing, corner, has_corner, problem.shifted
+    bins = problem.corner is not None, problem.bins is not None, problem.bins == "mean"
+    return problem.iterations, float(problem.smoothing), corner, *bins, problem.shifted

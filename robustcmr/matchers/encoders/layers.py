@@ -27,6 +27,12 @@ def masked_mean(features: Tensor, mask: Tensor) -> Tensor:
     return features.masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp(min=1)
 
 
+def last_fragment(features: Tensor, mask: Tensor) -> Tensor:
+    """Return the last real fragment (N, D) of (N, L, D), mask (N, L); the first of a set without any."""
+    last = (torch.arange(mask.shape[1], device=mask.device) * mask).amax(1)
+    return features[torch.arange(len(last), device=mask.device), last]
+
+
 def masked_fragments(features: Tensor, mask: Tensor) -> Fragments:
     """Return features (N, L, D) set to zero where padded, and their mean (N, D)."""
     features = features * mask.unsqueeze(-1)

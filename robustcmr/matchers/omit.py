@@ -120,7 +120,7 @@ class Omit(FragmentMatcher):
             iterations=self.config.iterations,
             corner=self._corner,
             bins=_BINS.get(self.config.partial),
-            reach=max(1.0, abs(float(self.dummy))) if self.config.partial == "dummy" else 1.0,
+            reach=max(1.0, abs(float(self.dummy.detach()))) if self.config.partial == "dummy" else 1.0,
             backend=self.config.backend,
         )
         return scores

@@ -24,8 +24,9 @@ def random_sets(n=4, m=3, R=5, W=4, D=6, seed=0, dtype=torch.float64, bins=False
     return tuple(x.to(dtype) for x in (left, right, a, b))
 
 
-def slow_scores(left, right, a, b, smoothing, iterations, corner=None):
+def slow_scores(left, right, a, b, smoothing, iterations, corner=None, bins=None):
     """The released formula in plain Python floats, pair by pair, on the fragments that have weight."""
+    bins = "mean" if bins is None and corner is not None else bins
     scores = torch.zeros(len(left), len(right), dtype=torch.float64)
     for i in range(len(left)):
         for j in range(len(right)):
@@ -45,10 +46,10 @@ def slow_scores(left, right, a, b, smoothing, iterations, corner=None):
                     have = math.fsum(line[k] for line in P)
                     for line in P:
                         line[k] *= float(b[j, w]) / have
-            inner = slice(None) if corner is None else slice(-1)
+            inner = slice(None) if bins is None else slice(-1)
             S, P = [line[inner] for line in S[inner]], [line[inner] for line in P[inner]]
             collected = math.fsum(s * p for x, y in zip(S, P, strict=True) for s, p in zip(x, y, strict=True))
-            mass = 1.0 if corner is None else math.fsum(map(math.fsum, P))
+            mass = math.fsum(map(math.fsum, P)) if bins == "mean" else 1.0
             scores[i, j] = collected / mass
     return scores
 

@@ -9,6 +9,8 @@ from robustcmr.transport.numba_scores import Words
 pytest.importorskip("numba")
 
 CORNERS = [None, -10.0, 0.3]
+# the bins' similarity and the score, where they are not what a corner alone says
+BINS = [(None, "mean"), (None, "sum"), (0.3, "sum")]
 
 # sets on either side, fragments of each, and width
 SHAPES = [(1, 1, 2, 2, 1), (3, 1, 5, 1, 3), (16, 6, 1, 9, 4), (37, 9, 13, 17, 5)]
@@ -25,7 +27,8 @@ def small_blocks(monkeypatch):
 
 def run(sets, backend, dtype, shape, corner=None, smoothing=0.05, iterations=3, **options):
     """Scores and the gradients of a weighted sum of them."""
-    inputs = [x.requires_grad_() for x in sets(*shape, dtype=dtype, bins=corner is not None)]
+    has_bins = corner is not None or "bins" in options
+    inputs = [x.requires_grad_() for x in sets(*shape, dtype=dtype, bins=has_bins)]
     scores = pair_scores(
         *inputs, smoothing=smoothing, iterations=iterations, corner=corner, backend=backend, **options
     )
@@ -55,6 +58,17 @@ def test_scores_and_all_gradients_equal_those_in_double_precision(sets, shape, i
     options = {"corner": corner, "smoothing": smoothing, "iterations": iterations}
     exact = run(sets, "tensors", torch.float64, shape, **options)
     # gradients sum some hundred terms; exponents are products, rounded by some eps, over the smoothing
+    rounding = torch.finfo(torch.float32).eps * (128 + 8 / smoothing)
+    for found, expected in zip(run(sets, "numba", torch.float32, shape, **options), exact, strict=True):
+        assert relative_difference(found, expected) < rounding
+
+
+@pytest.mark.parametrize(("corner", "bins"), BINS)
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
+@pytest.mark.parametrize("smoothing", [0.05, 0.02])
+def test_bins_score_as_in_double_precision(sets, shape, corner, bins, smoothing):
+    options = {"corner": corner, "bins": bins, "smoothing": smoothing}
+    exact = run(sets, "tensors", torch.float64, shape, **options)
     rounding = torch.finfo(torch.float32).eps * (128 + 8 / smoothing)
     for found, expected in zip(run(sets, "numba", torch.float32, shape, **options), exact, strict=True):
         assert relative_difference(found, expected) < rounding

@@ -11,6 +11,8 @@ from robustcmr.transport.tiles import ScoreProblem
 from robustcmr.transport.triton_support import Attempt
 
 CORNERS = [None, -10.0, 0.3]
+# the bins' similarity and the score, where they are not what a corner alone says
+BINS = [(None, "mean"), (None, "sum"), (0.3, "sum")]
 
 
 @pytest.mark.parametrize("corner", CORNERS)
@@ -24,6 +26,48 @@ def test_equals_the_released_formula(sets, slow, corner, iterations):
     single = pair_scores(*(x.float() for x in data), smoothing=0.05, iterations=iterations, corner=corner)
     assert single.dtype == torch.float32
     assert (single - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("corner", "bins"), BINS)
+@pytest.mark.parametrize("smoothing", [0.05, 0.02])
+@pytest.mark.parametrize("backend", ["tensors", "torch_compile"])
+def test_bins_follow_the_formula(sets, slow, corner, bins, smoothing, backend, monkeypatch):
+    monkeypatch.setattr(tensor_scores, "_compiled", lambda function: function)  # fused, but not compiled
+    monkeypatch.setattr(tensor_scores, "_attempt", lambda function, *inputs: function(*inputs))
+    data, options = sets(bins=True), {"smoothing": smoothing, "iterations": 3, "corner": corner, "bins": bins}
+    expected = slow(*data, smoothing, 3, corner, bins)
+    assert (pair_scores(*data, **options, backend=backend) - expected).abs().max() < 1e-12
+    single = pair_scores(*(x.float() for x in data), **options, backend=backend)
+    assert (single - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("corner", "bins"), BINS)
+@pytest.mark.parametrize("smoothing", [0.3, 0.04])  # plain and shifted kernels
+@pytest.mark.parametrize("backend", ["tensors", "torch_compile"])
+def test_gradients_with_bins(sets, smoothing, corner, bins, backend, monkeypatch):
+    monkeypatch.setattr(tensor_scores, "_compiled", lambda function: function)
+    monkeypatch.setattr(tensor_scores, "_attempt", lambda function, *inputs: function(*inputs))
+    left, right, a, b = sets(n=2, m=3, R=4, W=3, D=3, bins=True)
+    a, b = a.clamp(min=0.05), b.clamp(min=0.05)
+
+    def scores(*inputs):
+        options = {"corner": corner, "bins": bins, "tile_cells": 24, "backend": backend}
+        return pair_scores(*inputs, smoothing=smoothing, iterations=3, **options)
+
+    assert torch.autograd.gradcheck(scores, tuple(x.requires_grad_() for x in (left, right, a, b)))
+
+
+@pytest.mark.parametrize("backend", ["tensors", "numba"])
+@pytest.mark.parametrize("smoothing", [0.05, 0.02])
+def test_similarities_beyond_one_stay_in_range(sets, slow, smoothing, backend):
+    left, right, a, b = sets(bins=True)
+    right = torch.cat([right[:, :-1], 5 * right[:, -1:]], 1)  # exp(5 / 0.02) is infinite in float32
+    expected = slow(left, right, a, b, smoothing, 3, None, "sum")
+    data = [x.float().requires_grad_() for x in (left, right, a, b)]
+    scores = pair_scores(*data, smoothing=smoothing, iterations=3, bins="sum", reach=5.0, backend=backend)
+    assert (scores - expected).abs().max() < 1e-5
+    scores.sum().backward()
+    assert all(x.grad.isfinite().all() for x in data)
 
 
 @pytest.mark.parametrize("corner", CORNERS)

@@ -32,7 +32,8 @@ def no_way_out(monkeypatch):
 
 def run(sets, backend, dtype, shape, corner=None, smoothing=0.05, iterations=3, device=DEVICE, **options):
     """Scores and the gradients of a weighted sum of them, on the CPU."""
-    data = (x.to(device) for x in sets(*shape, dtype=dtype, bins=corner is not None))
+    has_bins = corner is not None or "bins" in options
+    data = (x.to(device) for x in sets(*shape, dtype=dtype, bins=has_bins))
     inputs = [x.requires_grad_() for x in data]
     scores = pair_scores(
         *inputs, smoothing=smoothing, iterations=iterations, corner=corner, backend=backend, **options
@@ -73,6 +74,16 @@ CASES = [
 @pytest.mark.parametrize(("shape", "corner", "smoothing", "iterations"), CASES)
 def test_scores_and_all_gradients_equal_those_in_double_precision(sets, shape, corner, smoothing, iterations):
     options = {"corner": corner, "smoothing": smoothing, "iterations": iterations}
+    exact = run(sets, "tensors", torch.float64, shape, device="cpu", **options)
+    for found, expected in zip(run(sets, "triton", torch.float32, shape, **options), exact, strict=True):
+        assert relative_difference(found, expected) < 5e-5
+
+
+# the bins' similarity and the score, where they are not what a corner alone says
+@pytest.mark.parametrize(("corner", "bins"), [(None, "mean"), (None, "sum"), (0.3, "sum")])
+@pytest.mark.parametrize("smoothing", [0.05, 0.02])
+def test_bins_score_as_in_double_precision(sets, corner, bins, smoothing):
+    shape, options = (5, 9, 17, 13, 20), {"corner": corner, "bins": bins, "smoothing": smoothing}
     exact = run(sets, "tensors", torch.float64, shape, device="cpu", **options)
     for found, expected in zip(run(sets, "triton", torch.float32, shape, **options), exact, strict=True):
         assert relative_difference(found, expected) < 5e-5

@@ -166,23 +166,14 @@ class Omit(FragmentMatcher):
         if self.config.marginals == "norm":
             weights = weights * torch.linalg.vector_norm(features, dim=-1)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-        if partial == "mass":
-            features = F.pad(features, (0, 0, 0, 1))
-            weights = F.pad(weights, (0, 1), value=1.0 - self.config.mass)
-        elif partial == "bins":
-            features = torch.cat([features, self._whole(side).unsqueeze(1).to(features.dtype)], 1)
-            kept = 1.0 - self.config.bin_mass
-            weights = F.pad(weights * kept, (0, 1), value=self.config.bin_mass)
-        elif partial != "none":
-            if partial == "dummy":
-                bins = features.new_zeros(len(features), features.shape[2])
-            elif partial == "prompt":
-                bins = self.prompt[which].expand(len(features), -1)
-            else:
-                bins = last_fragment(features, side.mask) if which else self._whole(side)
-            features = torch.cat([features, bins.unsqueeze(1).to(features.dtype)], 1)
-            share = 1.0 / (1.0 + side.mask.sum(-1, keepdim=True).to(weights.dtype))  # (N, 1), of the bin
-            weights = torch.cat([weights * (1.0 - share), share], 1)
+        if partial != "none":
+            features = torch.cat([features, self._bins(features, side, which).unsqueeze(1)], 1)
+            count = side.mask.sum(-1, keepdim=True).to(weights.dtype)  # (N, 1)
+            kept, held = {
+                "bins": (1.0 - self.config.bin_mass, self.config.bin_mass),
+                "mass": (1.0, 1.0 - self.config.mass),
+            }.get(partial, (count / (1.0 + count), 1.0 / (1.0 + count)))
+            weights = torch.cat([weights * kept, (count > 0).to(weights.dtype) * held], 1)
         features = F.normalize(features, dim=-1)
         if partial == "dummy":
             z = self.dummy.to(features.dtype)
@@ -192,7 +183,13 @@ class Omit(FragmentMatcher):
             features = torch.cat([features, added.expand(len(features), -1, -1)], 2)
         return features, weights
 
-    @staticmethod
-    def _whole(side: Fragments) -> Tensor:
-        """Return the encoder's vector of a whole (N, D), by default the mean of its fragments."""
-        return masked_mean(wide(side.features), side.mask) if side.pooled is None else side.pooled
+    def _bins(self, features: Tensor, side: Fragments, which: int) -> Tensor:
+        """Return a bin's vector for each set, (N, D), zero where it has none."""
+        partial = self.config.partial
+        if partial in ("mass", "dummy"):
+            return torch.zeros_like(features[:, 0])
+        if partial == "prompt":
+            return self.prompt[which].to(features.dtype).expand(len(features), -1)
+        if partial != "bins" and which == 1:
+            return last_fragment(features, side.mask)
+        return masked_mean(features, side.mask) if side.pooled is None else side.pooled.to(features.dtype)

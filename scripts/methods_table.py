@@ -41,6 +41,7 @@ OMIT = {
     for variant in VARIANTS
     for smoothing in ("0.02", "0.05")
 }
+OMIT["dummy, 0.05, T 10"] = {**OMIT["dummy, 0.05"], "matcher.iterations": "10"}
 
 
 def main() -> None:

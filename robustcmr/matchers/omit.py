@@ -76,7 +76,9 @@ class Omit(FragmentMatcher):
       1 / (K + 1) beside K fragments. The score sums over all cells (full), or over the cells between
       fragments (local), not divided by their mass.
     - ``prompt``: as ``global_local``, the bins being two learned vectors.
-    - ``dummy``: as ``global_local``, but a bin has one learned similarity z to all of the other side.
+    - ``dummy``: as ``global_local``, but a bin has one learned similarity z to all of the other side, 1.2 at
+      first. Mass leaves such bins slowly: with lambda = 0.05 set T = 10; after 3 iterations scores are near 0
+      and nothing is learned.
     - ``bins``: each side's bin is the mean of its fragments and holds ``bin_mass`` of its mass. The score is
       the similarity between fragments over the mass between fragments. At convergence that mass is
       ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass could flow between them, no

@@ -244,6 +244,15 @@ def test_a_bin_takes_up_to_one_fragments_share():
         )
 
 
+def test_a_learned_similarity_needs_iterations_until_fragments_meet():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(3, k, 64, generator=generator) for k in (36, 12))
+    x, y = (Fragments(f, torch.ones(f.shape[:2]).bool()) for f in (x, y))
+    for iterations, least, most in ((3, 0.0, 0.1), (10, 0.85, 1 - 1 / 13)):
+        kept = matcher(dim=64, partial="dummy", iterations=iterations).plan(x, y).sum((1, 2))
+        assert ((least <= kept) & (kept <= most)).all()
+
+
 def test_variants_without_learned_bins_keep_their_weights():
     plain = matcher().state_dict()
     for partial in PARTIAL:

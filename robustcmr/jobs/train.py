@@ -31,7 +31,7 @@ from robustcmr.jobs.continuation import (
 )
 from robustcmr.jobs.findings import report_findings
 from robustcmr.jobs.open import OpenRun, build_matchers, build_method
-from robustcmr.reporting.run_charts import save_run_charts
+from robustcmr.reporting.run_charts import save_run_charts, since_restart
 from robustcmr.runs.folder import RunFolder, unused_folder
 from robustcmr.runs.older import lost_options
 from robustcmr.runs.queries import write_queries
@@ -309,7 +309,7 @@ def finish(run: OpenRun, trainer: Trainer) -> None:
 
 
 def _warnings(run: OpenRun, trainer: Trainer) -> list[str]:
-    settings, rows = run.config.settings, trainer.state.rows
+    settings, rows = run.config.settings, since_restart(trainer.state.rows)
     select = settings.evaluation.select
     scores = [run.track.selection_score(row[select]) for row in rows]
     return training_warnings(rows, scores, select, run.track.chance(select), settings.optim.lr)

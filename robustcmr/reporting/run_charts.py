@@ -131,9 +131,17 @@ def measure_chart(rows: Rows, split: str) -> Chart | None:
     return epoch_chart(measured, title, keys, unit, "percent", split, mark=best, ceiling=100.0)
 
 
+def since_restart(rows: Rows) -> Rows:
+    """The rows of epochs since training last started over; all where it never did."""
+    return [row for row in rows if row.get("restarted") == rows[-1].get("restarted")]
+
+
 def best_row(rows: Rows, split: str) -> Mapping[str, Any]:
-    """The row of the epoch with the largest rSum or mAP on a split; empty before the first was measured."""
-    measured = [row for row in rows if split in row]
+    """The row of the epoch with the largest rSum or mAP on a split; empty before the first was measured.
+
+    Epochs before the latest restart do not count: their weights are gone.
+    """
+    measured = since_restart([row for row in rows if split in row])
     return max(measured, key=lambda row: float(row[split].get("map", row[split].get("rsum"))), default={})
 
 

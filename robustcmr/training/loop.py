@@ -191,6 +191,7 @@ class Trainer:
         means = {name: total / steps for name, total in state.sums.items()}
         row = {
             "epoch": state.epoch + 1,
+            **({"restarted": state.first_epoch + 1} if state.first_epoch else {}),
             **means,
             "lr": self._lr_factor(1.0) * settings.optim.lr,
             "steps": int(steps),

@@ -52,6 +52,13 @@ def test_pictures_of_a_run(tmp_path: Path, n_epochs: int) -> None:
         assert (border == 255).all()  # nothing is cut off at the edge
 
 
+def test_the_best_epoch_is_one_since_the_latest_restart() -> None:
+    rows = [row(1, 9.0), {**row(2, 2.0), "restarted": 2}, {**row(3, 4.0), "restarted": 2}]
+    assert run_charts.best_row(rows, "dev")["epoch"] == 3
+    assert run_charts.best_row(rows[:1], "dev")["epoch"] == 1
+    assert run_charts.best_row([], "dev") == {}
+
+
 def test_a_single_point_is_not_drawn(tmp_path: Path) -> None:
     assert save_run_charts([], {}, tmp_path / "none") == []
     assert save_run_charts([row(1, 3.0)], {}, tmp_path / "none") == []

@@ -254,6 +254,7 @@ def test_only_epochs_since_the_restart_can_be_the_best(
     monkeypatch.setattr(trainer.track, "selection_score", lambda measured: next(scores))
     trainer.fit(ignore)
     assert trainer.state.best == {"epoch": 3, "score": 3.0}
+    assert [row.get("restarted") for row in trainer.state.rows] == [None, 2, 2]
     assert load_state(trainer.run.checkpoint("best")) == {"best": {"epoch": 3, "score": 3.0}}
 
 

@@ -228,11 +228,11 @@ def test_a_method_without_a_sentence_is_refused(modules):
     )
 
 
-def test_what_released_changes_is_taken_from_the_docstring(modules, monkeypatch):
+def test_paper_and_released_are_taken_from_the_class(modules, monkeypatch):
     class Paper(InfoNCE):
         """Do something.
 
-        A margin as in the paper. The released code halves it (``released: true``). Nothing else differs.
+        A margin as in the paper.
 
         References:
             Somebody, A paper, 2025,
@@ -245,7 +245,7 @@ def test_what_released_changes_is_taken_from_the_docstring(modules, monkeypatch)
     monkeypatch.setattr(plugins.methods, "load", lambda name: Paper)
     assert modules.methods_page.references("paper") == [
         "Somebody, A paper, 2025, equation 3.",
-        "The released code halves it (`released: true`).",
+        "yes",
     ]
 
 

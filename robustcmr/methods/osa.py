@@ -26,6 +26,9 @@ class OSAOptions(Options):
     temperature: float = Field(
         0.05, gt=0.0, description="temperature of the softmax, in units of the score; 0.01 suits CLIP"
     )
+    relative: bool = Field(
+        True, description="divide scores above random by the largest of the batch, as the released code does"
+    )
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
@@ -43,8 +46,10 @@ class OSA(RememberingMethod):
     batch 256, 5 epochs without warm-up at CLIP's temperature, 0.01. As in the paper, the loss is a mean over
     all pairs, not divided by the sum of the weights.
 
-    ``released`` divides x by the largest of the batch, so that the best pair of each batch has no weight and
-    the weights depend on the batch, and uses captions of the same image as negatives.
+    By default x is divided by the largest of the batch, as in the released code: the best pair of each batch
+    then has no weight, but the peak is where good pairs are. In the paper (``relative: false``) x is
+    absolute, so that the few pairs of the highest scores outweigh all others; after a warm-up from nothing
+    this loses recall. ``released`` also uses captions of the same image as negatives.
 
     References:
         Li et al., One-step Noisy Label Mitigation, arXiv 2410.01944, 2024 (later version: Debiased Orthogonal
@@ -90,7 +95,7 @@ class OSA(RememberingMethod):
         if not self.frozen:
             return added({"warmup_loss": losses.mean()})
         above = self.state.of("above", batch).to(losses.device)
-        weights = random_level_weights(above, relative=config.released)
+        weights = random_level_weights(above, relative=config.relative or config.released)
         return added({"pair_loss": (weights * losses).mean()}, more={"weight": weights.mean()})
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ METHOD_OPTIONS = {
     "l2rm": {"warmup_epochs": 1},
     "ncr": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "osa": {"warmup_epochs": 1},
+    "rde": {"warmup_epochs": 1},
     "robust": {"warmup_epochs": 1, "warmup_extension": 0},
     "sps": {"warmup_epochs": 1, "clean_epoch": 1, "noisy_epoch": 1},
     "uot_rcl": {"warmup_epochs": 1},

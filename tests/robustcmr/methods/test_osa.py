@@ -44,9 +44,9 @@ def test_warm_up_is_plain_infonce():
     torch.testing.assert_close(result.loss, infonce_loss(scores, 0.1, BATCH.same_image).mean())
 
 
-@pytest.mark.parametrize("released", [False, True])
-def test_a_weighted_step_by_hand(released):
-    method = build(warmup_epochs=0, temperature=0.1, released=released)
+@pytest.mark.parametrize(("relative", "released"), [(False, False), (True, False), (False, True)])
+def test_a_weighted_step_by_hand(relative, released):
+    method = build(warmup_epochs=0, temperature=0.1, relative=relative, released=released)
     plan = method.plan_epoch(0, Scorer())
     above = np.arange(N) / 100 - 0.3
     np.testing.assert_allclose(method.state["above"].numpy(), above, atol=1e-6)
@@ -54,7 +54,7 @@ def test_a_weighted_step_by_hand(released):
     batch = PAIRS.batch(np.arange(0, N, 7, dtype=np.int64))
     result = method.training_step({"all": batch})
     x = np.clip(above[::7], 0, None)
-    x = x / x.max() if released else x
+    x = x / x.max() if relative or released else x
     weights = x**2 * (1 - x**2)
     scores = method.matchers[0](batch.images, batch.texts).detach()
     losses = infonce_loss(scores, 0.1, None if released else batch.same_image).numpy()
@@ -100,7 +100,7 @@ def test_nothing_but_one_image_has_no_level():
     assert found.is_clean.all()
 
 
-@pytest.mark.parametrize("options", [{"warmup_epochs": 1}, {"warmup_epochs": 1, "released": True}])
+@pytest.mark.parametrize("options", [{"warmup_epochs": 1}, {"warmup_epochs": 1, "relative": False}])
 def test_the_conformance_kit_past_the_warm_up(options):
     report = check_method("osa", options, epochs=3)
     assert {"learning", "estimates", "resuming", "modes"} <= set(report.passed)

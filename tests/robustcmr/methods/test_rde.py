@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.triplet_alignment import triplet_alignment_loss
 from robustcmr.matchers.base import item_vectors
 from robustcmr.methods.rde import RDE, RDEOptions
@@ -17,10 +18,10 @@ N = len(PAIRS)
 BATCH = PAIRS.batch(np.arange(8, dtype=np.int64))
 
 
-def build(labels=None, **options):
+def build(labels=None, warmup_epochs=0, **options):
     torch.manual_seed(0)
     matcher = PAIRS.matcher().eval()  # no dropout, so that scores can be repeated
-    method = RDE(RDEOptions(view_dim=8, **options), [matcher], N, 8, width=16)
+    method = RDE(RDEOptions(view_dim=8, warmup_epochs=warmup_epochs, **options), [matcher], N, 8, width=16)
     if labels is not None:
         method.state["label"] = torch.as_tensor(labels, dtype=torch.float32)
     return method
@@ -60,6 +61,14 @@ def test_a_step_by_hand(released):
     result.loss.backward()
     for network in (method.matchers[0], method.second_view):
         assert any(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
+def test_warm_up_is_infonce_of_both_views():
+    method = build(np.zeros(N), warmup_epochs=1)
+    assert method.plan_epoch(0, None).estimate is None
+    result = method.training_step({"all": BATCH})
+    expected = sum(infonce_loss(view, 0.05, BATCH.same_image).mean() for view in both_views(method))
+    torch.testing.assert_close(result.loss, expected)
 
 
 def test_a_batch_without_clean_pairs_has_a_gradient_of_zero():
@@ -120,7 +129,7 @@ def test_the_mixture_does_not_depend_on_the_share_of_noise():
 
 
 def test_steps_after_a_division_are_taken_in_training_mode():
-    trial = MethodCase(RDE, RDEOptions(), 2, 16, PAIRS).start()
+    trial = MethodCase(RDE, RDEOptions(warmup_epochs=0), 2, 16, PAIRS).start()
     seen = []
     for batches in trial.remaining():
         trial.matchers[0].dropout.register_forward_hook(lambda m, given, out: seen.append(m.training))
@@ -142,7 +151,7 @@ def test_labels_survive_a_restart():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"released": True}, {"warmup_epochs": 1, "disagreement": "drop"}], ids=str
+    "options", [{"warmup_epochs": 0, "released": True}, {"warmup_epochs": 1, "disagreement": "drop"}], ids=str
 )
 def test_the_conformance_kit(options):
     report = check_method("rde", options, epochs=3)

@@ -189,11 +189,12 @@ def compose(
         named.update(places.values())
     replaced = set(trust.places(tree).values()) - named  # never imported
     tree, left_out = without_replaced(tree, typed, folders, replaced)
-    if left_out:
-        logger.info("left out of the recipe: %s", left_out)
     for key, value in flags.items():
         _set_value(tree, key, value)
-    return resolve(apply_overrides(tree, overrides), folders)
+    resolved = resolve(apply_overrides(tree, overrides), folders)
+    if left_out:  # said once nothing else is wrong
+        logger.info("left out of the recipe: %s", left_out)
+    return resolved
 
 
 def read_config(path: Path, schema: Any = Any) -> dict[str, Any]:

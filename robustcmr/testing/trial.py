@@ -61,7 +61,7 @@ class Trial:
         self.method: Method = make(case.config, self.matchers, *sizes, **named)
         self.epoch, self.step = 0, 0
         self.plan: EpochPlan | None = None
-        self.first = self._states()
+        self.first = self._states() if self.method.restarts else {}
 
     def _states(self) -> dict[str, dict[str, Tensor]]:
         """Copies of the states of all networks, by name."""

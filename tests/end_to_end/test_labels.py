@@ -72,7 +72,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def refusal(err: str) -> str:
     """The one sentence behind the notes on what was loaded."""
     *notes, last = err.splitlines()
-    assert all(note.startswith(("loaded ", "drawing ")) for note in notes), err
+    assert all(note.startswith(("loaded ", "drawing ", "left out of the recipe")) for note in notes), err
     return last
 
 

@@ -129,7 +129,7 @@ def test_a_smaller_set_is_the_start_of_a_larger_one(cache):
 
 def test_cache_is_used_again(cache, caplog):
     config = Scenes.Config(**TINY)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="robustcmr"):
         Scenes(config).split("train")
         assert caplog.text.count("drawing 7 scenes") == 1
         Scenes(config).split("train")

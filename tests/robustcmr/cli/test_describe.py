@@ -140,7 +140,7 @@ def test_show_describes_every_option(robustcmr, words):
     assert outcome.out.startswith(f"matcher {words[-1]}  (robustcmr.matchers.omit.Omit)\n")
     for option in plugins.matchers.load("omit").Config.model_fields:
         assert f"matcher.{option} " in outcome.out  # in full, however narrow the page
-    assert "none | bins |" in outcome.out
+    assert "none | global_full |" in outcome.out
 
 
 def test_show_tells_the_track_and_what_it_takes_by_default(robustcmr):

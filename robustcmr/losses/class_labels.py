@@ -2,8 +2,8 @@
 
     cross entropy and MAE    g(p) = (1 - q) (1 - p^q) / q + q (1 - p)
     self-paced               w L + gamma (w^2 / 2 - w),  w = max(0, 1 - L / gamma)
-    absolute error           sum_k |y_k - p_k|
-    distance                 ||a - b||_2
+    absolute error           sum_k abs(y_k - p_k)
+    distance                 length of a - b
     likelihood               log(1 + exp(T)) - [same class] T,  T = a . b / 2
 
 Arguments may be tensors or NumPy arrays. Gradients reach all but weights; values have the arguments' type, on

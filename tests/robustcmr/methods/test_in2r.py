@@ -15,11 +15,9 @@ from robustcmr.methods.in2r import In2r, In2rOptions
 from robustcmr.testing import METHOD_CHECKS, check_method
 from robustcmr.training.optimiser import build_optimiser
 from robustcmr.types import Fragments, ImageBatch, PairBatch, TextBatch
+from tests.robustcmr.methods.one_matcher import B, N, batch_of
 
-N, B, D = 24, 6, 4
-CHANCE = torch.Generator().manual_seed(1)
-FEATURES = torch.randn(N, 1, 5, generator=CHANCE)
-TOKENS = torch.randint(0, 9, (N, 3), generator=CHANCE)
+D = 4
 IMAGES = [0, 0, 2, 3, 4, 5]  # the first two captions have one image
 
 
@@ -45,18 +43,6 @@ class Towers(Matcher):
 
     def score(self, images, texts):
         return images.features[:, 0] @ texts.features[:, 0].T
-
-
-def batch_of(ids, images=None):
-    """Pairs by id; each has an image of its own unless told otherwise."""
-    ids = torch.as_tensor(ids)
-    images = ids if images is None else torch.as_tensor(images)
-    return PairBatch(
-        ImageBatch(FEATURES[images], torch.ones(len(ids), 1, dtype=torch.bool)),
-        TextBatch(TOKENS[ids], torch.ones(len(ids), 3, dtype=torch.bool)),
-        ids,
-        images[:, None] == images[None, :],
-    )
 
 
 def build(dropout=0.0, **options):

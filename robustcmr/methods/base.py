@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
 from robustcmr.matchers.base import Matcher
+from robustcmr.methods.pair_state import PairState
 from robustcmr.options import Options
 from robustcmr.types import (
     Division,
@@ -62,13 +64,21 @@ class Method(ABC):
     """Whether it is built with ``width``, for networks that read ``item_vectors``; not needed on labels."""
     track: ClassVar[str] = "pairs"
     """``pairs`` (some are mismatched) or ``labels`` (some classes are wrong, see :class:`LabelMethod`)."""
+    columns: ClassVar[Mapping[str, float]] = {}
+    """Numbers to keep of each pair in ``self.state``, which is saved: first value of each column by name."""
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         self.config = config
         self.matchers = tuple(matchers)
         self.n_pairs = n_pairs
         self.batch_size = batch_size
+        self.state = PairState(n_pairs, **self.columns)
         self.epoch = 0
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """The first matcher, of most methods the only one."""
+        return self.matchers[0]
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
@@ -127,8 +137,11 @@ class Method(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state besides networks that a resumed run needs: plain values and tensors."""
-        return {"epoch": self.epoch}
+        pairs = {"pairs": self.state.state_dict()} if self.columns else {}
+        return {"epoch": self.epoch, **pairs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.epoch = int(state["epoch"])
+        if self.columns:
+            self.state.load_state_dict(state["pairs"])

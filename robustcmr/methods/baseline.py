@@ -57,7 +57,7 @@ class Baseline(Method):
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """Score the batch and reduce its pair losses."""
         batch = batches["all"]
-        scores = self.matchers[0](batch.images, batch.texts)
+        scores = self.matcher(batch.images, batch.texts)
         losses = self.pair_losses(scores, batch.same_image if self.config.mask_same_image else None)
         loss = losses.sum() if self.config.reduction == "sum" else losses.mean()
         return StepResult(loss, {"pair_loss": losses.detach().mean()})

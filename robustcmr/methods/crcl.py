@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -13,8 +12,7 @@ from robustcmr.correction.running import running_target
 from robustcmr.losses.complementary import complementary_loss
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import RememberingMethod
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.threshold import divide_at
@@ -47,7 +45,7 @@ class CRCLOptions(Options):
     )
 
 
-class CRCL(RememberingMethod):
+class CRCL(Method):
     """Active complementary learning with self-refining correspondence.
 
     Every pair has a correspondence y, 1 at first. With its match probability m = (p_ii + q_ii) / 2 each step
@@ -73,7 +71,7 @@ class CRCL(RememberingMethod):
 
     Config: ClassVar[type[Options]] = CRCLOptions
     config: CRCLOptions
-    columns = MappingProxyType({"correspondence": 1.0})
+    columns: ClassVar[Mapping[str, float]] = {"correspondence": 1.0}
 
     def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)

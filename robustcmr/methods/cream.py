@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from robustcmr.correction.spreading import spread_targets
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.losses.matching import soft_cross_entropy_loss
 from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import PairState
 from robustcmr.methods.peers import PeerMethod, PeerOptions, steady_scores
 from robustcmr.options import Options
 from robustcmr.selection.agreement import agreement_sets
@@ -56,11 +56,12 @@ class Cream(PeerMethod):
 
     Config: ClassVar[type[Options]] = CreamOptions
     config: CreamOptions
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        columns = {"clean_0": 1.0, "clean_1": 1.0, "confidence_0": 1.0, "confidence_1": 1.0}
-        self.state = PairState(self.n_pairs, calls=2.0, **columns)  # calls: matchers that call it clean
+    columns: ClassVar[Mapping[str, float]] = {
+        **PeerMethod.columns,
+        "confidence_0": 1.0,
+        "confidence_1": 1.0,
+        "calls": 2.0,  # matchers that call the pair clean
+    }
 
     def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) cross entropy of each pair."""

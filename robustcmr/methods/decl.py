@@ -11,8 +11,7 @@ from torch import Tensor
 
 from robustcmr.losses.evidential import evidential_loss, evidential_uncertainty
 from robustcmr.losses.hinge import hinge_loss
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import RememberingMethod
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.consensus import divide_by_arg_max, rival_evidence
@@ -34,7 +33,7 @@ class DECLOptions(Options):
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class DECL(RememberingMethod):
+class DECL(Method):
     """Deep evidential learning: mismatched pairs lose their target, not their place in the batch.
 
     Every epoch after the warm-up a pair is clean if it has the most mutual evidence of a random batch. A step

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -14,8 +13,7 @@ from robustcmr.correction.running import running_target
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.losses.topology import topology_loss
 from robustcmr.matchers.base import evaluation_mode
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import RememberingMethod
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
@@ -38,7 +36,7 @@ class GSCOptions(Options):
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class GSC(RememberingMethod):
+class GSC(Method):
     """Geometrical structure consistency: a pair's weight is the least of two kinds of evidence for it.
 
     With match probability c_i = (p_ii + q_ii) / 2 in the batch, A the similarities among its images and B
@@ -67,7 +65,7 @@ class GSC(RememberingMethod):
 
     Config: ClassVar[type[Options]] = GSCOptions
     config: GSCOptions
-    columns = MappingProxyType(dict.fromkeys(_COLUMNS, 1.0))
+    columns: ClassVar[Mapping[str, float]] = dict.fromkeys(_COLUMNS, 1.0)
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs, with weights by the evidence of the epoch before."""

@@ -90,14 +90,13 @@ class LabelMethod(Method):
 
     def encode(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Return unit vectors of a batch's images and texts, (B, D) each, at least float32."""
-        matcher = self.matchers[0]
-        sides = (matcher.encode_images(batch.images), matcher.encode_texts(batch.texts))
+        sides = (self.matcher.encode_images(batch.images), self.matcher.encode_texts(batch.texts))
         images, texts = (F.normalize(pooled_vectors(side).float(), dim=1) for side in sides)
         return images, texts
 
     def estimate(self, scorer: Scorer) -> LabelEstimate:
         """The most likely class by images and texts together, without the given labels."""
-        return self.estimated(scorer.vectors(self.matchers[0]))
+        return self.estimated(scorer.vectors(self.matcher))
 
     def estimated(self, found: LabelledVectors) -> LabelEstimate:
         """The estimate from the vectors of the training set."""

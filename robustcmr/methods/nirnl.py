@@ -18,7 +18,6 @@ from robustcmr.losses.hinge import hinge_loss
 from robustcmr.methods.base import Scorer
 from robustcmr.methods.label_baselines import LabelCrossEntropyOptions
 from robustcmr.methods.labels import ClassCentres, LabelMethod, given_classes
-from robustcmr.methods.pair_state import PairState
 from robustcmr.methods.rematching import added, joined
 from robustcmr.options import Options
 from robustcmr.selection.neighbours import neighbour_labels
@@ -71,16 +70,16 @@ class Nirnl(LabelMethod):
 
     Config: ClassVar[type[Options]] = NirnlOptions
     config: NirnlOptions
+    columns: ClassVar[Mapping[str, float]] = {"agreeing": 2.0, "pseudo": 0.0}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.anchors = ClassCentres(self.n_classes, self.anchors.weight.shape[1])
-        self.state = PairState(self.n_pairs, agreeing=2.0, pseudo=0.0)
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """Set the centres, and divide the pairs by the labels of their neighbours."""
         self.epoch = epoch
-        found = scorer.vectors(self.matchers[0])
+        found = scorer.vectors(self.matcher)
         images, texts = F.normalize(found.images, dim=1), F.normalize(found.texts, dim=1)
         with torch.no_grad():
             self.anchors.weight.copy_(class_means(images, texts, found.labels, self.n_classes))
@@ -120,12 +119,3 @@ class Nirnl(LabelMethod):
             f"{group}_loss": share * by_class.mean(),
             "margin_loss": share * config.alpha * apart.mean() / len(batch),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch, sets and pseudo labels."""
-        return {**super().state_dict(), "pairs": self.state.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        super().load_state_dict(state)
-        self.state.load_state_dict(state["pairs"])

@@ -9,8 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from robustcmr.losses.cross_entropy import infonce_loss
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import RememberingMethod
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.random_level import given_and_random_scores, random_level_weights
@@ -32,7 +31,7 @@ class OSAOptions(Options):
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class OSA(RememberingMethod):
+class OSA(Method):
     """One-step anti-noise: a weighted InfoNCE loss whose weights come from one pass of a frozen estimator.
 
     The estimator is the matcher as it is when the warm-up ends; without a warm-up, the starting weights, such

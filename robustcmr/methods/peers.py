@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.pair_state import PairState
 from robustcmr.methods.rematching import added, division_metrics, joined
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
@@ -46,11 +45,8 @@ class PeerMethod(Method):
     """
 
     n_matchers: ClassVar[int] = 2
+    columns: ClassVar[Mapping[str, float]] = {"clean_0": 1.0, "clean_1": 1.0}  # probabilities by each matcher
     config: PeerOptions
-
-    def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
-        super().__init__(config, matchers, n_pairs, batch_size)
-        self.state = PairState(n_pairs, clean_0=1.0, clean_1=1.0)  # probabilities found by each matcher
 
     @abstractmethod
     def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
@@ -132,15 +128,6 @@ class PeerMethod(Method):
     def peer_probability(self, own: int, batch: PairBatch) -> Tensor:
         """(B,) clean probability of a batch by the peer of matcher ``own``."""
         return self.state.of(f"clean_{1 - own}", batch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Epoch and clean probabilities."""
-        return {**super().state_dict(), "pairs": self.state.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        super().load_state_dict(state)
-        self.state.load_state_dict(state["pairs"])
 
 
 @torch.no_grad()

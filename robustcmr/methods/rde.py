@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.losses.triplet_alignment import triplet_alignment_loss
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.pair_state import RememberingMethod
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.peers import mean_division
 from robustcmr.methods.rematching import added, division_metrics
 from robustcmr.methods.views import SecondView, TwoViews
@@ -40,7 +39,7 @@ class RDEOptions(Options):
     released: bool = Field(False, description="follow the released code where it differs; see the method")
 
 
-class RDE(RememberingMethod):
+class RDE(Method):
     """Robust dual embedding with any matcher: consensus of two views of one network.
 
     The first view is the matcher's score; the second, the cosine of item vectors (pooled, or the mean of the

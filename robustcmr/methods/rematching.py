@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -10,7 +10,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method
 from robustcmr.options import Options
 from robustcmr.types import Division, PairBatch, Rematch, StepResult, TransportPlan
@@ -52,10 +51,6 @@ class RematchingMethod(Method):
 
     config: RematchingOptions
     cost: nn.Module | None
-
-    def __init__(self, config: Any, matchers: Sequence[Matcher], n_pairs: int, batch_size: int) -> None:
-        super().__init__(config, matchers, n_pairs, batch_size)
-        self.matcher = self.matchers[0]
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:

@@ -121,7 +121,7 @@ class UotRcl(AnchorMethod):
         plan = super().plan_epoch(epoch, scorer)
         if epoch < self.config.warmup_epochs or not self.config.semantic:
             return plan
-        found = scorer.vectors(self.matchers[0])
+        found = scorer.vectors(self.matcher)
         mass = self.mass(epoch)
         moved, kept = self._correct(found, mass)
         new = moved.targets.float().cpu()
@@ -147,7 +147,7 @@ class UotRcl(AnchorMethod):
         """The classes that the final share of the samples is moved to, with the current matcher."""
         if not self.config.semantic:
             return super().estimate(scorer)
-        found = scorer.vectors(self.matchers[0])
+        found = scorer.vectors(self.matcher)
         return label_estimate(self._correct(found, self.config.mass_end)[0].targets, found)
 
     def losses(

@@ -1,5 +1,7 @@
 """What every method inherits."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,30 @@ class WithNetwork(Small):
 
 def no_scorer(evidence, matcher):
     raise AssertionError("a baseline asks for no evidence")
+
+
+class Counting(Small):
+    columns: ClassVar = {"seen": 0.0}
+
+
+def test_columns_are_saved_with_the_epoch():
+    method, other = (Counting(Options(), [], 3, 2) for _ in range(2))
+    method.state["seen"] = torch.tensor([1.0, 2.0, 3.0])
+    method.plan_epoch(4, no_scorer)
+    other.load_state_dict(method.state_dict())
+    assert (other.epoch, other.state["seen"].tolist()) == (4, [1.0, 2.0, 3.0])
+
+
+def test_a_method_without_columns_may_name_anything_its_state():
+    class Other(Small):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.state, self.matcher = "mine", "also mine"
+
+    method = Other(Options(), [], 3, 2)
+    assert method.state_dict() == {"epoch": 0}
+    method.load_state_dict({"epoch": 2})
+    assert (method.epoch, method.matcher) == (2, "also mine")
 
 
 def test_a_method_needs_a_step():

@@ -131,6 +131,10 @@ class Method(ABC):
         del scorer
         return None
 
+    def not_negatives(self, batch: PairBatch) -> Tensor | None:
+        """(B, B) cells that are no negatives, those of the same image; None with the option ``released``."""
+        return None if self.config.released else batch.same_image
+
     @abstractmethod
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """Return the loss of one step, given one batch for each group of the plan."""

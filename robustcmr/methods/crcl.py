@@ -100,7 +100,7 @@ class CRCL(Method):
         """Refine the correspondence of a batch, then learn by it."""
         config, batch = self.config, batches["all"]
         scores = self.matcher(batch.images, batch.texts).float()
-        same = None if config.released else batch.same_image
+        same = self.not_negatives(batch)
         match = match_probability(scores.detach(), config.temperature, same)
         trust = self.state.of("correspondence", batch)
         since = self.epoch - max(start for start in self.starts if start <= self.epoch)

@@ -81,13 +81,10 @@ class DECL(Method):
         """(N, 2): rival evidence, and uncertainty."""
 
         def found(scores: Tensor, batch: PairBatch) -> Tensor:
-            chosen = self.config.temperature, self._mask(batch)
+            chosen = self.config.temperature, self.not_negatives(batch)
             return torch.stack([rival_evidence(scores, *chosen), evidential_uncertainty(scores, *chosen)], 1)
 
         return scorer(found, self.matcher)
-
-    def _mask(self, batch: PairBatch) -> Tensor | None:
-        return None if self.config.released else batch.same_image
 
     @property
     def n_negatives(self) -> int:
@@ -99,7 +96,7 @@ class DECL(Method):
         """The evidential loss of all pairs and the ranking loss of clean ones."""
         batch, config = batches["all"], self.config
         scores = self.matcher(batch.images, batch.texts)
-        clean, mask = self.state.of("clean", batch).to(scores.device), self._mask(batch)
+        clean, mask = self.state.of("clean", batch).to(scores.device), self.not_negatives(batch)
         evidential = evidential_loss(
             scores, clean, config.temperature, config.kl_weight, mask, raw=config.released
         )

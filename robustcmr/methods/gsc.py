@@ -101,7 +101,7 @@ class GSC(Method):
         """Learn by the weights of a batch, and note the evidence for its pairs."""
         config, batch, matcher = self.config, batches["all"], self.matcher
         weight = self.state.of("weight", batch)
-        same = None if config.released else batch.same_image
+        same = self.not_negatives(batch)
         images, texts = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
         scores = matcher.score(images, texts).float()
         with evaluation_mode(matcher):

@@ -113,7 +113,7 @@ class Nirnl(LabelMethod):
                 likely = either_probability((p_v * of_images).sum(1), (p_t * of_texts).sum(1))
                 by_class = likely.detach() * by_class
         scores = sides[0] @ sides[1].T  # (B, B)
-        apart = hinge_loss(scores, config.margin, False, None if config.released else batch.same_image)
+        apart = hinge_loss(scores, config.margin, False, self.not_negatives(batch))
         share = (self.state["agreeing"] == _SETS[group]).float().mean().to(scores)
         return {
             f"{group}_loss": share * by_class.mean(),

@@ -89,8 +89,7 @@ class OSA(Method):
         """The InfoNCE loss of all pairs, weighted once the estimator is frozen."""
         batch, config = batches["all"], self.config
         scores = self.matcher(batch.images, batch.texts)
-        same_image = None if config.released else batch.same_image
-        losses = infonce_loss(scores, config.temperature, same_image)
+        losses = infonce_loss(scores, config.temperature, self.not_negatives(batch))
         if not self.frozen:
             return added({"warmup_loss": losses.mean()})
         above = self.state.of("above", batch).to(losses.device)

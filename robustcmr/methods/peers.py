@@ -121,10 +121,6 @@ class PeerMethod(Method):
             parts.append(added(self.learn(int(own), group, batch)))
         return joined(parts)
 
-    def not_negatives(self, batch: PairBatch) -> Tensor | None:
-        """(B, B) cells that are no negatives, of the same image; None as released, where all others are."""
-        return None if self.config.released else batch.same_image
-
     def peer_probability(self, own: int, batch: PairBatch) -> Tensor:
         """(B,) clean probability of a batch by the peer of matcher ``own``."""
         return self.state.of(f"clean_{1 - own}", batch)

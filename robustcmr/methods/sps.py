@@ -60,7 +60,7 @@ class Sps(PeerMethod):
 
     def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """(B,) cross entropy of each pair."""
-        return self._cross_entropy(scores, batch.same_image)
+        return self._cross_entropy(scores, self.not_negatives(batch))
 
     def warmup_loss(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """Mean cross entropy of all pairs."""
@@ -90,8 +90,8 @@ class Sps(PeerMethod):
         scores = matcher.score(images, texts)
         losses = self.evidence(scores, batch)
         if group == "clean":
-            m = self._match(steady_scores(matcher, batch), batch.same_image)
-            p = self.peer_probability(own, batch)
+            steady, same = steady_scores(matcher, batch), self.not_negatives(batch)
+            m, p = match_probability(steady, config.temperature, same), self.peer_probability(own, batch)
             return {"clean_loss": ((p + (1 - p) * m) * losses).mean()}
         symmetry = config.symmetry_weight * symmetry_loss(scores).mean()
         structure = config.structure_weight * structure_loss(item_vectors(images), item_vectors(texts)).mean()
@@ -106,14 +106,13 @@ class Sps(PeerMethod):
         with torch.no_grad(), evaluation_mode(matcher):
             images, texts = matcher.encode_images(batch.images), matcher.encode_texts(strict.texts)
             found = nearest_clean(item_vectors(images), item_vectors(matcher.encode_images(strict.images)))
-            same = batch.same_image | same_replacement(found.index, strict.same_image)
-            y = self._match(matcher.score(images, texts[found.index]), same) * found.cosine
+            same = self.not_negatives(batch)
+            if same is not None:
+                same = same | same_replacement(found.index, strict.same_image)
+            steady = matcher.score(images, texts[found.index])
+            y = match_probability(steady, self.config.temperature, same) * found.cosine
         scores = matcher(batch.images, replaced_texts(strict.texts, found.index))
         return (y * (y >= self.config.least_confidence) * self._cross_entropy(scores, same)).mean()
 
-    def _match(self, scores: Tensor, same: Tensor) -> Tensor:
-        return match_probability(scores, self.config.temperature, None if self.config.released else same)
-
-    def _cross_entropy(self, scores: Tensor, same: Tensor) -> Tensor:
-        mask = None if self.config.released else same
-        return 2 * infonce_loss(scores.float(), self.config.temperature, mask)
+    def _cross_entropy(self, scores: Tensor, same: Tensor | None) -> Tensor:
+        return 2 * infonce_loss(scores.float(), self.config.temperature, same)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from robustcmr.losses.cross_entropy import infonce_loss
+from robustcmr.methods import sps
 from robustcmr.methods.sps import Sps, SpsOptions
 from robustcmr.selection.released import gaussian_as_released
 from robustcmr.testing import METHOD_CHECKS, check_method
@@ -170,12 +171,14 @@ def test_without_strict_pairs_noisy_ones_teach_nothing():
     assert method.matchers[1].word.weight.grad.any()
 
 
-def test_replacement_uses_evaluation_mode_without_gradient():
+def test_replacement_uses_evaluation_mode_without_gradient(monkeypatch):
     method = build(towers=lambda seed: Towers(seed, dropout=0.9), least_confidence=0.0)
     for matcher in method.matchers:
         matcher.train()
-    strict, noisy, seen, own = batch_of(range(B)), batch_of(range(12, 12 + B)), [], method._match
-    method._match = lambda scores, same: seen.append(scores) or own(scores, same)
+    strict, noisy, seen, own = batch_of(range(B)), batch_of(range(12, 12 + B)), [], sps.match_probability
+    monkeypatch.setattr(
+        sps, "match_probability", lambda scores, *rest: seen.append(scores) or own(scores, *rest)
+    )
     for _ in range(2):
         method.training_step({"strict_0": strict, "noisy_0": noisy, "clean_0": noisy})
     assert len(seen) == 4

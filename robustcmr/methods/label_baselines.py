@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustcmr.losses.class_anchors import anchor_cross_entropy, multimodal_contrast, robust_clustering
-from robustcmr.methods.labels import LabelMethod, given_classes
+from robustcmr.methods.labels import LabelMethod
 from robustcmr.methods.rematching import added
 from robustcmr.options import Options
 from robustcmr.types import PairBatch, StepResult
@@ -47,8 +46,7 @@ class AnchorMethod(LabelMethod):
 
     def class_targets(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Target classes (B, K) of images and texts, as given by default, and weights (B,) of the pairs."""
-        of_images, of_texts = (F.one_hot(labels, self.n_classes).to(like) for labels in given_classes(batch))
-        return of_images, of_texts, like.new_ones(len(batch))
+        return *self.given_targets(batch, like), like.new_ones(len(batch))
 
     @abstractmethod
     def losses(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustcmr.correction.class_centres import class_means
 from robustcmr.losses.class_anchors import anchor_probabilities
 from robustcmr.matchers.base import Matcher, pooled_vectors
 from robustcmr.methods.base import Method, Scorer
@@ -47,6 +48,11 @@ class ClassCentres(ClassAnchors):
     def forward(self) -> Tensor:
         """The centres, (K, D) of length at most 1."""
         return self.weight
+
+    @torch.no_grad()
+    def update(self, images: Tensor, texts: Tensor, labels: Tensor) -> None:
+        """Set the centres to the means of image and text vectors (N, D) by label (N, 1 or 2)."""
+        self.weight.copy_(class_means(images, texts, labels, len(self.weight)))
 
 
 class LabelMethod(Method):
@@ -92,6 +98,11 @@ class LabelMethod(Method):
         """Return unit vectors of a batch's images and texts, (B, D) each, at least float32."""
         sides = (self.matcher.encode_images(batch.images), self.matcher.encode_texts(batch.texts))
         images, texts = (F.normalize(pooled_vectors(side).float(), dim=1) for side in sides)
+        return images, texts
+
+    def given_targets(self, batch: PairBatch, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the given classes of a batch's images and of its texts, (B, K) of zeros and ones each."""
+        images, texts = (F.one_hot(labels, self.n_classes).to(like) for labels in given_classes(batch))
         return images, texts
 
     def estimate(self, scorer: Scorer) -> LabelEstimate:

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustcmr.correction.class_centres import class_means, either_probability
+from robustcmr.correction.class_centres import either_probability
 from robustcmr.losses.class_anchors import anchor_cross_entropy, anchor_probabilities
 from robustcmr.losses.class_labels import absolute_error
 from robustcmr.losses.hinge import hinge_loss
 from robustcmr.methods.base import Scorer
 from robustcmr.methods.label_baselines import LabelCrossEntropyOptions
-from robustcmr.methods.labels import ClassCentres, LabelMethod, given_classes
+from robustcmr.methods.labels import ClassCentres, LabelMethod
 from robustcmr.methods.rematching import added, joined
 from robustcmr.options import Options
 from robustcmr.selection.neighbours import neighbour_labels
@@ -70,6 +69,7 @@ class Nirnl(LabelMethod):
 
     Config: ClassVar[type[Options]] = NirnlOptions
     config: NirnlOptions
+    anchors: ClassCentres
     columns: ClassVar[Mapping[str, float]] = {"agreeing": 2.0, "pseudo": 0.0}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,12 +81,11 @@ class Nirnl(LabelMethod):
         self.epoch = epoch
         found = scorer.vectors(self.matcher)
         images, texts = F.normalize(found.images, dim=1), F.normalize(found.texts, dim=1)
-        with torch.no_grad():
-            self.anchors.weight.copy_(class_means(images, texts, found.labels, self.n_classes))
+        self.anchors.update(images, texts, found.labels)
         near = neighbour_labels(images, texts, found.labels, self.n_classes, self.config.neighbours)
-        self.state["agreeing"], self.state["pseudo"] = near.agreeing.cpu(), near.pseudo_labels.cpu()
-        agreeing, ids = near.agreeing.cpu().numpy(), np.arange(self.n_pairs, dtype=np.int64)
-        groups = {name: ids[agreeing == count] for name, count in _SETS.items()}
+        self.state["agreeing"], self.state["pseudo"] = near.agreeing, near.pseudo_labels
+        agreeing = self.state["agreeing"].numpy()
+        groups = {name: np.flatnonzero(agreeing == count) for name, count in _SETS.items()}
         shares = {f"{name}_share": len(chosen) / self.n_pairs for name, chosen in groups.items()}
         return EpochPlan(groups, shares, self.estimated(found))
 
@@ -97,16 +96,15 @@ class Nirnl(LabelMethod):
     def losses(self, group: str, batch: PairBatch) -> dict[str, Tensor]:
         """Scalar losses by name of a batch of the group ``pure``, ``hard`` or ``noisy``."""
         config, centres = self.config, self.anchors()
-        sides, given = self.encode(batch), given_classes(batch)
+        sides = self.encode(batch)
         p_v, p_t = (anchor_probabilities(side, centres, config.temperature) for side in sides)
         if group == "noisy":
-            wanted = self.state.of("pseudo", batch).long()
-            if config.released:
-                wanted = either_probability(p_v, p_t).argmax(1)
+            predicted = either_probability(p_v, p_t).argmax(1)
+            wanted = predicted if config.released else self.state.of("pseudo", batch).long()
             target = F.one_hot(wanted, self.n_classes).to(p_v)
             by_class = absolute_error(p_v, target) + absolute_error(p_t, target)  # (B,)
         else:
-            of_images, of_texts = (F.one_hot(labels, self.n_classes).to(p_v) for labels in given)
+            of_images, of_texts = self.given_targets(batch, p_v)
             by_class = anchor_cross_entropy(sides[0], centres, of_images, config.temperature)
             by_class = by_class + anchor_cross_entropy(sides[1], centres, of_texts, config.temperature)
             if group == "hard":

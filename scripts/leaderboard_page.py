@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
-Row = dict[str, Any]
+from run_table import Row
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "leaderboard.md"
 NAMES = {"scenes": "Embedded scenes", "f8k": "Flickr8K", "quick": "Few scenes, a quick look"}

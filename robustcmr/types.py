@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,25 @@ class PairBatch:
 
     def __len__(self) -> int:
         return self.pair_ids.shape[0]
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """What one pass over the training set finds of every given pair.
+
+    Attributes:
+        images: (N, D) float16, the unit vector of the image given to each caption, on the CPU.
+        texts: (N, D) float16, the unit vector of each caption.
+        image_of: (N,) int64, the image given to each caption.
+        words: (N, V) sparse, see :func:`robustcmr.selection.caption_words.rare_words`.
+        partner: (N,) int64, another pair, of which each caption was given the image on purpose.
+    """
+
+    images: Tensor
+    texts: Tensor
+    image_of: IntArray
+    words: Any
+    partner: IntArray
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,10 @@ class TrainingData(Protocol):
     def in_memory(self) -> bool:
         """Whether all features are in main memory or on a device, so that no batch waits for the disk."""
 
+    @property
+    def image_of_pair(self) -> IntArray:
+        """(N,) index of the image given to each pair; pairs of one image have the same."""
+
     def __len__(self) -> int:
         """Number of pairs."""
 

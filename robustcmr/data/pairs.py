@@ -71,6 +71,11 @@ class TrainingPairs:
         )
 
     @property
+    def image_of_pair(self) -> IntArray:
+        """(N,) the image given to each caption."""
+        return self.correspondence.image_of_caption
+
+    @property
     def in_memory(self) -> bool:
         """Whether all features are in main memory or on a device."""
         return all(isinstance(store, InMemoryFeatures | None) for store in (self.images, self.text_vectors))
@@ -144,6 +149,11 @@ class TrainingLabels:
             torch.eye(len(pair_ids), dtype=torch.bool),
             torch.from_numpy(self.labels[pair_ids]),
         )
+
+    @property
+    def image_of_pair(self) -> IntArray:
+        """(N,) every text has an image of its own."""
+        return np.arange(len(self.labels), dtype=np.int64)
 
     @property
     def in_memory(self) -> bool:

@@ -20,6 +20,7 @@ from robustcmr.types import (
     LabelEstimate,
     LabelledVectors,
     PairBatch,
+    PairTable,
     StepResult,
 )
 
@@ -39,6 +40,10 @@ class Scorer(Protocol):
         Returns:
             (N,) or (N, K) float32 in the order of pair ids.
         """
+        ...
+
+    def table(self, evidence: Evidence, matcher: Matcher) -> tuple[FloatArray, PairTable]:
+        """Gather as a call does, and return what the same pass finds of every pair."""
         ...
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:

@@ -27,7 +27,7 @@ class DECLOptions(Options):
     ranking_weight: float = Field(0.8, ge=0.0, description="weight of the ranking loss of clean pairs")
     margin: float = Field(0.2, gt=0.0, description="margin of the ranking loss, in units of tanh(score)")
     negatives_fall: float = Field(
-        0.5, ge=0.0, description="fall of the number of hardest negatives a step; 0.025 for Flickr30K"
+        0.15, ge=0.0, description="fall of the number of hardest negatives a step; 0.025 for Flickr30K"
     )
     least_negatives: int = Field(5, ge=1, description="least number of hardest negatives")
     released: bool = Field(False, description="follow the released code where it differs; see the method")
@@ -44,9 +44,11 @@ class DECL(Method):
     times as much for a batch of B. For another B, ``ranking_weight`` 0.8 * 128 / B restores the balance.
 
     Paper: warm-up of 5 or 2 epochs (by the noise rate), then 40; Adam 2e-4, x0.1 at 20; batch 128; H falls
-    from B by 0.025 a step to 5, warm-up included, which takes 4.3 epochs of 1133 steps. The default 0.5 takes
-    as many epochs of 58 steps, those of the embedded data. ``released`` takes the KL divergence of alpha with
-    the evidence of the target, where the paper removes it, and uses captions of the same image as negatives.
+    from B by 0.025 a step to 5, warm-up included, over 4,920 steps or 4.3 epochs. A default run has 700 steps
+    and ends with 23 negatives at the default 0.15. Falling to 5 within 250 steps the scores collapse: dev
+    rSum 64.7 instead of 322.1 on the embedded data, 40% mismatched. ``released`` takes the KL divergence of
+    alpha with the evidence of the target, where the paper removes it, and uses captions of the same image as
+    negatives.
 
     Not repeated: the length of the warm-up does not depend on the injected noise rate. It must last until
     most clean pairs are the arg-max of their batch, or all evidence is unlearned. Departures: s is the

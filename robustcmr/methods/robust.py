@@ -27,6 +27,7 @@ from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
+from robustcmr.selection.structural_division import divide_by_structure
 from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
 
 _LEAST_WEIGHT = 1e-3
@@ -37,7 +38,8 @@ class Robust(RematchingMethod):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
-    under the teacher, compared with pairs mismatched on purpose. With w that probability, a step minimises
+    under the teacher, compared with pairs mismatched on purpose, and with ``structure`` also by how far other
+    pairs confirm it. With w that probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - for suspected pairs, weighted by 1 - w, the cross entropy to targets found by partial transport of their
@@ -108,8 +110,15 @@ class Robust(RematchingMethod):
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
-        found = scorer(lambda s, b: batch_cross_entropy(s, config.temperature, b.same_image), scoring)
-        own, reference = found.T  # of the pair, of a mismatched one
+
+        def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
+            return batch_cross_entropy(scores, config.temperature, batch.same_image)
+
+        if config.structure:
+            found, table = scorer.table(evidence, scoring)
+            own, reference = found.T  # of the pair, of a mismatched one
+            return divide_by_structure(own, reference, table, config.threshold, seed=self.epoch)
+        own, reference = scorer(evidence, scoring).T
         return divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:

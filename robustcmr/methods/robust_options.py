@@ -39,6 +39,10 @@ class RobustOptions(RematchingOptions):
     )
     agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
+    structure: bool = Field(
+        False,
+        description="divide also by other pairs: captions of the same image, images of similar captions",
+    )
     most_wrong: float = Field(
         0.5,
         gt=0.0,

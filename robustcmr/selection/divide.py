@@ -142,7 +142,7 @@ def divide_by_mixture(
 
 
 def divide_by_reference(
-    evidence: npt.ArrayLike, reference: npt.ArrayLike, threshold: float = 0.5
+    evidence: npt.ArrayLike, reference: npt.ArrayLike, threshold: float = 0.5, log: bool = True
 ) -> Division:
     """Divide pairs by how much their evidence resembles that of pairs mismatched on purpose.
 
@@ -159,13 +159,14 @@ def divide_by_reference(
         evidence: (N,) finite and >= 0, high where a pair looks mismatched, such as cross entropies.
         reference: (M,) the same of pairs mismatched on purpose.
         threshold: a pair is clean where its clean probability exceeds this, in (0, 1).
+        log: fit on log(1 + evidence). False fits on the evidence itself, which may then be negative.
 
     Returns:
         The division, in the order of the evidence. Its interval covers the sampling error and the effect of
         keeping the reference where it is or moving it slightly further than fitted.
 
     Raises:
-        ValueError: ``evidence`` is empty or no vector, negative, or the threshold out of range.
+        ValueError: ``evidence`` is empty or no vector, negative with ``log``, or the threshold out of range.
         TrainingDivergedError: a value is NaN or infinite.
 
     Example:
@@ -182,11 +183,12 @@ def divide_by_reference(
     for n, name in ((len(given), "pairs"), (as_array(reference).size, "mismatched pairs")):
         if n < LEAST_PAIRS:
             return _too_few(given, threshold, n, name)
-    known = check_evidence(reference)
-    least = min(given.min(), known.min())
-    if least < 0:
-        raise ValueError(f"evidence divided by a reference must be at least 0, got {least:g}")
-    values, known = np.log1p(given), np.log1p(known)
+    values, known = given, check_evidence(reference)
+    if log:
+        least = min(given.min(), known.min())
+        if least < 0:
+            raise ValueError(f"evidence divided by a reference must be at least 0, got {least:g}")
+        values, known = np.log1p(given), np.log1p(known)
     if known.std() < _LEAST_SPREAD:
         return _all_clean(given, threshold, "mismatched pairs all have the same evidence")
     least = SHIFTS[0]
@@ -208,7 +210,8 @@ def divide_by_reference(
         return _all_clean(given, threshold, reason)
     low, high = min(each.low for each in rates.values()), max(each.high for each in rates.values())
     reason = f"two groups: between {low:.1%} and {high:.1%} {found}"
-    density = fitted_density(fits[shift], (values.min(), values.max()), np.expm1, lambda v: np.exp(-v), 0.0)
+    back, slope = (np.expm1, lambda v: np.exp(-v)) if log else (lambda v: v, np.ones_like)
+    density = fitted_density(fits[shift], (values.min(), values.max()), back, slope, 0.0 if log else None)
     clean, rate = low_posterior(fits[shift], values), rates[shift].rate
     return Division(clean, threshold, clean > threshold, given, True, reason, rate, (low, high), density)
 

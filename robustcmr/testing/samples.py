@@ -89,6 +89,11 @@ class Sample(ABC):
     def __len__(self) -> int:
         """Return the number of pairs."""
 
+    @property
+    def image_of_pair(self) -> IntArray:
+        """(N,) the image given to each pair; by default an image each."""
+        return np.arange(len(self), dtype=np.int64)
+
     @abstractmethod
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
         """Return some pairs, augmented if there is a generator."""
@@ -126,6 +131,11 @@ class SamplePairs(Sample):
 
     def __len__(self) -> int:
         return len(self._given)
+
+    @property
+    def image_of_pair(self) -> IntArray:
+        """(N,) the image given to each pair."""
+        return self._given
 
     def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
         """Return some pairs; with a generator a tenth of the regions is dropped."""

@@ -14,10 +14,10 @@ from robustcmr.jobs.train import train
 from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
 from robustcmr.methods.robust import Robust
 from robustcmr.methods.robust_options import RobustOptions
-from robustcmr.selection import batch_cross_entropy, divide_by_reference
+from robustcmr.selection import batch_cross_entropy, divide_by_reference, divide_by_structure, rare_words
 from robustcmr.training.batches import step_ids
 from robustcmr.training.optimiser import build_optimiser
-from robustcmr.types import Division
+from robustcmr.types import Division, PairTable
 from tests.robustcmr.methods.one_matcher import B, N, Towers, batch_of
 
 # what the tests below count on, whatever the defaults
@@ -416,6 +416,17 @@ class FakeScorer:
         return np.asarray(self.values, dtype=np.float32)
 
 
+class FakeTable(FakeScorer):
+    """Answers with a table, too, in which no pair says anything of another."""
+
+    def table(self, evidence, matcher):
+        n, generator = len(self.values), torch.Generator().manual_seed(0)
+        sides = [torch.randn(n, 64, generator=generator).div(8).half() for _ in range(2)]
+        every = np.arange(n)
+        self.pairs = PairTable(*sides, every, rare_words(every, every * 0, n), np.roll(every, -1))
+        return self(evidence, matcher), self.pairs
+
+
 def unasked(evidence, matcher):
     raise AssertionError("warming up needs no evidence")
 
@@ -468,6 +479,23 @@ def test_then_the_pairs_are_divided(groups, warmup):
     own, reference = np.float32(scorer.values).T
     alone = divide_by_reference(own, reference[np.isfinite(reference)])
     np.testing.assert_array_equal(plan.estimate.clean_probability, alone.clean_probability)
+
+
+def test_other_pairs_are_asked_where_wanted():
+    bad = np.arange(200) % 4 == 1
+    method = planner(structure=True, temperature=0.3)
+    scorer = FakeTable(evidence(200, np.flatnonzero(bad)))
+    plan = method.plan_epoch(5, scorer)
+    own, reference = np.float32(scorer.values).T
+    expected = divide_by_structure(own, reference, scorer.pairs, seed=5)
+    np.testing.assert_array_equal(plan.estimate.clean_probability, expected.clean_probability)
+    assert (plan.estimate.is_clean == ~bad).all()
+    ((asked, scoring),) = scorer.asked
+    assert scoring is method.teacher.matcher
+    scores = torch.randn(B, B, generator=torch.Generator().manual_seed(0))
+    batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
+    wanted = batch_cross_entropy(scores, 0.3, batch.same_image)
+    torch.testing.assert_close(asked(scores, batch), wanted, equal_nan=True)
 
 
 def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():

@@ -3,7 +3,7 @@
 The Python blocks of a page share one namespace. Its ``robustcmr`` commands run in one folder that has tiny
 data of every layout as ``DIR`` and the other inputs that pages name; trainings are shortened. Commands inside
 a sentence, and those in ``PARSED_ONLY``, are parsed and not run. A comment before a block leaves it out and
-says why: ``<!-- not run: needs a GPU -->``.
+says why: ``<!-- not run: needs a GPU -->``. Tables have tests/scripts/test_page_tables.py.
 """
 
 import ast
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.main import get_command
 
@@ -29,6 +30,9 @@ PAGES = [
     path.relative_to(ROOT).as_posix()
     for path in (*ROOT.glob("*.md"), *ROOT.glob("scripts/results/*.md"), *sorted(ROOT.glob("docs/**/*.md")))
 ]
+SHARED = [ROOT / "scripts" / name for name in ("run_table.py", "leaderboard.py", "benchmarks/common.py")]
+"""Where options of scripts are defined besides the scripts themselves."""
+
 SHORTER = ("training.epochs=1", "training.batch_size=32", "training.workers=0")
 ENCODER = ("training.epochs=2", "data.n_train=200", "optim.lr=0.002", "matcher.dim=32")
 """Enough for vectors that an audit does not refuse, of the training whose run makes vectors of other data."""
@@ -36,8 +40,9 @@ ENCODER = ("training.epochs=2", "data.n_train=200", "optim.lr=0.002", "matcher.d
 PARSED_ONLY = {
     "convert": "needs a released checkpoint",
     "sweep": "dozens of runs; tests/end_to_end/test_sweep.py runs a small one",
+    "review": "serves a page until Ctrl-C, but for the subcommands in REVIEW",
 }
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+REVIEW = ("export", "import", "status")
 BLOCK = re.compile(
     r"(?:<!-- (?P<skip>not run: \S.*?) -->\n+)?"
     r"(?:^```(?P<language>\S*)\n(?P<fenced>.*?)^```$|(?<=\n\n)(?P<indented>(?: {4}\S[^\n]*\n)+))",
@@ -222,7 +227,7 @@ class Page:
             assert done.returncode == 0, f"{place}: {done.stderr}"
         if words[0] != "robustcmr":
             return
-        if words[1] in PARSED_ONLY:
+        if words[1] in PARSED_ONLY and words[2] not in REVIEW:
             code, told = parsed(words)
             assert code == 0, f"{place}: {shlex.join(words)}: {told}"
             return
@@ -277,9 +282,38 @@ def test_scripts_and_results_that_are_named_exist(page):
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_options_of_scripts_that_are_shown_exist():
+    """Each ``--option`` of a script of ours is one that the script, or what it shares, defines."""
+    shared = "".join(path.read_text(encoding="utf-8") for path in SHARED)
+    shown = 0
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for script, words in re.findall(r"(?:python|bash) (scripts/[\w/]+\.(?:py|sh))([^`\n#]*)", text):
+            known = (ROOT / script).read_text(encoding="utf-8") + shared
+            for option in re.findall(r"(--[a-z-]+)", words):
+                as_keyword = f"{option.removeprefix('--').replace('-', '_')}="  # of benchmarks
+                assert f'"{option}"' in known or as_keyword in known, f"{page}: {script} {option}"
+                shown += 1
+    assert shown > 10
+
+
 def test_a_matcher_of_ones_own_is_short():
-    (code,) = [b.text for b in blocks("README.md", README) if "class MyMatcher" in b.text]
+    sources = [(page, (ROOT / page).read_text(encoding="utf-8")) for page in PAGES]
+    (code,) = [b.text for page in sources for b in blocks(*page) if "class MyMatcher" in b.text]
     assert len(code.splitlines()) < 40
+
+
+def test_the_readme_stays_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_citation_is_of_this_version():
+    from robustcmr import __version__
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["title"], str(cited["version"])) == ("robustcmr", __version__)
+    assert cited["cff-version"] == "1.2.0"
+    assert {"message", "authors", "license"} <= set(cited)
 
 
 def test_a_broken_snippet_fails_with_its_place(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 from leaderboard_page import table
@@ -50,7 +51,8 @@ def first_run() -> str:
     """What `robustcmr train --noise 0.4` printed, of the run whose results readme_pictures.py kept."""
     results = json.loads((RESULTS / "first_run.json").read_text(encoding="utf-8"))
     rows = (row.rstrip() for row in render(measures_table(results["splits"])).splitlines())
-    return "\n".join(["```text", *filter(None, rows), "", *measured_sentences(results), "```", ""])
+    sentences = [line for sentence in measured_sentences(results) for line in textwrap.wrap(sentence, 92)]
+    return "\n".join(["```text", *filter(None, rows), "", *sentences, "```", ""])
 
 
 def wrong_pair() -> str:
@@ -62,8 +64,8 @@ def wrong_pair() -> str:
     right = f"{shown['suggestions_right']:.0%} of the {shown['suspects']:,} captions it suspects"
     return (
         f"![{alt}](docs/images/wrong_pair.png)\n\n"
-        "The demo below found this pair without being told which pairs are wrong. It suggests the true picture,\n"
-        f"among {shown['images']:,}, for {right}.\n"
+        "The demo below found this pair without being told which pairs are wrong. It suggests the true\n"
+        f"picture, among {shown['images']:,}, for {right}.\n"
     )
 
 

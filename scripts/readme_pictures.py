@@ -122,7 +122,7 @@ def wrong_pair(folder: Path) -> tuple[Figure, dict[str, Any]]:
         "suggestions_right": round(float(right.mean()), 4),
     }
     with mpl.rc_context(STYLE):
-        return _drawn(split, table, row), shown
+        return drawn(split, table, row), shown
 
 
 def most_suspected(table: PairsTable, image_of_caption: IntArray) -> int:
@@ -139,7 +139,8 @@ def most_suspected(table: PairsTable, image_of_caption: IntArray) -> int:
     return int(rows[np.lexsort((-table.evidence[rows], table.clean_probability[rows]))[0]])
 
 
-def _drawn(split: Any, table: PairsTable, row: int) -> Figure:
+def drawn(split: Any, table: PairsTable, row: int) -> Figure:
+    """Draw the caption of a row above its given and its suggested picture."""
     figure = Figure(figsize=(7.0, 4.5), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.text(0.05, 0.93, "A caption of the training data", color=MUTED, fontsize=11)

@@ -294,9 +294,15 @@ def speed() -> str:
                 continue
             reference = ""
             if row["reference"]:
-                reference = f"{_amount(row['reference'], row['unit'])}, {row['reference_is']}"
+                reference = f"{_amount(row['reference'], row['unit'])}, {row['reference_is']}".replace(
+                    "python -c 'import torch'", "`import torch`"
+                )
             share = f"{float(row['floor_share']):.0%}" if row["floor_share"] else ""
-            what = f"{before}: {row['what']}" if before else row["what"]
+            what = row["what"].replace(" x ", " × ")
+            if name == "start":
+                command, _, when = what.partition(", ")
+                what = f"`{command}`, {when}"
+            what = f"{before}: {what}" if before else what
             lines.append([what, _amount(row["ours"], row["unit"]), reference, row["ratio"], share])
     return table(lines)
 

@@ -45,7 +45,7 @@ PARSED_ONLY = {
 REVIEW = ("export", "import", "status")
 BLOCK = re.compile(
     r"(?:<!-- (?P<skip>not run: \S.*?) -->\n+)?"
-    r"(?:^```(?P<language>\S*)\n(?P<fenced>.*?)^```$|(?<=\n\n)(?P<indented>(?: {4}\S[^\n]*\n)+))",
+    r"(?:^```(?P<language>\S*)[^\n]*\n(?P<fenced>.*?)^```$|(?<=\n\n)(?P<indented>(?: {4}\S[^\n]*\n)+))",
     re.M | re.S,
 )
 
@@ -330,6 +330,11 @@ def test_a_broken_snippet_fails_with_its_place(tmp_path, monkeypatch):
 def test_blocks_marked_as_not_to_run_are_left_out():
     source = "<!-- not run: needs a GPU -->\n```python\n1 / 0\n```\n\n<!-- not run: -->\n```python\nx\n```\n"
     assert [block.text for block in blocks("page.md", source)] == ["x\n"]  # a reason is required
+
+
+def test_a_directive_is_no_block():
+    source = "```{image} a.png\n:width: 10px\n```\n\nText.\n\n```{toctree}\nreview\n```\n"
+    assert list(blocks("page.md", source)) == []
 
 
 def test_commands_are_read_from_indented_blocks():

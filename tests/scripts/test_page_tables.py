@@ -88,8 +88,10 @@ def test_pictures_are_drawn_of_the_results(modules, tmp_path, monkeypatch):
         assert (ROOT / "docs" / "images" / name).stat().st_size < 100_000
 
 
-def test_the_pair_shown_is_the_most_suspected_with_a_right_suggestion(modules):
-    table = PairsTable(
+@pytest.fixture
+def table():
+    """Five pairs of which pair i belongs to image i; all but the last are suspected."""
+    return PairsTable(
         pair=np.arange(5),
         caption=[f"caption {i}" for i in range(5)],
         image=np.array([3, 0, 1, 1, 2]),
@@ -102,8 +104,17 @@ def test_the_pair_shown_is_the_most_suspected_with_a_right_suggestion(modules):
         score=np.zeros(5),
         rematch_score=np.ones(5),
     )
-    truth = np.arange(5)
-    # pair 0 and 3 have a wrong suggestion, 4 is not suspected; of 1 and 2, 2 has more evidence
-    assert modules.readme_pictures.most_suspected(table, truth) == 2
+
+
+def test_the_pair_shown_is_the_most_suspected_with_a_right_suggestion(modules, table):
+    # the suggestions of pairs 1 and 2 are right, and 2 has more evidence against it
+    assert modules.readme_pictures.most_suspected(table, np.arange(5)) == 2
     with pytest.raises(SystemExit, match="no suspected pair"):
-        modules.readme_pictures.most_suspected(table, truth + 10)
+        modules.readme_pictures.most_suspected(table, np.arange(5) + 10)
+
+
+def test_a_pair_is_drawn_with_both_pictures(modules, table):
+    pictures = [np.full((4, 4, 3), 10 * i, dtype=np.uint8) for i in range(5)]
+    figure = modules.readme_pictures.drawn(SimpleNamespace(picture=pictures.__getitem__), table, 2)
+    assert [axes.images[0].get_array()[0, 0, 0] for axes in figure.axes] == [10, 20]
+    assert {"“caption 2”", "10.0% likely to be right"} <= {text.get_text() for text in figure.texts}

@@ -17,5 +17,3 @@ autodoc_typehints_description_target = "documented"
 
 html_theme = "furo"
 html_title = f"robustcmr {release}"
-html_static_path = ["static"]
-html_css_files = ["tables.css"]

@@ -11,6 +11,9 @@ from run_table import RESULTS, Row, read_rows
 
 from robustcmr.reporting.significance import seed_test
 
+HELD = "\N{NO-BREAK SPACE}"
+"""Keeps the deviation by its sign where a narrow cell is broken."""
+
 METHODS = {
     "hinge": "hinge, hardest negatives",
     "infonce": "InfoNCE",
@@ -87,7 +90,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean ± standard deviation; empty without values, the mean alone of one."""
     if not values:
         return ""
-    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+    return f"{fmean(values):.{digits}f}" + (f" ±{HELD}{stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def pick(rows: Iterable[Row], key: str, factor: float = 1.0, **where: str) -> list[float]:
@@ -135,7 +138,7 @@ def sweep() -> str:
         first = next(iter(mine.values()))
         line = [
             METHODS[name],
-            f"{float(first['robustness_area']):.1f} ± {float(first['robustness_area_std']):.1f}",
+            f"{float(first['robustness_area']):.1f} ±{HELD}{float(first['robustness_area_std']):.1f}",
         ]
         for ratio in RATIOS:
             row = mine[float(ratio)]
@@ -146,7 +149,7 @@ def sweep() -> str:
 
 
 def _interval(difference: float, low: float, high: float) -> str:
-    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    return f"{difference:+.1f} [{low:+.1f},{HELD}{high:+.1f}]".replace("-", "−")
 
 
 def _p_value(name: str) -> str:

@@ -16,8 +16,8 @@ PAGE = DOCS / "methods.md"
 HEAD = """# Methods
 
 All methods that robustcmr registers, written by `python scripts/leaderboard.py --pages` from their
-classes: a method is here by existing. `robustcmr show NAME` prints its options and how it departs from
-its paper, and [the leaderboard](leaderboard.md) how well it does.
+classes: a method is here by existing. Its card has the formula, the options, and how it departs from its
+paper; [the leaderboard](leaderboard.md) says how well it does.
 
 **networks**: how many matchers it trains. **estimates**: whether it says which pairs are wrong, or which
 class is right. **cost**: time of a training step relative to plain training (`infonce`) on VSE-infinity /
@@ -34,7 +34,9 @@ def page() -> str:
     for track, title in TRACKS.items():
         lines = [["method", "idea", "networks", "estimates", "cost", "paper", "released"]]
         for name in methods(track):
-            lines.append([f"`{name}`", *described(name), costs.get(name, ""), *references(name)])
+            lines.append(
+                [f"[`{name}`](cards/{name}.md)", *described(name), costs.get(name, ""), *references(name)]
+            )
         parts += [f"## {title}\n", table([[cell.replace("|", r"\|") for cell in line] for line in lines])]
     return "\n".join(parts)
 
@@ -59,9 +61,13 @@ def described(name: str) -> list[str]:
 def references(name: str) -> list[str]:
     """Paper of a method, and whether it can follow the released code."""
     cls = plugins.methods.load(name)
+    return [paper(cls), "yes" if "released" in cls.Config.model_fields else "no"]  # type: ignore[attr-defined]
+
+
+def paper(cls: type) -> str:
+    """What a class's docstring refers to."""
     _, _, cited = documentation(cls).partition("References:\n")
-    paper = plain(" ".join(re.split(r"\n\s*\n", cited)[0].split()))
-    return [paper, "yes" if "released" in cls.Config.model_fields else "no"]  # type: ignore[attr-defined]
+    return plain(" ".join(re.split(r"\n\s*\n", cited)[0].split()))
 
 
 def documentation(cls: type) -> str:

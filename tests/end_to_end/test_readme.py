@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ BLOCK = re.compile(
     re.M | re.S,
 )
 
+TEXT = re.compile(r"^```text\n(?:(?!```).*\n)*\Z", re.M)
+"""The end of a page that breaks off within a block of text."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -82,26 +86,36 @@ def blocks(page, source):
 
 
 def inline_commands(source):
-    """(line, words) of each command in a sentence; of `a|b` the first, and help for a bare name."""
-    for found in re.finditer(r"(?<!`)`(robustcmr \w[^`]*)`(?!`)", source):
-        text = re.sub(r"\|[\w|]+|…", "", found[1])
+    """(line, words) of each command in a sentence or a block of text; of `a|b` the first, help for a name."""
+    for found in re.finditer(r"(?<!`)`(robustcmr \w[^`]*)`(?!`)|^(robustcmr \w.*)$", source, re.M):
+        if found[2] and not TEXT.search(source[: found.start()]):
+            continue
+        text = re.sub(r"\|[\w|]+|…| > [\w.]+\.\w+$", "", found[1] or found[2])
         words = shlex.split(text)
         yield source.count("\n", 0, found.start()) + 1, [*words, "--help"] if len(words) == 2 else words
 
 
-def parsed(words):
-    """Exit code and messages of a command line of which nothing but the parsing is done."""
+@cache
+def parser():
+    """The command line, of which nothing but the parsing is done."""
     from robustcmr.cli.main import app
 
     def disarm(command):
-        for part in getattr(command, "commands", {}).values():
-            disarm(part)
         if not hasattr(command, "commands"):
             command.callback = lambda **_: None
+            return
+        command.list_commands(None)  # some make their commands at first use
+        for part in command.commands.values():
+            disarm(part)
 
     command = get_command(app)
     disarm(command)
-    return quietly(lambda: command(args=words[1:], prog_name="robustcmr"))
+    return command
+
+
+def parsed(words):
+    """Exit code and messages of a command line that is parsed and not run."""
+    return quietly(lambda: parser()(args=words[1:], prog_name="robustcmr"))
 
 
 def quietly(program):

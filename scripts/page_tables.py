@@ -1,6 +1,6 @@
 """Fill the tables of README.md and docs/ between their marks.
 
-    python scripts/page_tables.py      # after a change of scripts/results or of the registered parts
+    python scripts/pages.py      # after a change of scripts/results or of the registered parts
 
 ``<!-- table: NAME -->`` opens a table and ``<!-- end -->`` closes it; what stands between is replaced. The
 names are those of ``TABLES`` in result_tables.py, ``names`` for the parts that the package registers, and
@@ -87,7 +87,3 @@ def main() -> None:
         if new != old:
             path.write_text(new, encoding="utf-8")
             print(f"written to {path.relative_to(ROOT)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Write every page of docs/ that follows from the code or from scripts/results: python scripts/pages.py."""
+"""Write what follows from the code or from scripts/results into README.md and docs: python scripts/pages.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cards
 import leaderboard
+import page_tables
 import reference_pages
 from leaderboard_page import write
 
@@ -23,3 +24,4 @@ if __name__ == "__main__":
     leaderboard.write_pages()
     for path, text in pages().items():
         write(text, path)
+    page_tables.main()

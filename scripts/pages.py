@@ -1,4 +1,4 @@
-"""Write what follows from the code or from scripts/results into README.md and docs: python scripts/pages.py."""
+"""Write into README.md and docs what follows from code or results: python scripts/pages.py."""
 
 from __future__ import annotations
 

@@ -183,6 +183,20 @@ def scenes_estimates() -> str:
     return table(lines)
 
 
+def division() -> str:
+    """How well a mixture and a reference divide, in percent, by share of wrong captions."""
+    rows = read_rows(RESULTS / "methods_scenes.csv")
+    kinds = {"l2rm": "`l2rm` (mixture)", "robust": "`robust` (reference)"}
+    keys = {"auroc": "AUROC", "calibration_error": "calibration error"}
+    lines = [["wrong pairs", *(f"{title}, {kind}" for title in keys.values() for kind in kinds.values())]]
+    for ratio in ("0.2", "0.4", "0.6", "0.8"):
+        cells = [
+            _one(pick(rows, key, 100, row=name, noise=f"caption:{ratio}")) for key in keys for name in kinds
+        ]
+        lines.append([f"{float(ratio):.0%}", *cells])
+    return table(lines)
+
+
 def ablation() -> str:
     """One change of ``robust`` a row."""
     rows = read_rows(RESULTS / "robust_ablation.csv")
@@ -351,7 +365,7 @@ def _short(values: Sequence[float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
     for made in (
-        *(scenes_short, scenes_rsum, sweep, scenes_estimates, ablation, f8k_methods),
+        *(scenes_short, scenes_rsum, sweep, scenes_estimates, division, ablation, f8k_methods),
         *(matchers_scenes, matchers_f8k, labels_map, labels_corrections, labels_parts, labels_choices),
         *(speed, transport),
     )

@@ -733,3 +733,17 @@ def test_next_to_nothing_but_noise(tiny_tree, make_folder, tmp_path):
     assert all(math.isfinite(row["loss"]) for row in rows)
     assert run.read_results()["noise_ratio_realised"] > 0.85
     assert rows[-1]["dev"]["rsum"] > rows[0]["dev"]["rsum"] + 50
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_training_that_asks_other_pairs(tiny_tree, make_folder, tmp_path, noise):
+    root = make_folder(tmp_path / "more", {"train": 60, "dev": 12, "test": 10})
+    tree = {**tiny_tree, "data": {"name": "precomp", "root": str(root)}}
+    tree = {**tree, "training": {**tiny_tree["training"], "batch_size": 32}}
+    found = [train(tiny(tree, noise, structure=asked), tmp_path / str(asked)) for asked in (False, True)]
+    alone, asked = (run.read_results()["findings"]["division"] for run in found)
+    if noise == 0:
+        assert asked["suspected"] == alone["suspected"] == 0
+        return
+    assert asked["auroc"] > alone["auroc"] + 0.02
+    assert asked["noise_rate"] is not None

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from robustcmr.types import IntArray
 
@@ -33,6 +32,8 @@ def rare_words(captions: npt.ArrayLike, words: npt.ArrayLike, n_captions: int) -
     References:
         Spärck Jones, A statistical interpretation of term specificity, 1972.
     """
+    from scipy import sparse  # slow to import
+
     rows, columns = np.asarray(captions, dtype=np.int64), np.asarray(words, dtype=np.int64)
     width = int(columns.max(initial=0)) + 1
     found = sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n_captions, width))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from robustcmr.selection.normalise import Values
-from robustcmr.types import IntArray, PairTable
+from robustcmr.types import PairTable
 
 NEIGHBOURS, MOST_KEYS, TEMPERATURE = 32, 2048, 0.1
 _ROWS = 512  # captions that are compared with the keys at a time
@@ -41,43 +41,40 @@ def pair_agreement(table: PairTable, belief: Values, seed: int = 0) -> tuple[Val
     Returns:
         (N, 3) each, float64, by the formulas above; 0 for a pair without siblings or neighbours.
     """
-    partner = table.partner
+    of_given, of_mismatched = _siblings(table, belief)
     near, near_partner = _neighbours(table, belief, np.random.default_rng(seed))
-    given = np.column_stack([*_siblings(table, belief, np.arange(len(partner))), near])
-    return given, np.column_stack([*_siblings(table, belief, partner), near_partner])
+    return np.column_stack([of_given, near]), np.column_stack([of_mismatched, near_partner])
 
 
-def _siblings(table: PairTable, belief: Values, pairs: IntArray) -> tuple[Values, Values]:
-    """Agreement of caption i with the other captions of the image of pair ``pairs[i]``, (N,) each."""
+def _siblings(table: PairTable, belief: Values) -> list[Values]:
+    """Agreement of caption i with other captions, (N, 2) each: of its own image, and of its partner's."""
+    n = len(table.partner)
     groups, group, sizes = np.unique(table.image_of, return_inverse=True, return_counts=True)
-    n = len(group)
     if sizes.max(initial=0) < 2:
-        return np.zeros(n), np.zeros(n)
-    trust = torch.from_numpy(belief.astype(np.float32))
-    members = torch.from_numpy(group)
-    sums = torch.zeros(len(groups), table.texts.shape[1])
-    for start in range(0, n, _ROWS):
-        rows = slice(start, start + _ROWS)
-        sums.index_add_(0, members[rows], trust[rows, None] * table.texts[rows].float())
-    vectors = np.empty(n)
-    for start in range(0, n, _ROWS):
-        rows = slice(start, start + _ROWS)
-        of = torch.from_numpy(pairs[rows])
-        others = sums[members[of]] - trust[of, None] * table.texts[of].float()
-        vectors[rows] = (table.texts[rows].float() * others).sum(1).double().numpy()
-    return _shared_words(table.words, belief, group, pairs), vectors
-
-
-def _shared_words(words: Any, belief: Values, group: IntArray, pairs: IntArray) -> Values:
+        return [np.zeros((n, 2))] * 2
     from scipy import sparse  # slow to import
 
-    n = len(group)
     trust = belief.astype(np.float32)
-    member = sparse.csr_array((trust, (group, np.arange(n))), shape=(int(group.max()) + 1, n))
-    spoken = (member @ words).tocsr()  # (groups, V)
-    with_group = np.asarray(words.multiply(spoken[group[pairs]]).sum(axis=1)).ravel()
-    with_pair = np.asarray(words.multiply(words[pairs]).sum(axis=1)).ravel()
-    return np.asarray(with_group - trust[pairs] * with_pair, dtype=np.float64)
+    spoken = (sparse.csr_array((trust, (group, np.arange(n))), shape=(len(groups), n)) @ table.words).tocsr()
+    members, weights = torch.from_numpy(group), torch.from_numpy(trust)
+    sums = torch.zeros(len(groups), table.texts.shape[1])
+    for rows in _blocks(n):
+        sums.index_add_(0, members[rows], weights[rows, None] * table.texts[rows].float())
+    found = []
+    for pairs in (np.arange(n), table.partner):
+        with_group = np.asarray(table.words.multiply(spoken[group[pairs]]).sum(axis=1)).ravel()
+        with_pair = np.asarray(table.words.multiply(table.words[pairs]).sum(axis=1)).ravel()
+        vectors = np.empty(n)
+        for rows in _blocks(n):
+            of = torch.from_numpy(pairs[rows])
+            others = sums[members[of]] - weights[of, None] * table.texts[of].float()
+            vectors[rows] = (table.texts[rows].float() * others).sum(1).double().numpy()
+        found.append(np.column_stack([with_group - trust[pairs] * with_pair, vectors]))
+    return found
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]
 
 
 def _neighbours(table: PairTable, belief: Values, rng: np.random.Generator) -> tuple[Values, Values]:

@@ -12,20 +12,17 @@ from torch import Tensor, nn
 
 from robustcmr.correction.memory import AttentionRefiner, PairMemory, Pooling, pooled_values
 from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
-from robustcmr.losses.hinge import hinge_loss
 from robustcmr.losses.matching import symmetric_cross_entropy_loss
 from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors, two_views
-from robustcmr.methods.peers import PeerMethod, PeerOptions
+from robustcmr.methods.hinge_peers import HingePeerMethod, HingePeerOptions
 from robustcmr.options import Options
-from robustcmr.selection.evidence import batch_hinge
 from robustcmr.types import PairBatch
 
 
-class In2rOptions(PeerOptions):
+class In2rOptions(HingePeerOptions):
     """Options of IN2R; the defaults are the paper's, but for the epochs."""
 
     temperature: float = Field(0.05, gt=0.0, description="tau of every softmax, in units of the score")
-    margin: float = Field(0.2, gt=0.0, description="margin of hinge and evidence, in units of the score")
     intra_weight: float = Field(0.1, ge=0.0, description="weight of the hinges within a modality")
     refine_weight: float = Field(1.0, ge=0.0, description="weight of the loss of suspected pairs")
     neighbours: int = Field(5, ge=1, description="K, clean pairs that make a prototype")
@@ -33,12 +30,13 @@ class In2rOptions(PeerOptions):
     capacity: int = Field(65_536, ge=1, description="most pairs in a memory; the paper has 448,000 for COCO")
 
 
-class In2r(PeerMethod):
+class In2r(HingePeerMethod):
     """Intra-modal neighbour-aware noise rectification: prototypes from a memory of clean pairs.
 
     1. Warm-up: robust cross entropy (paper: 5 of 45 epochs); then division by the mean hinge.
-    2. Clean pairs: hardest-negative hinges across modalities, and within each between two passes (without
-       dropout one, as they are equal). Pairs above the mean clean probability enter the matcher's memory.
+    2. Clean pairs: hinges across modalities, and within each between two passes (without dropout one, as they
+       are equal), against the hardest negatives from ``switch_epoch`` on. Pairs above the mean clean
+       probability enter the matcher's memory.
     3. Suspected pairs: the K nearest clean images in the peer's memory give a text prototype, whose softmax
        over the batch's texts is the target, by symmetric cross entropy; likewise for captions.
 
@@ -69,10 +67,6 @@ class In2r(PeerMethod):
         found: dict[str, nn.Module] = {f"memory_{k}": memory for k, memory in enumerate(self.memories)}
         return found | {f"refiner_{k}": refiner for k, refiner in enumerate(self.refiners)}
 
-    def evidence(self, scores: Tensor, batch: PairBatch) -> Tensor:
-        """(B,) mean hinge."""
-        return batch_hinge(scores, self.config.margin, self.not_negatives(batch))
-
     def warmup_loss(self, scores: Tensor, batch: PairBatch) -> Tensor:
         """Mean robust cross entropy."""
         return robust_cross_entropy_loss(
@@ -93,8 +87,8 @@ class In2r(PeerMethod):
         self.memories[own].push(V[elite], U[elite])
         across = matcher.score(images, texts).float()
         within = (V @ item_vectors(more_images).T, U @ item_vectors(more_texts).T)
-        intra = weight * torch.stack([hinge_loss(scores, margin, True, mask) for scores in within]).sum()
-        return {"clean_loss": hinge_loss(across, config.margin, True, mask).sum(), "intra_loss": intra}
+        intra = weight * torch.stack([self.hinges(scores, margin, mask) for scores in within]).sum()
+        return {"clean_loss": self.hinges(across, config.margin, mask), "intra_loss": intra}
 
     def _refine_loss(self, own: int, batch: PairBatch) -> Tensor:
         """Scalar loss of a suspected batch; 0 while the peer's memory is empty."""

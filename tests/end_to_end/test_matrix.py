@@ -21,7 +21,7 @@ METHOD_OPTIONS = {
     "bicro": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "cream": {"warmup_epochs": 1, "hard_epoch": 1, "noisy_epoch": 1},
     "decl": {"warmup_epochs": 1},
-    "in2r": {"warmup_epochs": 1},
+    "in2r": {"warmup_epochs": 1, "switch_epoch": 1},
     "l2rm": {"warmup_epochs": 1},
     "ncr": {"warmup_epochs": 1, "noisy_epoch": 1, "switch_epoch": 1},
     "osa": {"warmup_epochs": 1},

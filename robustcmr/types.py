@@ -105,22 +105,23 @@ class PairBatch:
 
 
 @dataclass(frozen=True)
-class PairTable:
-    """What one pass over the training set finds of every given pair.
+class PairContents:
+    """What the given pairs hold, without a matcher.
 
     Attributes:
-        images: (N, D) float16, the unit vector of the image given to each caption, on the CPU.
-        texts: (N, D) float16, the unit vector of each caption.
-        image_of: (N,) int64, the image given to each caption.
         words: (N, V) sparse, see :func:`robustcmr.selection.caption_words.rare_words`.
-        partner: (N,) int64, another pair, of which each caption was given the image on purpose.
+        features: (n images, Q) float16 of the images by their number, on the CPU, see
+            :class:`robustcmr.selection.region_summary.RegionSummary`.
+        image_of: (N,) int64, the image given to each caption.
+        partner: (N,) int64, another pair, of which each caption is given the image on purpose.
+        text_vectors: (N, V) float16, stored vectors of the captions; None where the data has none.
     """
 
-    images: Tensor
-    texts: Tensor
-    image_of: IntArray
     words: Any
+    features: Tensor
+    image_of: IntArray
     partner: IntArray
+    text_vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ of 128, the same optimiser, and equally many epochs: 12 on the embedded scenes, 
 rate 1e-3, a tenth of it from epoch 6 on). Each method has its default options. On Flickr8K those that
 count epochs are halved, as the defaults are made for 12 epochs; the column `changes` of the CSV lists
 them. No option was tuned on these runs, for our method neither, with one exception: the scores of DECL,
-NCR and BiCro collapsed once they took the hardest negatives, so that their defaults now keep more of them.
-Equal epochs are not equal time: the cost of a step is beside.
+NCR, BiCro and IN2R collapsed once they took the hardest negatives, so that their defaults now keep more
+of them. Equal epochs are not equal time: the cost of a step is beside.
 
 **What is measured.** The sum of the six recalls in percent (rSum, at most 600) of the epoch that is best
 on the dev split, on that split: figures are a little too good, for all methods alike. No test split was

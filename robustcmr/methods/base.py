@@ -20,7 +20,7 @@ from robustcmr.types import (
     LabelEstimate,
     LabelledVectors,
     PairBatch,
-    PairTable,
+    PairContents,
     StepResult,
 )
 
@@ -42,8 +42,8 @@ class Scorer(Protocol):
         """
         ...
 
-    def table(self, evidence: Evidence, matcher: Matcher) -> tuple[FloatArray, PairTable]:
-        """Gather as a call does, and return what the same pass finds of every pair."""
+    def contents(self) -> PairContents:
+        """Read what all given pairs hold: words and image features, without a matcher."""
         ...
 
     def vectors(self, matcher: Matcher) -> LabelledVectors:

@@ -24,22 +24,26 @@ from robustcmr.methods.rematching import RematchingMethod, added, division_metri
 from robustcmr.methods.robust_options import RobustOptions
 from robustcmr.methods.teacher import Teacher
 from robustcmr.options import Options
+from robustcmr.selection.before_training import divide_before_training
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
-from robustcmr.selection.structural_division import divide_by_structure
 from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
 
 _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
+_OF_PAIRS = ("clean_probability", "is_clean", "evidence")
+_LEAST_TOLD = 0.5
+"""Least share of the clean pairs that a division before training must tell from the others."""
 
 
 class Robust(RematchingMethod):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
-    under the teacher, compared with pairs mismatched on purpose, and with ``structure`` also by how far other
-    pairs confirm it. With w that probability, a step minimises
+    under the teacher, compared with pairs mismatched on purpose. With ``divide_first`` a linear model of
+    words and image features divides the pairs before any training. Where it tells enough clean pairs there
+    is no warm-up; elsewhere it weighs the pairs of the warm-up. With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - for suspected pairs, weighted by 1 - w, the cross entropy to targets found by partial transport of their
@@ -65,6 +69,7 @@ class Robust(RematchingMethod):
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
         learned = config.rematch_weight > 0 and config.cost == "network"
         self.cost = CostNetwork() if learned else None
+        self.first: Division | None = None  # before training
         self.warming_up = True
         self.weighs_warm_up = False
         self.clean_probability = torch.ones(n_pairs)  # (N,)
@@ -84,16 +89,19 @@ class Robust(RematchingMethod):
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
-        if epoch < self.config.warmup_epochs:
+        config = self.config
+        if epoch == 0 and config.divide_first and not self.weighs_warm_up:
+            self._divide_first(scorer)
+        if self.warming_up and epoch < config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        division, config = self.estimate(scorer), self.config
-        ids = np.arange(self.n_pairs, dtype=np.int64)
+        division = self.estimate(scorer)
         metrics = division_metrics(division)
         rate = metrics.get("noise_rate", 0.0)
         # at first all pairs look mismatched to the matcher, as it knows too little to divide by
         extends = epoch < config.warmup_epochs + config.warmup_extension and rate > config.unclear
         self.warming_up = self.warming_up and extends
+        ids = np.arange(self.n_pairs, dtype=np.int64)
         if self.warming_up:
             return EpochPlan({"all": ids}, metrics, division)
         probability = division.clean_probability  # (N,)
@@ -107,6 +115,16 @@ class Robust(RematchingMethod):
         groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
         return EpochPlan(groups, metrics, division)
 
+    def _divide_first(self, scorer: Scorer) -> None:
+        """Divide the pairs by what they hold; without a warm-up if enough clean pairs are told."""
+        found = divide_before_training(scorer.contents(), self.config.threshold)
+        if found.noise_rate is None:
+            return
+        clean = found.clean_probability
+        self.first = found
+        self.warming_up = float(clean[found.is_clean].sum()) < _LEAST_TOLD * float(clean.sum())
+        self.start_from(clean.astype(np.float32))
+
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
@@ -114,12 +132,14 @@ class Robust(RematchingMethod):
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
             return batch_cross_entropy(scores, config.temperature, batch.same_image)
 
-        if config.structure:
-            found, table = scorer.table(evidence, scoring)
-            own, reference = found.T  # of the pair, of a mismatched one
-            return divide_by_structure(own, reference, table, config.threshold, seed=self.epoch)
-        own, reference = scorer(evidence, scoring).T
-        return divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
+        if self.epoch == 0 and self.first is not None:
+            return self.first  # the matcher knows nothing yet
+        own, reference = scorer(evidence, scoring).T  # of the pair, of a mismatched one
+        found = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
+        # both count clean pairs that they do not understand as wrong; so the lower rate understands more
+        if self.first is None or (found.noise_rate or 1.0) < (self.first.noise_rate or 1.0):
+            return found
+        return self.first
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The losses of one step, over one batch or over a clean and a noisy one."""
@@ -204,12 +224,22 @@ class Robust(RematchingMethod):
         return synthetic_loss(cost, found.is_match, found.allowed, config.temperature, config.contrast)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, clean probabilities and whether the warm-up lasts."""
+        """Epoch, clean probabilities, the division before training, and whether and how the warm-up lasts."""
         found = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
-        return {**super().state_dict(), **found, "warming_up": self.warming_up}
+        warm_up = {"warming_up": self.warming_up, "weighs_warm_up": self.weighs_warm_up}
+        first = None
+        if self.first is not None:
+            first = {name: getattr(self.first, name) for name in ("reason", "noise_rate", "noise_interval")}
+            first |= {name: torch.from_numpy(getattr(self.first, name)) for name in _OF_PAIRS}
+        return {**super().state_dict(), **found, **warm_up, "first": first}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         super().load_state_dict(state)
         self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
-        self.warming_up = state["warming_up"]
+        self.warming_up, self.weighs_warm_up = state["warming_up"], state["weighs_warm_up"]
+        if state["first"] is not None:
+            pairs = {name: state["first"][name].numpy() for name in _OF_PAIRS}
+            self.first = Division(
+                **{**state["first"], **pairs}, threshold=self.config.threshold, bimodal=True
+            )

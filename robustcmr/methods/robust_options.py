@@ -39,9 +39,9 @@ class RobustOptions(RematchingOptions):
     )
     agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
-    structure: bool = Field(
+    divide_first: bool = Field(
         False,
-        description="divide also by other pairs: captions of the same image, images of similar captions",
+        description="divide before training, too, by a linear model of words and image features",
     )
     most_wrong: float = Field(
         0.5,

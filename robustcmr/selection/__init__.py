@@ -14,12 +14,14 @@ if TYPE_CHECKING:
         agreement_sets as agreement_sets,
         threshold_sets as threshold_sets,
     )
+    from robustcmr.selection.before_training import divide_before_training as divide_before_training
     from robustcmr.selection.caption_words import rare_words as rare_words
     from robustcmr.selection.consensus import (
         consensus_labels as consensus_labels,
         divide_by_arg_max as divide_by_arg_max,
         rival_evidence as rival_evidence,
     )
+    from robustcmr.selection.cross_fitting import cross_fitted_evidence as cross_fitted_evidence
     from robustcmr.selection.divide import (
         divide_by_mixture as divide_by_mixture,
         divide_by_reference as divide_by_reference,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
         batch_cross_entropy as batch_cross_entropy,
         batch_hinge as batch_hinge,
     )
-    from robustcmr.selection.evidence_weights import learned_evidence as learned_evidence
     from robustcmr.selection.label_transitions import estimate_transitions as estimate_transitions
     from robustcmr.selection.neighbours import (
         NeighbourLabels as NeighbourLabels,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         neighbour_mean as neighbour_mean,
     )
     from robustcmr.selection.noise_rate import at_noise_rate as at_noise_rate
-    from robustcmr.selection.pair_structure import pair_agreement as pair_agreement
     from robustcmr.selection.random_level import (
         given_and_random_scores as given_and_random_scores,
         random_level_weights as random_level_weights,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         beta_as_released as beta_as_released,
         gaussian_as_released as gaussian_as_released,
     )
-    from robustcmr.selection.structural_division import divide_by_structure as divide_by_structure
     from robustcmr.selection.structure import row_agreement as row_agreement
     from robustcmr.selection.threshold import divide_at as divide_at
 
@@ -54,18 +53,17 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "agreement": "agreement_sets threshold_sets",
+        "before_training": "divide_before_training",
         "caption_words": "rare_words",
         "consensus": "consensus_labels divide_by_arg_max rival_evidence",
+        "cross_fitting": "cross_fitted_evidence",
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
-        "evidence_weights": "learned_evidence",
         "label_transitions": "estimate_transitions",
         "neighbours": "NeighbourLabels nearest_neighbours neighbour_labels neighbour_mean",
         "noise_rate": "at_noise_rate",
-        "pair_structure": "pair_agreement",
         "random_level": "given_and_random_scores random_level_weights",
         "released": "beta_as_released gaussian_as_released",
-        "structural_division": "divide_by_structure",
         "structure": "row_agreement",
         "threshold": "divide_at",
     },

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from robustcmr.data.base import OrderedData, TrainingData
-from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors, pooled_vectors
-from robustcmr.selection.caption_words import rare_words
+from robustcmr.matchers.base import Matcher, evaluation_mode, pooled_vectors
 from robustcmr.training.batches import batches_of
+from robustcmr.training.contents import read_contents
 from robustcmr.training.seeds import generator_for
-from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch, PairTable
+from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch, PairContents
 
 _PURPOSE = 3
 
@@ -37,19 +37,10 @@ class TrainingSetScorer:
 
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        return self._gather(evidence, matcher, lambda batch, _: matcher(batch.images, batch.texts))
-
-    def _gather(
-        self,
-        evidence: Callable[[Tensor, PairBatch], Tensor],
-        matcher: Matcher,
-        scores: Callable[[PairBatch, IntArray], Tensor],
-    ) -> FloatArray:
-        """Apply ``evidence`` to the scores (B, B) of every batch."""
         gathered = np.empty(0, dtype=np.float32)
         with self._batches(self._shuffled_ids(), matcher) as batches:
             for ids, batch in batches:
-                values = evidence(scores(batch, ids).float(), batch)
+                values = evidence(matcher(batch.images, batch.texts).float(), batch)
                 if not len(gathered):
                     gathered = np.empty((len(self.data), *values.shape[1:]), dtype=np.float32)
                 gathered[ids] = values.float().cpu().numpy()
@@ -57,30 +48,9 @@ class TrainingSetScorer:
                     self.after_batch()
         return gathered
 
-    def table(
-        self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher
-    ) -> tuple[FloatArray, PairTable]:
+    def contents(self) -> PairContents:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        n = len(self.data)
-        sides: list[Tensor] = []
-        partner, words, captions = np.empty(n, dtype=np.int64), [], []
-
-        def encoded(batch: PairBatch, ids: IntArray) -> Tensor:
-            images, texts = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
-            found = item_vectors(images), item_vectors(texts)
-            if not sides:
-                sides.extend(torch.zeros(n, side.shape[1], dtype=torch.float16) for side in found)
-            for side, vectors in zip(sides, found, strict=True):
-                side[ids] = vectors.half().cpu()
-            partner[ids] = np.roll(ids, -1)
-            rows, columns = batch.texts.mask.nonzero(as_tuple=True)
-            captions.append(ids[rows.cpu().numpy()])
-            words.append(batch.texts.tokens[rows, columns].cpu().numpy())
-            return matcher.score(images, texts)
-
-        gathered = self._gather(evidence, matcher, encoded)
-        spoken = rare_words(np.concatenate(captions), np.concatenate(words), n)
-        return gathered, PairTable(sides[0], sides[1], self.data.image_of_pair, spoken, partner)
+        return read_contents(self.data, self._shuffled_ids(), self.device, self.after_batch)
 
     @contextmanager
     def _batches(

@@ -7,17 +7,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from robustcmr.config.resolve import resolve
 from robustcmr.correction import CostNetwork, rematch, synthetic_loss, synthetic_problem
 from robustcmr.jobs.train import train
 from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
+from robustcmr.methods import robust
 from robustcmr.methods.robust import Robust
 from robustcmr.methods.robust_options import RobustOptions
-from robustcmr.selection import batch_cross_entropy, divide_by_reference, divide_by_structure, rare_words
+from robustcmr.selection import batch_cross_entropy, divide_before_training, divide_by_reference, rare_words
 from robustcmr.training.batches import step_ids
 from robustcmr.training.optimiser import build_optimiser
-from robustcmr.types import Division, PairTable
+from robustcmr.types import Division, PairContents
 from tests.robustcmr.methods.one_matcher import B, N, Towers, batch_of
 
 # what the tests below count on, whatever the defaults
@@ -51,7 +53,7 @@ def build(probability=None, epoch=9, batch_size=B, **options):
     probability = torch.ones(N) if probability is None else torch.as_tensor(probability)
     warming_up = epoch < method.config.warmup_epochs
     state = {"epoch": epoch, "warming_up": warming_up, "clean_probability": probability}
-    method.load_state_dict({**state, "is_clean": probability > 0.5})
+    method.load_state_dict({**method.state_dict(), **state, "is_clean": probability > 0.5})
     return method
 
 
@@ -416,15 +418,24 @@ class FakeScorer:
         return np.asarray(self.values, dtype=np.float32)
 
 
-class FakeTable(FakeScorer):
-    """Answers with a table, too, in which no pair says anything of another."""
+class FakeContents(FakeScorer):
+    """Answers with contents, too: the caption of a right pair names the topic that its image shows."""
 
-    def table(self, evidence, matcher):
-        n, generator = len(self.values), torch.Generator().manual_seed(0)
-        sides = [torch.randn(n, 64, generator=generator).div(8).half() for _ in range(2)]
+    def __init__(self, values, wrong, telling=1.0):
+        super().__init__(values)
+        rng, n = np.random.default_rng(0), len(wrong)
+        topic = rng.integers(5, size=n)
+        shown = np.where(wrong | (rng.random(n) > telling), rng.integers(5, size=n), topic)
+        features = np.eye(5)[shown] + rng.normal(0, 0.1, (n, 5))
         every = np.arange(n)
-        self.pairs = PairTable(*sides, every, rare_words(every, every * 0, n), np.roll(every, -1))
-        return self(evidence, matcher), self.pairs
+        self.read = 0
+        self.found = PairContents(
+            rare_words(every, topic, n), torch.from_numpy(features).half(), every, np.roll(every, 1)
+        )
+
+    def contents(self):
+        self.read += 1
+        return self.found
 
 
 def unasked(evidence, matcher):
@@ -481,21 +492,87 @@ def test_then_the_pairs_are_divided(groups, warmup):
     np.testing.assert_array_equal(plan.estimate.clean_probability, alone.clean_probability)
 
 
-def test_other_pairs_are_asked_where_wanted():
-    bad = np.arange(200) % 4 == 1
-    method = planner(structure=True, temperature=0.3)
-    scorer = FakeTable(evidence(200, np.flatnonzero(bad)))
-    plan = method.plan_epoch(5, scorer)
-    own, reference = np.float32(scorer.values).T
-    expected = divide_by_structure(own, reference, scorer.pairs, seed=5)
+def mostly_told(n=400, share=0.5, telling=1.0):
+    """A scorer whose matcher sees one group, and whether each pair is wrong."""
+    wrong = np.arange(n) < share * n
+    values = np.random.default_rng(1).gamma(30, 0.2, (n, 2))
+    return FakeContents(values, wrong, telling), wrong
+
+
+def test_pairs_are_divided_before_training():
+    scorer, wrong = mostly_told()
+    method = planner(400, divide_first=True, warmup_epochs=2)
+    plan = method.plan_epoch(0, scorer)
+    expected = divide_before_training(scorer.found)
     np.testing.assert_array_equal(plan.estimate.clean_probability, expected.clean_probability)
-    assert (plan.estimate.is_clean == ~bad).all()
-    ((asked, scoring),) = scorer.asked
-    assert scoring is method.teacher.matcher
-    scores = torch.randn(B, B, generator=torch.Generator().manual_seed(0))
-    batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
-    wanted = batch_cross_entropy(scores, 0.3, batch.same_image)
-    torch.testing.assert_close(asked(scores, batch), wanted, equal_nan=True)
+    assert roc_auc_score(wrong, -expected.clean_probability) > 0.85
+    assert (scorer.read, scorer.asked) == (1, [])  # of an untrained matcher nothing is asked
+    assert not method.warming_up
+    np.testing.assert_allclose(method.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-30)
+    # a later epoch is within the length of the warm-up, and the matcher tells nothing yet
+    plan = method.plan_epoch(1, scorer)
+    np.testing.assert_array_equal(plan.estimate.clean_probability, expected.clean_probability)
+    assert (scorer.read, len(scorer.asked)) == (1, 1)
+
+
+def test_the_evidence_that_understands_more_pairs_divides():
+    scorer, wrong = mostly_told(share=0.5, telling=0.8)
+    method = planner(400, divide_first=True, warmup_epochs=0)
+    first = method.plan_epoch(0, scorer).estimate
+    scorer.values = evidence(400, np.flatnonzero(wrong))
+    plan = method.plan_epoch(1, scorer)
+    assert plan.estimate.noise_rate < first.noise_rate
+    assert (plan.estimate.is_clean == ~wrong).all()
+    scorer.values = evidence(400, np.arange(400) < 360)
+    plan = method.plan_epoch(2, scorer)
+    np.testing.assert_array_equal(plan.estimate.clean_probability, first.clean_probability)
+
+
+def test_where_few_clean_pairs_are_told_they_weigh_the_warm_up(monkeypatch):
+    monkeypatch.setattr(robust, "_LEAST_TOLD", 1.01)
+    scorer, _ = mostly_told()
+    method = planner(400, divide_first=True, warmup_epochs=2)
+    plan = method.plan_epoch(0, scorer)
+    expected = divide_before_training(scorer.found)
+    assert plan.estimate is None
+    assert method.warming_up
+    assert method.weighs_warm_up
+    np.testing.assert_allclose(method.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-30)
+    other = planner(400, divide_first=True, warmup_epochs=2)
+    other.load_state_dict(method.state_dict())
+    assert other.weighs_warm_up
+    assert scorer.asked == []
+
+
+def test_where_no_pair_looks_wrong_the_warm_up_is_as_ever():
+    scorer, _ = mostly_told(share=0.0)
+    method = planner(400, divide_first=True, warmup_epochs=2)
+    assert method.plan_epoch(0, scorer).estimate is None
+    assert method.warming_up
+    assert not method.weighs_warm_up
+    assert method.first is None
+
+
+def test_what_an_audit_knows_is_not_divided_again():
+    scorer, _ = mostly_told()
+    method = planner(400, divide_first=True, warmup_epochs=2)
+    assert method.start_from(np.full(400, 0.3, dtype=np.float32))
+    method.plan_epoch(0, scorer)
+    assert scorer.read == 0
+
+
+def test_a_resumed_run_remembers_the_division_before_training():
+    scorer, _ = mostly_told()
+    method, other = (planner(400, divide_first=True) for _ in range(2))
+    first = method.plan_epoch(0, scorer).estimate
+    other.load_state_dict(method.state_dict())
+    plan = other.plan_epoch(1, scorer)
+    for name in ("clean_probability", "is_clean", "evidence"):
+        np.testing.assert_array_equal(getattr(plan.estimate, name), getattr(first, name))
+    assert (plan.estimate.noise_rate, plan.estimate.noise_interval) == (
+        first.noise_rate,
+        first.noise_interval,
+    )
 
 
 def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():
@@ -735,15 +812,12 @@ def test_next_to_nothing_but_noise(tiny_tree, make_folder, tmp_path):
     assert rows[-1]["dev"]["rsum"] > rows[0]["dev"]["rsum"] + 50
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_training_that_asks_other_pairs(tiny_tree, make_folder, tmp_path, noise):
+def test_training_that_divides_first(tiny_tree, make_folder, tmp_path):
     root = make_folder(tmp_path / "more", {"train": 60, "dev": 12, "test": 10})
     tree = {**tiny_tree, "data": {"name": "precomp", "root": str(root)}}
     tree = {**tree, "training": {**tiny_tree["training"], "batch_size": 32}}
-    found = [train(tiny(tree, noise, structure=asked), tmp_path / str(asked)) for asked in (False, True)]
-    alone, asked = (run.read_results()["findings"]["division"] for run in found)
-    if noise == 0:
-        assert asked["suspected"] == alone["suspected"] == 0
-        return
-    assert asked["auroc"] > alone["auroc"] + 0.02
-    assert asked["noise_rate"] is not None
+    run = train(tiny(tree, 0.5, divide_first=True), tmp_path / "run")
+    rows = run.read_metrics()
+    assert rows[0]["division"]["auroc"] > 0.8  # before any training
+    assert abs(rows[0]["noise_rate"] - 0.5) < 0.15
+    assert rows[-1]["dev"]["rsum"] > rows[0]["dev"]["rsum"]

@@ -11,10 +11,10 @@ from robustcmr.config.resolve import resolve
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.pairs import TrainingLabels
 from robustcmr.errors import DataError
-from robustcmr.matchers.base import item_vectors
 from robustcmr.matchers.two_tower import TwoTower
-from robustcmr.selection import batch_cross_entropy, rare_words
+from robustcmr.selection import batch_cross_entropy
 from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.training.contents import read_contents
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.types import (
     Correspondence,
@@ -277,30 +277,14 @@ def test_a_matcher_without_pooled_vectors_says_so() -> None:
         data.vectors()
 
 
-def test_a_table_holds_what_the_same_pass_found_of_every_pair(scored: Any) -> None:
-    track, matcher, make = scored
-    data = track.training
-    batches: list[list[int]] = []
-
-    def evidence(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
-        batches.append(batch.pair_ids.tolist())
-        return scores.diagonal()
-
-    values, table = make(batch_size=7, epoch=3).table(evidence, matcher)
-    np.testing.assert_allclose(
-        values, make(batch_size=7, epoch=3)(lambda s, b: s.diagonal(), matcher), atol=1e-6
+def test_the_contents_are_those_of_the_data(scored: Any) -> None:
+    track, _, make = scored
+    stops: list[int] = []
+    scorer = make(batch_size=7, epoch=0, after=lambda: stops.append(1))
+    found, expected = (
+        scorer.contents(),
+        read_contents(track.training, scorer._shuffled_ids(), torch.device("cpu")),
     )
-    np.testing.assert_array_equal(table.image_of, data.correspondence.image_of_caption)
-    after = {one: other for ids in batches for one, other in zip(ids, ids[1:] + ids[:1], strict=True)}
-    assert table.partner.tolist() == [after[i] for i in range(len(data))]
-    matcher.eval()
-    for i in (0, 5, len(data) - 1):
-        batch = data.batch(np.array([i]))  # nothing hidden
-        sides = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
-        for side, stored in zip(sides, (table.images, table.texts), strict=True):
-            assert stored.dtype == torch.float16
-            torch.testing.assert_close(stored[i].float(), item_vectors(side)[0], atol=1e-3, rtol=1e-2)
-    tokens = [data.batch(np.array([i])).texts.tokens[0].tolist() for i in range(len(data))]
-    rows = [row for row, words in enumerate(tokens) for _ in words]
-    expected = rare_words(rows, [word for words in tokens for word in words], len(data))
-    np.testing.assert_allclose(table.words.toarray(), expected.toarray(), atol=1e-6)
+    torch.testing.assert_close(found.features, expected.features)
+    np.testing.assert_array_equal(found.partner, expected.partner)
+    assert len(stops) == len(scorer._shuffled_ids())

@@ -21,7 +21,7 @@ def drawings(monkeypatch, tmp_path):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["protocols", "noise_rate"])
+@pytest.mark.parametrize("name", ["protocols", "noise_rate", "house"])
 def test_a_picture_is_the_same_each_time_and_has_a_ground_of_its_own(drawings, name, tmp_path):
     found = []
     for _ in range(2):
@@ -34,10 +34,19 @@ def test_a_picture_is_the_same_each_time_and_has_a_ground_of_its_own(drawings, n
 
 def test_pages_show_every_picture_and_each_says_what_it_shows():
     shown = {}
-    for page in ROOT.glob("docs/concepts/*.md"):
+    for page in ROOT.glob("docs/**/*.md"):
         for text, name in re.findall(
-            r"!\[([^\]]*)\]\(\.\./pictures/(\S+)\)", page.read_text(encoding="utf-8")
+            r"!\[([^\]]*)\]\((?:\.\./)?pictures/(\S+)\)", page.read_text(encoding="utf-8")
         ):
             shown[name] = text
     assert set(shown) == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
     assert all(len(text) > 40 for text in shown.values())
+
+
+def test_the_house_has_all_large_rooms_and_imports_lead_down(drawings):
+    rooms = drawings.rooms_of((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    folders = {path.parent.name for path in ROOT.glob("robustcmr/*/__init__.py")}
+    assert folders - rooms.keys() <= {"adapters", "pretrained"}
+    for room, floor in rooms.items():
+        assert all(rooms[other] < floor for other in drawings.imports(room, rooms)), room
+    assert "transport" in drawings.imports("correction", rooms)

@@ -100,9 +100,9 @@ class _Images:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
-        blocks = [features[start : start + _ROWS].double() for start in range(0, len(features), _ROWS)]
-        mean = sum(block.sum(0) for block in blocks) / len(features)
-        variance = sum((block - mean).square().sum(0) for block in blocks) / len(features)
+        blocks = [features[some] for some in _blocks(len(features))]  # views: the whole may not fit twice
+        mean = sum(block.double().sum(0) for block in blocks) / len(features)
+        variance = sum((block.double() - mean).square().sum(0) for block in blocks) / len(features)
         self.mean = np.asarray(mean)
         spread = np.sqrt(np.maximum(np.asarray(variance), _TINY**2))
         means = np.arange(len(spread)) < max(1, len(spread) - SQUARES)

@@ -21,11 +21,12 @@ class RegionSummary:
 
     def __init__(self, sample: ImageBatch) -> None:
         features, mask = _regions(sample)
-        regions = features[mask].double()  # (M, F)
-        self.centre = regions.mean(0).float()
-        regions = regions - regions.mean(0)
+        regions = features[mask].cpu().double()  # (M, F); some devices have neither float64 nor eigh
+        centre = regions.mean(0)
+        regions = regions - centre
         components = torch.linalg.eigh(regions.T @ regions).eigenvectors.flip(1)[:, :MEANS]
-        self.components = components.float()  # (F, up to MEANS)
+        self.centre = centre.float().to(features.device)
+        self.components = components.float().to(features.device)  # (F, up to MEANS)
 
     def __call__(self, images: ImageBatch) -> Tensor:
         """Return the means, then the mean squares of the first ``SQUARES`` components, (N, Q) float32."""

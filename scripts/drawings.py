@@ -3,16 +3,14 @@
     python scripts/drawings.py                      # trains the run first if it is not there, a few minutes
     python scripts/drawings.py --run runs/first     # on a run that is there: OMIT on scenes, captions moved
 
-`protocols` is made noise, `noise_rate` follows from scripts/results/methods_scenes.csv, `house` from the
-code; the others show a run.
+`protocols` is made noise, `noise_rate` follows from scripts/results/methods_scenes.csv, the others show a
+run.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +38,7 @@ from robustcmr.selection import batch_cross_entropy, divide_by_reference
 from robustcmr.transport import balanced_plan, partial_plan
 from robustcmr.types import Division
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "docs" / "pictures"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 RIGHT, WRONG = SERIES[0], SERIES[1]
 Array = npt.NDArray[np.float32]
 
@@ -350,58 +347,6 @@ def noise_rate() -> None:
     save(made, "noise_rate")
 
 
-def rooms_of(text: str) -> dict[str, int]:
-    """Floor of each room that the overview in CONTRIBUTING.md names."""
-    found, floor = {}, 0
-    block = text.split("<!-- rooms -->", 1)[1].split("```text\n", 1)[1].split("```", 1)[0]
-    for line in block.splitlines():
-        head, names = line[:4].strip(), line[4:28].split()
-        floor = int(head) if head else floor
-        found |= {name.rstrip("/"): floor for name in names}
-    return found
-
-
-def imports(room: str, rooms: Mapping[str, int]) -> set[str]:
-    """The rooms that a room imports from."""
-    folder = ROOT / (room if room == "noise_injection" else f"robustcmr/{room}")
-    known = set()
-    for path in folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                parts = node.module.split(".")
-                known.add(parts[1] if parts[0] == "robustcmr" and len(parts) > 1 else parts[0])
-    return (known & rooms.keys()) - {room}
-
-
-def house() -> None:
-    """The rooms of the package by floor, and a line from each to every room that it imports from."""
-    rooms = rooms_of((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    made = figure(8.4, 6.2)
-    axes = made.subplots()
-    bare(axes)
-    height, gap, places = 4.6, 1.8, {}
-    for floor in range(max(rooms.values()) + 1):
-        here = [room for room in rooms if rooms[room] == floor]
-        widths = [3.5 + 1.05 * len(room) for room in here]
-        left = 50 - (sum(widths) + gap * (len(here) - 1)) / 2
-        for room, width in zip(here, widths, strict=True):
-            at = (left, 10.0 * floor)
-            places[room] = (left + width / 2, at[1])
-            style = {"boxstyle": "round,pad=0.1", "facecolor": CARD, "edgecolor": RIGHT}
-            axes.add_patch(FancyBboxPatch(at, width, height, zorder=3, **style))
-            axes.text(
-                *(left + width / 2, at[1] + height / 2, room),
-                **{"ha": "center", "va": "center", "fontsize": 10.5, "color": INK, "zorder": 4},
-            )
-            left += width + gap
-    for room, (x, y) in places.items():
-        for other in sorted(imports(room, rooms)):
-            to_x, to_y = places[other]
-            axes.plot([x, to_x], [y, to_y + height], color=RIGHT, alpha=0.2, linewidth=0.8, zorder=1)
-    axes.set(xlim=(2, 98), ylim=(-1, 10 * max(rooms.values()) + 6))
-    save(made, "house")
-
-
 def effort(example: Example) -> None:
     """Share of wrong pairs among those looked at, and of all wrong pairs found, the worst suspects first."""
     wrong = example.given != example.truth
@@ -431,7 +376,7 @@ def main() -> None:
     )
     of_run = {"division": division, "pair_plan": pair_plan, "partial": partial}
     of_run |= {"rematching": rematching, "effort": effort}
-    alone = {"protocols": protocols, "noise_rate": noise_rate, "house": house}
+    alone = {"protocols": protocols, "noise_rate": noise_rate}
     parser.add_argument("--only", nargs="+", choices=[*of_run, *alone], default=[*of_run, *alone])
     options = parser.parse_args()
     example = Example(options.run)

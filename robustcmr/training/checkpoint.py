@@ -126,8 +126,8 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
     for name, module in modules.items():
         path = folder / f"{name}.safetensors"
         try:
-            with regular_file(path):
-                weights = _read_weights(path)
+            with regular_file(path) as file:  # opened once, as its training may replace it meanwhile
+                weights = safetensors.torch.load(file.read())
         except OSError as error:
             raise CheckpointError(f"cannot read the weights {path}: {reason(error)}") from error
         except SafetensorError as error:
@@ -140,14 +140,6 @@ def _load(folder: Path, modules: Mapping[str, nn.Module]) -> None:
                 f"the weights {path} are of another architecture than the configured matcher: {difference}"
             )
         module.load_state_dict(weights)
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # a name whose bytes are not UTF-8, which safetensors cannot open
-        return safetensors.torch.load(path.read_bytes())
-    return safetensors.torch.load_file(path)
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -4,13 +4,18 @@ import itertools
 import os
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from torch import nn
 
 from robustcmr.errors import CheckpointError, UserError
+from robustcmr.files import regular_file
+from robustcmr.training import checkpoint
 from robustcmr.training.checkpoint import is_saved, load_modules, load_state, recover, save_checkpoint
 
 
@@ -139,6 +144,23 @@ def test_readers_of_a_living_training_see_one_checkpoint(tmp_path: Path) -> None
         (tmp_path / "enough").touch()
     assert os.waitpid(writer, 0)[1] == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "enough"]
+
+
+def test_weights_replaced_after_they_were_opened_are_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, read = network(), network()
+    save_checkpoint(tmp_path / "best", {"net": saved}, {})
+
+    @contextmanager
+    def opened_then_removed(path: Path) -> Iterator[BinaryIO]:
+        with regular_file(path) as file:
+            path.unlink()
+            yield file
+
+    monkeypatch.setattr(checkpoint, "regular_file", opened_then_removed)
+    checkpoint._load(tmp_path / "best", {"net": read})
+    assert all(torch.equal(read.state_dict()[key], value) for key, value in saved.state_dict().items())
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:

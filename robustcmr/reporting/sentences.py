@@ -97,14 +97,16 @@ def findings_sentences(results: Results) -> list[str]:
                 f"{percent(scored['corrected_accuracy'])} of the corrected labels are right, {epoch}."
             )
         return sentences
-    if found["noise_rate"] is None:
+    suspected = f"{percent(found['suspected'])} of the training pairs look wrong"
+    if found["noise_rate"] is None and not found["suspected"]:
         return [f"No training pair looks wrong, {epoch}: {found['reason']}."]
-    interval = found.get("noise_interval")
-    within = "" if interval is None else f" (95% interval {percent(interval[0])} to {percent(interval[1])})"
-    sentences = [
-        f"{percent(found['suspected'])} of the training pairs look wrong; the estimated share of wrong pairs "
-        f"is {percent(found['noise_rate'])}{within}, {epoch}."
-    ]
+    if found["noise_rate"] is None:
+        sentences = [f"{suspected}, {epoch}. How many are wrong is not estimated: {found['reason']}."]
+    else:
+        ends = found.get("noise_interval")
+        within = "" if ends is None else f" (95% interval {percent(ends[0])} to {percent(ends[1])})"
+        rate = f"the estimated share of wrong pairs is {percent(found['noise_rate'])}{within}"
+        sentences = [f"{suspected}; {rate}, {epoch}."]
     scored = found.get("division", {})
     if "precision" in scored and "recall" in scored:
         true = f"{percent(scored['noise_rate_true'])} are wrong; " if "noise_rate_true" in scored else ""

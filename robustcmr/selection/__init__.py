@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from robustcmr.selection.structure import row_agreement as row_agreement
     from robustcmr.selection.threshold import divide_at as divide_at
+    from robustcmr.selection.told_rate import told_noise_rate as told_noise_rate
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -66,5 +67,6 @@ __getattr__, __dir__, __all__ = attach(
         "released": "beta_as_released gaussian_as_released",
         "structure": "row_agreement",
         "threshold": "divide_at",
+        "told_rate": "told_noise_rate",
     },
 )

@@ -78,7 +78,7 @@ def divide_by_mixture(
             ``batch_hinge(scores)``.
         model: shape of the components.
         threshold: a pair is clean where its clean probability exceeds this, in (0, 1).
-        always: divide even where one group would be reported, as released code does.
+        always: divide even where one group would be reported, as released code does; without an interval.
 
     Returns:
         The division, in the order of the evidence: NumPy, float64, without gradient.
@@ -137,7 +137,7 @@ def divide_by_mixture(
         None if model == "beta" else 0.0,
     )
     clean, rate = low_posterior(mixture, values), noise_rate(mixture, values)
-    reason, interval = f"two groups: {found}", (rate.low, rate.high)
+    reason, interval = f"two groups: {found}", None if always else (rate.low, rate.high)
     return Division(clean, threshold, clean > threshold, given, True, reason, rate.rate, interval, density)
 
 

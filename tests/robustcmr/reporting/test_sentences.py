@@ -88,6 +88,11 @@ def test_findings_of_pairs():
     assert findings_sentences({**RESULTS, "findings": none}) == [
         "No training pair looks wrong, by the model of epoch 9: one group."
     ]
+    early = {"suspected": 0.9, "noise_rate": None, "noise_interval": None, "reason": "too few epochs"}
+    assert findings_sentences({**RESULTS, "findings": early}) == [
+        "90.0% of the training pairs look wrong, by the model of epoch 9. How many are wrong is not "
+        "estimated: too few epochs."
+    ]
     assert findings_sentences(RESULTS) == []
 
 

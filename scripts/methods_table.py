@@ -22,6 +22,7 @@ ROWS: Changes = {name: (name, {}) for name in ("hinge", "infonce", "rce", "l2rm"
 # one change of robust at a time
 ABLATION = {
     "robust": {},
+    "no division first": {"divide_first": "false"},
     "no rematching": {"rematch_weight": "0"},
     "cost 1 - score": {"cost": "similarity"},
     "exact solver": {"solver": "exact"},

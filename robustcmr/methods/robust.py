@@ -28,11 +28,14 @@ from robustcmr.selection.before_training import divide_before_training
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
+from robustcmr.selection.told_rate import told_noise_rate
 from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
 
 _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
 _OF_PAIRS = ("clean_probability", "is_clean", "evidence")
+_FEW = 0.25
+"""Where no pair looks wrong, at most this share of mismatched pairs fits better than half the given ones."""
 _LEAST_TOLD = 0.5
 """Least share of the clean pairs that a division before training must tell from the others."""
 
@@ -42,8 +45,8 @@ class Robust(RematchingMethod):
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
     under the teacher, compared with pairs mismatched on purpose. With ``divide_first`` a linear model of
-    words and image features divides the pairs before any training. Where it tells enough clean pairs there
-    is no warm-up; elsewhere it weighs the pairs of the warm-up. With w the probability, a step minimises
+    words and image features does so before any training, too, and is believed for as long as it finds fewer
+    wrong pairs. With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - for suspected pairs, weighted by 1 - w, the cross entropy to targets found by partial transport of their
@@ -91,19 +94,20 @@ class Robust(RematchingMethod):
         """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
         config = self.config
         if epoch == 0 and config.divide_first and not self.weighs_warm_up:
-            self._divide_first(scorer)
+            self.first = self._told_before_training(scorer)
         if self.warming_up and epoch < config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        division = self.estimate(scorer)
-        metrics = division_metrics(division)
-        rate = metrics.get("noise_rate", 0.0)
+        division, of_matcher = self._divide(scorer)
+        told = told_noise_rate(division, of_matcher, self._early(epoch))
+        metrics = division_metrics(division)  # what training goes by
+        rate = division.noise_rate or 0.0
         # at first all pairs look mismatched to the matcher, as it knows too little to divide by
         extends = epoch < config.warmup_epochs + config.warmup_extension and rate > config.unclear
-        self.warming_up = self.warming_up and extends
+        self.warming_up = self.warming_up and extends and division is of_matcher
         ids = np.arange(self.n_pairs, dtype=np.int64)
         if self.warming_up:
-            return EpochPlan({"all": ids}, metrics, division)
+            return EpochPlan({"all": ids}, metrics, told)
         probability = division.clean_probability  # (N,)
         if rate > config.most_wrong:  # so that enough pairs count
             probability = at_noise_rate(probability, rate, config.most_wrong)
@@ -113,33 +117,38 @@ class Robust(RematchingMethod):
         # suspected pairs of a mixed batch are negatives, too; but where most are wrong, few are clean
         splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
         groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
-        return EpochPlan(groups, metrics, division)
+        return EpochPlan(groups, metrics, told)
 
-    def _divide_first(self, scorer: Scorer) -> None:
-        """Divide the pairs by what they hold; without a warm-up if enough clean pairs are told."""
+    def _told_before_training(self, scorer: Scorer) -> Division | None:
+        """Return a division by what the pairs hold, None where it tells too few of the clean ones."""
         found = divide_before_training(scorer.contents(), self.config.threshold)
-        if found.noise_rate is None:
-            return
         clean = found.clean_probability
-        self.first = found
-        self.warming_up = float(clean[found.is_clean].sum()) < _LEAST_TOLD * float(clean.sum())
-        self.start_from(clean.astype(np.float32))
+        told = float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum())
+        return found if told and found.noise_rate is not None else None
 
     def estimate(self, scorer: Scorer) -> Division:
-        """Divide the pairs by their evidence under the teacher, or the matcher where there is none."""
+        """Divide the pairs; the noise rate is told where :func:`told_noise_rate` allows it."""
+        return told_noise_rate(*self._divide(scorer), self._early(self.epoch + 1))
+
+    def _early(self, trained: int) -> bool:
+        """Whether the matcher knows too little after so many epochs for its noise rate to be told."""
+        return trained < 2 * self.config.warmup_epochs
+
+    def _divide(self, scorer: Scorer) -> tuple[Division, Division]:
+        """Return the division to believe, and that by the matcher or its teacher."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
 
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
             return batch_cross_entropy(scores, config.temperature, batch.same_image)
 
-        if self.epoch == 0 and self.first is not None:
-            return self.first  # the matcher knows nothing yet
         own, reference = scorer(evidence, scoring).T  # of the pair, of a mismatched one
-        found = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
+        found, first = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold), self.first
+        if first is None or first.noise_rate is None:
+            return found, found
+        if found.noise_rate is None:  # one group: that of clean pairs, or the matcher tells none
+            return (found if np.median(own) < np.nanquantile(reference, _FEW) else first), found
         # both count clean pairs that they do not understand as wrong; so the lower rate understands more
-        if self.first is None or (found.noise_rate or 1.0) < (self.first.noise_rate or 1.0):
-            return found
-        return self.first
+        return (found if found.noise_rate < first.noise_rate else first), found
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The losses of one step, over one batch or over a clean and a noisy one."""

@@ -40,8 +40,7 @@ class RobustOptions(RematchingOptions):
     agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
     divide_first: bool = Field(
-        False,
-        description="divide before training, too, by a linear model of words and image features",
+        True, description="divide before training, too, by a linear model of words and image features"
     )
     most_wrong: float = Field(
         0.5,

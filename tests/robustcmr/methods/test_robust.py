@@ -29,6 +29,7 @@ SURE = {
     "teacher_decay": 0.99,
     "agreement": 1.0,
     "agreement_epoch": 2,
+    "divide_first": False,
     "groups": "mixed",
     "rematch_weight": 1.0,
     "cost": "network",
@@ -499,20 +500,19 @@ def mostly_told(n=400, share=0.5, telling=1.0):
     return FakeContents(values, wrong, telling), wrong
 
 
-def test_pairs_are_divided_before_training():
+def test_a_division_before_training_is_believed_after_the_warm_up():
     scorer, wrong = mostly_told()
-    method = planner(400, divide_first=True, warmup_epochs=2)
-    plan = method.plan_epoch(0, scorer)
-    expected = divide_before_training(scorer.found)
-    np.testing.assert_array_equal(plan.estimate.clean_probability, expected.clean_probability)
-    assert roc_auc_score(wrong, -expected.clean_probability) > 0.85
+    method = planner(400, divide_first=True, warmup_epochs=1, warmup_extension=5, unclear=0.1)
+    assert method.plan_epoch(0, scorer).estimate is None
     assert (scorer.read, scorer.asked) == (1, [])  # of an untrained matcher nothing is asked
-    assert not method.warming_up
-    np.testing.assert_allclose(method.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-30)
-    # a later epoch is within the length of the warm-up, and the matcher tells nothing yet
-    plan = method.plan_epoch(1, scorer)
+    expected = divide_before_training(scorer.found)
+    assert roc_auc_score(wrong, -expected.clean_probability) > 0.85
+    plan = method.plan_epoch(1, scorer)  # the matcher tells nothing yet
     np.testing.assert_array_equal(plan.estimate.clean_probability, expected.clean_probability)
+    np.testing.assert_allclose(method.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-30)
+    assert plan.metrics["noise_rate"] == expected.noise_rate
     assert (scorer.read, len(scorer.asked)) == (1, 1)
+    assert not method.warming_up  # though many pairs look wrong
 
 
 def test_the_evidence_that_understands_more_pairs_divides():
@@ -521,35 +521,29 @@ def test_the_evidence_that_understands_more_pairs_divides():
     first = method.plan_epoch(0, scorer).estimate
     scorer.values = evidence(400, np.flatnonzero(wrong))
     plan = method.plan_epoch(1, scorer)
-    assert plan.estimate.noise_rate < first.noise_rate
+    assert plan.metrics["noise_rate"] < method.first.noise_rate
     assert (plan.estimate.is_clean == ~wrong).all()
-    scorer.values = evidence(400, np.arange(400) < 360)
+    scorer.values = evidence(400, np.arange(360))
     plan = method.plan_epoch(2, scorer)
     np.testing.assert_array_equal(plan.estimate.clean_probability, first.clean_probability)
+    assert plan.estimate.noise_rate is None  # the matcher is too far from it to tell
+    assert "the matcher finds 90% wrong" in plan.estimate.reason
+    scorer.values = evidence(400, [])
+    assert method.plan_epoch(3, scorer).estimate.is_clean.all()  # it finds no wrong pair
 
 
-def test_where_few_clean_pairs_are_told_they_weigh_the_warm_up(monkeypatch):
+def test_a_division_that_tells_few_clean_pairs_is_forgotten(monkeypatch):
     monkeypatch.setattr(robust, "_LEAST_TOLD", 1.01)
     scorer, _ = mostly_told()
     method = planner(400, divide_first=True, warmup_epochs=2)
-    plan = method.plan_epoch(0, scorer)
-    expected = divide_before_training(scorer.found)
-    assert plan.estimate is None
-    assert method.warming_up
-    assert method.weighs_warm_up
-    np.testing.assert_allclose(method.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-30)
-    other = planner(400, divide_first=True, warmup_epochs=2)
-    other.load_state_dict(method.state_dict())
-    assert other.weighs_warm_up
-    assert scorer.asked == []
+    assert method.plan_epoch(0, scorer).estimate is None
+    assert method.first is None
 
 
 def test_where_no_pair_looks_wrong_the_warm_up_is_as_ever():
     scorer, _ = mostly_told(share=0.0)
     method = planner(400, divide_first=True, warmup_epochs=2)
     assert method.plan_epoch(0, scorer).estimate is None
-    assert method.warming_up
-    assert not method.weighs_warm_up
     assert method.first is None
 
 
@@ -563,16 +557,27 @@ def test_what_an_audit_knows_is_not_divided_again():
 
 def test_a_resumed_run_remembers_the_division_before_training():
     scorer, _ = mostly_told()
-    method, other = (planner(400, divide_first=True) for _ in range(2))
+    method, other = (planner(400, divide_first=True, warmup_epochs=0) for _ in range(2))
     first = method.plan_epoch(0, scorer).estimate
+    assert first.noise_rate is None  # nothing is told so early, but
     other.load_state_dict(method.state_dict())
     plan = other.plan_epoch(1, scorer)
     for name in ("clean_probability", "is_clean", "evidence"):
         np.testing.assert_array_equal(getattr(plan.estimate, name), getattr(first, name))
-    assert (plan.estimate.noise_rate, plan.estimate.noise_interval) == (
-        first.noise_rate,
-        first.noise_interval,
-    )
+    assert plan.metrics["noise_rate"] == method.first.noise_rate
+    assert other.first.noise_interval == method.first.noise_interval
+
+
+@pytest.mark.parametrize(("trained", "told"), [(7, False), (8, True)])
+def test_the_noise_rate_is_not_told_until_twice_a_warm_up(trained, told):
+    method = planner(200, warmup_epochs=4)
+    scorer = FakeScorer(evidence(200, np.arange(80)))
+    plan = method.plan_epoch(trained, scorer)
+    assert plan.metrics["noise_rate"] == pytest.approx(0.4, abs=0.02)  # training goes by it
+    method.epoch = trained - 1
+    for estimate in (plan.estimate, method.estimate(scorer)):
+        assert (~estimate.is_clean).sum() == 80
+        assert (estimate.noise_rate is not None, estimate.noise_interval is not None) == (told, told)
 
 
 def test_the_warm_up_lasts_longer_while_too_many_pairs_look_wrong():
@@ -724,7 +729,7 @@ def test_everything_suspected(options, monkeypatch):
     none = np.zeros(N)
     all_bad = Division(none + 1e-4, 0.5, none > 1, none, True, "", 0.99, (0.9, 1.0))
     method = planner(N, **options)
-    monkeypatch.setattr(method, "estimate", lambda scorer: all_bad)
+    monkeypatch.setattr(method, "_divide", lambda scorer: (all_bad, all_bad))
     plan = method.plan_epoch(9, unasked)
     assert plan.metrics["suspected"] == 1
     for step in step_ids(plan, 16, 0, 9):
@@ -818,6 +823,7 @@ def test_training_that_divides_first(tiny_tree, make_folder, tmp_path):
     tree = {**tree, "training": {**tiny_tree["training"], "batch_size": 32}}
     run = train(tiny(tree, 0.5, divide_first=True), tmp_path / "run")
     rows = run.read_metrics()
-    assert rows[0]["division"]["auroc"] > 0.8  # before any training
-    assert abs(rows[0]["noise_rate"] - 0.5) < 0.15
+    divided = next(row for row in rows if "division" in row)
+    assert divided["division"]["auroc"] > 0.8
+    assert abs(divided["noise_rate"] - 0.5) < 0.15
     assert rows[-1]["dev"]["rsum"] > rows[0]["dev"]["rsum"]

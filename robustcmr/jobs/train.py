@@ -42,7 +42,7 @@ from robustcmr.training.batches import check_batch_size
 from robustcmr.training.checkpoint import load_modules, recover
 from robustcmr.training.compilation import compile_parts
 from robustcmr.training.devices import build_accelerator, peak_memory_bytes
-from robustcmr.training.interrupt import TrainingStopped
+from robustcmr.training.interrupt import StopAtOnce, TrainingStopped
 from robustcmr.training.loop import Trainer
 from robustcmr.training.outcome import training_warnings
 from robustcmr.training.seeds import seed_everything
@@ -247,7 +247,8 @@ def _train(run: OpenRun, log: MemoryHandler, console: Console | None) -> RunFold
         console = terminal.Console(quiet=True)
     try:
         trainer = fit(run, console or terminal.Console(stderr=True))
-        finish(run, trainer)
+        with StopAtOnce():
+            finish(run, trainer)
     except (TrainingStopped, KeyboardInterrupt) as reason:
         stop = reason if isinstance(reason, TrainingStopped) else TrainingStopped(signal.SIGINT, saved=False)
         stop.folder = run.folder.path

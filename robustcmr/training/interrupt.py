@@ -47,3 +47,14 @@ class StopRequest(SignalWatch):
         number = processes.largest(self.number or 0)
         if number:
             raise TrainingStopped(number)
+
+
+class StopAtOnce(SignalWatch):
+    """A context in which SIGINT and SIGTERM raise :class:`TrainingStopped` at once: all epochs are saved."""
+
+    def __init__(self) -> None:
+        super().__init__((signal.SIGINT, signal.SIGTERM))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        super()._note(number, frame)
+        raise TrainingStopped(number)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,25 @@ def test_an_interrupt_says_which_run_to_resume(
         train(resolve(tree), tmp_path / "run")
     stop = caught.value
     assert (stop.folder, stop.saved, stop.signal_number) == (tmp_path / "run", False, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_last_epoch_says_which_run_to_resume(
+    tree: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    comparable_run: Any,
+    number: signal.Signals,
+) -> None:
+    before = train(resolve(tree), tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "report_findings", lambda *_: os.kill(os.getpid(), number))
+        with pytest.raises(TrainingStopped) as caught:
+            train(resolve(tree), tmp_path / "run")
+    stop = caught.value
+    assert (stop.folder, stop.saved, stop.signal_number) == (tmp_path / "run", True, number)
+    resume(tmp_path / "run")
+    assert comparable_run(tmp_path / "run") == comparable_run(before.path)
 
 
 def test_a_finished_training_without_results_is_measured_again(

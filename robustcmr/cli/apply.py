@@ -75,6 +75,9 @@ def apply(
 
         say(f"{would} {len(sure_captions(AuditFolder(audit), sure)):,} pairs with a better caption")
     say(f"{would} {done.rows:,} of {done.of:,} rows to {to}")
+    doubtful = AuditedPairs(audit).summary.decisions.review
+    if chosen == "keep" and doubtful:
+        say(f"{doubtful:,} pairs to review are left out; --list review writes them")
     if dry_run:
         note("nothing was written; leave out --dry-run to write it")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from robustcmr.errors import DataError
 from robustcmr.sources.clip_layout import Side
 from robustcmr.sources.counts import Counts, sample_pairs
@@ -73,5 +75,6 @@ def join(
     keys = "have no keys" if labels is None else "share no key with the pairs"
     raise DataError(
         f"the {side} vectors {name} {keys}, and there are {rows.count:,} of them for {pairs:,} "
-        f"pairs{distinct}; give one a pair in the same order, or write their ids beside them"
+        f"pairs{distinct}; give one a pair in the same order, or write their ids beside them, one a line, in "
+        f"{Path(name).stem}.txt"
     )

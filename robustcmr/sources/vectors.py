@@ -125,13 +125,12 @@ def _by_stem(folder: Path, source: Source) -> dict[str, Path] | None:
 def _npy_files(path: Path, side: Side, source: Source) -> tuple[list[Path], Labels | None]:
     """Return the ``.npy`` files of a spec, and the names of their rows where these are written beside."""
     if path.is_file():
-        return [path], None
+        return [path], _names_beside(path)
     if source.format == "npy" and path.resolve() == source.root.resolve():
         return [array_files(shard.path).vectors(side) for shard in source.shards], None
     own = path / f"{side}s.npy"
     if own.is_file():
-        names = own.with_suffix(".txt")
-        return [own], LineLabels(str(names), names) if names.is_file() else None
+        return [own], _names_beside(own)
     found = sorted(
         (file for file in path.iterdir() if file.suffix == ".npy"), key=lambda file: natural(file.name)
     )
@@ -141,6 +140,12 @@ def _npy_files(path: Path, side: Side, source: Source) -> tuple[list[Path], Labe
             "img_emb, text_emb and metadata of clip-retrieval"
         )
     return found, None
+
+
+def _names_beside(path: Path) -> Labels | None:
+    """The names of the rows of an array, which a text file of the same stem may hold."""
+    names = path.with_suffix(".txt")
+    return LineLabels(str(names), names) if names.is_file() else None
 
 
 def _npy_places(paths: Sequence[Path]) -> tuple[list[Place], tuple[str, ...]]:

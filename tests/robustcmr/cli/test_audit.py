@@ -83,6 +83,14 @@ def test_another_format(robustcmr, place):
     assert len(file.read_text().splitlines()) == 1 + len((place / "out/lists/drop.txt").read_text().split())
 
 
+def test_pairs_to_review_are_said_to_be_left_out(robustcmr, place):
+    done = json.loads(robustcmr("audit", "web.parquet", *NAMES, "-o", "out", "--json", "--no-report").out)
+    assert done["decisions"]["review"]
+    said = f"{done['decisions']['review']:,} pairs to review are left out; --list review writes them"
+    assert said in robustcmr("apply", "out", "--to", "kept", "--dry-run").out
+    assert "left out" not in robustcmr("apply", "out", "--list", "review", "--to", "look", "--dry-run").out
+
+
 def test_a_page_elsewhere_and_without_a_gallery(robustcmr, place):
     robustcmr("audit", "web.parquet", *NAMES, "-o", "out", "--no-report")
     done = robustcmr("report", "out", "-o", "a.html", "--gallery", "0", "--no-model")

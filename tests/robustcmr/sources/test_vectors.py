@@ -82,6 +82,19 @@ def test_a_file_of_one_vector_a_row(tmp_path: Path, dtype: str, shape: tuple[int
     np.testing.assert_array_equal(joined(vectors, source), truth.astype(np.float32))
 
 
+@pytest.mark.parametrize("key", ["id", "image"])
+def test_names_beside_a_file_join_pairs_that_are_fewer(tmp_path: Path, key: str) -> None:
+    source, truth = parquet_pairs(tmp_path), made(40)
+    order = RNG.permutation(40)
+    np.save(tmp_path / "v.npy", truth[order])
+    name = "{:032x}".format if key == "id" else "pictures/{}.jpg".format
+    (tmp_path / "v.txt").write_text("".join(f"{name(n)}\n" for n in order))
+    vectors = open_vectors(tmp_path / "v.npy", "image", source)
+    assert vectors.by == key
+    of_pairs = np.arange(24) if key == "id" else np.arange(24) // 2
+    np.testing.assert_array_equal(joined(vectors, source), truth[of_pairs])
+
+
 def test_files_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
     source, truth = parquet_pairs(tmp_path), made(24)
     (tmp_path / "v").mkdir()

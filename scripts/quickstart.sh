@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # First results on a fresh machine: virtual environment, install, then training on the embedded data.
-#   bash scripts/quickstart.sh [arguments of `robustcmr train`]      default: --noise 0.4
+#   bash scripts/quickstart.sh [arguments of `robustcmr train`]      default: --noise 0.4 --output runs/first
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,5 +12,9 @@ if [ ! -x "$environment/bin/python" ]; then
 fi
 "$environment/bin/python" -m pip install --quiet --constraint constraints.txt --editable .
 
-if [ "$#" -eq 0 ]; then set -- --noise 0.4; fi
-exec "$environment/bin/robustcmr" train "$@"
+if [ "$#" -eq 0 ]; then
+  set -- --noise 0.4
+  if [ ! -e runs/first ]; then set -- "$@" --output runs/first; fi
+fi
+"$environment/bin/robustcmr" train "$@"
+echo "'source $environment/bin/activate' makes robustcmr a command of this shell."

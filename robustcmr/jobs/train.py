@@ -44,7 +44,7 @@ from robustcmr.training.compilation import compile_parts
 from robustcmr.training.devices import build_accelerator, peak_memory_bytes
 from robustcmr.training.interrupt import StopAtOnce, TrainingStopped
 from robustcmr.training.loop import Trainer
-from robustcmr.training.outcome import training_warnings
+from robustcmr.training.outcome import training_warnings, warm_up_warnings
 from robustcmr.training.seeds import seed_everything
 from robustcmr.training.trackers import check_trackers, tracking
 
@@ -313,7 +313,12 @@ def _warnings(run: OpenRun, trainer: Trainer) -> list[str]:
     settings, rows = run.config.settings, since_restart(trainer.state.rows)
     select = settings.evaluation.select
     scores = [run.track.selection_score(row[select]) for row in rows]
-    return training_warnings(rows, scores, select, run.track.chance(select), settings.optim.lr)
+    method, epochs = run.config.method, settings.training.epochs
+    warm_up = getattr(method.options, "warmup_epochs", None)
+    return [
+        *(warm_up_warnings(method.name, epochs, warm_up) if isinstance(warm_up, int) else ()),
+        *training_warnings(rows, scores, select, run.track.chance(select), settings.optim.lr),
+    ]
 
 
 def _results(run: OpenRun, trainer: Trainer, measured: dict[str, Any]) -> dict[str, Any]:

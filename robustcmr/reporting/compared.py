@@ -123,7 +123,8 @@ class Robustness:
             in percent; None where fewer than two ratios are common.
         area_std: over seeds that were run at all of those ratios; None with fewer than two.
         rank: from 1 by area, among curves of as many models.
-        over_seeds: paired by seed and ratio against the first in rank; None for itself.
+        over_seeds: paired by seed and ratio against the reference; None for itself or without a common seed.
+        reference: the curve that ``over_seeds`` is against, of as many models; None for itself.
         marks: in which of the settings, where there are several.
     """
 
@@ -138,6 +139,7 @@ class Robustness:
     area_std: float | None
     rank: int | None
     over_seeds: SeedTest | None
+    reference: str | None
     marks: tuple[str, ...]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean, stdev
 
-from robustcmr.errors import ComparisonError
+from robustcmr.errors import ComparisonError, some_of
 from robustcmr.reporting.agreement import Setting, differing, marks, noise_level, refuse_mixtures, settings
 from robustcmr.reporting.compared import SHOWN, ComparedRow, Comparison, Difference, PlannedRun
 from robustcmr.reporting.method_labels import method_labels
@@ -15,6 +15,9 @@ from robustcmr.reporting.robustness import robustness
 from robustcmr.reporting.significance import RESAMPLES, over_queries, over_seeds
 from robustcmr.runs.read import SavedRun, headline
 from robustcmr.runs.single import single_run
+
+Key = tuple[Setting, float, str, int]
+"""What the runs of a row share: setting, noise ratio, method and number of models."""
 
 
 def compare(
@@ -58,7 +61,7 @@ def compare(
         raise ComparisonError(
             f"no run is of the method '{against}' given as the reference; expected one of: {known}"
         )
-    groups: dict[tuple[Setting, float, str, int], dict[int, SavedRun]] = {}
+    groups: dict[Key, dict[int, SavedRun]] = {}
     versions = sorted({run.version for run in runs})
     said = list(notes)
     if singles:
@@ -78,8 +81,8 @@ def compare(
     rows = [_row(*key, dict(sorted(seeds.items())), split, fields) for key, seeds in groups.items()]
     ranked = _ranked(rows)
     tested, more = _tested(ranked, groups, split, against, resamples)
-    curves, most = robustness(tested)
-    said += [*more, *most]
+    curves, most = robustness(tested, against)
+    said += [*_warned(groups), *_other_epochs(groups), *more, *most]
     return Comparison(split, tuple(tested), tuple(curves), tuple(fields), tuple(said), tuple(planned))
 
 
@@ -107,6 +110,36 @@ def with_published(comparison: Comparison, published: Sequence[ComparedRow]) -> 
             f"({', '.join(sorted(map(str, protocols)))}): the same ratio names another experiment there"
         )
     return dataclasses.replace(comparison, rows=(*comparison.rows, *rows), notes=(*comparison.notes, *notes))
+
+
+def _other_epochs(groups: Mapping[Key, Mapping[int, SavedRun]]) -> list[str]:
+    """A note if not all runs were trained for as many epochs."""
+    methods: dict[int, set[str]] = {}
+    for (_, _, method, _), seeds in groups.items():
+        for run in seeds.values():
+            if "epochs" in run.results:
+                methods.setdefault(int(run.results["epochs"]), set()).add(method)
+    if len(methods) < 2:
+        return []
+    each = "; ".join(f"{epochs}: {some_of(sorted(methods[epochs]))}" for epochs in sorted(methods))
+    return [
+        f"the runs were trained for different numbers of epochs ({each}), so they differ in more than their "
+        "methods"
+    ]
+
+
+def _warned(groups: Mapping[Key, Mapping[int, SavedRun]]) -> list[str]:
+    """The warnings of the trainings, each once, with the runs that it is of."""
+    paths: dict[str, set[str]] = {}
+    for seeds in groups.values():
+        for run in seeds.values():
+            for sentence in run.results.get("warnings", ()):
+                paths.setdefault(str(sentence), set()).add(str(run.path))
+    return [
+        f"WARNING of {len(those)} run{'' if len(those) == 1 else 's'} ({some_of(sorted(those), 3)}): "
+        f"{sentence}"
+        for sentence, those in sorted(paths.items())
+    ]
 
 
 def _row(
@@ -169,7 +202,7 @@ def _ranked(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
 
 def _tested(
     rows: Sequence[ComparedRow],
-    groups: Mapping[tuple[Setting, float, str, int], Mapping[int, SavedRun]],
+    groups: Mapping[Key, Mapping[int, SavedRun]],
     split: str,
     against: str | None,
     resamples: int,
@@ -180,6 +213,7 @@ def _tested(
         sections.setdefault((row.setting, row.ratio, row.n_models), []).append(row)
     tested: list[ComparedRow] = []
     lacking = 0
+    partly: list[str] = []
     for section in sections.values():
         chosen = next((row for row in section if against in (None, row.method)), None)
         others = [] if chosen is None else [row for row in section if row is not chosen]
@@ -191,12 +225,22 @@ def _tested(
         by_seed = over_seeds(own, rivals, split, chosen.headline)
         by_query = over_queries(own, rivals, split, chosen.setting.track, resamples)
         lacking += sum(test is None for test in by_query)
+        partly += [
+            f"{row.label} at {row.noise} ({test.n_seeds} shared with {chosen.label})"
+            for row, test in zip(others, by_seed, strict=True)
+            if test is not None and row.seeds != chosen.seeds
+        ]
         found = {
             row.key: Difference(chosen.label, *tests)
             for row, tests in zip(others, zip(by_seed, by_query, strict=True), strict=True)
         }
         tested.extend(dataclasses.replace(row, difference=found.get(row.key)) for row in section)
     notes = []
+    if partly:
+        notes.append(
+            "means are over all seeds of a row, but its difference is over the seeds that it shares with the "
+            f"reference, and some rows do not share all: {some_of(partly)}"
+        )
     if lacking:
         notes.append(
             f"of {lacking} rows the difference over queries is not known: the runs have no seed in common "

@@ -181,21 +181,31 @@ def explanations(comparison: Comparison) -> list[str]:
     lines = ["Ranks in parentheses are provisional."] if comparison.missing else []
     if any(row.stds for row in comparison.rows):
         lines.append("± is the standard deviation over seeds.")
-    references = list(dict.fromkeys(row.difference.reference for row in comparison.rows if row.difference))
-    if references:
-        reference = references[0] if len(references) == 1 else "the first row of the section"
+    if references := {row.difference.reference for row in comparison.rows if row.difference}:
         lines.append(
-            f"Differences of the headline measure are from {reference}: the interval and 'p queries' by a "
-            "paired bootstrap over queries; 'p seeds' by trying all sign flips of n paired seeds, which "
-            "cannot fall below 2 / 2^n, or by a paired t-test where it says t."
+            f"Differences of the headline measure are from {_named(references, comparison)}: the interval "
+            "and 'p queries' by a paired bootstrap over queries; 'p seeds' by trying all sign flips of n "
+            "paired seeds, which cannot fall below 2 / 2^n, or by a paired t-test where it says t."
+        )
+    bases = {entry.reference for entry in comparison.robustness if entry.over_seeds and entry.reference}
+    if bases:
+        lines.append(
+            "In the table of robustness 'p seeds' is of the differences from "
+            f"{_named(bases, comparison)}, over all seeds and ratios that both have."
         )
     if any(entry.area is not None for entry in comparison.robustness):
         lines.append(
-            "In the table of robustness 'p seeds' pairs all seeds and ratios. The area lies under the mean "
-            "headline measure from the lowest to the highest noise ratio that all methods have, in percent "
-            "of the best possible."
+            "The area lies under the mean headline measure from the lowest to the highest noise ratio that "
+            "all methods have, in percent of the best possible."
         )
     return lines
+
+
+def _named(references: Collection[str], comparison: Comparison) -> str:
+    """A row, a method whose rows are of several numbers of models, or else the best of each section."""
+    methods = {row.method for row in comparison.rows if row.label in references}
+    names = references if len(references) == 1 else methods
+    return next(iter(names)) if len(names) == 1 else "the first row of the section"
 
 
 def remarks(comparison: Comparison) -> list[str]:

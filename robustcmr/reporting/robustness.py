@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from scipy.integrate import trapezoid
 
 from robustcmr.reporting.agreement import Setting
-from robustcmr.reporting.compared import CEILINGS, ComparedRow, Robustness
+from robustcmr.reporting.compared import CEILINGS, ComparedRow, Robustness, labelled
 from robustcmr.reporting.significance import SeedTest, seed_test
 
 
@@ -17,8 +17,13 @@ def normalised_area(ratios: Sequence[float], values: Sequence[float], ceiling: f
     return 100.0 * float(trapezoid(values, ratios)) / ((ratios[-1] - ratios[0]) * ceiling)
 
 
-def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]]:
-    """Return the curves of methods with at least two noise ratios, and notes on areas over only some."""
+def robustness(rows: Sequence[ComparedRow], against: str | None = None) -> tuple[list[Robustness], list[str]]:
+    """Return the curves of methods with at least two noise ratios, and notes on areas over only some.
+
+    Args:
+        rows: of a comparison.
+        against: label of the reference method; the first in rank of each setting if None.
+    """
     noisy = dict.fromkeys(row.setting for row in rows if row.setting.kind is not None)
     found: list[Robustness] = []
     notes: list[str] = []
@@ -32,7 +37,7 @@ def robustness(rows: Sequence[ComparedRow]) -> tuple[list[Robustness], list[str]
         for chosen in [{key: curves[key] for key in curves if key[1] == count} for count in counts]:
             over, said = _common(chosen)
             notes += [sentence for sentence in said if sentence not in notes]
-            found.extend(_in_setting(setting, chosen, over))
+            found.extend(_in_setting(setting, chosen, over, against))
     return found, notes
 
 
@@ -48,14 +53,18 @@ def _common(curves: Mapping[tuple[str, int], Mapping[float, ComparedRow]]) -> tu
 
 
 def _in_setting(
-    setting: Setting, curves: Mapping[tuple[str, int], Mapping[float, ComparedRow]], over: Sequence[float]
+    setting: Setting,
+    curves: Mapping[tuple[str, int], Mapping[float, ComparedRow]],
+    over: Sequence[float],
+    against: str | None,
 ) -> list[Robustness]:
     areas = {key: _area(points, over) for key, points in curves.items()}
     order = sorted(curves, key=lambda key: (-(areas[key][0] or 0.0), key))
-    first = curves[order[0]]
+    reference = next((key for key in order if against in (None, key[0])), None)
     found = []
     for key in order:
         points, (area, deviation) = curves[key], areas[key]
+        base = None if key == reference else reference
         rank = None if area is None else 1 + sum((other or 0.0) > area for other, _ in areas.values())
         found.append(
             Robustness(
@@ -69,7 +78,8 @@ def _in_setting(
                 area=area,
                 area_std=deviation,
                 rank=rank,
-                over_seeds=None if points is first else _paired(first, points),
+                over_seeds=None if base is None else _paired(curves[base], points),
+                reference=None if base is None else labelled(*base),
                 marks=next((row.marks for row in points.values() if row.setting == setting), ()),
             )
         )
@@ -88,11 +98,11 @@ def _area(points: Mapping[float, ComparedRow], over: Sequence[float]) -> tuple[f
     return area, stdev(each) if len(each) > 1 else None
 
 
-def _paired(first: Mapping[float, ComparedRow], other: Mapping[float, ComparedRow]) -> SeedTest | None:
+def _paired(own: Mapping[float, ComparedRow], other: Mapping[float, ComparedRow]) -> SeedTest | None:
     differences = []
     for ratio, row in other.items():
-        if ratio in first:
-            reference = dict(zip(first[ratio].seeds, first[ratio].values, strict=True))
+        if ratio in own:
+            reference = dict(zip(own[ratio].seeds, own[ratio].values, strict=True))
             differences += [
                 value - reference[seed]
                 for seed, value in zip(row.seeds, row.values, strict=True)

@@ -1,4 +1,4 @@
-"""Whether a training learned anything, in a sentence."""
+"""What went wrong in a training that finished, in sentences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from robustcmr.evaluation.chance import Chance
 
 _USUAL = OptimOptions().lr
 _GROWN = 10.0
+
+
+def warm_up_warnings(method: str, epochs: int, warm_up: int) -> list[str]:
+    """Return a warning if a training ended within the warm-up of its method; else nothing.
+
+    Args:
+        method: its name.
+        epochs: of the training.
+        warm_up: epochs of the warm-up; 0 for none.
+    """
+    if epochs > warm_up:
+        return []
+    shorter = f", or shorten the warm-up with --set method.warmup_epochs={epochs // 2}" if epochs > 1 else ""
+    return [
+        f"{method} was trained for {epochs} epoch{'' if epochs == 1 else 's'} and its warm-up takes "
+        f"{warm_up} (method.warmup_epochs), so training never got past the warm-up and the result does not "
+        f"show what the method does against noise; train longer, such as --epochs {2 * warm_up}{shorter}"
+    ]
 
 
 def training_warnings(

@@ -65,6 +65,19 @@ def test_a_training_that_learned_nothing_says_so_everywhere(
     assert "WARNING: no epoch scored above chance on dev" in run_page(saved, Extras())
 
 
+def test_a_training_within_its_warm_up_says_so_here_and_where_it_is_compared(
+    tree: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"warmup_epochs": 1, "divide_first": False}
+    run = train(resolve({**tree, "method": {"name": "robust", **options}}), tmp_path / "run")
+    saved = read_run(run.path)
+    sentence = next(each for each in saved.results["warnings"] if "never got past the warm-up" in each)
+    assert sentence.startswith("robust was trained for 1 epoch and its warm-up takes 1 ")
+    assert f"WARNING {sentence}" in run.log.read_text(encoding="utf-8")
+    assert sentence in caplog.text
+    assert f"WARNING of 1 run ({run.path}): {sentence}" in compare([saved]).notes
+
+
 def test_the_log_begins_before_the_folder(tree: dict[str, Any], tmp_path: Path) -> None:
     """What is logged while the data is opened is in the file, once, and before the rest."""
     level = logger.level

@@ -220,6 +220,56 @@ def test_versions_are_told(finished):
     assert found.notes == ("the runs were trained by different versions of robustcmr: 0.0.9, 0.1.0",)
 
 
+def test_warnings_of_trainings_are_told_once(finished):
+    warned = [finished(300 + seed, seed=seed, warnings=["it is short"]) for seed in range(4)]
+    again = dataclasses.replace(warned[0], path=Path("runs/again"))  # left out, so not warned of
+    lost = finished(100, method="rce", warnings=["it is short", "it is lost"])
+    notes = compare([*warned, again, lost]).notes
+    assert [note for note in notes if "it is" in note] == [
+        "WARNING of 1 run (runs/rce-0.4-0): it is lost",
+        "WARNING of 5 runs (runs/hinge-0.4-0, runs/hinge-0.4-1, runs/hinge-0.4-2 and 2 more): it is short",
+    ]
+
+
+def test_a_warning_of_two_networks_is_told_once(peers):
+    assert (
+        sum("it is short" in note for note in compare([peers(1, (2, 3), warnings=["it is short"])]).notes)
+        == 1
+    )
+
+
+def test_other_numbers_of_epochs_are_told(finished):
+    runs = [
+        finished(300, epochs=8),
+        finished(310, method="rce", epochs=8),
+        finished(200, method="l2rm", epochs=2),
+    ]
+    assert compare(runs[:2]).notes[-1].startswith("of 1 rows")
+    assert compare(runs).notes[0] == (
+        "the runs were trained for different numbers of epochs (2: l2rm; 8: hinge, rce), so they differ in "
+        "more than their methods"
+    )
+
+
+def test_differences_over_some_of_the_seeds_are_told(finished):
+    runs = [finished(300 + 40 * seed, method="rce", noise_ratio=0.2, seed=seed) for seed in (0, 1)]
+    runs += [
+        finished(290, method="l2rm", noise_ratio=0.2),
+        finished(280, method="gsc", noise_ratio=0.2, seed=5),
+    ]
+    found = compare(runs)
+    first, second, third = found.rows
+    assert (first.mean, second.mean) == (320, 290)
+    assert second.difference.over_seeds.difference == -10  # over the seed that both have
+    assert third.difference.over_seeds is None
+    assert found.notes[0] == (
+        "means are over all seeds of a row, but its difference is over the seeds that it shares with the "
+        "reference, and some rows do not share all: l2rm at 20% caption (1 shared with rce)"
+    )
+    both = [*runs[:3], finished(290, method="l2rm", noise_ratio=0.2, seed=1)]
+    assert not any("means are over" in note for note in compare(both).notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -309,6 +359,26 @@ def test_robustness_over_ratios_and_seeds(grid):
     assert first.over_seeds is None
     assert found[1].over_seeds.n_seeds == 6
     assert found[1].over_seeds.p_value == 2 / 2**6
+
+
+def test_robustness_is_tested_against_the_reference_that_was_named(grid):
+    found = {entry.method: entry for entry in compare(grid, against="rce").robustness}
+    assert found["rce"].over_seeds is found["rce"].reference is None
+    assert (found["hinge"].reference, found["l2rm"].reference) == ("rce", "rce")
+    assert found["l2rm"].over_seeds.difference == (10 + 120) / 2
+    assert found["hinge"].over_seeds.difference == (-20 + 20) / 2
+    assert found["hinge"].over_seeds.p_value == 1
+    assert found["l2rm"].rank == 1  # by area, whatever the reference
+    best = {entry.method: entry.reference for entry in compare(grid).robustness}
+    assert best == {"l2rm": None, "hinge": "l2rm", "rce": "l2rm"}
+
+
+def test_curves_of_as_many_models_as_no_curve_of_the_reference_are_not_tested(finished):
+    runs = [finished(300, method=name, n_models=2, noise_ratio=r) for name in "ab" for r in (0.2, 0.6)]
+    runs += [finished(300, method=name, noise_ratio=r) for name in ("rce", "hinge") for r in (0.2, 0.6)]
+    found = {entry.method: entry for entry in compare(runs, against="rce").robustness}
+    assert found["hinge"].over_seeds.difference == 0
+    assert [found[name].over_seeds for name in "ab"] == [None, None]
 
 
 def test_areas_are_over_the_ratios_all_methods_have(finished):

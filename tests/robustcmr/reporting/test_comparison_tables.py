@@ -13,6 +13,7 @@ from robustcmr.reporting.comparison import compare, with_published
 from robustcmr.reporting.comparison_files import to_csv, to_json
 from robustcmr.reporting.comparison_tables import (
     comparison_table,
+    explanations,
     robustness_cells,
     row_cells,
     to_latex,
@@ -56,6 +57,32 @@ def test_the_terminal(comparison):
     assert "R@1" in render(comparison_table(comparison, all_measures=True), 300)
     assert "all sign flips" in text
     assert "of 2 rows the difference over queries is not known" in text
+
+
+def test_the_reference_of_every_table_is_named(runs, make_results):
+    def told(against: str | None, more: list[SavedRun] | None = None) -> tuple[str, str]:
+        lines = explanations(compare([*runs, *(more or [])], against=against))
+        rows, curves = (next(line for line in lines if word in line) for word in ("bootstrap", "robustness"))
+        return rows.split(" are from ")[1].split(":")[0], curves.split(" from ")[1].split(", over")[0]
+
+    assert told(None) == ("my_net", "my_net")
+    assert told("hinge") == ("hinge", "hinge")
+    ensembles = [SavedRun(Path(f"two{run.path}"), {**run.results, "n_models": 2}, [], {}) for run in runs]
+    assert told("hinge", ensembles) == ("hinge", "hinge")
+    worse = [
+        SavedRun(
+            run.path,
+            make_results(
+                100, **{key: run.results[key] for key in ("method", "noise_ratio", "seed")}, n_models=2
+            ),
+            [],
+            {},
+        )
+        for run in ensembles
+        if run.results["method"] == "my_net"
+    ]
+    others = [run for run in ensembles if run.results["method"] == "hinge"]
+    assert told(None, [*worse, *others]) == ("the first row of the section",) * 2
 
 
 def test_a_narrow_terminal_loses_no_column(comparison, runs):

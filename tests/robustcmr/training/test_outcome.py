@@ -1,9 +1,9 @@
-"""When a training is said to have learned nothing."""
+"""When a training is said to have learned nothing, or to have ended within its warm-up."""
 
 import pytest
 
 from robustcmr.evaluation.chance import Chance
-from robustcmr.training.outcome import training_warnings
+from robustcmr.training.outcome import training_warnings, warm_up_warnings
 
 CHANCE = Chance(12.0, 3.0)
 
@@ -43,3 +43,20 @@ def test_what_was_learned_was_lost():
         "the score on dev fell to chance: 2.0 in the last epoch, where random scores give 12.0 ± 3.0; the "
         "weights kept are of epoch 2 with 260.0; train longer, try"
     )
+
+
+@pytest.mark.parametrize(("epochs", "warm_up"), [(5, 4), (1, 0)])
+def test_a_training_that_went_beyond_its_warm_up_is_not_warned_of(epochs, warm_up):
+    assert warm_up_warnings("robust", epochs, warm_up) == []
+
+
+def test_a_training_that_ended_within_its_warm_up():
+    assert warm_up_warnings("robust", 2, 4) == [
+        "robust was trained for 2 epochs and its warm-up takes 4 (method.warmup_epochs), so training never "
+        "got past the warm-up and the result does not show what the method does against noise; train longer, "
+        "such as --epochs 8, or shorten the warm-up with --set method.warmup_epochs=1"
+    ]
+    assert len(warm_up_warnings("robust", 4, 4)) == 1
+    (sentence,) = warm_up_warnings("uot_rcl", 1, 10)
+    assert sentence.startswith("uot_rcl was trained for 1 epoch and")
+    assert sentence.endswith("such as --epochs 20")  # no shorter warm-up leaves an epoch after it

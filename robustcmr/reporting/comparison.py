@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import fmean, stdev
@@ -18,6 +19,8 @@ from robustcmr.runs.single import single_run
 
 Key = tuple[Setting, float, str, int]
 """What the runs of a row share: setting, noise ratio, method and number of models."""
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def compare(
@@ -129,17 +132,19 @@ def _other_epochs(groups: Mapping[Key, Mapping[int, SavedRun]]) -> list[str]:
 
 
 def _warned(groups: Mapping[Key, Mapping[int, SavedRun]]) -> list[str]:
-    """The warnings of the trainings, each once, with the runs that it is of."""
-    paths: dict[str, set[str]] = {}
+    """The warnings of the trainings; of those that differ in their numbers alone, the first."""
+    kinds: dict[str, dict[str, str]] = {}
     for seeds in groups.values():
         for run in seeds.values():
             for sentence in run.results.get("warnings", ()):
-                paths.setdefault(str(sentence), set()).add(str(run.path))
-    return [
-        f"WARNING of {len(those)} run{'' if len(those) == 1 else 's'} ({some_of(sorted(those), 3)}): "
-        f"{sentence}"
-        for sentence, those in sorted(paths.items())
-    ]
+                kinds.setdefault(_NUMBER.sub("", str(sentence)), {})[str(run.path)] = str(sentence)
+    notes = []
+    for _, sentences in sorted(kinds.items()):
+        paths = sorted(sentences)
+        runs = f"{len(paths)} run{'' if len(paths) == 1 else 's'} ({some_of(paths, 3)})"
+        which = "" if len(set(sentences.values())) == 1 else ", here that of the first"
+        notes.append(f"WARNING of {runs}{which}: {sentences[paths[0]]}")
+    return notes
 
 
 def _row(

@@ -223,11 +223,14 @@ def test_versions_are_told(finished):
 def test_warnings_of_trainings_are_told_once(finished):
     warned = [finished(300 + seed, seed=seed, warnings=["it is short"]) for seed in range(4)]
     again = dataclasses.replace(warned[0], path=Path("runs/again"))  # left out, so not warned of
-    lost = finished(100, method="rce", warnings=["it is short", "it is lost"])
-    notes = compare([*warned, again, lost]).notes
+    lost = [
+        finished(100, method="rce", seed=seed, warnings=["it is short", f"it is at {seed}.5"])
+        for seed in (0, 1)
+    ]
+    notes = compare([*warned, again, *lost]).notes
     assert [note for note in notes if "it is" in note] == [
-        "WARNING of 1 run (runs/rce-0.4-0): it is lost",
-        "WARNING of 5 runs (runs/hinge-0.4-0, runs/hinge-0.4-1, runs/hinge-0.4-2 and 2 more): it is short",
+        "WARNING of 2 runs (runs/rce-0.4-0, runs/rce-0.4-1), here that of the first: it is at 0.5",
+        "WARNING of 6 runs (runs/hinge-0.4-0, runs/hinge-0.4-1, runs/hinge-0.4-2 and 3 more): it is short",
     ]
 
 

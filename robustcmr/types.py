@@ -125,6 +125,19 @@ class PairContents:
 
 
 @dataclass(frozen=True)
+class PairVectors:
+    """The given pairs as a matcher sees them: one unit vector an image and a caption, on the CPU.
+
+    Attributes:
+        images: (n images, D) float16, by the number of the image; zeros for images that no pair has.
+        texts: (N, D) float16, in the order of the pairs.
+    """
+
+    images: Tensor
+    texts: Tensor
+
+
+@dataclass(frozen=True)
 class Fragments:
     """Encoded items of one modality.
 
@@ -342,12 +355,15 @@ class EpochPlan:
         restart: before the epoch all networks return to the first weights of the run, and optimiser, learning
             rate and choice of the best epoch start over; what the method remembers stays. Only for a method
             that says so (``restarts``).
+        image_from: (N,) int64, the pair whose given image each caption is learned with in this epoch; None
+            for its own.
     """
 
     groups: Mapping[str, IntArray]
     metrics: Mapping[str, float] = field(default_factory=dict)
     estimate: Division | LabelEstimate | None = None
     restart: bool = False
+    image_from: IntArray | None = None
 
 
 @dataclass(frozen=True)

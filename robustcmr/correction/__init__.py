@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         nearest_values as nearest_values,
         pooled_values as pooled_values,
     )
+    from robustcmr.correction.partners import draw_partners as draw_partners
     from robustcmr.correction.positional_cost import (
         PositionalCost as PositionalCost,
         positional_loss as positional_loss,
@@ -73,6 +74,7 @@ __getattr__, __dir__, __all__ = attach(
         "dummy_points": "dummy_point_plan",
         "label_transport": "label_targets relation_plan",
         "memory": "AttentionRefiner PairMemory nearest_values pooled_values",
+        "partners": "draw_partners",
         "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "replacement": "Nearest nearest_clean replaced_texts same_replacement",

@@ -236,8 +236,16 @@ class TrainingData(Protocol):
     def __len__(self) -> int:
         """Number of pairs."""
 
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Read some pairs; with a generator they are augmented."""
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
+        """Read some pairs (B,); with a generator they are augmented.
+
+        With ``image_from`` (B,), each caption comes with the image that was given to that pair.
+        """
 
 
 @runtime_checkable

@@ -45,13 +45,20 @@ class TrainingPairs:
     def __len__(self) -> int:
         return len(self.correspondence)
 
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
         """Read some pairs (B,), augmented with a generator; features that are on a device stay there.
+
+        With ``image_from`` (B,), each caption comes with the image that was given to that pair.
 
         Raises:
             DataError: a feature read is not finite.
         """
-        given = self.correspondence.image_of_caption[pair_ids]
+        given = self.correspondence.image_of_caption[pair_ids if image_from is None else image_from]
         features = gather_finite(self.images, given, "image")  # (B, R, F), or (B, 3, H, W)
         mask = _full_mask(features)
         tokens, token_mask = self.captions.padded(pair_ids)
@@ -131,13 +138,21 @@ class TrainingLabels:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
         """Read some pairs (B,), with noise from a generator; vectors that are on a device stay there.
+
+        With ``image_from`` (B,), each text and its classes come with the image of that pair.
 
         Raises:
             DataError: a number read is not finite.
         """
-        images = gather_finite(self.images, pair_ids, "image")
+        given = pair_ids if image_from is None else image_from
+        images = gather_finite(self.images, given, "image")
         texts = gather_finite(self.texts, pair_ids, "text")
         if generator is not None and self.noise > 0:
             images, texts = (_with_noise(side, self.noise, generator) for side in (images, texts))
@@ -146,7 +161,7 @@ class TrainingLabels:
             ImageBatch(images, torch.from_numpy(_full_mask(images))),
             _text_batch(words, texts),
             torch.from_numpy(pair_ids),
-            torch.eye(len(pair_ids), dtype=torch.bool),
+            torch.from_numpy(given[:, None] == given[None, :]),
             torch.from_numpy(self.labels[pair_ids]),
         )
 

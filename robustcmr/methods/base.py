@@ -21,6 +21,7 @@ from robustcmr.types import (
     LabelledVectors,
     PairBatch,
     PairContents,
+    PairVectors,
     StepResult,
 )
 
@@ -40,6 +41,10 @@ class Scorer(Protocol):
         Returns:
             (N,) or (N, K) float32 in the order of pair ids.
         """
+        ...
+
+    def with_vectors(self, evidence: Evidence, matcher: Matcher) -> tuple[FloatArray, PairVectors]:
+        """Apply ``evidence`` as above, and keep the item vectors of all pairs: 4 D bytes a pair."""
         ...
 
     def contents(self) -> PairContents:

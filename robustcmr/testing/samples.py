@@ -95,8 +95,13 @@ class Sample(ABC):
         return np.arange(len(self), dtype=np.int64)
 
     @abstractmethod
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
-        """Return some pairs, augmented if there is a generator."""
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
+        """Return some pairs, augmented if there is a generator; see :meth:`TrainingData.batch`."""
 
     def matcher(self) -> Matcher:
         """Return a fresh matcher that learns from them."""
@@ -137,9 +142,14 @@ class SamplePairs(Sample):
         """(N,) the image given to each pair."""
         return self._given
 
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
         """Return some pairs; with a generator a tenth of the regions is dropped."""
-        given = self._given[pair_ids]
+        given = self._given[pair_ids if image_from is None else image_from]
         features = torch.from_numpy(self._features[given])  # (B, 4, F), a copy
         mask = torch.ones(features.shape[:2], dtype=torch.bool)
         if generator is not None:
@@ -179,9 +189,14 @@ class SampleLabels(Sample):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def batch(self, pair_ids: IntArray, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self,
+        pair_ids: IntArray,
+        generator: np.random.Generator | None = None,
+        image_from: IntArray | None = None,
+    ) -> PairBatch:
         """Return some pairs; with a generator, noise is added to their vectors."""
-        return self._pairs.batch(pair_ids, generator)
+        return self._pairs.batch(pair_ids, generator, image_from)
 
     @property
     def sizes(self) -> dict[str, int]:

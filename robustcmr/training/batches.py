@@ -83,16 +83,18 @@ class EpochBatches(Dataset[dict[str, PairBatch]]):
     steps: list[dict[str, IntArray]]
     seed: int
     epoch: int
+    image_from: IntArray | None = None  # see EpochPlan
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __getitem__(self, step: int) -> dict[str, PairBatch]:
-        groups = sorted(self.steps[step].items())
-        return {
-            name: self.data.batch(ids, generator_for(self.seed, _AUGMENTATION, self.epoch, step, position))
-            for position, (name, ids) in enumerate(groups)
-        }
+        batches = {}
+        for position, (name, ids) in enumerate(sorted(self.steps[step].items())):
+            generator = generator_for(self.seed, _AUGMENTATION, self.epoch, step, position)
+            image_from = None if self.image_from is None else self.image_from[ids]
+            batches[name] = self.data.batch(ids, generator, image_from)
+        return batches
 
     def from_step(self, first: int, workers: int) -> Iterator[Mapping[str, PairBatch]]:
         """Yield the batches from a step on, read ahead by ``workers`` processes, or by a thread from disk."""

@@ -128,7 +128,7 @@ class Trainer:
         """Take the remaining steps of the epoch."""
         settings, state = self.settings, self.state
         steps = step_ids(plan, settings.training.batch_size, settings.seed, state.epoch)
-        batches = EpochBatches(self.track.training, steps, settings.seed, state.epoch)
+        batches = EpochBatches(self.track.training, steps, settings.seed, state.epoch, plan.image_from)
         for module in self.modules.values():
             module.train()
         progress.begin_epoch(state.epoch, len(steps), state.step)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustcmr.data.base import OrderedData, TrainingData
-from robustcmr.matchers.base import Matcher, evaluation_mode, pooled_vectors
+from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors, pooled_vectors
 from robustcmr.training.batches import batches_of
 from robustcmr.training.contents import read_contents
 from robustcmr.training.seeds import generator_for
-from robustcmr.types import FloatArray, IntArray, LabelledVectors, PairBatch, PairContents
+from robustcmr.types import (
+    FloatArray,
+    Fragments,
+    IntArray,
+    LabelledVectors,
+    PairBatch,
+    PairContents,
+    PairVectors,
+)
 
 _PURPOSE = 3
 
@@ -37,10 +45,39 @@ class TrainingSetScorer:
 
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
+        return self._gathered(lambda ids, batch: matcher(batch.images, batch.texts), evidence, matcher)
+
+    def with_vectors(
+        self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher
+    ) -> tuple[FloatArray, PairVectors]:
+        """See :class:`robustcmr.methods.base.Scorer`."""
+        image_of, sides = self.data.image_of_pair, dict[str, Tensor]()
+
+        def keep(name: str, rows: int, places: IntArray, side: Fragments) -> None:
+            vectors = item_vectors(side).half().cpu()
+            if name not in sides:
+                sides[name] = torch.zeros(rows, vectors.shape[1], dtype=torch.float16)
+            sides[name][places] = vectors
+
+        def score(ids: IntArray, batch: PairBatch) -> Tensor:
+            images, texts = matcher.encode_images(batch.images), matcher.encode_texts(batch.texts)
+            keep("images", int(image_of.max()) + 1, image_of[ids], images)
+            keep("texts", len(self.data), ids, texts)
+            return matcher.score(images, texts)
+
+        gathered = self._gathered(score, evidence, matcher)
+        return gathered, PairVectors(sides["images"], sides["texts"])
+
+    def _gathered(
+        self,
+        score: Callable[[IntArray, PairBatch], Tensor],
+        evidence: Callable[[Tensor, PairBatch], Tensor],
+        matcher: Matcher,
+    ) -> FloatArray:
         gathered = np.empty(0, dtype=np.float32)
         with self._batches(self._shuffled_ids(), matcher) as batches:
             for ids, batch in batches:
-                values = evidence(matcher(batch.images, batch.texts).float(), batch)
+                values = evidence(score(ids, batch).float(), batch)
                 if not len(gathered):
                     gathered = np.empty((len(self.data), *values.shape[1:]), dtype=np.float32)
                 gathered[ids] = values.float().cpu().numpy()
@@ -50,7 +87,8 @@ class TrainingSetScorer:
 
     def contents(self) -> PairContents:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        return read_contents(self.data, self._shuffled_ids(), self.device, self.after_batch)
+        parts = replace(self, epoch=0)._shuffled_ids()  # whenever it is read, the same
+        return read_contents(self.data, parts, self.device, self.after_batch)
 
     @contextmanager
     def _batches(

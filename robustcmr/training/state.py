@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from robustcmr.files import fitting
 from robustcmr.runs.schemas import EPOCH
-from robustcmr.types import EpochPlan
+from robustcmr.types import EpochPlan, IntArray
 
 
 @dataclass
@@ -68,7 +68,9 @@ class TrainingState:
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         if self.plan is not None:
             groups = {name: torch.from_numpy(ids) for name, ids in self.plan.groups.items()}
-            values["plan"] = {"groups": groups, "metrics": dict(self.plan.metrics)}
+            source = self.plan.image_from
+            image_from = None if source is None else torch.from_numpy(source)
+            values["plan"] = {"groups": groups, "metrics": dict(self.plan.metrics), "image_from": image_from}
         return values
 
     @classmethod
@@ -83,17 +85,25 @@ class TrainingState:
             raise ValueError(f"the training state has missing or unknown fields: {', '.join(sorted(wrong))}")
         state = cls(**fitting(dict(values), _Saved))
         if values["plan"] is not None:
-            given = values["plan"]["groups"]
-            if not all(isinstance(ids, torch.Tensor) and ids.dtype == torch.int64 for ids in given.values()):
-                raise ValueError("the groups of its plan are no pair ids")
-            groups = {name: ids.numpy() for name, ids in given.items()}
-            state.plan = EpochPlan(groups, values["plan"]["metrics"])
+            plan = values["plan"]
+            groups = {name: _pair_ids(ids) for name, ids in plan["groups"].items()}
+            source = plan.get("image_from")  # states written before it was there have none
+            image_from = None if source is None else _pair_ids(source)
+            state.plan = EpochPlan(groups, plan["metrics"], image_from=image_from)
         return state
+
+
+def _pair_ids(value: Any) -> IntArray:
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.int64:
+        raise ValueError("the plan of its epoch holds no pair ids")
+    found: IntArray = value.numpy()
+    return found
 
 
 class _Plan(TypedDict):
     groups: dict[str, Any]
     metrics: dict[str, Any]
+    image_from: NotRequired[Any]
 
 
 class _Best(TypedDict):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustcmr.selection import cross_fitted_evidence, cross_fitting, rare_words
+from robustcmr.selection import cross_fitted_evidence, linear_model, rare_words
 from robustcmr.types import PairContents
 
 N_IMAGES, EACH, WORDS, WIDTH = 30, 3, 12, 70
@@ -81,7 +81,7 @@ def test_the_evidence_by_hand(apart, stored):
 def test_blocks_change_nothing(monkeypatch):
     contents, belief = made(), np.ones(N)
     whole = cross_fitted_evidence(contents, belief)
-    monkeypatch.setattr(cross_fitting, "_ROWS", 7)
+    monkeypatch.setattr(linear_model, "_ROWS", 7)
     np.testing.assert_allclose(cross_fitted_evidence(contents, belief), whole, rtol=1e-9, atol=1e-12)
 
 
@@ -105,7 +105,7 @@ def test_a_pair_is_judged_without_itself_and_its_image():
 
 def test_only_the_most_frequent_words_count(monkeypatch):
     contents, belief = made(), np.ones(N)
-    monkeypatch.setattr(cross_fitting, "MOST_WORDS", 5)
+    monkeypatch.setattr(linear_model, "MOST_WORDS", 5)
     found = cross_fitted_evidence(contents, belief)
     count = np.asarray((contents.words.toarray() > 0).sum(0))
     kept = np.zeros(WORDS, dtype=bool)

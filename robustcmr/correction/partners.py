@@ -1,0 +1,160 @@
+"""Partners of suspected captions: images of the whole training set that they may be true of, drawn anew.
+
+What speaks for image x as a partner of caption y is the sum of three signs:
+
+    s(x, y) = z(t(y) . v(x)) + z(l(x, y)) + c log(m(x, y) + d mean_x m)
+
+- t and v are the vectors of a matcher, such as a teacher's;
+- l is a :class:`~robustcmr.selection.linear_model.LinearModel` of the believed pairs, which errs differently;
+- m(x, y) sums, over the believed captions y' of x, their belief times exp((t(y).t(y') + w(y).w(y')) / ``HEAT``),
+  with w the words of :func:`~robustcmr.selection.caption_words.rare_words`: a caption's siblings speak like it.
+
+z standardises over the images. A partner is drawn from the softmax of s / ``TEMPERATURE`` over the best
+``CANDIDATES``, so that images that fit alike take turns. Where most pairs are wrong, few partners are the
+right image; most are like it, which is what learning from them lives on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustcmr.selection.linear_model import LEAST_WEIGHT, ImageFeatures, LinearModel, pair_sums, texts_of
+from robustcmr.selection.normalise import Values
+from robustcmr.types import IntArray, PairContents, PairVectors
+
+CANDIDATES, TEMPERATURE = 32, 0.4
+MOST_IMAGES = 8192
+"""Images, and believed captions, among which partners are sought; of larger data a new sample each time."""
+HEAT, SIBLINGS, FLOOR = 0.1, 0.2, 10.0
+"""Temperature of m, its weight c, and its floor d, for images without a believed caption."""
+_ROWS = 512
+_TINY = 1e-9
+
+
+def draw_partners(
+    contents: PairContents,
+    vectors: PairVectors,
+    belief: Values,
+    suspected: IntArray,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> IntArray:
+    """Draw a pair for each suspected caption: the one whose given image it may be true of.
+
+    Args:
+        contents: of N pairs.
+        vectors: of the same pairs, by a matcher.
+        belief: (N,) in 0..1, how surely each pair is clean; those above 0.5 speak for their images.
+        suspected: (n,) pairs whose captions seek an image; never the one they were given.
+        rng: draws.
+        device: where the scores are computed.
+
+    Returns:
+        (n,) int64, pair ids; a caption without any other image keeps its own pair.
+
+    Raises:
+        ValueError: shapes do not fit.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from robustcmr.correction import draw_partners
+        >>> from robustcmr.selection import rare_words
+        >>> from robustcmr.types import PairContents, PairVectors
+        >>> rng = np.random.default_rng(0)
+        >>> topic = np.arange(60) % 3  # of each image; its caption is one word
+        >>> image_of = np.r_[np.arange(50), np.roll(np.arange(50, 60), 1)]  # the last ten are wrong
+        >>> unit = torch.eye(3)[torch.from_numpy(topic)].half()
+        >>> words = rare_words(np.arange(60), topic, 60)
+        >>> contents = PairContents(words, unit, image_of, np.roll(np.arange(60), 1))
+        >>> belief = (np.arange(60) < 50).astype(float)
+        >>> drawn = draw_partners(contents, PairVectors(unit, unit), belief, np.arange(50, 60), rng)
+        >>> bool((topic[image_of[drawn]] == topic[50:]).all())
+        True
+
+    References:
+        Dwibedi et al., With a little help from my friends, ICCV 2021, for positives among neighbours.
+    """
+    n = len(contents.image_of)
+    if belief.shape != (n,) or len(vectors.texts) != n or len(vectors.images) != len(contents.features):
+        raise ValueError(
+            f"expected beliefs and text vectors of {n} pairs and vectors of {len(contents.features)} images, got "
+            f"{belief.shape}, {len(vectors.texts)} and {len(vectors.images)}"
+        )
+    pair_of = np.full(len(contents.features), -1, dtype=np.int64)  # a pair that has the image
+    pair_of[contents.image_of] = np.arange(n)
+    images = _some(np.flatnonzero(pair_of >= 0), rng)
+    if len(images) < 2 or not len(suspected):
+        return suspected
+    signs = _Signs(contents, vectors, belief, images, rng, torch.device(device))
+    given = contents.image_of[suspected]
+    drawn = suspected.copy()
+    for start in range(0, len(suspected), _ROWS):
+        rows = suspected[start : start + _ROWS]
+        scores = signs.of(rows)  # (k, K)
+        own = torch.from_numpy(given[start : start + _ROWS, None] == images[None, :])
+        scores = scores.masked_fill(own.to(scores.device), -torch.inf)
+        best = scores.topk(min(CANDIDATES, len(images) - 1), dim=1)
+        chances = torch.softmax(best.values / TEMPERATURE, dim=1).double().cpu().cumsum(1).numpy()
+        place = (chances < rng.random((len(rows), 1)) * chances[:, -1:]).sum(1)
+        drawn[start : start + _ROWS] = pair_of[images[best.indices.cpu().numpy()[np.arange(len(rows)), place]]]
+    return drawn
+
+
+class _Signs:
+    """What speaks for some images (K,) as partners of captions."""
+
+    def __init__(
+        self,
+        contents: PairContents,
+        vectors: PairVectors,
+        belief: Values,
+        images: IntArray,
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> None:
+        self.contents, self.vectors, self.device = contents, vectors, device
+        self.seen = vectors.images[torch.from_numpy(images)].to(device).float().T.contiguous()  # (D, K)
+        self.texts, features = texts_of(contents), ImageFeatures(contents.features)
+        sums = pair_sums(self.texts, features, contents.image_of, np.maximum(belief, LEAST_WEIGHT))
+        typical = np.sort(rng.permutation(len(belief))[:MOST_IMAGES])
+        self.model = LinearModel(sums, self.texts[typical], features)
+        self.by_features = self._to_device(self.model.of_images(images).T)  # (Q + 1, K)
+        place = np.full(len(contents.features), -1, dtype=np.int64)
+        place[images] = np.arange(len(images))
+        self.keys = _some(np.flatnonzero((belief > 0.5) & (place[contents.image_of] >= 0)), rng)
+        self.keys = self.keys[np.argsort(place[contents.image_of[self.keys]], kind="stable")]  # by image
+        counts = np.bincount(place[contents.image_of[self.keys]], minlength=len(images))
+        self.key_counts = torch.from_numpy(counts).to(device)  # (K,) believed captions of each image
+        self.key_texts = vectors.texts[torch.from_numpy(self.keys)].to(device).float().T.contiguous()
+        self.key_words = contents.words[self.keys].T.tocsc()
+        self.key_belief = self._to_device(belief[self.keys])
+
+    def of(self, rows: IntArray) -> Tensor:
+        """(k, K) of the captions of some pairs."""
+        texts = self.vectors.texts[torch.from_numpy(rows)].to(self.device).float()
+        linear = self._to_device(self.model.of_texts(self.texts[rows])) @ self.by_features
+        found = _standardised(texts @ self.seen) + _standardised(linear)
+        if len(self.keys):
+            alike = texts @ self.key_texts + self._to_device((self.contents.words[rows] @ self.key_words).toarray())
+            weights = self.key_belief * ((alike - alike.amax(1, keepdim=True)) / HEAT).exp()
+            # sums in a fixed order on every device, so that all processes draw the same
+            spoken = torch.segment_reduce(weights.T.contiguous(), "sum", lengths=self.key_counts, axis=0).T
+            found += SIBLINGS * (spoken + FLOOR * spoken.mean(1, keepdim=True)).log()
+        return found
+
+    def _to_device(self, values: Any) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device)
+
+
+def _some(rows: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return at most ``MOST_IMAGES`` of them, ascending."""
+    return rows if len(rows) <= MOST_IMAGES else np.sort(rng.choice(rows, MOST_IMAGES, replace=False))
+
+
+def _standardised(scores: Tensor) -> Tensor:
+    deviation, mean = torch.std_mean(scores, dim=1, keepdim=True)
+    return (scores - mean) / deviation.clamp(min=_TINY)

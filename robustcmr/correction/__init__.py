@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         class_means as class_means,
         either_probability as either_probability,
     )
-    from robustcmr.correction.cost_network import CostNetwork as CostNetwork
     from robustcmr.correction.dummy_points import dummy_point_plan as dummy_point_plan
     from robustcmr.correction.label_transport import (
         label_targets as label_targets,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from robustcmr.correction.partners import draw_partners as draw_partners
     from robustcmr.correction.positional_cost import (
         PositionalCost as PositionalCost,
+        SyntheticProblem as SyntheticProblem,
         positional_loss as positional_loss,
         positional_problem as positional_problem,
     )
@@ -55,11 +55,6 @@ if TYPE_CHECKING:
         hinge_agreement as hinge_agreement,
     )
     from robustcmr.correction.spreading import spread_targets as spread_targets
-    from robustcmr.correction.synthetic_matches import (
-        SyntheticProblem as SyntheticProblem,
-        synthetic_loss as synthetic_loss,
-        synthetic_problem as synthetic_problem,
-    )
     from robustcmr.correction.whole_set import (
         WholeSetPlan as WholeSetPlan,
         rematch_whole_set as rematch_whole_set,
@@ -70,18 +65,16 @@ __getattr__, __dir__, __all__ = attach(
     {
         "candidates": "Candidates nearest_candidates",
         "class_centres": "class_means either_probability",
-        "cost_network": "CostNetwork",
         "dummy_points": "dummy_point_plan",
         "label_transport": "label_targets relation_plan",
         "memory": "AttentionRefiner PairMemory nearest_values pooled_values",
         "partners": "draw_partners",
-        "positional_cost": "PositionalCost positional_loss positional_problem",
+        "positional_cost": "PositionalCost SyntheticProblem positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "replacement": "Nearest nearest_clean replaced_texts same_replacement",
         "running": "running_target",
         "soft_labels": "anchor_ratio batch_relative_prediction hinge_agreement",
         "spreading": "spread_targets",
-        "synthetic_matches": "SyntheticProblem synthetic_loss synthetic_problem",
         "whole_set": "WholeSetPlan rematch_whole_set",
     },
 )

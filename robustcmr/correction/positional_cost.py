@@ -5,21 +5,36 @@ Shapes that do not fit and numbers out of range raise ``ValueError``.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from robustcmr.arrays import takes_arrays
-from robustcmr.correction.cost_network import FLOOR
-from robustcmr.correction.synthetic_matches import SyntheticProblem, cut_problem, n_matches, require_pairs
+from robustcmr.losses.checks import check_square
+
+
+@dataclass(frozen=True)
+class SyntheticProblem:
+    """A score matrix in which a few known cells are matches.
+
+    Attributes:
+        scores: (n, m) detached similarity, larger is closer.
+        is_match: (n, m) bool, the synthetic matches; at most one a row and one a column.
+        allowed: (n, m) bool, synthetic matches and non-matches; False where an image meets a caption given to
+            it that is no synthetic match.
+    """
+
+    scores: Tensor
+    is_match: Tensor
+    allowed: Tensor
 
 
 class PositionalCost(nn.Module):
     """Cost ``max(S W' + b, 1e-10)``, W (B, B) over the captions of a batch; ``1 - S`` before training.
 
     It learns about a caption's position in the batch, which carries no meaning, and nothing keeps the cost of
-    non-matches up. ``CostNetwork`` has neither defect.
+    non-matches up.
 
     Args:
         batch_size: B, the number of captions it takes, >= 1.
@@ -48,7 +63,7 @@ class PositionalCost(nn.Module):
             )
         with torch.autocast(scores.device.type, enabled=False):
             cost: Tensor = self.layer(scores.to(self.layer.weight.dtype))
-            return cost.clamp(min=FLOOR)
+            return cost.clamp(min=1e-10)
 
 
 @takes_arrays()
@@ -71,15 +86,24 @@ def positional_problem(
         generator: on the CPU; fixes the problem.
 
     Returns:
-        The problem, B x B. True matches that are not synthetic matches are not allowed.
+        The problem, B x B, on the device of the scores; its random order is drawn on the CPU.
     """
-    B = require_pairs(scores, same_image)
-    k = n_matches(share, B)
+    check_square(scores, same_image)
+    B = len(scores)
+    if B == 0:
+        raise ValueError("synthetic matches need at least one pair, got none")
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of synthetic matches must be above 0 and at most 1, got {share}")
+    k = max(1, round(share * B))
     images, captions = (torch.randperm(B, generator=generator) for _ in range(2))
-    is_pair = images[:, None] == captions[None, :]
-    is_match = is_pair & (torch.randperm(B, generator=generator) < k)[:, None]
-    problem = cut_problem(scores, images, captions, is_match, same_image)
-    return replace(problem, allowed=problem.allowed & (problem.is_match | ~is_pair.to(scores.device)))
+    is_given = images[:, None] == captions[None, :]
+    is_match = is_given & (torch.randperm(B, generator=generator) < k)[:, None]
+    images, captions, is_given, is_match = (
+        x.to(scores.device) for x in (images, captions, is_given, is_match)
+    )
+    if same_image is not None:
+        is_given = is_given | same_image.to(scores.device)[images][:, captions]
+    return SyntheticProblem(scores.detach()[images][:, captions], is_match, is_match | ~is_given)
 
 
 @takes_arrays()

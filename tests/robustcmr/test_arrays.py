@@ -47,7 +47,6 @@ CALLS = {
     "correction.batch_relative_prediction": (SCORES[0], 0.2),
     "correction.hinge_agreement": (SCORES[0], 0.2),
     "correction.nearest_candidates": (VECTORS, VECTORS, 2),
-    "correction.synthetic_loss": (1 - SCORES, TARGETS > 0),
     "correction.positional_loss": (1 - SCORES, TARGETS > 0),
 }
 
@@ -76,7 +75,7 @@ def test_a_score_matrix_in_numpy_gives_what_its_tensor_gives(name):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-WITH_GRADIENT = ("losses", "selection.batch", "correction.synthetic_loss", "correction.positional_loss")
+WITH_GRADIENT = ("losses", "selection.batch", "correction.positional_loss")
 AT_LEAST_FLOAT32 = (
     *("losses.sym", "losses.soft", "transport", "correction.rematch", "correction.dummy"),
     *("correction.anchor", "correction.batch", "correction.hinge"),

@@ -31,8 +31,7 @@ def test_examples_give_what_they_show(name):
         *["correction.rematch", "correction.dummy_point_plan", "correction.label_targets"],
         *["selection.batch_hinge", "selection.batch_cross_entropy", "selection.at_noise_rate"],
         *["correction.allowed_cells", "correction.rematch_targets", "correction.nearest_candidates"],
-        *["correction.rematch_whole_set", "correction.synthetic_problem", "correction.CostNetwork"],
-        *["correction.synthetic_loss", "correction.positional_loss", "correction.relation_plan"],
+        *["correction.rematch_whole_set", "correction.positional_loss", "correction.relation_plan"],
     ],
 )
 def test_losses_divisions_and_corrections_have_an_example(name):

@@ -1,5 +1,7 @@
 """The released cost network: exact start, by hand, and what is wrong with it."""
 
+import math
+
 import pytest
 import torch
 
@@ -73,6 +75,20 @@ def test_another_caption_of_an_image_is_left_out():
     assert problem.allowed[problem.is_match].all()
 
 
+def test_scores_are_cut_from_their_graph():
+    assert not positional_problem(numbered(9).requires_grad_(), 0.1).scores.requires_grad
+
+
+def test_refuses_what_does_not_fit():
+    for share in (0.0, -0.1, 1.01, math.nan):
+        with pytest.raises(ValueError, match="share of synthetic matches must be above 0 and at most 1"):
+            positional_problem(numbered(4), share)
+    with pytest.raises(ValueError, match="need at least one pair, got none"):
+        positional_problem(torch.zeros(0, 0), 0.1)
+    with pytest.raises(ValueError, match=r"scores must be \(B, B\)"):
+        positional_problem(torch.zeros(2, 3), 0.1)
+
+
 def test_loss_is_the_mean_cost_of_the_matches():
     cost = torch.tensor([[0.2, 0.9], [0.7, 0.4]], requires_grad=True)
     is_match = torch.tensor([[True, False], [True, False]])
@@ -84,7 +100,7 @@ def test_loss_is_the_mean_cost_of_the_matches():
 
 
 def test_nothing_keeps_the_cost_of_non_matches_up():
-    """Training lowers them about as much as the matches, unlike the other network."""
+    """Training lowers them about as much as the matches."""
     network, generator = PositionalCost(16), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     scores = 0.3 + 0.05 * torch.randn(16, 16, generator=generator) + 0.2 * torch.eye(16)

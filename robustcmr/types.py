@@ -126,14 +126,9 @@ class PairContents:
 
 @dataclass(frozen=True)
 class PairVectors:
-    """The given pairs as a matcher sees them: one unit vector an image and a caption, on the CPU.
+    """One unit vector an image, by its number, (n images, D), and a caption, (N, D); float16, on the CPU."""
 
-    Attributes:
-        images: (n images, D) float16, by the number of the image; zeros for images that no pair has.
-        texts: (N, D) float16, in the order of the pairs.
-    """
-
-    images: Tensor
+    images: Tensor  # zeros for an image that no pair has
     texts: Tensor
 
 

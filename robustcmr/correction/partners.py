@@ -5,9 +5,10 @@ What speaks for image x as a partner of caption y is the sum of three signs:
     s(x, y) = z(t(y) . v(x)) + z(l(x, y)) + c log(m(x, y) + d mean_x m)
 
 - t and v are the vectors of a matcher, such as a teacher's;
-- l is a :class:`~robustcmr.selection.linear_model.LinearModel` of the believed pairs, which errs differently;
-- m(x, y) sums, over the believed captions y' of x, their belief times exp((t(y).t(y') + w(y).w(y')) / ``HEAT``),
-  with w the words of :func:`~robustcmr.selection.caption_words.rare_words`: a caption's siblings speak like it.
+- l is a :class:`~robustcmr.selection.linear_model.LinearModel` of the believed pairs, which errs otherwise;
+- m(x, y) sums, over the believed captions y' of x, their belief times exp((t(y).t(y') + w(y).w(y')) /
+  ``HEAT``), with w the words of :func:`~robustcmr.selection.caption_words.rare_words`: captions of one image
+  speak alike.
 
 z standardises over the images. A partner is drawn from the softmax of s / ``TEMPERATURE`` over the best
 ``CANDIDATES``, so that images that fit alike take turns. Where most pairs are wrong, few partners are the
@@ -26,7 +27,7 @@ from robustcmr.selection.linear_model import LEAST_WEIGHT, ImageFeatures, Linear
 from robustcmr.selection.normalise import Values
 from robustcmr.types import IntArray, PairContents, PairVectors
 
-CANDIDATES, TEMPERATURE = 32, 0.4
+CANDIDATES, TEMPERATURE = 32, 0.8
 MOST_IMAGES = 8192
 """Images, and believed captions, among which partners are sought; of larger data a new sample each time."""
 HEAT, SIBLINGS, FLOOR = 0.1, 0.2, 10.0
@@ -81,8 +82,8 @@ def draw_partners(
     n = len(contents.image_of)
     if belief.shape != (n,) or len(vectors.texts) != n or len(vectors.images) != len(contents.features):
         raise ValueError(
-            f"expected beliefs and text vectors of {n} pairs and vectors of {len(contents.features)} images, got "
-            f"{belief.shape}, {len(vectors.texts)} and {len(vectors.images)}"
+            f"expected beliefs and text vectors of {n} pairs and vectors of {len(contents.features)} images, "
+            f"got {belief.shape}, {len(vectors.texts)} and {len(vectors.images)}"
         )
     pair_of = np.full(len(contents.features), -1, dtype=np.int64)  # a pair that has the image
     pair_of[contents.image_of] = np.arange(n)
@@ -100,7 +101,9 @@ def draw_partners(
         best = scores.topk(min(CANDIDATES, len(images) - 1), dim=1)
         chances = torch.softmax(best.values / TEMPERATURE, dim=1).double().cpu().cumsum(1).numpy()
         place = (chances < rng.random((len(rows), 1)) * chances[:, -1:]).sum(1)
-        drawn[start : start + _ROWS] = pair_of[images[best.indices.cpu().numpy()[np.arange(len(rows)), place]]]
+        drawn[start : start + _ROWS] = pair_of[
+            images[best.indices.cpu().numpy()[np.arange(len(rows)), place]]
+        ]
     return drawn
 
 
@@ -139,7 +142,9 @@ class _Signs:
         linear = self._to_device(self.model.of_texts(self.texts[rows])) @ self.by_features
         found = _standardised(texts @ self.seen) + _standardised(linear)
         if len(self.keys):
-            alike = texts @ self.key_texts + self._to_device((self.contents.words[rows] @ self.key_words).toarray())
+            alike = texts @ self.key_texts + self._to_device(
+                (self.contents.words[rows] @ self.key_words).toarray()
+            )
             weights = self.key_belief * ((alike - alike.amax(1, keepdim=True)) / HEAT).exp()
             # sums in a fixed order on every device, so that all processes draw the same
             spoken = torch.segment_reduce(weights.T.contiguous(), "sum", lengths=self.key_counts, axis=0).T

@@ -13,7 +13,7 @@ from robustcmr.losses.complementary import complementary_loss
 from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.step_results import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.threshold import divide_at
 from robustcmr.types import Division, EpochPlan, PairBatch, StepResult

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustcmr.losses.evidential import evidential_loss, evidential_uncertainty
 from robustcmr.losses.hinge import hinge_loss
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.step_results import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.consensus import divide_by_arg_max, rival_evidence
 from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult

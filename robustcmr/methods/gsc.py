@@ -14,7 +14,7 @@ from robustcmr.losses.cross_entropy import infonce_loss, match_probability
 from robustcmr.losses.topology import topology_loss
 from robustcmr.matchers.base import evaluation_mode
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.step_results import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.released import gaussian_as_released

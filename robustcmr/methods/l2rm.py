@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustcmr.correction.dummy_points import dummy_point_plan
 from robustcmr.correction.positional_cost import PositionalCost, positional_loss, positional_problem
@@ -17,34 +16,16 @@ from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
 from robustcmr.losses.hinge import hinge_loss
 from robustcmr.losses.matching import symmetric_kl_loss
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.rematching import (
-    RematchingMethod,
-    RematchingOptions,
-    added,
-    division_metrics,
-    joined,
-    solved,
-)
+from robustcmr.methods.base import Method, Scorer
+from robustcmr.methods.l2rm_options import L2RMOptions
+from robustcmr.methods.step_results import added, division_metrics, joined
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.evidence import batch_hinge
-from robustcmr.types import Division, EpochPlan, PairBatch, StepResult
+from robustcmr.types import Division, EpochPlan, PairBatch, Rematch, StepResult
 
 
-class L2RMOptions(RematchingOptions):
-    """Options of L2RM; the defaults are the released recipe for Flickr30K (MS-COCO, CC152K: epsilon 0.07)."""
-
-    mixture: Literal["beta", "gaussian"] = Field("beta", description="shape of the two groups of evidence")
-    evidence_margin: float = Field(0.2, gt=0.0, description="margin of the hinge that is the evidence")
-    margin: float = Field(0.2, gt=0.0, description="margin of the hinge of clean pairs, hardest negatives")
-    solver: Literal["entropic", "exact"] = Field(
-        "entropic", description="with entropy and dummy points, as released, or exact on the CPU"
-    )
-    cost_lr: float = Field(2e-6, gt=0.0, description="learning rate of the cost network")
-
-
-class L2RM(RematchingMethod):
+class L2RM(Method):
     """Learning to rematch mismatched pairs, the released recipe with any matcher.
 
     1. Warm-up: robust cross entropy on all pairs.
@@ -63,13 +44,25 @@ class L2RM(RematchingMethod):
 
     Config: ClassVar[type[Options]] = L2RMOptions
     config: L2RMOptions
-    cost: PositionalCost | None
 
     def __init__(
         self, config: L2RMOptions, matchers: Sequence[Matcher], n_pairs: int, batch_size: int
     ) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
         self.cost = PositionalCost(batch_size) if config.rematch_weight > 0 else None
+
+    @property
+    def auxiliary(self) -> Mapping[str, nn.Module]:
+        """The cost network."""
+        return {} if self.cost is None else {"cost": self.cost}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The matcher's own, and the cost network at its own rate without decay."""
+        groups = self.matcher.parameter_groups()
+        if self.cost is not None:
+            own = {"lr": self.config.cost_lr, "weight_decay": 0.0}
+            groups.append({"params": list(self.cost.parameters()), **own})
+        return groups
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then batches of clean and of suspected pairs."""
@@ -117,11 +110,18 @@ class L2RM(RematchingMethod):
             scores, targets.rows, targets.columns, config.temperature, allowed, config.floor
         )
         losses["rematch_loss"] = config.rematch_weight * 0.5 * (rows.sum() + columns.sum()) / len(scores)
-        return added(losses, *solved(moved, batch, everything, steady, allowed))
+        pair_ids = batch.pair_ids.to(scores.device)
+        solved: dict[str, Tensor | float] = {
+            "solver_failed": 1.0 - moved.converged.float(),
+            "solver_iterations": float(moved.iterations),
+            "solver_error": moved.marginal_error,
+        }
+        return added(losses, Rematch(pair_ids, pair_ids, moved.plan, steady, allowed), solved)
 
     def _cost_loss(self, network: PositionalCost, steady: Tensor, batch: PairBatch, clean: bool) -> Tensor:
         """Scalar mean cost of synthetic matches among a full batch of clean pairs."""
-        share = self.synthetic_share()
+        least, most = self.config.synthetic_least, self.config.synthetic_most
+        share = least + (most - least) * float(torch.rand(()))  # drawn in every step
         if not clean or len(batch) < self.batch_size:
             return steady.new_zeros(())
         found = positional_problem(steady, share, batch.same_image)

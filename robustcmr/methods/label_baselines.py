@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustcmr.losses.class_anchors import anchor_cross_entropy, multimodal_contrast, robust_clustering
 from robustcmr.methods.labels import LabelMethod
-from robustcmr.methods.rematching import added
+from robustcmr.methods.step_results import added
 from robustcmr.options import Options
 from robustcmr.types import PairBatch, StepResult
 

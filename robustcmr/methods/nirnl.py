@@ -17,7 +17,7 @@ from robustcmr.losses.hinge import hinge_loss
 from robustcmr.methods.base import Scorer
 from robustcmr.methods.label_baselines import LabelCrossEntropyOptions
 from robustcmr.methods.labels import ClassCentres, LabelMethod
-from robustcmr.methods.rematching import added, joined
+from robustcmr.methods.step_results import added, joined
 from robustcmr.options import Options
 from robustcmr.selection.neighbours import neighbour_labels
 from robustcmr.types import EpochPlan, PairBatch, StepResult

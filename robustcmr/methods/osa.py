@@ -10,7 +10,7 @@ from pydantic import Field
 
 from robustcmr.losses.cross_entropy import infonce_loss
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.step_results import added, division_metrics
 from robustcmr.options import Options
 from robustcmr.selection.random_level import given_and_random_scores, random_level_weights
 from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors
 from robustcmr.methods.base import Method, Scorer
-from robustcmr.methods.rematching import added, division_metrics, joined
+from robustcmr.methods.step_results import added, division_metrics, joined
 from robustcmr.options import Options
 from robustcmr.selection.divide import divide_by_mixture
 from robustcmr.selection.released import gaussian_as_released

@@ -14,7 +14,7 @@ from robustcmr.losses.triplet_alignment import triplet_alignment_loss
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.peers import mean_division
-from robustcmr.methods.rematching import added, division_metrics
+from robustcmr.methods.step_results import added, division_metrics
 from robustcmr.methods.views import SecondView, TwoViews
 from robustcmr.options import Options
 from robustcmr.selection.consensus import consensus_labels

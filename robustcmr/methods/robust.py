@@ -1,4 +1,4 @@
-"""``robust``: weight pairs by their clean probability, agree with a teacher, rematch suspected captions."""
+"""``robust``: weigh pairs by their clean probability, agree with a teacher, rematch suspected captions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcmr.correction.cost_network import CostNetwork
-from robustcmr.correction.rematching import allowed_cells, rematch, rematch_targets
-from robustcmr.correction.synthetic_matches import synthetic_loss, synthetic_problem
+from robustcmr.correction.partners import draw_partners
 from robustcmr.losses.cross_entropy import (
     infonce_loss,
     log_matching_probabilities,
@@ -19,9 +17,9 @@ from robustcmr.losses.cross_entropy import (
 )
 from robustcmr.losses.matching import soft_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
-from robustcmr.methods.base import Scorer
-from robustcmr.methods.rematching import RematchingMethod, added, division_metrics, joined, solved
+from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.robust_options import RobustOptions
+from robustcmr.methods.step_results import added, division_metrics, joined
 from robustcmr.methods.teacher import Teacher
 from robustcmr.options import Options
 from robustcmr.selection.before_training import divide_before_training
@@ -29,7 +27,15 @@ from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
 from robustcmr.selection.told_rate import told_noise_rate
-from robustcmr.types import Division, EpochPlan, FloatArray, PairBatch, StepResult
+from robustcmr.types import (
+    Division,
+    EpochPlan,
+    FloatArray,
+    PairBatch,
+    PairContents,
+    PairVectors,
+    StepResult,
+)
 
 _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
@@ -40,7 +46,7 @@ _LEAST_TOLD = 0.5
 """Least share of the clean pairs that a division before training must tell from the others."""
 
 
-class Robust(RematchingMethod):
+class Robust(Method):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
@@ -49,17 +55,16 @@ class Robust(RematchingMethod):
     wrong pairs. With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
-    - for suspected pairs, weighted by 1 - w, the cross entropy to targets found by partial transport of their
-      captions to the images of the batch, each target also weighted by the mass moved for it;
-    - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher;
-    - for the cost network, the loss on synthetic matches among clean pairs.
+    - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that each epoch draws for them
+      from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`);
+    - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
     in batches of their own (``groups``), and the warm-up is extended (``warmup_extension``).
 
     References:
         Han et al., Learning to Rematch Mismatched Pairs for Robust Cross-Modal Retrieval, CVPR 2024, for
-        rematching at a learned cost; ``l2rm`` is its released recipe.
+        rematching; ``l2rm`` is its released recipe.
     """
 
     Config: ClassVar[type[Options]] = RobustOptions
@@ -70,8 +75,7 @@ class Robust(RematchingMethod):
     ) -> None:
         super().__init__(config, matchers, n_pairs, batch_size)
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
-        learned = config.rematch_weight > 0 and config.cost == "network"
-        self.cost = CostNetwork() if learned else None
+        self.contents: PairContents | None = None  # read when needed, always the same
         self.first: Division | None = None  # before training
         self.warming_up = True
         self.weighs_warm_up = False
@@ -80,9 +84,8 @@ class Robust(RematchingMethod):
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
-        """The teacher and the cost network."""
-        teacher = {} if self.teacher is None else {"teacher": self.teacher}
-        return {**teacher, **super().auxiliary}
+        """The teacher."""
+        return {} if self.teacher is None else {"teacher": self.teacher}
 
     def start_from(self, clean_probability: FloatArray) -> bool:
         """Weigh the loss of each pair in the warm-up; see :class:`Method`."""
@@ -98,7 +101,8 @@ class Robust(RematchingMethod):
         if self.warming_up and epoch < config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        division, of_matcher = self._divide(scorer)
+        evidence, vectors = self._seen(scorer)
+        division, of_matcher = self._divide(evidence)
         told = told_noise_rate(division, of_matcher, self._early(epoch))
         metrics = division_metrics(division)  # what training goes by
         rate = division.noise_rate or 0.0
@@ -117,32 +121,53 @@ class Robust(RematchingMethod):
         # suspected pairs of a mixed batch are negatives, too; but where most are wrong, few are clean
         splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
         groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
-        return EpochPlan(groups, metrics, told)
+        suspected = ids[~is_clean]
+        if vectors is None or not len(suspected):
+            return EpochPlan(groups, metrics, told)
+        image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
+        device = next(self.matcher.parameters()).device
+        image_from[suspected] = draw_partners(
+            self._contents(scorer), vectors, division.clean_probability, suspected, rng, device
+        )
+        return EpochPlan(groups, metrics, told, image_from=image_from)
+
+    def _contents(self, scorer: Scorer) -> PairContents:
+        if self.contents is None:
+            self.contents = scorer.contents()
+        return self.contents
 
     def _told_before_training(self, scorer: Scorer) -> Division | None:
         """Return a division by what the pairs hold, None where it tells too few of the clean ones."""
-        found = divide_before_training(scorer.contents(), self.config.threshold)
+        found = divide_before_training(self._contents(scorer), self.config.threshold)
         clean = found.clean_probability
         told = float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum())
         return found if told and found.noise_rate is not None else None
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs; the noise rate is told where :func:`told_noise_rate` allows it."""
-        return told_noise_rate(*self._divide(scorer), self._early(self.epoch + 1))
+        return told_noise_rate(*self._divide(self._seen(scorer)[0]), self._early(self.epoch + 1))
 
     def _early(self, trained: int) -> bool:
         """Whether the matcher knows too little after so many epochs for its noise rate to be told."""
         return trained < 2 * self.config.warmup_epochs
 
-    def _divide(self, scorer: Scorer) -> tuple[Division, Division]:
-        """Return the division to believe, and that by the matcher or its teacher."""
+    def _seen(self, scorer: Scorer) -> tuple[FloatArray, PairVectors | None]:
+        """Return evidence (N, 2) against each pair and a mismatched one, and vectors to rematch by."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
 
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
             return batch_cross_entropy(scores, config.temperature, batch.same_image)
 
-        own, reference = scorer(evidence, scoring).T  # of the pair, of a mismatched one
-        found, first = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold), self.first
+        return (
+            scorer.with_vectors(evidence, scoring)
+            if config.rematch_weight > 0
+            else (scorer(evidence, scoring), None)
+        )
+
+    def _divide(self, evidence: FloatArray) -> tuple[Division, Division]:
+        """Return the division to believe, and that by the matcher or its teacher."""
+        config, first, (own, reference) = self.config, self.first, evidence.T
+        found = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
         if first is None or first.noise_rate is None:
             return found, found
         if found.noise_rate is None:  # one group: that of clean pairs, or the matcher tells none
@@ -187,50 +212,20 @@ class Robust(RematchingMethod):
 
     def _learn(self, batch: PairBatch, as_given: bool) -> StepResult:
         """The losses of one batch; ``as_given`` is False for a batch of suspected pairs alone."""
-        scores = self.matcher(batch.images, batch.texts)
-        steady = scores.detach().float() if self.teacher is None else self.teacher(batch)  # (B, B)
+        config, scores = self.config, self.matcher(batch.images, batch.texts)
         ids = batch.pair_ids.cpu()
         clean = self.clean_probability[ids].to(scores.device)  # (B,)
-        is_clean = self.is_clean[ids].to(scores.device)  # (B,)
-        weights = clean if as_given else torch.zeros_like(clean)
-        given = infonce_loss(scores, self.config.temperature, batch.same_image)  # (B,)
-        losses = {"clean_loss": (weights * given).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)}
-        if self._agrees:
-            losses["agreement_loss"] = self._agreement_loss(scores, steady, batch.same_image)
-        if self.cost is not None:
-            losses["cost_loss"] = self._cost_loss(steady, batch, is_clean)
-        if self.config.rematch_weight == 0 or bool(is_clean.all()):
-            return added(losses)
-        columns = (~is_clean).nonzero().squeeze(1)  # (k,) suspected captions
-        pair_ids, seen = batch.pair_ids.to(scores.device), steady[:, columns]
-        allowed = allowed_cells(pair_ids, pair_ids[columns], batch.same_image[:, columns])  # (B, k)
-        with torch.no_grad():
-            cost = 1.0 - seen if self.cost is None else self.cost(seen, allowed)
-        moved = rematch(cost, allowed, self.config.mass, self.config.epsilon, solver=self.config.solver)
-        losses["rematch_loss"] = self._rematch_loss(scores, moved.plan, allowed, ~is_clean, 1 - clean)
-        return added(losses, *solved(moved, batch, columns, seen, allowed))
-
-    def _rematch_loss(
-        self, scores: Tensor, plan: Tensor, allowed: Tensor, suspected: Tensor, noisy: Tensor
-    ) -> Tensor:
-        """Scalar cross entropy of the suspected (B,) images and captions to the targets of a plan (B, k)."""
-        targets = rematch_targets(plan, allowed)
-        rows, of_captions = soft_cross_entropy_loss(
-            scores[:, suspected], targets.rows, targets.columns, self.config.temperature, allowed
-        )
-        by_image = (targets.row_weights * rows * suspected * noisy).sum()
-        by_caption = (targets.column_weights * of_captions * noisy[suspected]).sum()
-        return self.config.rematch_weight * 0.5 * (by_image + by_caption) / len(scores)
-
-    def _cost_loss(self, steady: Tensor, batch: PairBatch, is_clean: Tensor) -> Tensor:
-        """Scalar loss of the cost network on synthetic matches among the clean pairs of the batch."""
-        config, clean = self.config, is_clean.nonzero().squeeze(1)  # (k,)
-        share = self.synthetic_share()
-        if self.cost is None or len(clean) < 2:
-            return steady.new_zeros(())
-        found = synthetic_problem(steady[clean][:, clean], share, batch.same_image[clean][:, clean])
-        cost = self.cost(found.scores, found.allowed)
-        return synthetic_loss(cost, found.is_match, found.allowed, config.temperature, config.contrast)
+        rematched = ~self.is_clean[ids].to(scores.device) & (config.rematch_weight > 0)  # (B,)
+        losses_of_pairs = infonce_loss(scores, config.temperature, batch.same_image)  # (B,)
+        weights = clean * ~rematched * float(as_given)
+        total = weights.sum().clamp(min=_LEAST_WEIGHT)
+        losses = {"clean_loss": (weights * losses_of_pairs).sum() / total}
+        if self._agrees and self.teacher is not None:
+            losses["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
+        if config.rematch_weight > 0:
+            weights = config.rematch_weight * (1 - clean) * rematched
+            losses["rematch_loss"] = (weights * losses_of_pairs).sum() / len(batch)
+        return added(losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, clean probabilities, the division before training, and whether and how the warm-up lasts."""

@@ -1,4 +1,4 @@
-"""Options of the method ``robust``: those that an ablation supports, and those of learned costs."""
+"""Options of the method ``robust``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from robustcmr.methods.rematching import RematchingOptions
+from robustcmr.options import Options
 
 
-class RobustOptions(RematchingOptions):
-    """Options of ``robust``, besides those shared with ``l2rm``."""
+class RobustOptions(Options):
+    """Options of ``robust``; epochs count from 0, temperatures are in units of the score."""
 
+    temperature: float = Field(0.05, gt=0.0, description="tau of every softmax")
+    floor: float = Field(1e-7, gt=0.0, lt=1.0, description="replaces 0 inside a logarithm (warmup_loss: rce)")
     # warm-up
     warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
     warmup_extension: int = Field(
@@ -39,6 +41,9 @@ class RobustOptions(RematchingOptions):
     )
     agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
+    threshold: float = Field(
+        0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
+    )
     divide_first: bool = Field(
         True, description="divide before training, too, by a linear model of words and image features"
     )
@@ -57,11 +62,10 @@ class RobustOptions(RematchingOptions):
         0.65, gt=0.0, le=1.0, description="estimated noise rate above which auto splits the batches"
     )
     # rematching
-    cost: Literal["network", "similarity"] = Field(
-        "network", description="learned from synthetic matches, or 1 - score"
-    )
-    contrast: float = Field(
-        1.0, ge=0.0, description="weight of telling synthetic matches from other cells (cost: network)"
+    rematch_weight: float = Field(
+        1.0,
+        ge=0.0,
+        description="weight of suspected captions with the images drawn for them; 0 draws none",
     )
 
     @model_validator(mode="after")

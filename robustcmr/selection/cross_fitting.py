@@ -82,7 +82,9 @@ def cross_fitted_evidence(
     return own, reference
 
 
-def _against(model: LinearModel, texts: Any, pairings: tuple[IntArray, ...], typical: IntArray) -> list[Values]:
+def _against(
+    model: LinearModel, texts: Any, pairings: tuple[IntArray, ...], typical: IntArray
+) -> list[Values]:
     """(M,) evidence against each text with the images of each pairing (M,)."""
     turned, seen = model.of_texts(texts), model.of_images(typical)
     mean, deviation = turned @ seen.mean(0), lengths(turned, np.cov(seen.T, bias=True))

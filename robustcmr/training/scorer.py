@@ -45,7 +45,7 @@ class TrainingSetScorer:
 
     def __call__(self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher) -> FloatArray:
         """See :class:`robustcmr.methods.base.Scorer`."""
-        return self._gathered(lambda ids, batch: matcher(batch.images, batch.texts), evidence, matcher)
+        return self._gathered(lambda _, batch: matcher(batch.images, batch.texts), evidence, matcher)
 
     def with_vectors(
         self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher

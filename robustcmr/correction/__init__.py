@@ -29,7 +29,10 @@ if TYPE_CHECKING:
         nearest_values as nearest_values,
         pooled_values as pooled_values,
     )
-    from robustcmr.correction.partners import draw_partners as draw_partners
+    from robustcmr.correction.partners import (
+        draw_partners as draw_partners,
+        partner_chances as partner_chances,
+    )
     from robustcmr.correction.positional_cost import (
         PositionalCost as PositionalCost,
         SyntheticProblem as SyntheticProblem,
@@ -68,7 +71,7 @@ __getattr__, __dir__, __all__ = attach(
         "dummy_points": "dummy_point_plan",
         "label_transport": "label_targets relation_plan",
         "memory": "AttentionRefiner PairMemory nearest_values pooled_values",
-        "partners": "draw_partners",
+        "partners": "draw_partners partner_chances",
         "positional_cost": "PositionalCost SyntheticProblem positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "replacement": "Nearest nearest_clean replaced_texts same_replacement",

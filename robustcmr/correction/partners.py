@@ -17,6 +17,7 @@ right image; most are like it, which is what learning from them lives on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -79,32 +80,71 @@ def draw_partners(
     References:
         Dwibedi et al., With a little help from my friends, ICCV 2021, for positives among neighbours.
     """
+    drawn, pair_of, start = suspected.copy(), _pair_of(contents), 0
+    for images, chances in _chances(contents, vectors, belief, suspected, rng, device):
+        place = (chances.cumsum(1) < rng.random((len(images), 1)) * chances.sum(1, keepdims=True)).sum(1)
+        found = images[np.arange(len(images)), np.minimum(place, images.shape[1] - 1)]
+        drawn[start : start + len(found)] = pair_of[found]
+        start += len(found)
+    return drawn
+
+
+def partner_chances(
+    contents: PairContents,
+    vectors: PairVectors,
+    belief: Values,
+    suspected: IntArray,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
+) -> tuple[IntArray, Values]:
+    """Return the images that :func:`draw_partners` draws from, (n, k), best first, and their chances (n, k).
+
+    The arguments are the same; ``rng`` draws the sample of larger data. There may be no images: k is then 0.
+    """
+    found = list(_chances(contents, vectors, belief, suspected, rng, device))
+    if not found:
+        return np.empty((len(suspected), 0), np.int64), np.empty((len(suspected), 0))
+    images, chances = zip(*found, strict=True)
+    return np.concatenate(images), np.concatenate(chances)
+
+
+def _pair_of(contents: PairContents) -> IntArray:
+    """(n images,) a pair that has the image, -1 where none has."""
+    found = np.full(len(contents.features), -1, dtype=np.int64)
+    found[contents.image_of] = np.arange(len(contents.image_of))
+    return found
+
+
+def _chances(
+    contents: PairContents,
+    vectors: PairVectors,
+    belief: Values,
+    suspected: IntArray,
+    rng: np.random.Generator,
+    device: torch.device | str,
+) -> Iterator[tuple[IntArray, Values]]:
+    """Yield images and chances of a block of captions; nothing where there is no other image."""
     n = len(contents.image_of)
     if belief.shape != (n,) or len(vectors.texts) != n or len(vectors.images) != len(contents.features):
         raise ValueError(
             f"expected beliefs and text vectors of {n} pairs and vectors of {len(contents.features)} images, "
             f"got {belief.shape}, {len(vectors.texts)} and {len(vectors.images)}"
         )
-    pair_of = np.full(len(contents.features), -1, dtype=np.int64)  # a pair that has the image
-    pair_of[contents.image_of] = np.arange(n)
-    images = _some(np.flatnonzero(pair_of >= 0), rng)
+    images = _some(np.flatnonzero(_pair_of(contents) >= 0), rng)
     if len(images) < 2 or not len(suspected):
-        return suspected
+        return
     signs = _Signs(contents, vectors, belief, images, rng, torch.device(device))
-    given = contents.image_of[suspected]
-    drawn = suspected.copy()
     for start in range(0, len(suspected), _ROWS):
         rows = suspected[start : start + _ROWS]
         scores = signs.of(rows)  # (k, K)
-        own = torch.from_numpy(given[start : start + _ROWS, None] == images[None, :])
-        scores = scores.masked_fill(own.to(scores.device), -torch.inf)
-        best = scores.topk(min(CANDIDATES, len(images) - 1), dim=1)
-        chances = torch.softmax(best.values / TEMPERATURE, dim=1).double().cpu().cumsum(1).numpy()
-        place = (chances < rng.random((len(rows), 1)) * chances[:, -1:]).sum(1)
-        drawn[start : start + _ROWS] = pair_of[
-            images[best.indices.cpu().numpy()[np.arange(len(rows)), place]]
-        ]
-    return drawn
+        own = torch.from_numpy(contents.image_of[rows][:, None] == images[None, :])
+        best = scores.masked_fill(own.to(scores.device), -torch.inf).topk(
+            min(CANDIDATES, len(images) - 1), dim=1
+        )
+        yield (
+            images[best.indices.cpu().numpy()],
+            torch.softmax(best.values / TEMPERATURE, dim=1).double().cpu().numpy(),
+        )
 
 
 class _Signs:

@@ -29,17 +29,21 @@ _PLACES = 3  # images shown of a rematching plan
 
 def divided(run: OpenRun) -> tuple[EpochPlan, Division | None]:
     """Return the plan of the last epoch and the division as at the end of the run, if any."""
-    settings, method = run.config.settings, required(run.method)
-    scorer = TrainingSetScorer(
+    settings, method, scorer = run.config.settings, required(run.method), _scorer(run)
+    plan = method.plan_epoch(settings.training.epochs - 1, scorer)
+    estimate = plan.estimate if plan.estimate is not None else method.estimate(scorer)
+    return plan, estimate if isinstance(estimate, Division) else None
+
+
+def _scorer(run: OpenRun) -> TrainingSetScorer:
+    settings = run.config.settings
+    return TrainingSetScorer(
         run.track.training,
         settings.training.batch_size,
         run.device,
         settings.seed,
         settings.training.epochs,  # the shuffling that the end of the run used
     )
-    plan = method.plan_epoch(settings.training.epochs - 1, scorer)
-    estimate = plan.estimate if plan.estimate is not None else method.estimate(scorer)
-    return plan, estimate if isinstance(estimate, Division) else None
 
 
 def required(method: Method | None) -> Method:
@@ -52,7 +56,9 @@ def required(method: Method | None) -> Method:
 def rematched(
     run: OpenRun, plan: EpochPlan, pairs: Sequence[int], thumbnails: Thumbnails
 ) -> dict[int, tuple[Moved, ...]]:
-    """Return rematching plans of some pairs, each in its batch of the last epoch, unaugmented.
+    """Return what some captions were rematched with: drawn from the whole set, or moved within a batch.
+
+    The latter is the plan of the pair's batch in the last epoch, unaugmented.
 
     Args:
         run: opened with its method; its weights are the same afterwards.
@@ -61,10 +67,17 @@ def rematched(
         thumbnails: pictures of the training images.
 
     Returns:
-        By pair, images with their share of the mass moved to its caption, most first; empty if none was
-        moved. Pairs that the batch did not rematch are left out.
+        By pair, images with their chance, or their share of the mass moved to its caption, most first; empty
+        if none was moved. Pairs that the batch did not rematch are left out.
     """
     settings, method, track = run.config.settings, required(run.method), run.track
+    sought = method.partners(np.array(pairs, dtype=np.int64), _scorer(run))
+    if sought is not None:
+        shares = zip(pairs, *(side.tolist() for side in sought), strict=True)
+        return {
+            pair: _shown(track, pair, dict(zip(images, chances, strict=True)), thumbnails)
+            for pair, images, chances in shares
+        }
     wanted, found = set(pairs), {}
     steps = step_ids(plan, settings.training.batch_size, settings.seed, settings.training.epochs - 1)
     weights = {
@@ -95,12 +108,17 @@ def _moved(
     track: Track, rematch: Rematch, column: int, pair: int, given: Any, thumbnails: Thumbnails
 ) -> tuple[Moved, ...]:
     masses = rematch.plan[:, column].detach().float().cpu().numpy()  # (n,)
-    total = float(masses.sum())
-    if total <= 0:
-        return ()
     by_image: dict[int, float] = {}
     for row, image in enumerate(given[rematch.image_pairs.cpu().numpy()].tolist()):
         by_image[image] = by_image.get(image, 0.0) + float(masses[row])
+    return _shown(track, pair, by_image, thumbnails)
+
+
+def _shown(track: Track, pair: int, by_image: dict[int, float], thumbnails: Thumbnails) -> tuple[Moved, ...]:
+    """The images of a caption that have most, by what each has."""
+    total = sum(by_image.values())
+    if total <= 0:
+        return ()
     best = sorted(by_image, key=lambda image: (-by_image[image], image))[:_PLACES]
     best = [image for image in best if by_image[image] > 0.001 * total]
     known = track.fits(pair, np.array(best, dtype=np.int64))

@@ -17,6 +17,7 @@ from robustcmr.types import (
     Division,
     EpochPlan,
     FloatArray,
+    IntArray,
     LabelEstimate,
     LabelledVectors,
     PairBatch,
@@ -139,6 +140,20 @@ class Method(ABC):
         None where the method makes no estimate.
         """
         del scorer
+        return None
+
+    def partners(self, captions: IntArray, scorer: Scorer) -> tuple[IntArray, FloatArray] | None:
+        """Return the images of the whole set that it would learn some captions with, for reports.
+
+        Args:
+            captions: (k,) pair ids.
+            scorer: as for :meth:`estimate`.
+
+        Returns:
+            (k, m) images by number, likeliest first, and the chance of each; None for a method that draws
+            none.
+        """
+        del captions, scorer
         return None
 
     def not_negatives(self, batch: PairBatch) -> Tensor | None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustcmr.correction.partners import draw_partners
+from robustcmr.correction.partners import draw_partners, partner_chances
 from robustcmr.losses.cross_entropy import (
     infonce_loss,
     log_matching_probabilities,
@@ -31,6 +31,7 @@ from robustcmr.types import (
     Division,
     EpochPlan,
     FloatArray,
+    IntArray,
     PairBatch,
     PairContents,
     PairVectors,
@@ -125,11 +126,22 @@ class Robust(Method):
         if vectors is None or not len(suspected):
             return EpochPlan(groups, metrics, told)
         image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
-        device = next(self.matcher.parameters()).device
-        image_from[suspected] = draw_partners(
-            self._contents(scorer), vectors, division.clean_probability, suspected, rng, device
-        )
+        known = self._contents(scorer), vectors, division.clean_probability
+        image_from[suspected] = draw_partners(*known, suspected, rng, self._device)
         return EpochPlan(groups, metrics, told, image_from=image_from)
+
+    def partners(self, captions: IntArray, scorer: Scorer) -> tuple[IntArray, FloatArray] | None:
+        """The images that suspected captions are drawn from; see :class:`Method`."""
+        evidence, vectors = self._seen(scorer)
+        if vectors is None:
+            return None
+        known = self._contents(scorer), vectors, self._divide(evidence)[0].clean_probability
+        images, chances = partner_chances(*known, captions, np.random.default_rng(0), self._device)
+        return images, chances.astype(np.float32)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.matcher.parameters()).device
 
     def _contents(self, scorer: Scorer) -> PairContents:
         if self.contents is None:

@@ -36,6 +36,13 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "rematch_loss": "cross_entropy",
             "solver": "partial",
             "weighting": "mass",
+            "cost": "network",
+            "contrast": 1.0,
+            "mass": 0.1,
+            "epsilon": 0.01,
+            "cost_lr": 1e-3,
+            "synthetic_least": 0.01,
+            "synthetic_most": 0.10,
         },
         "l2rm": {
             "warmup_extension": 0,
@@ -59,7 +66,7 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""Options of 0.1 that became fixed, with the value that the method now always has."""
+"""Options of 0.1 that are gone, with the value whose loss is not worth a warning, such as the default."""
 
 
 def current_config(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +87,7 @@ def current_config(tree: Mapping[str, Any]) -> dict[str, Any]:
     options = _renamed(method)
     if _is_older(options):
         options["name"] = "l2rm" if options.pop("legacy") else "robust"
+    if options.get("name") == "robust" or _is_older(method):
         options = {key: value for key, value in options.items() if key not in REMOVED[options["name"]]}
     return {**tree, "method": options}
 

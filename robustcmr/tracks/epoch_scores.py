@@ -7,29 +7,33 @@ from dataclasses import asdict
 from typing import Any
 
 from robustcmr.evaluation.rematch_quality import RematchQuality
-from robustcmr.types import Division, LabelEstimate, Rematch, StepResult
+from robustcmr.types import Division, EpochPlan, IntArray, LabelEstimate, Rematch, StepResult
 
 
 class EpochScores:
     """Collects one epoch's measures for reports; training never sees them.
 
-    ``diagnose`` scores an estimate against the truth, ``evaluate`` the rematching of a step, if it can.
+    ``diagnose`` scores an estimate against the truth, ``evaluate`` the rematching of a step and ``compare``
+    that of a whole epoch, if they can.
     """
 
     def __init__(
         self,
         diagnose: Callable[[Division | LabelEstimate], Mapping[str, Any]],
         evaluate: Callable[[Rematch], RematchQuality] | None = None,
+        compare: Callable[[IntArray], RematchQuality] | None = None,
     ) -> None:
         self._diagnose = diagnose
         self._evaluate = evaluate
+        self._compare = compare
         self._found: dict[str, Any] = {}
         self._rematch: RematchQuality | None = None
 
-    def begin(self, estimate: Division | LabelEstimate | None) -> None:
-        """Start an epoch with the estimate of its plan."""
-        self._found = {} if estimate is None else dict(self._diagnose(estimate))
-        self._rematch = None
+    def begin(self, plan: EpochPlan) -> None:
+        """Start an epoch with the estimate of its plan, and the images that it gives to captions."""
+        self._found = {} if plan.estimate is None else dict(self._diagnose(plan.estimate))
+        drawn = plan.image_from
+        self._rematch = None if drawn is None or self._compare is None else self._compare(drawn)
 
     def add(self, result: StepResult) -> None:
         """Add the rematching of a step."""

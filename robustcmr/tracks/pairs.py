@@ -36,7 +36,12 @@ from robustcmr.tracks.base import Estimate, Findings, OpenedData, Track
 from robustcmr.tracks.epoch_scores import EpochScores
 from robustcmr.tracks.inputs import check_width, image_store, picture_processor, save_inputs, text_reader
 from robustcmr.tracks.noise import given_pairs
-from robustcmr.tracks.pairs_findings import pairs_table, suspected_captions, whole_set_quality
+from robustcmr.tracks.pairs_findings import (
+    pairs_table,
+    partners_quality,
+    suspected_captions,
+    whole_set_quality,
+)
 from robustcmr.types import (
     Correspondence,
     DataSpec,
@@ -199,7 +204,12 @@ class PairsTrack(Track):
         def evaluate(rematch: Rematch) -> RematchQuality:
             return evaluate_rematch(rematch, self._fitting(rematch))
 
-        return EpochScores(self.diagnose, evaluate if self.truth_is_known else None)
+        def compare(image_from: IntArray) -> RematchQuality:
+            return partners_quality(image_from, self.pairing, partial(self.data.fits, "train"))
+
+        return (
+            EpochScores(self.diagnose, evaluate, compare) if self.truth_is_known else super().epoch_scores()
+        )
 
     def findings(
         self, estimate: Estimate, matcher: Matcher, scorer: Scorer, device: torch.device

@@ -14,6 +14,7 @@ from robustcmr.data.base import PairsSplit
 from robustcmr.data.pairs import TrainingPairs, image_batches, text_batches
 from robustcmr.errors import DataError
 from robustcmr.evaluation.candidate_search import Collection
+from robustcmr.evaluation.rematch_quality import RematchQuality
 from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.evaluation.whole_set_quality import evaluate_whole_set
 from robustcmr.matchers.base import Matcher
@@ -27,6 +28,9 @@ Fits = Callable[[int, IntArray], npt.NDArray[np.bool_]]
 
 CHANCE_CAPTIONS = 1000
 """Captions compared with all images to estimate the precision of chance."""
+
+PARTNER_CAPTIONS = 10_000
+"""About so many captions tell which share of an epoch's images they are true of."""
 
 SUGGESTED_IMAGES, SUGGESTED_PAIRS, LEAST_SUGGESTED = 2000, 20_000_000, 256
 """Images to suggest from by default: at most the first, fewer if that exceeds the second in pairs with the
@@ -104,6 +108,23 @@ def suspected_captions(
     )
 
 
+def partners_quality(image_from: IntArray, pairing: Correspondence, fits: Fits) -> RematchQuality:
+    """Compare the images that captions are learned with, (N,) pair ids, with those that they are true of.
+
+    Captions that keep their own do not count; of the others a sample is looked at. Chance is as below.
+    """
+    moved = np.flatnonzero(image_from != np.arange(len(image_from)))
+    some = moved[:: max(1, len(moved) // PARTNER_CAPTIONS)]
+    images = pairing.image_of_caption[image_from[some]]
+    right = [bool(fits(pair, images[k : k + 1])[0]) for k, pair in enumerate(some.tolist())]
+    return RematchQuality(
+        mass=float(len(some)),
+        mass_on_fits=float(sum(right)),
+        allowed=1.0,
+        allowed_fits=_chance(moved, pairing, fits) if len(moved) else 0.0,
+    )
+
+
 def whole_set_quality(
     pairs: IntArray,
     images: IntArray,
@@ -118,11 +139,15 @@ def whole_set_quality(
     See :meth:`Track.rematch_quality`. Chance is the share of other images that a suspected caption is true
     of, over a sample of captions.
     """
-    every, given = np.arange(pairing.n_images, dtype=np.int64), pairing.image_of_caption
-    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
-    chance = float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))
+    chance = _chance(pairs, pairing, fits)
     cells = np.zeros(images.shape, dtype=np.bool_)
     for row, pair in enumerate(pairs.tolist()):
         there = images[row] >= 0
         cells[row, there] = fits(pair, images[row, there])
     return evaluate_whole_set(cells, scores, plan, place, chance)
+
+
+def _chance(pairs: IntArray, pairing: Correspondence, fits: Fits) -> float:
+    every, given = np.arange(pairing.n_images, dtype=np.int64), pairing.image_of_caption
+    sample = pairs[:: -(-len(pairs) // CHANCE_CAPTIONS)].tolist()
+    return float(np.mean([float(fits(pair, every[every != given[pair]]).mean()) for pair in sample]))

@@ -120,8 +120,8 @@ class Trainer:
         self.state.restart()
 
     def _score_estimate(self, plan: EpochPlan) -> EpochPlan:
-        """Compare a plan's estimate with the truth, and return the plan without it."""
-        self.scores.begin(plan.estimate)
+        """Compare a plan with the truth, and return it without its estimate."""
+        self.scores.begin(plan)
         return replace(plan, estimate=None)
 
     def _take_steps(self, plan: EpochPlan, stop: StopRequest, progress: TrainingProgress) -> None:

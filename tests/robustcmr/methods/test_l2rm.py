@@ -8,9 +8,11 @@ import torch
 
 from robustcmr.config.resolve import resolve
 from robustcmr.correction import dummy_point_plan, rematch
+from robustcmr.errors import ConfigError
 from robustcmr.jobs.train import train
 from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
-from robustcmr.methods.l2rm import L2RM, L2RMOptions
+from robustcmr.methods.l2rm import L2RM
+from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.selection import batch_hinge, divide_by_mixture
 from robustcmr.training.batches import step_ids
 from robustcmr.training.optimiser import build_optimiser
@@ -27,6 +29,34 @@ def build(epoch=9, **options):
 
 def approximately(value):
     return pytest.approx(value, rel=2e-4, abs=2e-5)
+
+
+def test_shares_of_synthetic_matches_must_be_a_range():
+    with pytest.raises(ConfigError) as caught:
+        resolve({"method": {"name": "l2rm", "synthetic_least": 0.2, "synthetic_most": 0.1}})
+    assert str(caught.value) == (
+        "method: synthetic_least is 0.2 but synthetic_most is 0.1; expected synthetic_least to be no larger"
+    )
+    assert L2RMOptions(synthetic_least=0.1, synthetic_most=0.1).synthetic_least == 0.1
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        ({"mass": 0}, "a number in (0, 1]"),
+        ({"mass": 1.1}, "a number in (0, 1]"),
+        ({"epsilon": 0}, "a number above 0"),
+        ({"cost_lr": 0}, "a number above 0"),
+        ({"synthetic_least": 0}, "a number in (0, 1]"),
+        ({"solver": "sinkhorn"}, "entropic or exact"),
+    ],
+    ids=str,
+)
+def test_options_out_of_range(bad, expected):
+    ((key, value),) = bad.items()
+    with pytest.raises(ConfigError) as caught:
+        resolve({"method": {"name": "l2rm", **bad}})
+    assert str(caught.value).startswith(f"method.{key}: got {value!r}, expected {expected}")
 
 
 def slow_hinge(S, same, i, margin):

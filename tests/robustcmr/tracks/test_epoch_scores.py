@@ -9,7 +9,7 @@ import torch
 
 from robustcmr.evaluation.rematch_quality import RematchQuality
 from robustcmr.tracks.epoch_scores import EpochScores
-from robustcmr.types import Rematch, StepResult
+from robustcmr.types import EpochPlan, Rematch, StepResult
 
 LOSS = torch.zeros(())
 
@@ -23,25 +23,29 @@ def quality(rematch: Rematch) -> RematchQuality:
     return RematchQuality(batches=1.0, mass=float(rematch.plan.sum()), mass_on_fits=0.5)
 
 
+def plan(estimate: Any = None, image_from: Any = None) -> EpochPlan:
+    return EpochPlan({}, estimate=estimate, image_from=image_from)
+
+
 def diagnose(estimate: Any) -> dict[str, Any]:
     return {"division": {"auroc": estimate}}
 
 
 def test_steps_are_summed_and_epochs_start_anew() -> None:
     scores = EpochScores(diagnose, quality)
-    scores.begin(0.75)  # type: ignore[arg-type]
+    scores.begin(plan(0.75))
     assert scores.metrics() == {"division": {"auroc": 0.75}}
     for result in (step(1.0), StepResult(LOSS), step(3.0)):
         scores.add(result)
     assert scores.metrics()["rematch"] == {"plan": 0.25, "mass": 2.0}
-    scores.begin(None)
+    scores.begin(plan())
     assert scores.metrics() == {}
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_it_resumes_within_an_epoch(known: bool) -> None:
     scores = EpochScores(diagnose, quality if known else None)
-    scores.begin(0.75)  # type: ignore[arg-type]
+    scores.begin(plan(0.75))
     scores.add(step(1.0))
     again = EpochScores(diagnose, quality if known else None)
     again.load_state_dict(scores.state_dict())
@@ -49,3 +53,12 @@ def test_it_resumes_within_an_epoch(known: bool) -> None:
         each.add(step(3.0))
     assert again.metrics() == scores.metrics()
     assert ("rematch" in again.metrics()) == known
+
+
+def test_the_images_of_an_epoch_are_compared_once() -> None:
+    scores = EpochScores(diagnose, quality, lambda drawn: RematchQuality(mass=4.0, mass_on_fits=float(drawn)))
+    scores.begin(plan(image_from=1))
+    assert scores.metrics() == {"rematch": {"plan": 0.25}}
+    again = EpochScores(diagnose, quality, lambda drawn: RematchQuality())
+    again.load_state_dict(scores.state_dict())
+    assert again.metrics() == scores.metrics()

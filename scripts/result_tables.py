@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
 from leaderboard_page import table
-from methods_table import ABLATION
 from run_table import RESULTS, Row, read_rows
 
 from robustcmr.reporting.significance import seed_test
@@ -27,9 +26,6 @@ RATIOS = {key.partition(":")[2]: name for key, name in CAPTIONS.items()}
 RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
 CHANGES = {
     "robust": "none",
-    "uniform weights of targets": "all targets count the same",
-    "released rematching": "released rematching: dummy points, equal targets, KL",
-    "Beta mixture of hinges": "Beta mixture of hinges, as released",
     "estimated noise rate": "noise rate as estimated (`most_wrong` 1)",
     "one batch": "always one batch",
     "two batches": "always two batches",
@@ -208,10 +204,9 @@ def ablation() -> str:
             " / ".join(_one(pick(rows, key, 100, **where), digits) for where in both)
             for key, digits in (("auroc", 1), ("noise_rate", 0))
         ]
-        title = CHANGES.get(name, name).replace(" - ", " − ")
-        title += "" if name in ABLATION else " †"
         sums = [_one(pick(rows, "dev_rsum", **where)) for where in both]
-        lines.append([title, *sums, *pairs, _one(pick(rows, "rematch_plan", 100, **both[0]))])
+        right = _one(pick(rows, "rematch_plan", 100, **both[0]))
+        lines.append([CHANGES.get(name, name), *sums, *pairs, right])
     return table(lines)
 
 

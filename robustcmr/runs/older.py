@@ -36,7 +36,7 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "rematch_loss": "cross_entropy",
             "solver": "partial",
             "weighting": "mass",
-            "cost": "network",
+            "cost": None,  # it rematched within a batch
             "contrast": 1.0,
             "mass": 0.1,
             "epsilon": 0.01,
@@ -66,7 +66,7 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""Options of 0.1 that are gone, with the value whose loss is not worth a warning, such as the default."""
+"""Options of 0.1 that are gone, with the value that may go without a warning: fixed today, or the default."""
 
 
 def current_config(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def parameter_groups(case: MethodCase) -> Iterator[str]:
 def plans(case: MethodCase) -> Iterator[str]:
     """Every epoch's plan has groups of pair ids, int64 in 0..N-1, at least one of them not empty.
 
+    ``image_from`` has one such id a pair.
     Only a method with ``restarts`` plans to restart.
     """
     trial = case.start()
@@ -98,6 +99,13 @@ def plans(case: MethodCase) -> Iterator[str]:
         ]
         if not any(len(ids) for ids in plan.groups.values()):
             problems.append(f"{where} gave no pair in any group")
+        if plan.image_from is not None:
+            if (problem := ids_problem(plan.image_from, len(case.pairs))) is not None:
+                problems.append(f"{where} gave image_from {problem}")
+            elif len(plan.image_from) != len(case.pairs):
+                problems.append(
+                    f"{where} gave image_from for {len(plan.image_from)} of {len(case.pairs)} pairs"
+                )
         yield from problems
         if problems:
             return

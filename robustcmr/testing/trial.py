@@ -119,7 +119,7 @@ class Trial:
         """Yield the remaining batches of the epoch, planned if necessary; then start the next epoch."""
         plan = self.begin_epoch() if self.plan is None else self.plan
         steps = step_ids(plan, self.case.batch_size, 0, self.epoch)
-        data = EpochBatches(self.case.pairs, steps, 0, self.epoch)
+        data = EpochBatches(self.case.pairs, steps, 0, self.epoch, plan.image_from)
         self.train()
         for step in range(self.step, len(steps)):
             yield data[step]
@@ -181,6 +181,9 @@ class Trial:
         state = {
             "position": [self.epoch, self.step],
             "plan": None if plan is None else {k: torch.from_numpy(ids) for k, ids in plan.groups.items()},
+            "image_from": None
+            if plan is None or plan.image_from is None
+            else torch.from_numpy(plan.image_from),
             "first": self.first,
             "optimiser": self.optimiser.state_dict(),
             "method": self.method.state_dict(),
@@ -197,7 +200,11 @@ class Trial:
         self.method.load_state_dict(state["method"])
         self.epoch, self.step = state["position"]
         plan = state["plan"]
-        self.plan = None if plan is None else EpochPlan({k: ids.numpy() for k, ids in plan.items()})
+        if plan is None:
+            self.plan = None
+            return
+        image_from = None if state["image_from"] is None else state["image_from"].numpy()
+        self.plan = EpochPlan({k: ids.numpy() for k, ids in plan.items()}, image_from=image_from)
         restore_generators(state["generators"])
 
 

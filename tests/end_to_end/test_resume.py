@@ -202,7 +202,7 @@ def dividing(tiny_tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict
         return divide_by_mixture(evidence, "gaussian", threshold, always=True)
 
     monkeypatch.setattr(robust, "divide_by_reference", divide)
-    method = {"name": "robust", "warmup_epochs": 1, "agreement_epoch": 1, "mass": 0.6, "epsilon": 0.1}
+    method = {"name": "robust", "warmup_epochs": 1, "agreement_epoch": 1}
     return {**tiny_tree, "method": method}
 
 
@@ -213,7 +213,7 @@ class KilledError(Exception):
 def test_stopped_and_killed_after_the_division(
     dividing: dict[str, Any], tmp_path: Path, comparable_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Estimates, teacher, cost network and measured quality are restored."""
+    """Estimates, teacher, the images drawn for captions and measured quality are restored."""
     whole = train(resolve(dividing), tmp_path / "whole")
     expected = comparable_run(whole.path)
     original = Trainer._take_step
@@ -248,7 +248,7 @@ def test_stopped_and_killed_after_the_division(
     resumed = resume(out)
     got = comparable_run(out)
     assert got["weights"] == expected["weights"]
-    for network in ("matcher_0", "teacher", "cost"):
+    for network in ("matcher_0", "teacher"):
         assert any(f"last/{network}.safetensors" in name for name in got["weights"])
     assert got["rows"] == expected["rows"]
     for row in got["rows"][1:]:

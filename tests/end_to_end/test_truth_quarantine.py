@@ -35,7 +35,6 @@ TRUTH = np.arange(200, dtype=np.int64) // 5
 L2RM = {"name": "l2rm", "warmup_epochs": 1, "mixture": "gaussian", "mass": 0.6, "epsilon": 0.1}
 ROBUST = {
     **{"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "agreement_epoch": 1},
-    **{"mass": 0.6, "epsilon": 0.1},
 }
 DIVIDING = (L2RM, ROBUST)
 

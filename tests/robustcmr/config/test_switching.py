@@ -88,18 +88,22 @@ def test_data_of_another_track_leave_out_what_was_chosen_for_the_old_one(said):
 
 
 def test_labelled_data_for_a_recipe_of_pairs():
-    tree = {"optim": {"milestones": [5]}, "augmentation": {"drop_regions": 0.1}, "method": {"mass": 0.2}}
+    tree = {
+        "optim": {"milestones": [5]},
+        "augmentation": {"drop_regions": 0.1},
+        "method": {"most_wrong": 0.2},
+    }
     kept, sentence = without_replaced(tree, {"data": {"name": "scenes-labels"}})
     assert kept == {"optim": {}, "augmentation": {}, "method": {}}
-    assert "method.mass=0.2 (chosen for robust)" in sentence
+    assert "method.most_wrong=0.2 (chosen for robust)" in sentence
     assert "augmentation.drop_regions=0.1, optim.milestones=[5] (chosen for the pairs track)" in sentence
     assert tree["optim"] == {"milestones": [5]}  # the recipe given is not changed
 
 
 def test_data_that_must_not_be_imported_changes_nothing_else():
-    tree = {"data": "some_module:Data", "method": {"mass": 0.2}}
+    tree = {"data": "some_module:Data", "method": {"most_wrong": 0.2}}
     kept, _ = without_replaced(tree, {"data": "scenes-labels"}, unknown=["some_module:Data"])
-    assert kept["method"] == {"mass": 0.2}
+    assert kept["method"] == {"most_wrong": 0.2}
 
 
 # sweeps
@@ -137,13 +141,15 @@ def test_a_grid_that_switches_the_method(form, said):
 
 
 def test_a_base_without_a_name_has_options_of_the_default(said):
-    trials = plan({"method": {"mass": 0.2}}, {"method.name": ["rce", "robust"]})
-    assert trials["robust-seed0"].method.options.mass == 0.2
-    assert "method.mass=0.2 (chosen for robust)" in said()[0]
+    trials = plan({"method": {"most_wrong": 0.2}}, {"method.name": ["rce", "robust"]})
+    assert trials["robust-seed0"].method.options.most_wrong == 0.2
+    assert "method.most_wrong=0.2 (chosen for robust)" in said()[0]
 
 
 def test_a_grid_that_switches_the_track():
-    trials = plan({"method": {"mass": 0.2}, "optim": {"milestones": [3]}}, {"data.name": ["scenes-labels"]})
+    trials = plan(
+        {"method": {"most_wrong": 0.2}, "optim": {"milestones": [3]}}, {"data.name": ["scenes-labels"]}
+    )
     assert trials["scenes-labels-seed0"].method.name == "uot_rcl"
 
 

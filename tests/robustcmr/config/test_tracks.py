@@ -426,7 +426,7 @@ def test_a_flag_that_chooses_another_than_the_default_of_the_track_drops_them(re
 
 
 def test_data_of_another_track_drops_the_options_of_its_defaults(recipe):
-    path = recipe("matcher: {dim: 32, word_dim: 8}\nmethod: {mass: 0.4}\n")
+    path = recipe("matcher: {dim: 32, word_dim: 8}\nmethod: {most_wrong: 0.4}\n")
     assert compose(path, {}, []).matcher.options.word_dim == 8
     config = compose(path, {"data.name": "scenes-labels"}, [])
     assert (config.matcher.cls, config.method.name) == (TwoTower, "uot_rcl")

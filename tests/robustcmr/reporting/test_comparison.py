@@ -202,9 +202,12 @@ def test_labels_tell_matchers_and_settings_apart(finished):
 
 
 def test_options_of_the_method_that_differ_are_in_labels(finished):
-    configs = [{"method": {"name": "robust", "mass": mass, "epsilon": 0.01}} for mass in (0.1, 0.9)]
+    configs = [{"method": {"name": "robust", "most_wrong": rate, "split_above": 0.5}} for rate in (0.1, 0.9)]
     runs = [finished(9 - i, config, method="robust") for i, config in enumerate(configs)]
-    assert [row.method for row in compare(runs).rows] == ["robust method.mass=0.1", "robust method.mass=0.9"]
+    assert [row.method for row in compare(runs).rows] == [
+        "robust method.most_wrong=0.1",
+        "robust method.most_wrong=0.9",
+    ]
 
 
 def test_a_repeated_run_counts_once_and_is_told(finished):

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from robustcmr.config.resolve import resolve, run_config
-from robustcmr.methods.l2rm import L2RMOptions
+from robustcmr.methods.l2rm_options import L2RMOptions
 from robustcmr.methods.robust_options import RobustOptions
-from robustcmr.runs.older import REMOVED, current_config
+from robustcmr.runs.older import REMOVED, RENAMED, current_config
 
 # as version 0.1 wrote them
 DEFAULT = {
@@ -36,11 +36,11 @@ RELEASED = {
 
 
 def test_the_default_is_robust(caplog):
-    tree = current_config({"seed": 3, "method": {**DEFAULT, "streams": "mixed", "planted_most": 0.2}})
+    tree = current_config({"seed": 3, "method": {**DEFAULT, "streams": "mixed", "split_above": 0.6}})
     config = resolve(tree)
     assert (config.method.name, config.settings.seed) == ("robust", 3)
-    assert config.method.options == RobustOptions(groups="mixed", synthetic_most=0.2)
-    assert caplog.text == ""
+    assert config.method.options == RobustOptions(groups="mixed", split_above=0.6)
+    assert "no longer exist (cost=network)" in caplog.text  # it rematched within a batch
 
 
 def test_legacy_is_l2rm(caplog):
@@ -51,14 +51,21 @@ def test_legacy_is_l2rm(caplog):
 
 @pytest.mark.parametrize(("given", "method"), [(DEFAULT, "robust"), (RELEASED, "l2rm")])
 def test_what_is_dropped_had_the_value_that_is_now_fixed(given, method):
-    renamed = {**given, "groups": given["streams"]}
-    assert {key: renamed[key] for key in REMOVED[method]} == dict(REMOVED[method])
+    renamed = {RENAMED.get(key, key): value for key, value in given.items()}
+    fixed = {key: value for key, value in REMOVED[method].items() if value is not None}
+    assert {key: renamed[key] for key in fixed} == fixed
 
 
 def test_another_value_than_the_fixed_one_is_logged(caplog):
     config = resolve(current_config({"method": {**DEFAULT, "clean_loss": "hinge", "weighting": "uniform"}}))
     assert config.method.options == RobustOptions()
-    assert "no longer exist (clean_loss=hinge, weighting=uniform)" in caplog.text
+    assert "no longer exist (clean_loss=hinge, weighting=uniform, cost=network)" in caplog.text
+
+
+def test_options_of_rematching_within_a_batch_are_left_out():
+    saved = {"name": "robust", "groups": "split", "cost": "similarity", "mass": 0.2, "solver": "exact"}
+    config = resolve(current_config({"method": saved}))
+    assert config.method.options == RobustOptions(groups="split")
 
 
 def test_other_methods_and_folders_of_today_stay():

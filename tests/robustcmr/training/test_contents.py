@@ -55,8 +55,8 @@ class Vectors:
     def __len__(self) -> int:
         return 12
 
-    def batch(self, pair_ids: Any, generator: Any = None) -> PairBatch:
-        assert generator is None
+    def batch(self, pair_ids: Any, generator: Any = None, image_from: Any = None) -> PairBatch:
+        assert generator is image_from is None
         of_image = torch.from_numpy(self.image_of_pair[pair_ids]).float()[:, None, None].expand(-1, 1, 3)
         tokens = torch.full((len(pair_ids), 1), -1)
         images = ImageBatch(of_image.clone(), torch.ones(len(pair_ids), 1, dtype=torch.bool))

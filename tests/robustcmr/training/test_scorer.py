@@ -11,6 +11,7 @@ from robustcmr.config.resolve import resolve
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.pairs import TrainingLabels
 from robustcmr.errors import DataError
+from robustcmr.matchers.base import item_vectors
 from robustcmr.matchers.two_tower import TwoTower
 from robustcmr.selection import batch_cross_entropy
 from robustcmr.tracks.pairs import PairsTrack
@@ -160,6 +161,33 @@ def test_no_batch_is_a_single_pair(scored: Any, n_pairs: int, batch_size: int) -
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_evidence_with_vectors_is_the_evidence_and_the_vectors_of_all_pairs(scored: Any) -> None:
+    """Images by their numbers, of which some have no pair; as if each pair were encoded alone."""
+    track, matcher, _ = scored
+    given = track.training.correspondence
+    image_of = np.where(np.isin(given.image_of_caption, (0, 5)), 7, given.image_of_caption)
+    data = dataclasses.replace(track.training, correspondence=Correspondence(image_of, given.n_images))
+    scorer = TrainingSetScorer(data, 16, torch.device("cpu"), seed=4, epoch=1)
+
+    def both(scores: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        return batch_cross_entropy(scores, 0.05, batch.same_image)
+
+    got, vectors = scorer.with_vectors(both, matcher)
+    np.testing.assert_array_equal(got, scorer(both, matcher))
+    matcher.eval()
+    images = torch.zeros(int(image_of.max()) + 1, vectors.images.shape[1])
+    texts = torch.zeros(len(data), images.shape[1])
+    for i in range(len(data)):
+        one = data.batch(np.array([i]))
+        images[image_of[i]] = item_vectors(matcher.encode_images(one.images))[0].detach()
+        texts[i] = item_vectors(matcher.encode_texts(one.texts))[0].detach()
+    assert vectors.images.dtype == vectors.texts.dtype == torch.float16
+    torch.testing.assert_close(vectors.images.float(), images, rtol=2e-3, atol=1e-4)
+    torch.testing.assert_close(vectors.texts.float(), texts, rtol=2e-3, atol=1e-4)
+    assert not vectors.images[[0, 5]].any()
+    assert vectors.images[7].any()
+
+
 class Labelled:
     """Labelled pairs with noise in training, and a small matcher of their vectors."""
 
@@ -181,8 +209,11 @@ class Labelled:
 
     in_memory = False
 
-    def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self, pair_ids: Any, generator: np.random.Generator | None = None, image_from: Any = None
+    ) -> PairBatch:
         assert generator is None, "what is encoded must not be augmented"
+        assert image_from is None
         batch = self.pairs.batch(pair_ids)
         return batch if self.labels else dataclasses.replace(batch, labels=None)
 
@@ -277,14 +308,15 @@ def test_a_matcher_without_pooled_vectors_says_so() -> None:
         data.vectors()
 
 
-def test_the_contents_are_those_of_the_data(scored: Any) -> None:
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_the_contents_are_those_of_the_data_in_every_epoch(scored: Any, epoch: int) -> None:
     track, _, make = scored
     stops: list[int] = []
-    scorer = make(batch_size=7, epoch=0, after=lambda: stops.append(1))
-    found, expected = (
-        scorer.contents(),
-        read_contents(track.training, scorer._shuffled_ids(), torch.device("cpu")),
-    )
-    torch.testing.assert_close(found.features, expected.features)
+    found = make(batch_size=7, epoch=epoch, after=lambda: stops.append(1)).contents()
+    parts = make(batch_size=7)._shuffled_ids()
+    expected = read_contents(track.training, parts, torch.device("cpu"))
+    assert torch.equal(found.features, expected.features)
+    np.testing.assert_array_equal(found.words.toarray(), expected.words.toarray())
+    np.testing.assert_array_equal(found.image_of, expected.image_of)
     np.testing.assert_array_equal(found.partner, expected.partner)
-    assert len(stops) == len(scorer._shuffled_ids())
+    assert len(stops) == len(parts)

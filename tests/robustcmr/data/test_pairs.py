@@ -93,6 +93,22 @@ def test_same_image_tells_which_pairs_share_their_given_image(pairs):
             assert bool(same[i, j]) == (given[i] == given[j])
 
 
+def test_captions_with_the_images_given_to_other_pairs(pairs, features):
+    given = pairs.correspondence.image_of_caption
+    ids = np.array([17, 3, 0, 9, 12])
+    twin = next(pair for pair in range(N_CAPTIONS) if pair != 3 and given[pair] == given[3])
+    source = np.array([17, 3, twin, 5, 5])
+    batch, own = pairs.batch(ids, image_from=source), pairs.batch(ids)
+    assert np.array_equal(batch.images.features.numpy(), features[given[source]])
+    assert torch.equal(batch.texts.tokens, own.texts.tokens)
+    assert batch.pair_ids.tolist() == ids.tolist()
+    for i in range(5):
+        for j in range(5):
+            assert bool(batch.same_image[i, j]) == (given[source[i]] == given[source[j]])
+    assert batch.same_image[1, 2]
+    assert not torch.equal(batch.same_image, own.same_image)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_features_that_are_not_finite_are_refused_naming_an_image(pairs, features, bad):
     image = int(pairs.correspondence.image_of_caption[4])
@@ -197,7 +213,19 @@ def test_a_batch_is_what_was_given(sides, columns):
     assert np.array_equal(batch.labels.numpy(), labels[ids])
     assert batch.pair_ids.tolist() == ids.tolist()
     assert batch.images.mask.shape == batch.texts.mask.shape == (4, 1)
-    assert torch.equal(batch.same_image, torch.eye(4, dtype=torch.bool))
+    assert torch.equal(batch.same_image, torch.from_numpy(ids[:, None] == ids))
+
+
+def test_texts_with_the_vectors_of_other_images(sides):
+    labels = np.random.default_rng(1).integers(0, 5, (9, 1))
+    pairs = TrainingLabels(Memory(sides[0]), Memory(sides[1]), labels)
+    ids, source = np.array([4, 0, 8, 3]), np.array([2, 7, 2, 3])
+    batch = pairs.batch(ids, image_from=source)
+    assert np.array_equal(batch.images.features.numpy(), sides[0][source])
+    assert np.array_equal(batch.texts.vectors.numpy(), sides[1][ids, 0])
+    assert np.array_equal(batch.labels.numpy(), labels[ids])
+    assert batch.pair_ids.tolist() == ids.tolist()
+    assert torch.equal(batch.same_image, torch.from_numpy(source[:, None] == source))
 
 
 def test_noise_is_added_in_training_alone_and_repeats_with_its_seed(sides):

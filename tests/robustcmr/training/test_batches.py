@@ -19,7 +19,7 @@ def ids(n: int, start: int = 0) -> Any:
 
 
 class Pairs:
-    """Pairs whose image is one number: the pair's id, plus chance where a generator is given."""
+    """Pairs whose image is one number: the id of its pair, plus chance where a generator is given."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -29,9 +29,12 @@ class Pairs:
 
     in_memory = False
 
-    def batch(self, pair_ids: Any, generator: np.random.Generator | None = None) -> PairBatch:
+    def batch(
+        self, pair_ids: Any, generator: np.random.Generator | None = None, image_from: Any = None
+    ) -> PairBatch:
         chance = 0.0 if generator is None else generator.random(len(pair_ids))
-        features = torch.from_numpy(np.asarray(pair_ids + chance)).reshape(-1, 1, 1)
+        given = pair_ids if image_from is None else image_from
+        features = torch.from_numpy(np.asarray(given + chance)).reshape(-1, 1, 1)
         mask = torch.ones(len(pair_ids), 1, dtype=torch.bool)
         tokens = torch.ones(len(pair_ids), 1, dtype=torch.int64)
         same = torch.eye(len(pair_ids), dtype=torch.bool)
@@ -105,6 +108,19 @@ def test_batches_from_the_middle_equal_those_of_a_whole_epoch(workers: int) -> N
         for name in ("all", "more"):
             assert torch.equal(a[name].pair_ids, b[name].pair_ids)
             assert torch.equal(a[name].images.features, b[name].images.features)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_captions_come_with_the_images_of_the_pairs_that_the_plan_names(workers: int) -> None:
+    steps = step_ids(EpochPlan({"all": ids(20), "more": ids(10, 5)}), 5, 3, 2)
+    source = np.random.default_rng(0).integers(0, 20, 20)
+    whole = list(EpochBatches(Pairs(20), steps, 3, 2, source).from_step(0, workers))
+    assert len(whole) == len(steps) == 4
+    for step, found in zip(steps, whole, strict=True):
+        for name in ("all", "more"):
+            assert found[name].pair_ids.tolist() == step[name].tolist()
+            images = found[name].images.features.flatten().floor().long()
+            assert images.tolist() == source[step[name]].tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

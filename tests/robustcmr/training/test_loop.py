@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -23,7 +24,7 @@ from robustcmr.training.devices import build_accelerator
 from robustcmr.training.interrupt import TrainingStopped
 from robustcmr.training.loop import Trainer
 from robustcmr.training.seeds import seed_everything
-from robustcmr.types import StepResult
+from robustcmr.types import EpochPlan, StepResult
 
 STEPS = 12  # 200 pairs in batches of 16
 
@@ -123,6 +124,27 @@ def test_rows_are_means_over_steps(make: Callable[..., Trainer], monkeypatch: py
     assert row["loss"] == pytest.approx(sum(losses) / STEPS, rel=1e-12)
     assert row["number"] == (STEPS + 1) / 2
     assert (row["steps"], row["pairs_seen"]) == (STEPS, STEPS * 16)
+
+
+def test_captions_learn_with_the_images_of_the_plan(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(training={"epochs": 1, "batch_size": 16, "device": "cpu"})
+    everywhere = np.full(len(trainer.track.training), 3)  # all captions get the image of pair 3
+    plan, step = trainer.method.plan_epoch, trainer.method.training_step
+    alike: list[bool] = []
+
+    def noted(batches: Any) -> StepResult:
+        alike.extend(bool(batch.same_image.all()) for batch in batches.values())
+        return step(batches)
+
+    def planned(*args: Any) -> EpochPlan:
+        return dataclasses.replace(plan(*args), image_from=everywhere)
+
+    monkeypatch.setattr(trainer.method, "plan_epoch", planned)
+    monkeypatch.setattr(trainer.method, "training_step", noted)
+    trainer.fit(ignore)
+    assert alike == [True] * STEPS
 
 
 def test_the_rate_falls_from_step_to_step(

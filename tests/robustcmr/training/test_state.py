@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robustcmr.training.checkpoint import load_state, save_checkpoint
 from robustcmr.training.state import TrainingState, from_version_0_1
@@ -20,7 +21,7 @@ VALUES: dict[str, Any] = {
     "global_step": 59,
     "first_epoch": 2,
     "first_step": 40,
-    "plan": EpochPlan(GROUPS, {"suspected": 0.25}),
+    "plan": EpochPlan(GROUPS, {"suspected": 0.25}, image_from=np.array([3, 1, 2, 3, 0])),
     "sums": {"loss": 2.5, "steps": 14.0},
     "scores": {"found": {"division": {"auroc": 0.5}}, "rematch": {"mass": 1.5}},
     "epoch_seconds": 1.25,
@@ -39,6 +40,10 @@ def check_equal(found: TrainingState, expected: dict[str, Any]) -> None:
             for name, ids in other.groups.items():
                 assert mine.groups[name].dtype == np.int64
                 np.testing.assert_array_equal(mine.groups[name], ids)
+            assert (mine.image_from is None) == (other.image_from is None)
+            if other.image_from is not None:
+                assert mine.image_from.dtype == np.int64
+                np.testing.assert_array_equal(mine.image_from, other.image_from)
         else:
             assert mine == other, field.name
 
@@ -68,6 +73,24 @@ def test_a_state_from_before_there_were_restarts_is_read() -> None:
     values = TrainingState(**VALUES).to_dict()
     del values["first_epoch"], values["first_step"]
     check_equal(TrainingState.from_dict(values), {**VALUES, "first_epoch": 0, "first_step": 0})
+
+
+def test_a_plan_whose_captions_keep_their_images_is_read() -> None:
+    """As are all plans written before captions could learn with other images."""
+    kept = {**VALUES, "plan": EpochPlan(GROUPS, {"suspected": 0.25})}
+    values = TrainingState(**kept).to_dict()
+    check_equal(TrainingState.from_dict(values), kept)
+    del values["plan"]["image_from"]
+    check_equal(TrainingState.from_dict(values), kept)
+
+
+@pytest.mark.parametrize("wrong", [[3, 1], np.array([3, 1]), torch.tensor([3.0, 1.0])])
+@pytest.mark.parametrize("place", ["groups", "image_from"])
+def test_pair_ids_of_another_type_are_refused(place: str, wrong: Any) -> None:
+    values = TrainingState(**VALUES).to_dict()
+    values["plan"][place] = {"clean": wrong} if place == "groups" else wrong
+    with pytest.raises(ValueError, match="the plan of its epoch holds no pair ids"):
+        TrainingState.from_dict(values)
 
 
 def test_a_restart_forgets_the_best_epoch_alone() -> None:
@@ -109,7 +132,8 @@ def test_a_checkpoint_of_version_0_1_is_read() -> None:
         "best": VALUES["best"],
         "optimiser": {},
     }
-    expected = {**VALUES, "first_epoch": 0, "first_step": 0}
+    kept = EpochPlan(GROUPS, {"suspected": 0.25})  # there were no images of other pairs
+    expected = {**VALUES, "plan": kept, "first_epoch": 0, "first_step": 0}
     check_equal(TrainingState.from_dict(from_version_0_1(saved)), expected)
     between = from_version_0_1({**saved, "plan": None, "rematch_sums": {}, "diagnosis": {}})
     assert (between["plan"], between["scores"]) == (None, {"found": {}, "rematch": None})

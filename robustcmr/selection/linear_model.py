@@ -109,7 +109,7 @@ class LinearModel:
         self._weights = _ridge_solved(sums.features_features, sums.weight, y, half.T).T  # (V, Q)
         self._text_centre, self._image_centre, self._images = x, y, images
         typical = self.of_texts(texts)[:, :-1]
-        self._mean, self._covariance = typical.mean(0), np.cov(typical.T, bias=True)
+        self._mean, self._covariance = typical.mean(0), np.atleast_2d(np.cov(typical.T, bias=True))
 
     def of_texts(self, texts: Any) -> Values:
         """(M, Q + 1) vectors of captions (M, V)."""

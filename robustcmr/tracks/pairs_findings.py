@@ -114,6 +114,8 @@ def partners_quality(image_from: IntArray, pairing: Correspondence, fits: Fits) 
     Captions that keep their own do not count; of the others a sample is looked at. Chance is as below.
     """
     moved = np.flatnonzero(image_from != np.arange(len(image_from)))
+    if not len(moved):
+        return RematchQuality()
     some = moved[:: max(1, len(moved) // PARTNER_CAPTIONS)]
     images = pairing.image_of_caption[image_from[some]]
     right = [bool(fits(pair, images[k : k + 1])[0]) for k, pair in enumerate(some.tolist())]
@@ -121,7 +123,7 @@ def partners_quality(image_from: IntArray, pairing: Correspondence, fits: Fits) 
         mass=float(len(some)),
         mass_on_fits=float(sum(right)),
         allowed=1.0,
-        allowed_fits=_chance(moved, pairing, fits) if len(moved) else 0.0,
+        allowed_fits=_chance(moved, pairing, fits),
     )
 
 

@@ -173,6 +173,25 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
             assert torch.equal(value, before[f"{name}.{key}"])
 
 
+def test_images_drawn_for_captions_are_shown_with_their_chances(tree, tmp_path):
+    tree = {**tree, "method": {"name": "robust", "warmup_epochs": 1, "warmup_extension": 0}}
+    loaded = open_run(train(resolve(tree), tmp_path / "run").path, method=True)
+    plan, _ = divided(loaded)
+    found = rematched(loaded, plan, [3, 40], Thumbnails())
+    again, _ = divided(open_run(tmp_path / "run", method=True))
+    assert again.groups.keys() == plan.groups.keys()
+    given = loaded.track.training.image_of_pair
+    assert found.keys() == {3, 40}
+    for pair, moved in found.items():
+        images = [int(one.image.name.split()[1]) for one in moved]
+        assert len(set(images)) == 3
+        assert given[pair] not in images
+        assert [one.fits for one in moved] == list(loaded.track.data.fits("train", pair, np.array(images)))
+        shares = [one.share for one in moved]
+        assert shares == sorted(shares, reverse=True)
+        assert 1 / 23 < shares[0] <= 1  # of 23 other images, the likeliest
+
+
 def test_every_picture_is_inside_the_page_and_described(report):
     pictures = [attributes for tag, attributes in report.elements if tag == "img"]
     assert len(pictures) > 100

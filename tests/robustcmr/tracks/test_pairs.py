@@ -18,7 +18,7 @@ from robustcmr.evaluation.suggestions import best_other_images
 from robustcmr.jobs.evaluate import evaluate_ensemble
 from robustcmr.runs.folder import RunFolder
 from robustcmr.tracks.pairs import PairsTrack
-from robustcmr.types import Division
+from robustcmr.types import Division, EpochPlan
 
 CPU = torch.device("cpu")
 
@@ -294,3 +294,25 @@ def test_words_that_the_vocabulary_lacks_are_announced(
         "test: the vocabulary knows only 50.0% of the words and at least 85% were expected"
     )
     assert message.endswith("with --set text.vocabulary=FILE")
+
+
+def test_images_that_captions_are_given_are_compared_with_the_truth(tiny_tree: dict[str, Any]) -> None:
+    """Right images for some of the captions that are moved; the others keep theirs and do not count."""
+    track, _ = build({**tiny_tree, "noise": {"ratio": 0.4}})
+    given, n = track.training.image_of_pair, len(track.training)
+    right = np.arange(n) // 5
+    wrong = np.flatnonzero(given != right)
+    image_from = np.arange(n)
+    pair_of = {image: pair for pair, image in enumerate(given.tolist())}
+    found = [row for row in wrong.tolist() if int(right[row]) in pair_of]
+    half = found[: len(found) // 2]
+    image_from[half] = [pair_of[int(right[row])] for row in half]
+    others = [row for row in wrong.tolist() if row not in half]
+    image_from[others] = [next(p for p in range(n) if given[p] not in (given[r], right[r])) for r in others]
+    scores = track.epoch_scores()
+    scores.begin(EpochPlan({}, image_from=image_from))
+    quality = scores.metrics()["rematch"]
+    assert quality["plan"] == pytest.approx(len(half) / len(wrong))
+    assert quality["chance"] == pytest.approx(1 / (len(np.unique(right)) - 1))
+    scores.begin(EpochPlan({}, image_from=np.arange(n)))
+    assert scores.metrics()["rematch"] == {}

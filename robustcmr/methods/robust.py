@@ -23,6 +23,7 @@ from robustcmr.methods.step_results import added, division_metrics, joined
 from robustcmr.methods.teacher import Teacher
 from robustcmr.options import Options
 from robustcmr.selection.before_training import divide_before_training
+from robustcmr.selection.cross_fitting import share_in_best
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
 from robustcmr.selection.noise_rate import at_noise_rate
@@ -43,6 +44,8 @@ _LEAST_WEIGHT = 1e-3
 _OF_PAIRS = ("clean_probability", "is_clean", "evidence")
 _FEW = 0.25
 """Where no pair looks wrong, at most this share of mismatched pairs fits better than half the given ones."""
+_BEST = 0.01
+"""Share of the images that count as the best for a caption."""
 _LEAST_TOLD = 0.5
 """Least share of the clean pairs that a division before training must tell from the others."""
 
@@ -57,7 +60,8 @@ class Robust(Method):
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that each epoch draws for them
-      from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`);
+      from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`), where images can be
+      found by their captions (``least_findable``);
     - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
@@ -78,6 +82,8 @@ class Robust(Method):
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
         self.contents: PairContents | None = None  # read when needed, always the same
         self.first: Division | None = None  # before training
+        self.in_best: float | None = None  # share of pairs, see share_in_best
+        self.rematches = False
         self.warming_up = True
         self.weighs_warm_up = False
         self.clean_probability = torch.ones(n_pairs)  # (N,)
@@ -122,18 +128,28 @@ class Robust(Method):
         # suspected pairs of a mixed batch are negatives, too; but where most are wrong, few are clean
         splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
         groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
-        suspected = ids[~is_clean]
-        if vectors is None or not len(suspected):
-            return EpochPlan(groups, metrics, told)
-        image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
-        known = self._contents(scorer), vectors, division.clean_probability
-        image_from[suspected] = draw_partners(*known, suspected, rng, self._device)
+        suspected, image_from = ids[~is_clean], None
+        self.rematches = False
+        if vectors is not None and len(suspected):
+            metrics["findable"] = self._findable(scorer, division)
+            self.rematches = metrics["findable"] >= self.config.least_findable
+        if vectors is not None and self.rematches:
+            image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
+            known = self._contents(scorer), vectors, division.clean_probability
+            image_from[suspected] = draw_partners(*known, suspected, rng, self._device)
         return EpochPlan(groups, metrics, told, image_from=image_from)
+
+    def _findable(self, scorer: Scorer, division: Division) -> float:
+        """Share of the clean pairs whose image a linear model finds among the best hundredth of all."""
+        if self.in_best is None:
+            self.in_best = share_in_best(self._contents(scorer), division.clean_probability, _BEST)
+        rate = min(division.noise_rate or 0.0, 1 - 1 / self.n_pairs)
+        return max(0.0, (self.in_best - _BEST * rate) / (1 - rate))
 
     def partners(self, captions: IntArray, scorer: Scorer) -> tuple[IntArray, FloatArray] | None:
         """The images that suspected captions are drawn from; see :class:`Method`."""
         evidence, vectors = self._seen(scorer)
-        if vectors is None:
+        if vectors is None or not self.rematches:
             return None
         known = self._contents(scorer), vectors, self._divide(evidence)[0].clean_probability
         images, chances = partner_chances(*known, captions, np.random.default_rng(0), self._device)
@@ -227,14 +243,14 @@ class Robust(Method):
         config, scores = self.config, self.matcher(batch.images, batch.texts)
         ids = batch.pair_ids.cpu()
         clean = self.clean_probability[ids].to(scores.device)  # (B,)
-        rematched = ~self.is_clean[ids].to(scores.device) & (config.rematch_weight > 0)  # (B,)
+        rematched = ~self.is_clean[ids].to(scores.device) & self.rematches  # (B,)
         losses_of_pairs = infonce_loss(scores, config.temperature, batch.same_image)  # (B,)
         weights = clean * ~rematched * float(as_given)
         total = weights.sum().clamp(min=_LEAST_WEIGHT)
         losses = {"clean_loss": (weights * losses_of_pairs).sum() / total}
         if self._agrees and self.teacher is not None:
             losses["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
-        if config.rematch_weight > 0:
+        if self.rematches:
             weights = config.rematch_weight * (1 - clean) * rematched
             losses["rematch_loss"] = (weights * losses_of_pairs).sum() / len(batch)
         return added(losses)
@@ -247,13 +263,15 @@ class Robust(Method):
         if self.first is not None:
             first = {name: getattr(self.first, name) for name in ("reason", "noise_rate", "noise_interval")}
             first |= {name: torch.from_numpy(getattr(self.first, name)) for name in _OF_PAIRS}
-        return {**super().state_dict(), **found, **warm_up, "first": first}
+        rematching = {"in_best": self.in_best, "rematches": self.rematches}
+        return {**super().state_dict(), **found, **warm_up, **rematching, "first": first}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         super().load_state_dict(state)
         self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
         self.warming_up, self.weighs_warm_up = state["warming_up"], state["weighs_warm_up"]
+        self.in_best, self.rematches = state["in_best"], state["rematches"]
         if state["first"] is not None:
             pairs = {name: state["first"][name].numpy() for name in _OF_PAIRS}
             self.first = Division(

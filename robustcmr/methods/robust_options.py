@@ -67,6 +67,13 @@ class RobustOptions(Options):
         ge=0.0,
         description="weight of suspected captions with the images drawn for them; 0 draws none",
     )
+    least_findable: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="draws images where a linear model ranks the image of at least this share of the clean "
+        "pairs among the best hundredth; 0 always draws",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
         divide_by_arg_max as divide_by_arg_max,
         rival_evidence as rival_evidence,
     )
-    from robustcmr.selection.cross_fitting import cross_fitted_evidence as cross_fitted_evidence
+    from robustcmr.selection.cross_fitting import (
+        cross_fitted_evidence as cross_fitted_evidence,
+        share_in_best as share_in_best,
+    )
     from robustcmr.selection.divide import (
         divide_by_mixture as divide_by_mixture,
         divide_by_reference as divide_by_reference,
@@ -57,7 +60,7 @@ __getattr__, __dir__, __all__ = attach(
         "before_training": "divide_before_training",
         "caption_words": "rare_words",
         "consensus": "consensus_labels divide_by_arg_max rival_evidence",
-        "cross_fitting": "cross_fitted_evidence",
+        "cross_fitting": "cross_fitted_evidence share_in_best",
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
         "label_transitions": "estimate_transitions",

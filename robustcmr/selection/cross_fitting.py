@@ -9,6 +9,7 @@ of it is ever memorised.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -57,29 +58,83 @@ def cross_fitted_evidence(
         Hoerl and Kennard, Ridge regression, 1970. Chernozhukov et al., Double/debiased machine learning,
         2018, for judging by a model of the other folds.
     """
-    n, n_images = len(contents.partner), len(contents.features)
+    n = len(contents.partner)
     if belief.shape != (n,):
         raise ValueError(f"expected one belief a pair, ({n},), got {belief.shape}")
     own, reference = np.zeros(n), np.zeros(n)
-    if n_images < _LEAST_IMAGES:
-        return own, reference
     rng = np.random.default_rng(seed)
+    partner_image, typical = contents.image_of[contents.partner], None
+    for rows, texts, model in _folds(contents, belief, apart, rng):
+        if typical is None:
+            typical = rng.permutation(len(contents.features))[:MOST_IMAGES]
+        pairings = contents.image_of[rows], partner_image[rows]
+        own[rows], reference[rows] = _against(model, texts, pairings, typical)
+    return own, reference
+
+
+def share_in_best(contents: PairContents, belief: Values, best: float = 0.01, seed: int = 0) -> float:
+    """Return the share of all pairs whose given image is among the ``best`` share of images for the caption.
+
+    The linear model of the other folds ranks them; it has seen neither the pair nor its image. Of mismatched
+    pairs the share is ``best`` itself. It is 0 where there are too few images to rank.
+
+    Args:
+        contents: of N pairs; at most ``MOST_IMAGES`` of them are ranked, among as many images.
+        belief: (N,) in 0..1, how surely each pair is clean.
+        best: in (0, 1).
+        seed: of the deal and the samples.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from robustcmr.selection import rare_words, share_in_best
+        >>> from robustcmr.types import PairContents
+        >>> rng, every = np.random.default_rng(0), np.arange(400)
+        >>> topic = every % 50  # captions name what their image shows
+        >>> features = torch.from_numpy(np.eye(50)[topic] + rng.normal(0, 0.05, (400, 50))).half()
+        >>> words = rare_words(every, topic, 400)
+        >>> right = PairContents(words, features, every, np.roll(every, 1))
+        >>> wrong = PairContents(words, features, rng.permutation(400), np.roll(every, 1))
+        >>> share_in_best(right, np.ones(400), 0.05) > 0.9, share_in_best(wrong, np.ones(400), 0.05) < 0.1
+        (True, True)
+    """
+    rng, n = np.random.default_rng(seed), len(contents.image_of)
+    chosen = np.zeros(n, dtype=np.bool_)
+    chosen[rng.permutation(n)[:MOST_IMAGES]] = True
+    others = rng.permutation(np.unique(contents.image_of))[:MOST_IMAGES]
+    found = 0
+    for rows, texts, model in _folds(contents, belief, "images", rng):
+        asked = np.flatnonzero(chosen[rows])
+        seen = model.of_images(others).T
+        for some in blocks(len(asked)):
+            turned, given = model.of_texts(texts[asked[some]]), contents.image_of[rows[asked[some]]]
+            own = (turned * model.of_images(given)).sum(1)
+            better = (turned @ seen > own[:, None]) & (others != given[:, None])
+            found += int((better.mean(1) < best).sum())
+    return found / max(1, int(chosen.sum()))
+
+
+def _folds(
+    contents: PairContents, belief: Values, apart: Literal["images", "pairs"], rng: np.random.Generator
+) -> Iterator[tuple[IntArray, Any, LinearModel]]:
+    """Yield the pairs of each fold, their texts, and a model of the other folds; nothing of few images."""
+    n, n_images = len(contents.partner), len(contents.features)
+    if n_images < _LEAST_IMAGES:
+        return
     fold = rng.permutation(n if apart == "pairs" else n_images) % FOLDS
     if apart == "images":
         fold = fold[contents.image_of]
-    typical = rng.permutation(n_images)[:MOST_IMAGES]
-    texts, images = texts_of(contents), ImageFeatures(contents.features)
-    weights, partner_image = np.maximum(belief, LEAST_WEIGHT), contents.image_of[contents.partner]
+    texts, images, weights = (
+        texts_of(contents),
+        ImageFeatures(contents.features),
+        np.maximum(belief, LEAST_WEIGHT),
+    )
     members = [np.flatnonzero(fold == k) for k in range(FOLDS)]
     parts = [pair_sums(texts[rows], images, contents.image_of[rows], weights[rows]) for rows in members]
     total = PairSums(*(sum(values) for values in zip(*parts, strict=True)))
     for rows, part in zip(members, parts, strict=True):
         if len(rows):
             others = PairSums(*(a - b for a, b in zip(total, part, strict=True)))
-            model = LinearModel(others, texts[rows], images)
-            pairings = contents.image_of[rows], partner_image[rows]
-            own[rows], reference[rows] = _against(model, texts[rows], pairings, typical)
-    return own, reference
+            yield rows, texts[rows], LinearModel(others, texts[rows], images)
 
 
 def _against(

@@ -174,7 +174,10 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
 
 
 def test_images_drawn_for_captions_are_shown_with_their_chances(tree, tmp_path):
-    tree = {**tree, "method": {"name": "robust", "warmup_epochs": 1, "warmup_extension": 0}}
+    tree = {
+        **tree,
+        "method": {"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "least_findable": 0},
+    }
     loaded = open_run(train(resolve(tree), tmp_path / "run").path, method=True)
     plan, _ = divided(loaded)
     found = rematched(loaded, plan, [3, 40], Thumbnails())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustcmr.selection import cross_fitted_evidence, linear_model, rare_words
+from robustcmr.selection import cross_fitted_evidence, cross_fitting, linear_model, rare_words, share_in_best
 from robustcmr.types import PairContents
 
 N_IMAGES, EACH, WORDS, WIDTH = 30, 3, 12, 70
@@ -124,3 +124,37 @@ def test_too_few_images_give_no_evidence():
 def test_a_belief_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"one belief a pair, \(90,\), got \(3,\)"):
         cross_fitted_evidence(made(), np.ones(3))
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5, 1.0])
+def test_right_images_are_among_the_best_and_wrong_ones_as_often_as_chance_has_it(wrong):
+    rng, n = np.random.default_rng(0), 1200
+    topic = np.arange(n) % 60
+    image_of = np.arange(n)
+    moved = rng.random(n) < wrong
+    image_of[moved] = rng.permutation(image_of[moved])
+    features = torch.from_numpy(np.eye(60)[topic] + rng.normal(0, 0.05, (n, 60))).half()
+    contents = PairContents(rare_words(np.arange(n), topic, n), features, image_of, np.roll(image_of, 1))
+    found = share_in_best(contents, np.ones(n), 0.05)
+    chance = moved.mean() * 0.05
+    assert found == pytest.approx(1 - moved.mean() + chance, abs=0.06)
+
+
+def test_a_sample_of_pairs_and_images_tells_nearly_the_same(monkeypatch):
+    rng, n = np.random.default_rng(0), 1200
+    topic = np.arange(n) % 60
+    shown = np.where(rng.random(n) < 0.4, rng.permutation(topic), topic)
+    features = torch.from_numpy(np.eye(60)[shown] + rng.normal(0, 0.05, (n, 60))).half()
+    contents = PairContents(
+        rare_words(np.arange(n), topic, n), features, np.arange(n), np.roll(np.arange(n), 1)
+    )
+    whole = share_in_best(contents, np.ones(n), 0.05)
+    monkeypatch.setattr(cross_fitting, "MOST_IMAGES", 300)
+    assert share_in_best(contents, np.ones(n), 0.05) == pytest.approx(whole, abs=0.1)
+
+
+def test_too_few_images_are_not_ranked():
+    contents = PairContents(
+        rare_words([0, 1], [0, 1], 2), torch.eye(2).half(), np.arange(2), np.arange(2)[::-1]
+    )
+    assert share_in_best(contents, np.ones(2)) == 0

@@ -82,7 +82,7 @@ def test_robust_with_a_division_and_two_groups(monkeypatch):
         return divide_by_mixture(evidence, "gaussian", threshold, always=True)
 
     monkeypatch.setattr(robust, "divide_by_reference", always)
-    report = check_method("robust", {"warmup_epochs": 1, "groups": "split", "most_wrong": 0.6}, epochs=3)
+    report = check_method("robust", {"warmup_epochs": 1, "groups": "split", "least_findable": 0}, epochs=3)
     # it draws images for captions before a step, and moves no mass within one
     assert report.passed == tuple(name for name in METHOD_CHECKS if name != "rematches")
 

@@ -141,8 +141,9 @@ class Robust(Method):
 
     def _findable(self, scorer: Scorer, division: Division) -> float:
         """Share of the clean pairs whose image a linear model finds among the best hundredth of all."""
-        if self.in_best is None:
-            self.in_best = share_in_best(self._contents(scorer), division.clean_probability, _BEST)
+        if self.in_best is None:  # by the belief of the linear model itself, where there is one
+            belief = (self.first or division).clean_probability
+            self.in_best = share_in_best(self._contents(scorer), belief, _BEST)
         rate = min(division.noise_rate or 0.0, 1 - 1 / self.n_pairs)
         return max(0.0, (self.in_best - _BEST * rate) / (1 - rate))
 

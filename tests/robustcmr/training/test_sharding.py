@@ -82,6 +82,7 @@ ARGUMENTS = [
     *("--set", "data.n_train=40", "--set", "data.n_dev=12", "--set", "data.n_test=12"),
     *("--set", "method.warmup_epochs=1", "--set", "method.warmup_extension=0"),
     *("--set", "method.agreement_epoch=1", "--set", "optim.milestones=[]"),
+    *("--set", "method.least_findable=0"),  # captions are given images of other pairs
 ]
 
 
@@ -92,8 +93,11 @@ def rows(folder):
 def alike(one, other):
     """Rows of epochs, but for what was measured of the clock."""
     assert len(one) == len(other) == 3
+    assert "rematch" in one[-1]
     for a, b in zip(one, other, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        # rounding may change the image of one or two of 200 captions, of about 5 units of loss each
+        assert a["loss"] == pytest.approx(b["loss"], rel=5e-3)
+        assert ("rematch" in a) == ("rematch" in b)
         assert a["dev"]["rsum"] == pytest.approx(b["dev"]["rsum"], abs=10)  # a query of twelve is 8 points
         assert a.get("noise_rate") == pytest.approx(b.get("noise_rate"), abs=1e-3)
 

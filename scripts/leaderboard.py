@@ -148,7 +148,7 @@ def write_pages() -> None:
     """Write docs/leaderboard.md and docs/methods.md."""
     rows = read_rows(CSV)
     total = {data: planned_count(data, rows) for data in ("scenes", "f8k")}
-    leaderboard_page.write(leaderboard_page.page(rows, methods_page.costs(), total))
+    leaderboard_page.write(leaderboard_page.page(rows, methods_page.costs(), total, pair_methods()))
     leaderboard_page.write(methods_page.page(), methods_page.PAGE)
 
 

@@ -55,7 +55,10 @@ def write(text: str, path: Path = PAGE) -> None:
 
 
 def page(
-    rows: Sequence[Row], costs: Mapping[tuple[str, str], float], total: Mapping[str, tuple[int, int]]
+    rows: Sequence[Row],
+    costs: Mapping[tuple[str, str], float],
+    total: Mapping[str, tuple[int, int]],
+    methods: Sequence[str],
 ) -> str:
     """Return the whole page.
 
@@ -63,11 +66,15 @@ def page(
         rows: of the CSV, as texts.
         costs: of a step relative to plain training, by matcher and method.
         total: by data set, how many planned runs are in, and how many there are.
+        methods: all that there are.
     """
     counts = ", ".join(f"{have} of {all_} on {NAMES[data]}" for data, (have, all_) in total.items())
     state = (
         f"Runs that are in: {counts}. Those of OMIT are planned once every method has run on VSE-infinity."
     )
+    missing = [method for method in methods if method not in {row["method"] for row in rows}]
+    if missing:
+        state += f" Methods without any run so far: {', '.join(missing)}."
     return "\n".join([HEAD, state, "", tables(rows, costs), "## Published figures\n", published()])
 
 

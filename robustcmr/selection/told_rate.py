@@ -45,9 +45,9 @@ def told_noise_rate(believed: Division, of_matcher: Division, early: bool = Fals
     if of_matcher is not believed:
         other = of_matcher.noise_rate
         if other is None or other > high + _LEAST_REACH:
-            seen = "none that fits" if other is None else f"{other:.0%} wrong"
+            seen = "cannot tell" if other is None else f"finds {other:.0%} wrong"
             return _withheld(
-                believed, f"before training {rate:.0%} of the pairs looked wrong, the matcher finds {seen}"
+                believed, f"before training {rate:.0%} of the pairs looked wrong, the matcher {seen}"
             )
     return replace(believed, noise_interval=(low, high))
 

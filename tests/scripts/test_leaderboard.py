@@ -224,7 +224,9 @@ def test_the_pages_are_what_the_csvs_and_the_registry_give(board, modules):
     rows = modules.run_table.read_rows(board.CSV)
     total = {data: board.planned_count(data, rows) for data in ("scenes", "f8k")}
     again = "write it anew with: python scripts/leaderboard.py --pages"
-    page = modules.leaderboard_page.page(rows, modules.methods_page.costs(), total)
+    page = modules.leaderboard_page.page(
+        rows, modules.methods_page.costs(), total, modules.leaderboard_plan.pair_methods()
+    )
     assert modules.leaderboard_page.PAGE.read_text(encoding="utf-8") == page, again
     assert modules.methods_page.PAGE.read_text(encoding="utf-8") == modules.methods_page.page(), again
 

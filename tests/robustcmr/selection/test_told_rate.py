@@ -45,8 +45,8 @@ def test_a_rate_from_before_training_needs_a_matcher_that_agrees(of_matcher, is_
     assert (given.noise_rate is not None) == is_told
     assert given.clean_probability is first.clean_probability
     if not is_told:
-        seen = "none that fits" if of_matcher is None else "81% wrong"
-        assert given.reason == f"before training 63% of the pairs looked wrong, the matcher finds {seen}"
+        seen = "cannot tell" if of_matcher is None else "finds 81% wrong"
+        assert given.reason == f"before training 63% of the pairs looked wrong, the matcher {seen}"
 
 
 def test_a_rate_without_an_interval_is_left_as_it_is():

@@ -63,6 +63,10 @@ REMATCH_RULES = (
     "Share of the moved mass on pairs that fit, against simpler rules. Only the surest: as many pictures as "
     "the moved mass stands for. Upper limit: captions whose batch holds a picture that fits."
 )
+DRAWN = {"the picture drawn for it": "plan", "a random picture": "chance"}
+"""The same where whole epochs are rematched."""
+
+DRAWN_RULES = "Share of the suspected captions that are true of the picture that the epoch drew for them."
 
 LABELS_RIGHT = {"corrected labels": "corrected_accuracy", "given labels": "given_accuracy"}
 CORRECTIONS = {
@@ -240,12 +244,20 @@ def division_charts(rows: Rows) -> list[Chart | None]:
 
 def rematching_charts(rows: Rows) -> list[Chart | None]:
     """Draw how many rematched captions fit, and how much mass was moved."""
+    if not moves_mass(rows):
+        title = "Captions that are true of their new picture"
+        return [epoch_chart(rows, title, DRAWN, "percent", "share", "rematch", note=DRAWN_RULES)]
     note = REMATCH_RULES
     mass = {"mean of the batches": "mass"}
     return [
         epoch_chart(rows, "Rematched mass that fits", REMATCH, "percent", "share", "rematch", note=note),
         epoch_chart(rows, "Transported mass", mass, "mass (%)", "share", "rematch"),
     ]
+
+
+def moves_mass(rows: Rows) -> bool:
+    """Whether captions were rematched within batches, by transport; else an epoch draws pictures for them."""
+    return any("mass" in row.get("rematch", {}) for row in rows)
 
 
 def label_charts(rows: Rows, split: str) -> list[Chart | None]:

@@ -182,21 +182,24 @@ def _rematching(run: SavedRun) -> Section:
     scored = [row for row in rows if "rematch" in row]
     if not scored:
         text.append(
-            "Captions were rematched, but the truth is not known, so the plans are not scored."
+            "Captions were rematched, but the truth is not known, so it is not scored."
             if any("rematch_loss" in row for row in rows)
             else "No caption was rematched in this run."
         )
     best = run.best_epoch
     for row in scored:
         if row["epoch"] == best:
-            names = {**run_charts.REMATCH, "mass moved, of all captions'": "mass"}
+            names, rules = run_charts.DRAWN, run_charts.DRAWN_RULES
+            if run_charts.moves_mass(rows):
+                names = {**run_charts.REMATCH, "mass moved, of all captions'": "mass"}
+                rules = run_charts.REMATCH_RULES
             shown = [(name, row["rematch"].get(key)) for name, key in names.items()]
-            text.append(run_charts.REMATCH_RULES)
+            text.append(rules)
             when = f"while epoch {best} (the best) was trained"
             caption = f"Rematched captions that fit, in percent, {when}"
             tables.append(Table(caption, ("rule", "value"), shown, "share"))
     solver = run_charts.solver_charts(rows)
-    if scored and not any(solver):
+    if run_charts.moves_mass(rows) and not any(solver):
         text.append("The run logged nothing about the convergence of its transport solver.")
     charts = [*run_charts.rematching_charts(rows), *solver]
     return Section("rematching", "Rematching", text, tables=tables, charts=charts)

@@ -21,9 +21,11 @@ from robustcmr.jobs.gallery import divided, region_boxes, rematched
 from robustcmr.jobs.open import open_data, open_run
 from robustcmr.jobs.report import write_run_report
 from robustcmr.jobs.train import train
+from robustcmr.methods import robust
 from robustcmr.reporting import run_page as run_page_module
 from robustcmr.reporting.thumbnails import Thumbnails
 from robustcmr.runs.folder import RunFolder
+from robustcmr.selection import divide_by_mixture
 from robustcmr.training.batches import step_ids
 
 
@@ -173,7 +175,11 @@ def test_plans_are_of_the_batch_a_pair_falls_into(scenes_run, suspected):
             assert torch.equal(value, before[f"{name}.{key}"])
 
 
-def test_images_drawn_for_captions_are_shown_with_their_chances(tree, tmp_path):
+def test_images_drawn_for_captions_are_shown_with_their_chances(tree, tmp_path, parse, monkeypatch):
+    def divide(evidence, reference, threshold):
+        return divide_by_mixture(evidence, "gaussian", threshold, always=True)
+
+    monkeypatch.setattr(robust, "divide_by_reference", divide)
     tree = {
         **tree,
         "method": {"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "least_findable": 0},
@@ -193,6 +199,12 @@ def test_images_drawn_for_captions_are_shown_with_their_chances(tree, tmp_path):
         shares = [one.share for one in moved]
         assert shares == sorted(shares, reverse=True)
         assert 1 / 23 < shares[0] <= 1  # of 23 other images, the likeliest
+    page = parse(write_run_report(tmp_path / "run", tmp_path / "page.html").read_text(encoding="utf-8"))
+    rows = RunFolder(tmp_path / "run").read_metrics()
+    drawn = page.tables["Captions that are true of their new picture"]
+    assert drawn[len(rows)][1:3] == [rows[-1]["rematch"]["plan"], rows[-1]["rematch"]["chance"]]
+    assert "solver" not in page.text
+    assert "are true of the picture that the epoch drew for them" in page.text
 
 
 def test_every_picture_is_inside_the_page_and_described(report):
@@ -331,7 +343,7 @@ def test_a_truth_that_is_not_known(tree, make_folder, tmp_path, parse):
     run = train(resolve({**tree, "data": data}), tmp_path / "run")
     page = parse(write_run_report(run.path).read_text())
     assert "the truth is not known" in page.text
-    assert "the plans are not scored" in page.text
+    assert "it is not scored" in page.text
     assert "in truth" not in page.text
     assert any(": 200 all pairs" in (a.get("aria-label") or "") for _, a in page.elements)
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     )
     from robustcmr.correction.positional_cost import (
         PositionalCost as PositionalCost,
-        SyntheticProblem as SyntheticProblem,
         positional_loss as positional_loss,
         positional_problem as positional_problem,
     )
@@ -72,7 +71,7 @@ __getattr__, __dir__, __all__ = attach(
         "label_transport": "label_targets relation_plan",
         "memory": "AttentionRefiner PairMemory nearest_values pooled_values",
         "partners": "draw_partners partner_chances",
-        "positional_cost": "PositionalCost SyntheticProblem positional_loss positional_problem",
+        "positional_cost": "PositionalCost positional_loss positional_problem",
         "rematching": "Targets allowed_cells rematch rematch_targets",
         "replacement": "Nearest nearest_clean replaced_texts same_replacement",
         "running": "running_target",

@@ -5,29 +5,11 @@ Shapes that do not fit and numbers out of range raise ``ValueError``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from robustcmr.arrays import takes_arrays
 from robustcmr.losses.checks import check_square
-
-
-@dataclass(frozen=True)
-class SyntheticProblem:
-    """A score matrix in which a few known cells are matches.
-
-    Attributes:
-        scores: (n, m) detached similarity, larger is closer.
-        is_match: (n, m) bool, the synthetic matches; at most one a row and one a column.
-        allowed: (n, m) bool, synthetic matches and non-matches; False where an image meets a caption given to
-            it that is no synthetic match.
-    """
-
-    scores: Tensor
-    is_match: Tensor
-    allowed: Tensor
 
 
 class PositionalCost(nn.Module):
@@ -68,11 +50,8 @@ class PositionalCost(nn.Module):
 
 @takes_arrays()
 def positional_problem(
-    scores: Tensor,
-    share: float,
-    same_image: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> SyntheticProblem:
+    scores: Tensor, share: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Hide synthetic matches at random places of an image queue; all captions of the batch stay.
 
     In the release, a queue of images receives the partners of 1 to 10% of the batch's captions. Its loss
@@ -82,13 +61,13 @@ def positional_problem(
     Args:
         scores: (B, B) similarity of pairs estimated to be clean, on the diagonal; B >= 1.
         share: of the captions whose image is in the queue, in (0, 1]; at least one is.
-        same_image: (B, B) bool, True where pairs i and j were given the same image.
         generator: on the CPU; fixes the problem.
 
     Returns:
-        The problem, B x B, on the device of the scores; its random order is drawn on the CPU.
+        The detached scores (B, B) in their new order, and (B, B) bool, the synthetic matches, at most one a
+        row and one a column; both on the device of the scores.
     """
-    check_square(scores, same_image)
+    check_square(scores)
     B = len(scores)
     if B == 0:
         raise ValueError("synthetic matches need at least one pair, got none")
@@ -96,14 +75,10 @@ def positional_problem(
         raise ValueError(f"the share of synthetic matches must be above 0 and at most 1, got {share}")
     k = max(1, round(share * B))
     images, captions = (torch.randperm(B, generator=generator) for _ in range(2))
-    is_given = images[:, None] == captions[None, :]
-    is_match = is_given & (torch.randperm(B, generator=generator) < k)[:, None]
-    images, captions, is_given, is_match = (
-        x.to(scores.device) for x in (images, captions, is_given, is_match)
-    )
-    if same_image is not None:
-        is_given = is_given | same_image.to(scores.device)[images][:, captions]
-    return SyntheticProblem(scores.detach()[images][:, captions], is_match, is_match | ~is_given)
+    is_match = images[:, None] == captions[None, :]
+    is_match &= (torch.randperm(B, generator=generator) < k)[:, None]
+    images, captions, is_match = (x.to(scores.device) for x in (images, captions, is_match))
+    return scores.detach()[images][:, captions], is_match
 
 
 @takes_arrays()

@@ -124,5 +124,5 @@ class L2RM(Method):
         share = least + (most - least) * float(torch.rand(()))  # drawn in every step
         if not clean or len(batch) < self.batch_size:
             return steady.new_zeros(())
-        found = positional_problem(steady, share, batch.same_image)
-        return positional_loss(network(found.scores), found.is_match)
+        scores, is_match = positional_problem(steady, share)
+        return positional_loss(network(scores), is_match)

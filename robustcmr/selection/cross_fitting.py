@@ -10,7 +10,7 @@ of it is ever memorised.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -64,11 +64,11 @@ def cross_fitted_evidence(
     own, reference = np.zeros(n), np.zeros(n)
     rng = np.random.default_rng(seed)
     partner_image, typical = contents.image_of[contents.partner], None
-    for rows, texts, model in _folds(contents, belief, apart, rng):
+    for rows, model in _folds(contents, belief, apart, rng):
         if typical is None:
             typical = rng.permutation(len(contents.features))[:MOST_IMAGES]
         pairings = contents.image_of[rows], partner_image[rows]
-        own[rows], reference[rows] = _against(model, texts, pairings, typical)
+        own[rows], reference[rows] = _against(model, pairings, typical)
     return own, reference
 
 
@@ -102,11 +102,11 @@ def share_in_best(contents: PairContents, belief: Values, best: float = 0.01, se
     chosen[rng.permutation(n)[:MOST_IMAGES]] = True
     others = rng.permutation(np.unique(contents.image_of))[:MOST_IMAGES]
     found = 0
-    for rows, texts, model in _folds(contents, belief, "images", rng):
+    for rows, model in _folds(contents, belief, "images", rng):
         asked = np.flatnonzero(chosen[rows])
         seen = model.of_images(others).T
         for some in blocks(len(asked)):
-            turned, given = model.of_texts(texts[asked[some]]), contents.image_of[rows[asked[some]]]
+            turned, given = model.turned[asked[some]], contents.image_of[rows[asked[some]]]
             own = (turned * model.of_images(given)).sum(1)
             better = (turned @ seen > own[:, None]) & (others != given[:, None])
             found += int((better.mean(1) < best).sum())
@@ -115,33 +115,28 @@ def share_in_best(contents: PairContents, belief: Values, best: float = 0.01, se
 
 def _folds(
     contents: PairContents, belief: Values, apart: Literal["images", "pairs"], rng: np.random.Generator
-) -> Iterator[tuple[IntArray, Any, LinearModel]]:
-    """Yield the pairs of each fold, their texts, and a model of the other folds; nothing of few images."""
+) -> Iterator[tuple[IntArray, LinearModel]]:
+    """Yield the pairs of each fold and a model of the other folds for them; nothing of few images."""
     n, n_images = len(contents.partner), len(contents.features)
     if n_images < _LEAST_IMAGES:
         return
     fold = rng.permutation(n if apart == "pairs" else n_images) % FOLDS
     if apart == "images":
         fold = fold[contents.image_of]
-    texts, images, weights = (
-        texts_of(contents),
-        ImageFeatures(contents.features),
-        np.maximum(belief, LEAST_WEIGHT),
-    )
+    texts, images = texts_of(contents), ImageFeatures(contents.features)
+    weights = np.maximum(belief, LEAST_WEIGHT)
     members = [np.flatnonzero(fold == k) for k in range(FOLDS)]
     parts = [pair_sums(texts[rows], images, contents.image_of[rows], weights[rows]) for rows in members]
     total = PairSums(*(sum(values) for values in zip(*parts, strict=True)))
     for rows, part in zip(members, parts, strict=True):
         if len(rows):
             others = PairSums(*(a - b for a, b in zip(total, part, strict=True)))
-            yield rows, texts[rows], LinearModel(others, texts[rows], images)
+            yield rows, LinearModel(others, texts[rows], images)
 
 
-def _against(
-    model: LinearModel, texts: Any, pairings: tuple[IntArray, ...], typical: IntArray
-) -> list[Values]:
-    """(M,) evidence against each text with the images of each pairing (M,)."""
-    turned, seen = model.of_texts(texts), model.of_images(typical)
+def _against(model: LinearModel, pairings: tuple[IntArray, ...], typical: IntArray) -> list[Values]:
+    """(M,) evidence against each text of a fold with the images of each pairing (M,)."""
+    turned, seen = model.turned, model.of_images(typical)
     mean, deviation = turned @ seen.mean(0), lengths(turned, np.cov(seen.T, bias=True))
     found = []
     for images in pairings:

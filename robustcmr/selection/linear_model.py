@@ -100,6 +100,9 @@ class LinearModel:
         sums: over the pairs that it learns from.
         texts: (M, V) captions over which the scores of an image have mean 0 and deviation 1.
         images: features of all images.
+
+    Attributes:
+        turned: (M, Q + 1) vectors of these captions.
     """
 
     def __init__(self, sums: PairSums, texts: Any, images: ImageFeatures) -> None:
@@ -108,7 +111,8 @@ class LinearModel:
         half = _ridge_solved(sums.texts_texts, sums.weight, x, across)
         self._weights = _ridge_solved(sums.features_features, sums.weight, y, half.T).T  # (V, Q)
         self._text_centre, self._image_centre, self._images = x, y, images
-        typical = self.of_texts(texts)[:, :-1]
+        self.turned = self.of_texts(texts)
+        typical = self.turned[:, :-1]
         self._mean, self._covariance = typical.mean(0), np.atleast_2d(np.cov(typical.T, bias=True))
 
     def of_texts(self, texts: Any) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from robustcmr.selection.before_training import divide_before_training
 from robustcmr.selection.cross_fitting import share_in_best
 from robustcmr.selection.divide import divide_by_reference
 from robustcmr.selection.evidence import batch_cross_entropy
+from robustcmr.selection.joined_evidence import divide_by_both
 from robustcmr.selection.noise_rate import at_noise_rate
 from robustcmr.selection.told_rate import told_noise_rate
 from robustcmr.types import (
@@ -41,7 +43,6 @@ from robustcmr.types import (
 
 _LEAST_WEIGHT = 1e-3
 """Batches whose weights sum to less are not scaled up further."""
-_OF_PAIRS = ("clean_probability", "is_clean", "evidence")
 _FEW = 0.25
 """Where no pair looks wrong, at most this share of mismatched pairs fits better than half the given ones."""
 _BEST = 0.01
@@ -55,13 +56,14 @@ class Robust(Method):
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
     under the teacher, compared with pairs mismatched on purpose. With ``divide_first`` a linear model of
-    words and image features does so before any training, too, and is believed for as long as it finds fewer
-    wrong pairs. With w the probability, a step minimises
+    words and image features, which needs no training, does so too: it joins in where images can be found by
+    their captions (``least_findable``), and elsewhere is believed for as long as it finds fewer wrong pairs.
+    With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that each epoch draws for them
       from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`), where images can be
-      found by their captions (``least_findable``);
+      found by their captions;
     - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
@@ -81,8 +83,8 @@ class Robust(Method):
         super().__init__(config, matchers, n_pairs, batch_size)
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
         self.contents: PairContents | None = None  # read when needed, always the same
-        self.first: Division | None = None  # before training
-        self.in_best: float | None = None  # share of pairs, see share_in_best
+        self.first: Division | None = None  # by the linear model
+        self.findable: float | None = None  # share of the clean pairs; None until the linear model is asked
         self.rematches = False
         self.warming_up = True
         self.weighs_warm_up = False
@@ -103,15 +105,14 @@ class Robust(Method):
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
         """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
         config = self.config
-        if epoch == 0 and config.divide_first and not self.weighs_warm_up:
-            self.first = self._told_before_training(scorer)
         if self.warming_up and epoch < config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
-        evidence, vectors = self._seen(scorer)
-        division, of_matcher = self._divide(evidence)
+        division, of_matcher, vectors = self._divide(scorer, rematching=config.rematch_weight > 0)
         told = told_noise_rate(division, of_matcher, self._early(epoch))
         metrics = division_metrics(division)  # what training goes by
+        if self.findable is not None:
+            metrics["findable"] = self.findable
         rate = division.noise_rate or 0.0
         # at first all pairs look mismatched to the matcher, as it knows too little to divide by
         extends = epoch < config.warmup_epochs + config.warmup_extension and rate > config.unclear
@@ -129,30 +130,21 @@ class Robust(Method):
         splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
         groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
         suspected, image_from = ids[~is_clean], None
-        self.rematches = False
-        if vectors is not None and len(suspected):
-            metrics["findable"] = self._findable(scorer, division)
-            self.rematches = metrics["findable"] >= self.config.least_findable
+        self.rematches = vectors is not None and len(suspected) > 0
         if vectors is not None and self.rematches:
             image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
             known = self._contents(scorer), vectors, division.clean_probability
             image_from[suspected] = draw_partners(*known, suspected, rng, self._device)
         return EpochPlan(groups, metrics, told, image_from=image_from)
 
-    def _findable(self, scorer: Scorer, division: Division) -> float:
-        """Share of the clean pairs whose image a linear model finds among the best hundredth of all."""
-        if self.in_best is None:  # by the belief of the linear model itself, where there is one
-            belief = (self.first or division).clean_probability
-            self.in_best = share_in_best(self._contents(scorer), belief, _BEST)
-        rate = min(division.noise_rate or 0.0, 1 - 1 / self.n_pairs)
-        return max(0.0, (self.in_best - _BEST * rate) / (1 - rate))
-
     def partners(self, captions: IntArray, scorer: Scorer) -> tuple[IntArray, FloatArray] | None:
         """The images that suspected captions are drawn from; see :class:`Method`."""
-        evidence, vectors = self._seen(scorer)
-        if vectors is None or not self.rematches:
+        if not self.rematches:
             return None
-        known = self._contents(scorer), vectors, self._divide(evidence)[0].clean_probability
+        division, _, vectors = self._divide(scorer, rematching=True)
+        if vectors is None:
+            return None
+        known = self._contents(scorer), vectors, division.clean_probability
         images, chances = partner_chances(*known, captions, np.random.default_rng(0), self._device)
         return images, chances.astype(np.float32)
 
@@ -165,44 +157,58 @@ class Robust(Method):
             self.contents = scorer.contents()
         return self.contents
 
-    def _told_before_training(self, scorer: Scorer) -> Division | None:
-        """Return a division by what the pairs hold, None where it tells too few of the clean ones."""
-        found = divide_before_training(self._contents(scorer), self.config.threshold)
-        clean = found.clean_probability
-        told = float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum())
-        return found if told and found.noise_rate is not None else None
+    def _ask_contents(self, scorer: Scorer) -> None:
+        """Divide by what the pairs hold, once, and find how often images are found by their captions."""
+        config = self.config
+        if self.findable is not None or not (config.divide_first or config.rematch_weight > 0):
+            return
+        contents, self.findable = self._contents(scorer), 0.0
+        found = divide_before_training(contents, config.threshold)
+        clean, rate = found.clean_probability, found.noise_rate
+        if rate is not None and float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum()):
+            in_best = share_in_best(contents, clean, _BEST)  # of mismatched pairs, _BEST of them
+            self.first, self.findable = found, max(0.0, (in_best - _BEST * rate) / (1 - rate))
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs; the noise rate is told where :func:`told_noise_rate` allows it."""
-        return told_noise_rate(*self._divide(self._seen(scorer)[0]), self._early(self.epoch + 1))
+        division, of_matcher, _ = self._divide(scorer)
+        return told_noise_rate(division, of_matcher, self._early(self.epoch + 1))
 
     def _early(self, trained: int) -> bool:
         """Whether the matcher knows too little after so many epochs for its noise rate to be told."""
         return trained < 2 * self.config.warmup_epochs
 
-    def _seen(self, scorer: Scorer) -> tuple[FloatArray, PairVectors | None]:
-        """Return evidence (N, 2) against each pair and a mismatched one, and vectors to rematch by."""
+    def _divide(
+        self, scorer: Scorer, rematching: bool = False
+    ) -> tuple[Division, Division, PairVectors | None]:
+        """Return the division to believe, that by the matcher or its teacher, and vectors to rematch by."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
+        self._ask_contents(scorer)
+        finds = self.findable is not None and self.findable >= config.least_findable
+        partner = np.empty(self.n_pairs, dtype=np.int64)
 
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
+            ids = batch.pair_ids.cpu().numpy()
+            partner[ids] = np.roll(ids, -1)  # as batch_cross_entropy mismatches them
             return batch_cross_entropy(scores, config.temperature, batch.same_image)
 
-        return (
-            scorer.with_vectors(evidence, scoring)
-            if config.rematch_weight > 0
-            else (scorer(evidence, scoring), None)
-        )
-
-    def _divide(self, evidence: FloatArray) -> tuple[Division, Division]:
-        """Return the division to believe, and that by the matcher or its teacher."""
-        config, first, (own, reference) = self.config, self.first, evidence.T
-        found = divide_by_reference(own, reference[~np.isnan(reference)], config.threshold)
-        if first is None or first.noise_rate is None:
-            return found, found
+        if rematching and finds:
+            seen, vectors = scorer.with_vectors(evidence, scoring)
+        else:
+            seen, vectors = scorer(evidence, scoring), None
+        own, reference = seen[:, 0], seen[~np.isnan(seen[:, 1]), 1]
+        found, first = divide_by_reference(own, reference, config.threshold), self.first
+        if first is None or first.noise_rate is None or not config.divide_first or self.weighs_warm_up:
+            return found, found, vectors
         if found.noise_rate is None:  # one group: that of clean pairs, or the matcher tells none
-            return (found if np.median(own) < np.nanquantile(reference, _FEW) else first), found
+            return (found if np.median(own) < np.quantile(reference, _FEW) else first), found, vectors
         # both count clean pairs that they do not understand as wrong; so the lower rate understands more
-        return (found if found.noise_rate < first.noise_rate else first), found
+        lower = found if found.noise_rate < first.noise_rate else first
+        if not finds:
+            return lower, found, vectors
+        known = replace(self._contents(scorer), partner=partner)
+        both = divide_by_both(seen, known, lower.clean_probability, config.threshold)
+        return (lower if both.noise_rate is None else both), found, vectors
 
     def training_step(self, batches: Mapping[str, PairBatch]) -> StepResult:
         """The losses of one step, over one batch or over a clean and a noisy one."""
@@ -257,24 +263,14 @@ class Robust(Method):
         return added(losses)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, clean probabilities, the division before training, and whether and how the warm-up lasts."""
+        """Epoch, clean probabilities, how the warm-up lasts, and whether captions are rematched."""
         found = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
         warm_up = {"warming_up": self.warming_up, "weighs_warm_up": self.weighs_warm_up}
-        first = None
-        if self.first is not None:
-            first = {name: getattr(self.first, name) for name in ("reason", "noise_rate", "noise_interval")}
-            first |= {name: torch.from_numpy(getattr(self.first, name)) for name in _OF_PAIRS}
-        rematching = {"in_best": self.in_best, "rematches": self.rematches}
-        return {**super().state_dict(), **found, **warm_up, **rematching, "first": first}
+        return {**super().state_dict(), **found, **warm_up, "rematches": self.rematches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         super().load_state_dict(state)
         self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
         self.warming_up, self.weighs_warm_up = state["warming_up"], state["weighs_warm_up"]
-        self.in_best, self.rematches = state["in_best"], state["rematches"]
-        if state["first"] is not None:
-            pairs = {name: state["first"][name].numpy() for name in _OF_PAIRS}
-            self.first = Division(
-                **{**state["first"], **pairs}, threshold=self.config.threshold, bimodal=True
-            )
+        self.rematches = state["rematches"]

@@ -44,9 +44,7 @@ class RobustOptions(Options):
     threshold: float = Field(
         0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
     )
-    divide_first: bool = Field(
-        True, description="divide before training, too, by a linear model of words and image features"
-    )
+    divide_first: bool = Field(True, description="divide by a linear model of words and image features, too")
     most_wrong: float = Field(
         0.5,
         gt=0.0,
@@ -71,8 +69,8 @@ class RobustOptions(Options):
         0.3,
         ge=0.0,
         le=1.0,
-        description="draws images where a linear model ranks the image of at least this share of the clean "
-        "pairs among the best hundredth; 0 always draws",
+        description="rematches, and joins the linear model's evidence to the matcher's, where that model "
+        "ranks the image of at least this share of the clean pairs among the best hundredth; 0 always does",
     )
 
     @model_validator(mode="after")

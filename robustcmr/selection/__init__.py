@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         batch_cross_entropy as batch_cross_entropy,
         batch_hinge as batch_hinge,
     )
+    from robustcmr.selection.joined_evidence import divide_by_both as divide_by_both
     from robustcmr.selection.label_transitions import estimate_transitions as estimate_transitions
     from robustcmr.selection.neighbours import (
         NeighbourLabels as NeighbourLabels,
@@ -63,6 +64,7 @@ __getattr__, __dir__, __all__ = attach(
         "cross_fitting": "cross_fitted_evidence share_in_best",
         "divide": "divide_by_mixture divide_by_reference",
         "evidence": "batch_cross_entropy batch_hinge",
+        "joined_evidence": "divide_by_both",
         "label_transitions": "estimate_transitions",
         "neighbours": "NeighbourLabels nearest_neighbours neighbour_labels neighbour_mean",
         "noise_rate": "at_noise_rate",

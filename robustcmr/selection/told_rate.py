@@ -15,11 +15,11 @@ def told_noise_rate(believed: Division, of_matcher: Division, early: bool = Fals
 
     Intervals of a fit know the error of sampling alone. Clean pairs that are not understood look wrong, and
     wrong ones that are memorised look clean, so the interval is widened to 4 points either side. The rate is
-    withheld early in training, when most pairs look wrong to a matcher. Where a division before training is
-    believed because it finds fewer wrong pairs, the rate of the matcher must lie in its interval.
+    withheld early in training, when most pairs look wrong to a matcher. Where a division that goes by the
+    words and image features is believed, the rate of the matcher must lie in its interval.
 
     Args:
-        believed: the division to tell; that of the matcher or one made before training.
+        believed: the division to tell; that of the matcher, or one that words and image features help.
         of_matcher: by the evidence of the matcher.
         early: whether the matcher has hardly begun to train.
 
@@ -46,9 +46,8 @@ def told_noise_rate(believed: Division, of_matcher: Division, early: bool = Fals
         other = of_matcher.noise_rate
         if other is None or other > high + _LEAST_REACH:
             seen = "cannot tell" if other is None else f"finds {other:.0%} wrong"
-            return _withheld(
-                believed, f"before training {rate:.0%} of the pairs looked wrong, the matcher {seen}"
-            )
+            told = f"with the words and image features {rate:.0%} of the pairs look wrong"
+            return _withheld(believed, f"{told}, but the matcher alone {seen}")
     return replace(believed, noise_interval=(low, high))
 
 

@@ -39,14 +39,15 @@ def test_nothing_is_told_early():
 
 
 @pytest.mark.parametrize(("of_matcher", "is_told"), [(0.3, True), (0.75, True), (0.81, False), (None, False)])
-def test_a_rate_from_before_training_needs_a_matcher_that_agrees(of_matcher, is_told):
+def test_a_rate_by_words_and_image_features_needs_a_matcher_that_agrees(of_matcher, is_told):
     first = division(0.63, (0.42, 0.72))
     given = told_noise_rate(first, division(of_matcher))
     assert (given.noise_rate is not None) == is_told
     assert given.clean_probability is first.clean_probability
     if not is_told:
         seen = "cannot tell" if of_matcher is None else "finds 81% wrong"
-        assert given.reason == f"before training 63% of the pairs looked wrong, the matcher {seen}"
+        told = "with the words and image features 63% of the pairs look wrong"
+        assert given.reason == f"{told}, but the matcher alone {seen}"
 
 
 def test_a_rate_without_an_interval_is_left_as_it_is():

@@ -25,8 +25,13 @@ def epoch_clause(results: Results) -> str:
 
 def measured_sentences(results: Results) -> list[str]:
     """What to know of the measures of a run and of its estimates."""
-    measured = f"{epoch_clause(results)} and is measured here."
-    return [measured, *warning_sentences(results), *findings_sentences(results)]
+    sentences = [f"{epoch_clause(results)} and is measured here."]
+    if not results.get("truth_known", True):
+        sentences.append(
+            "It is not known whether the measured pairs are right, and each wrong one counts against the "
+            "model: these figures compare runs, but do not say how good a model is."
+        )
+    return [*sentences, *warning_sentences(results), *findings_sentences(results)]
 
 
 def warning_sentences(results: Results) -> list[str]:

@@ -124,6 +124,7 @@ class PairsTrack(Track):
             "data_fingerprint": self.noise.data_fingerprint,
             **self.older_fingerprints(),
             "training_pairs": len(self.training),
+            "truth_known": self.truth_is_known,
             "noise_kind": self.noise.kind,
             "protocol": self.noise.protocol,
             "noise_ratio": self.noise.ratio_asked,

@@ -1,6 +1,8 @@
-"""Progress on stderr: a bar with rates and remaining time in a terminal or notebook, nothing elsewhere."""
+"""Progress on stderr: a bar with rates and the time left in a terminal or notebook, some lines elsewhere."""
 
 from __future__ import annotations
+
+import time
 
 from rich.console import Console
 from rich.progress import (
@@ -12,9 +14,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+LINE_EVERY = 300.0
+"""Seconds of an epoch without a line where no bar is drawn."""
+
 
 class TrainingProgress(Progress):
-    """A bar over all steps of the run, drawn if the console is a terminal or a notebook."""
+    """A bar over all steps of the run in a terminal or a notebook, lines within long epochs elsewhere."""
 
     def __init__(self, console: Console, total_epochs: int) -> None:
         super().__init__(
@@ -31,9 +36,12 @@ class TrainingProgress(Progress):
         )
         self._total_epochs = total_epochs
         self._task = self.add_task("training", total=None, note="")
+        self._steps = self._step = 0
+        self._said = time.monotonic()
 
     def begin_epoch(self, epoch: int, steps: int, first: int) -> None:
         """Show the epoch (from 0), of ``steps`` steps, whose next step is ``first``."""
+        self._steps, self._step, self._said = steps, first, time.monotonic()
         self.update(
             self._task,
             description=f"epoch {epoch + 1}/{self._total_epochs}",
@@ -43,7 +51,13 @@ class TrainingProgress(Progress):
 
     def step(self, loss: float, pairs_per_second: float) -> None:
         """Advance by one step."""
-        self.update(self._task, advance=1, note=f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s")
+        note = f"loss {loss:.3f}  {pairs_per_second:,.0f} pairs/s"
+        self.update(self._task, advance=1, note=note)
+        self._step += 1
+        if self.disable and time.monotonic() - self._said >= LINE_EVERY:
+            self._said = time.monotonic()
+            epoch = self.tasks[self._task].description
+            self.console.print(f"{epoch}  step {self._step:,}/{self._steps:,}  {note}", highlight=False)
 
     def note(self, text: str) -> None:
         """Show work other than steps."""

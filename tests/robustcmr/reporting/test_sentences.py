@@ -6,6 +6,7 @@ import pytest
 
 from robustcmr.reporting.sentences import (
     findings_sentences,
+    measured_sentences,
     models_sentence,
     noise_sentence,
     retrieval_sentence,
@@ -53,6 +54,14 @@ def test_retrieval_both_ways():
     )
     labelled = {**LABELLED, "splits": {"test": {"map": 36.3, "map_i2t": 36.5, "map_t2i": 36.1}}}
     assert "is 36.5% from image to text and 36.1% from text to image" in retrieval_sentence(labelled, "test")
+
+
+def test_measures_of_pairs_that_nobody_checked_are_for_comparison():
+    known = {**RESULTS, "epochs": 12, "selection_split": "dev"}
+    assert measured_sentences(known) == ["Epoch 9 of 12 was best on dev and is measured here."]
+    assert measured_sentences({**known, "truth_known": True}) == measured_sentences(known)
+    _, said = measured_sentences({**known, "truth_known": False})
+    assert said.startswith("It is not known whether the measured pairs are right")
 
 
 def test_a_noise_rate_of_several_divisions_has_no_interval():

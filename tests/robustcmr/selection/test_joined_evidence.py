@@ -26,17 +26,15 @@ def problem():
     return evidence.astype(np.float32), contents, wrong
 
 
-def test_both_count_alike_over_mismatches(problem):
+def test_the_sum_is_that_of_evidence_standardised_over_mismatches(problem):
     evidence, contents, wrong = problem
     belief = np.where(wrong, 0.2, 0.9)
     told, own, reference = ~np.isnan(evidence[:, 1]), 0.0, 0.0
-    for given, mismatched in (
-        np.log1p(evidence.astype(np.float64).T),
-        cross_fitted_evidence(contents, belief, "pairs"),
-    ):
+    matchers, linear = np.log1p(evidence.astype(float).T), cross_fitted_evidence(contents, belief, "pairs")
+    for (given, mismatched), share in ((matchers, 0.25), (linear, 0.75)):
         kept = mismatched[told]
-        own = own + (given - kept.mean()) / kept.std() / 2
-        reference = reference + (kept - kept.mean()) / kept.std() / 2
+        own = own + share * (given - kept.mean()) / kept.std()
+        reference = reference + share * (kept - kept.mean()) / kept.std()
     expected = divide_by_reference(own, reference, log=False)
     found = divide_by_both(evidence, contents, belief)
     np.testing.assert_allclose(found.clean_probability, expected.clean_probability, rtol=1e-6, atol=1e-9)

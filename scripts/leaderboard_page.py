@@ -97,6 +97,10 @@ def _tables(rows: Sequence[Row], costs: Mapping[tuple[str, str], float]) -> Iter
                 if there:
                     yield f"{words}, rSum on dev by noise:\n"
                     yield recall_table(there, f"{kind}_rsum", costs)
+            late = sorted({row["method"] for row in chosen if row["best_epoch"] == row["epochs"]})
+            if late:
+                names = ", ".join(f"`{name}`" for name in late)
+                yield f"Best in the last epoch of a run, so that longer training may lift them: {names}.\n"
             found = [row for row in chosen if row["auroc"] or row["noise_rate"]]
             if found:
                 yield "Wrong pairs found, in percent, mean over seeds:\n"

@@ -84,7 +84,8 @@ class Robust(Method):
         self.teacher = None if config.teacher_decay is None else Teacher(self.matcher, config.teacher_decay)
         self.contents: PairContents | None = None  # read when needed, always the same
         self.first: Division | None = None  # by the linear model
-        self.findable: float | None = None  # share of the clean pairs; None until the linear model is asked
+        self.in_best: float | None = None  # share of pairs; None until the linear model is asked
+        self.findable = 0.0  # the same of clean pairs
         self.rematches = False
         self.warming_up = True
         self.weighs_warm_up = False
@@ -111,7 +112,7 @@ class Robust(Method):
         division, of_matcher, vectors = self._divide(scorer, rematching=config.rematch_weight > 0)
         told = told_noise_rate(division, of_matcher, self._early(epoch))
         metrics = division_metrics(division)  # what training goes by
-        if self.findable is not None:
+        if self.in_best is not None:
             metrics["findable"] = self.findable
         rate = division.noise_rate or 0.0
         # at first all pairs look mismatched to the matcher, as it knows too little to divide by
@@ -160,14 +161,14 @@ class Robust(Method):
     def _ask_contents(self, scorer: Scorer) -> None:
         """Divide by what the pairs hold, once, and find how often images are found by their captions."""
         config = self.config
-        if self.findable is not None or not (config.divide_first or config.rematch_weight > 0):
+        if self.in_best is not None or not (config.divide_first or config.rematch_weight > 0):
             return
-        contents, self.findable = self._contents(scorer), 0.0
+        contents, self.in_best = self._contents(scorer), 0.0
         found = divide_before_training(contents, config.threshold)
-        clean, rate = found.clean_probability, found.noise_rate
-        if rate is not None and float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum()):
-            in_best = share_in_best(contents, clean, _BEST)  # of mismatched pairs, _BEST of them
-            self.first, self.findable = found, max(0.0, (in_best - _BEST * rate) / (1 - rate))
+        clean = found.clean_probability
+        told = float(clean[found.is_clean].sum()) >= _LEAST_TOLD * float(clean.sum())
+        if told and found.noise_rate is not None:
+            self.first, self.in_best = found, share_in_best(contents, clean, _BEST)
 
     def estimate(self, scorer: Scorer) -> Division:
         """Divide the pairs; the noise rate is told where :func:`told_noise_rate` allows it."""
@@ -184,7 +185,6 @@ class Robust(Method):
         """Return the division to believe, that by the matcher or its teacher, and vectors to rematch by."""
         config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
         self._ask_contents(scorer)
-        finds = self.findable is not None and self.findable >= config.least_findable
         partner = np.empty(self.n_pairs, dtype=np.int64)
 
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
@@ -192,18 +192,23 @@ class Robust(Method):
             partner[ids] = np.roll(ids, -1)  # as batch_cross_entropy mismatches them
             return batch_cross_entropy(scores, config.temperature, batch.same_image)
 
-        if rematching and finds:
+        if rematching:
             seen, vectors = scorer.with_vectors(evidence, scoring)
         else:
             seen, vectors = scorer(evidence, scoring), None
         own, reference = seen[:, 0], seen[~np.isnan(seen[:, 1]), 1]
         found, first = divide_by_reference(own, reference, config.threshold), self.first
-        if first is None or first.noise_rate is None or not config.divide_first or self.weighs_warm_up:
+        rates = [each.noise_rate for each in (found, first) if each and each.noise_rate is not None]
+        rate, in_best = min(rates, default=0.0), self.in_best or 0.0
+        self.findable = max(0.0, (in_best - _BEST * rate) / (1 - rate))  # _BEST of mismatched pairs are
+        finds = self.findable >= config.least_findable
+        vectors = vectors if finds else None
+        # one group is that of clean pairs, or the matcher tells none
+        all_clean = found.noise_rate is None and np.median(own) < np.quantile(reference, _FEW)
+        if first is None or all_clean or not config.divide_first or self.weighs_warm_up:
             return found, found, vectors
-        if found.noise_rate is None:  # one group: that of clean pairs, or the matcher tells none
-            return (found if np.median(own) < np.quantile(reference, _FEW) else first), found, vectors
         # both count clean pairs that they do not understand as wrong; so the lower rate understands more
-        lower = found if found.noise_rate < first.noise_rate else first
+        lower = first if first.noise_rate == rate else found
         if not finds:
             return lower, found, vectors
         known = replace(self._contents(scorer), partner=partner)

@@ -66,7 +66,7 @@ class RobustOptions(Options):
         description="weight of suspected captions with the images drawn for them; 0 draws none",
     )
     least_findable: float = Field(
-        0.3,
+        0.25,
         ge=0.0,
         le=1.0,
         description="rematches, and joins the linear model's evidence to the matcher's, where that model "

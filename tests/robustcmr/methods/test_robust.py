@@ -378,7 +378,8 @@ def mostly_told(n=400, share=0.5, telling=1.0):
 
 def test_a_division_before_training_is_believed_after_the_warm_up():
     scorer, wrong = mostly_told()
-    method = planner(400, divide_first=True, warmup_epochs=1, warmup_extension=5, unclear=0.1)
+    options = {"warmup_epochs": 1, "warmup_extension": 5, "unclear": 0.1, "least_findable": 1.0}
+    method = planner(400, divide_first=True, **options)
     assert method.plan_epoch(0, unasked).estimate is None
     expected = divide_before_training(scorer.found)
     assert roc_auc_score(wrong, -expected.clean_probability) > 0.85
@@ -425,6 +426,11 @@ def test_where_images_are_found_both_kinds_of_evidence_divide():
     assert plan.metrics["noise_rate"] == expected.noise_rate
     found = [roc_auc_score(wrong, -each.clean_probability) for each in (expected, first, alone)]
     assert found[0] > max(found[1:]) + 0.01
+    # where the matcher alone tells none, too
+    scorer.values = np.random.default_rng(1).gamma(30, 0.2, (400, 2)).astype(np.float32)
+    expected = divide_by_both(scorer.values, contents, first.clean_probability)
+    found = method.plan_epoch(9, scorer).estimate
+    np.testing.assert_array_equal(found.clean_probability, expected.clean_probability)
     opened = planner(400, divide_first=True)  # as a report opens it
     np.testing.assert_array_equal(opened.estimate(scorer).clean_probability, expected.clean_probability)
 
@@ -459,7 +465,8 @@ def test_what_an_audit_knows_is_not_divided_again():
 
 def test_a_resumed_run_asks_the_contents_again():
     scorer, _ = mostly_told()
-    method, other = (planner(400, divide_first=True, warmup_epochs=0) for _ in range(2))
+    options = {"divide_first": True, "warmup_epochs": 0, "least_findable": 1.0}
+    method, other = (planner(400, **options) for _ in range(2))
     first = method.plan_epoch(0, scorer).estimate
     assert first.noise_rate is None  # nothing is told so early, but
     other.load_state_dict(method.state_dict())

@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--omit", metavar="METHOD", help="measure the variants of OMIT under a method")
     options = parser.parse_args()
     data = "scenes" if options.recipe is None else options.recipe.partition("_")[0]
-    kind = "robust_ablation" if options.ablation else f"methods_{data}"
+    kind = "robust_ablation" if options.ablation else "methods"
+    kind += "" if options.ablation and data == "scenes" else f"_{data}"
     known = {name: ("robust", change) for name, change in ABLATION.items()} if options.ablation else ROWS
     if options.omit is not None:
         kind, known = "omit_partial", {name: (options.omit, change) for name, change in OMIT.items()}

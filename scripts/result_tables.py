@@ -32,6 +32,8 @@ CHANGES = {
 }
 """Rows of the ablation of ``robust`` whose name in the CSV says too little."""
 
+FOUND = ("auroc", "noise_rate", "rematch_plan")
+
 LABEL_DATA = {"scenes-labels": ("scenes-labels, test", "test_map"), "labelled": ("Wikipedia, dev", "dev_map")}
 CORRECTIONS = {
     "corrected_accuracy": "right after correction",
@@ -210,6 +212,20 @@ def ablation() -> str:
     return table(lines)
 
 
+def ablation_f8k() -> str:
+    """One change of ``robust`` a row, on Flickr8K: rSum and AUROC by share of wrong captions."""
+    rows = read_rows(RESULTS / "robust_ablation_f8k.csv")
+    levels = [level for level in CAPTIONS if any(row["noise"] == level for row in rows)]
+    head = ["change", *(f"rSum at {CAPTIONS[level]}" for level in levels), "AUROC", "estimated share"]
+    lines = [[*head, "captions true of the image drawn"]]
+    for name in dict.fromkeys(row["row"] for row in rows):
+        found = {key: [pick(rows, key, 100, row=name, noise=level) for level in levels] for key in FOUND}
+        sums = [spread(pick(rows, "dev_rsum", row=name, noise=level)) for level in levels]
+        means = [" / ".join(map(_one, values)) if any(values) else "–" for values in found.values()]
+        lines.append([CHANGES.get(name, name), *sums, *means])
+    return table(lines)
+
+
 def _one(values: Sequence[float], digits: int = 1) -> str:
     return f"{fmean(values):.{digits}f}" if values else "–"
 
@@ -360,7 +376,7 @@ def _short(values: Sequence[float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
     for made in (
-        *(scenes_short, scenes_rsum, sweep, scenes_estimates, division, ablation, f8k_methods),
+        *(scenes_short, scenes_rsum, sweep, scenes_estimates, division, ablation, ablation_f8k, f8k_methods),
         *(matchers_scenes, matchers_f8k, labels_map, labels_corrections, labels_parts, labels_choices),
         *(speed, transport),
     )

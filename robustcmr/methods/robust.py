@@ -179,23 +179,28 @@ class Robust(Method):
         """Whether the matcher knows too little after so many epochs for its noise rate to be told."""
         return trained < 2 * self.config.warmup_epochs
 
-    def _divide(
-        self, scorer: Scorer, rematching: bool = False
-    ) -> tuple[Division, Division, PairVectors | None]:
-        """Return the division to believe, that by the matcher or its teacher, and vectors to rematch by."""
-        config, scoring = self.config, self.matcher if self.teacher is None else self.teacher.matcher
-        self._ask_contents(scorer)
+    def _seen(self, scorer: Scorer, rematching: bool) -> tuple[FloatArray, IntArray, PairVectors | None]:
+        """Return the teacher's evidence (N, 2), pairs whose images were mismatched (N,), and any vectors."""
+        scoring = self.matcher if self.teacher is None else self.teacher.matcher
         partner = np.empty(self.n_pairs, dtype=np.int64)
 
         def evidence(scores: Tensor, batch: PairBatch) -> Tensor:
             ids = batch.pair_ids.cpu().numpy()
             partner[ids] = np.roll(ids, -1)  # as batch_cross_entropy mismatches them
-            return batch_cross_entropy(scores, config.temperature, batch.same_image)
+            return batch_cross_entropy(scores, self.config.temperature, batch.same_image)
 
         if rematching:
-            seen, vectors = scorer.with_vectors(evidence, scoring)
-        else:
-            seen, vectors = scorer(evidence, scoring), None
+            found, vectors = scorer.with_vectors(evidence, scoring)
+            return found, partner, vectors
+        return scorer(evidence, scoring), partner, None
+
+    def _divide(
+        self, scorer: Scorer, rematching: bool = False
+    ) -> tuple[Division, Division, PairVectors | None]:
+        """Return the division to believe, that by the matcher or its teacher, and vectors to rematch by."""
+        config = self.config
+        self._ask_contents(scorer)
+        seen, partner, vectors = self._seen(scorer, rematching)
         own, reference = seen[:, 0], seen[~np.isnan(seen[:, 1]), 1]
         found, first = divide_by_reference(own, reference, config.threshold), self.first
         rates = [each.noise_rate for each in (found, first) if each and each.noise_rate is not None]

@@ -379,6 +379,7 @@ def test_every_option_shown_exists():
     known = {row[0] for row in field_rows(Settings)}
     parts = {"data": plugins.datasets, "matcher": plugins.matchers, "method": plugins.methods}
     for section, registry in parts.items():
+        known.add(f"{section}.name")
         for name in registry.names():
             known |= {row[0] for row in field_rows(registry.load(name).Config, f"{section}.")}
     shown = {

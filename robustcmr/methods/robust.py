@@ -208,9 +208,10 @@ class Robust(Method):
         self.findable = max(0.0, (in_best - _BEST * rate) / (1 - rate))  # _BEST of mismatched pairs are
         finds = self.findable >= config.least_findable
         vectors = vectors if finds else None
+        if first is None or not config.divide_first or self.weighs_warm_up:
+            return found, found, vectors
         # one group is that of clean pairs, or the matcher tells none
-        all_clean = found.noise_rate is None and np.median(own) < np.quantile(reference, _FEW)
-        if first is None or all_clean or not config.divide_first or self.weighs_warm_up:
+        if found.noise_rate is None and np.median(own) < np.nanquantile(seen[:, 1], _FEW):
             return found, found, vectors
         # both count clean pairs that they do not understand as wrong; so the lower rate understands more
         lower = first if first.noise_rate == rate else found

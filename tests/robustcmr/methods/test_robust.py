@@ -650,6 +650,14 @@ def test_without_rematching_no_vectors_are_kept():
     assert scorer.read == 0
 
 
+def test_without_any_mismatched_pair_nothing_is_suspected():
+    """Every neighbour in a batch has the same image."""
+    values = np.stack([np.linspace(0.1, 2.0, 60), np.full(60, np.nan)], axis=1)
+    found = planner(60).estimate(FakeScorer(values))
+    assert found.is_clean.all()
+    assert found.reason.startswith("0 mismatched pairs are too few")
+
+
 def test_the_threshold_is_used():
     rng = np.random.default_rng(0)
     values = np.expm1(np.concatenate([rng.normal(0.8, 0.4, 300), rng.normal(2.0, 0.4, 100)]).clip(0))

@@ -134,13 +134,13 @@ def _chances(
     if len(images) < 2 or not len(suspected):
         return
     signs = _Signs(contents, vectors, belief, images, rng, torch.device(device))
+    place = np.full(len(contents.features), -1, dtype=np.int64)
+    place[images] = np.arange(len(images))
     for start in range(0, len(suspected), _ROWS):
         rows = suspected[start : start + _ROWS]
-        scores = signs.of(rows)  # (k, K)
-        own = torch.from_numpy(contents.image_of[rows][:, None] == images[None, :])
-        best = scores.masked_fill(own.to(scores.device), -torch.inf).topk(
-            min(CANDIDATES, len(images) - 1), dim=1
-        )
+        scores, given = signs.of(rows), place[contents.image_of[rows]]  # (k, K), (k,)
+        scores[np.flatnonzero(given >= 0), given[given >= 0]] = -torch.inf
+        best = scores.topk(min(CANDIDATES, len(images) - 1), dim=1)
         yield (
             images[best.indices.cpu().numpy()],
             torch.softmax(best.values / TEMPERATURE, dim=1).double().cpu().numpy(),
@@ -160,35 +160,40 @@ class _Signs:
         device: torch.device,
     ) -> None:
         self.contents, self.vectors, self.device = contents, vectors, device
-        self.seen = vectors.images[torch.from_numpy(images)].to(device).float().T.contiguous()  # (D, K)
         self.texts, features = texts_of(contents), ImageFeatures(contents.features)
         sums = pair_sums(self.texts, features, contents.image_of, np.maximum(belief, LEAST_WEIGHT))
         typical = np.sort(rng.permutation(len(belief))[:MOST_IMAGES])
         self.model = LinearModel(sums, self.texts[typical], features)
-        self.by_features = self._to_device(self.model.of_images(images).T)  # (Q + 1, K)
+        by_matcher = self.vectors.images[torch.from_numpy(images)].to(device).float()  # (K, D)
+        by_features = self._to_device(self.model.of_images(images))  # (K, Q + 1)
+        self.covariances = [torch.cov(seen.T) for seen in (by_matcher, by_features)]
+        self.seen = torch.cat([by_matcher, by_features], 1).T.contiguous()  # (D + Q + 1, K)
         place = np.full(len(contents.features), -1, dtype=np.int64)
         place[images] = np.arange(len(images))
         self.keys = _some(np.flatnonzero((belief > 0.5) & (place[contents.image_of] >= 0)), rng)
         self.keys = self.keys[np.argsort(place[contents.image_of[self.keys]], kind="stable")]  # by image
         counts = np.bincount(place[contents.image_of[self.keys]], minlength=len(images))
         self.key_counts = torch.from_numpy(counts).to(device)  # (K,) believed captions of each image
-        self.key_texts = vectors.texts[torch.from_numpy(self.keys)].to(device).float().T.contiguous()
-        self.key_words = contents.words[self.keys].T.tocsc()
-        self.key_belief = self._to_device(belief[self.keys])
+        self.key_texts = vectors.texts[torch.from_numpy(self.keys)].to(device).float()  # (n keys, D)
+        self.key_words = contents.words[self.keys]
+        self.key_belief = self._to_device(belief[self.keys][:, None])
 
     def of(self, rows: IntArray) -> Tensor:
-        """(k, K) of the captions of some pairs."""
+        """(k, K) of the captions of some pairs, each up to a number that is the same for all images."""
         texts = self.vectors.texts[torch.from_numpy(rows)].to(self.device).float()
-        linear = self._to_device(self.model.of_texts(self.texts[rows])) @ self.by_features
-        found = _standardised(texts @ self.seen) + _standardised(linear)
+        sides = texts, self._to_device(self.model.of_texts(self.texts[rows]))
+        scaled = [
+            side / ((side @ covariance) * side).sum(1, keepdim=True).clamp(min=_TINY).sqrt()
+            for side, covariance in zip(sides, self.covariances, strict=True)
+        ]
+        found = torch.cat(scaled, 1) @ self.seen
         if len(self.keys):
-            alike = texts @ self.key_texts + self._to_device(
-                (self.contents.words[rows] @ self.key_words).toarray()
-            )
-            weights = self.key_belief * ((alike - alike.amax(1, keepdim=True)) / HEAT).exp()
+            alike = self._to_device((self.key_words @ self.contents.words[rows].T).toarray())
+            alike += self.key_texts @ texts.T  # (n keys, k)
+            weights = alike.sub_(alike.amax(0)).div_(HEAT).exp_().mul_(self.key_belief)
             # sums in a fixed order on every device, so that all processes draw the same
-            spoken = torch.segment_reduce(weights.T.contiguous(), "sum", lengths=self.key_counts, axis=0).T
-            found += SIBLINGS * (spoken + FLOOR * spoken.mean(1, keepdim=True)).log()
+            spoken = torch.segment_reduce(weights, "sum", lengths=self.key_counts, axis=0)  # (K, k)
+            found += SIBLINGS * spoken.add_(FLOOR * spoken.mean(0)).log_().T
         return found
 
     def _to_device(self, values: Any) -> Tensor:
@@ -198,8 +203,3 @@ class _Signs:
 def _some(rows: IntArray, rng: np.random.Generator) -> IntArray:
     """Return at most ``MOST_IMAGES`` of them, ascending."""
     return rows if len(rows) <= MOST_IMAGES else np.sort(rng.choice(rows, MOST_IMAGES, replace=False))
-
-
-def _standardised(scores: Tensor) -> Tensor:
-    deviation, mean = torch.std_mean(scores, dim=1, keepdim=True)
-    return (scores - mean) / deviation.clamp(min=_TINY)

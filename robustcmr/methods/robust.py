@@ -1,4 +1,4 @@
-"""``robust``: weigh pairs by their clean probability, agree with a teacher, rematch suspected captions."""
+"""``robust``: weigh pairs by their clean probability, and rematch suspected captions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.correction.partners import draw_partners, partner_chances
-from robustcmr.losses.cross_entropy import (
-    infonce_loss,
-    log_matching_probabilities,
-    robust_cross_entropy_loss,
-)
-from robustcmr.losses.matching import soft_cross_entropy_loss
+from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.robust_options import RobustOptions
@@ -55,16 +50,16 @@ class Robust(Method):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
     After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
-    under the teacher, compared with pairs mismatched on purpose. With ``divide_first`` a linear model of
-    words and image features, which needs no training, does so too: it joins in where images can be found by
-    their captions (``least_findable``), and elsewhere is believed for as long as it finds fewer wrong pairs.
+    under a teacher, a running mean of the matcher, compared with pairs mismatched on purpose. With
+    ``divide_first`` a linear model of words and image features, which needs no training, does so too: it
+    joins in where images can be found by their captions (``least_findable``), and elsewhere is believed for
+    as long as it finds fewer wrong pairs.
     With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
     - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that each epoch draws for them
       from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`), where images can be
-      found by their captions;
-    - the cross entropy to the matching probabilities of the teacher, a running mean of the matcher.
+      found by their captions.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
     in batches of their own (``groups``), and the warm-up is extended (``warmup_extension``).
@@ -227,7 +222,9 @@ class Robust(Method):
             self.teacher.follow(self.matcher)
         if self.warming_up:
             return self._warm_up(batches["all"])
-        return joined([self._learn(batch, name != "noisy") for name, batch in batches.items()])
+        # suspected pairs teach by other images alone
+        teaching = [name for name in batches if name != "noisy" or self.rematches] or list(batches)
+        return joined([self._learn(batches[name], name != "noisy") for name in teaching])
 
     def _warm_up(self, batch: PairBatch) -> StepResult:
         scores, config = self.matcher(batch.images, batch.texts), self.config
@@ -239,22 +236,7 @@ class Robust(Method):
         if self.weighs_warm_up:
             weights = self.clean_probability[batch.pair_ids.cpu()].to(losses.device)  # (B,)
             loss = (weights * losses).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)
-        found = {"warmup_loss": loss}
-        if self._agrees and self.teacher is not None:
-            found["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
-        return added(found)
-
-    @property
-    def _agrees(self) -> bool:
-        return self.config.agreement > 0 and self.epoch >= self.config.agreement_epoch
-
-    def _agreement_loss(self, scores: Tensor, of_teacher: Tensor, same_image: Tensor) -> Tensor:
-        """Scalar cross entropy to the teacher's matching probabilities, mean of both directions."""
-        tau = self.config.temperature
-        targets = [log_p.exp() for log_p in log_matching_probabilities(of_teacher, tau, same_image)]
-        cells = ~same_image | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        rows, columns = soft_cross_entropy_loss(scores, targets[0], targets[1], tau, cells)
-        return self.config.agreement * 0.5 * (rows.mean() + columns.mean())
+        return added({"warmup_loss": loss})
 
     def _learn(self, batch: PairBatch, as_given: bool) -> StepResult:
         """The losses of one batch; ``as_given`` is False for a batch of suspected pairs alone."""
@@ -266,8 +248,6 @@ class Robust(Method):
         weights = clean * ~rematched * float(as_given)
         total = weights.sum().clamp(min=_LEAST_WEIGHT)
         losses = {"clean_loss": (weights * losses_of_pairs).sum() / total}
-        if self._agrees and self.teacher is not None:
-            losses["agreement_loss"] = self._agreement_loss(scores, self.teacher(batch), batch.same_image)
         if self.rematches:
             weights = config.rematch_weight * (1 - clean) * rematched
             losses["rematch_loss"] = (weights * losses_of_pairs).sum() / len(batch)

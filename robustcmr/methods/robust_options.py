@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from robustcmr.options import Options
 
@@ -34,12 +34,6 @@ class RobustOptions(Options):
         lt=1.0,
         description="decay of the teacher, a running mean of the matcher; null scores by the matcher itself",
     )
-    agreement: float = Field(
-        1.0,
-        ge=0.0,
-        description="weight of the cross entropy to the teacher's matching probabilities; needs a teacher",
-    )
-    agreement_epoch: int = Field(2, ge=0, description="first epoch with the agreement loss")
     # division
     threshold: float = Field(
         0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
@@ -72,12 +66,3 @@ class RobustOptions(Options):
         description="rematches, and joins the linear model's evidence to the matcher's, where that model "
         "ranks the image of at least this share of the clean pairs among the best hundredth; 0 always does",
     )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.agreement > 0 and self.teacher_decay is None:
-            raise ValueError(
-                f"agreement is {self.agreement} but there is no teacher to agree with; "
-                "add --set method.teacher_decay=0.99, or --set method.agreement=0"
-            )
-        return self

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.matchers.base import Matcher
-from robustcmr.types import PairBatch
 
 
 class Teacher(nn.Module):
@@ -53,12 +52,6 @@ class Teacher(nn.Module):
             else:
                 own.copy_(new)
         self.updates += 1
-
-    @torch.no_grad()
-    def forward(self, batch: PairBatch) -> Tensor:
-        """Scores of a batch, (B, B) float32."""
-        scores: Tensor = self.matcher(batch.images, batch.texts)
-        return scores.float()
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

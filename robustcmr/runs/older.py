@@ -43,6 +43,8 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "cost_lr": 1e-3,
             "synthetic_least": 0.01,
             "synthetic_most": 0.10,
+            "agreement": 1.0,
+            "agreement_epoch": 2,
         },
         "l2rm": {
             "warmup_extension": 0,

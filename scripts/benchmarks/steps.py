@@ -45,7 +45,7 @@ CAPTIONS_PER_IMAGE, VOCABULARY, F30K_PAIRS = 5, 8_000, 145_000
 SUSPECTED, WORD_DIM = 0.4, 300
 METHODS: dict[str, dict[str, Any]] = {
     "hinge": {"name": "hinge", "margin": 0.05, "switch_epoch": 0},
-    "default": {"warmup_epochs": 0, "agreement_epoch": 0},
+    "default": {"warmup_epochs": 0},
 }
 REFERENCES = {"hinge": ("released hinge", "released formula"), "default": ("hinge", "our hinge")}
 

@@ -202,7 +202,7 @@ def dividing(tiny_tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict
         return divide_by_mixture(evidence, "gaussian", threshold, always=True)
 
     monkeypatch.setattr(robust, "divide_by_reference", divide)
-    method = {"name": "robust", "warmup_epochs": 1, "agreement_epoch": 1, "least_findable": 0.0}
+    method = {"name": "robust", "warmup_epochs": 1, "least_findable": 0.0}
     return {**tiny_tree, "method": method}
 
 

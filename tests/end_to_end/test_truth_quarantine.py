@@ -34,8 +34,7 @@ TRUTH = np.arange(200, dtype=np.int64) // 5
 # both divide from the second epoch on, and find two groups whatever the evidence
 L2RM = {"name": "l2rm", "warmup_epochs": 1, "mixture": "gaussian", "mass": 0.6, "epsilon": 0.1}
 ROBUST = {
-    **{"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "agreement_epoch": 1},
-    "least_findable": 0.0,
+    **{"name": "robust", "warmup_epochs": 1, "warmup_extension": 0, "least_findable": 0.0},
 }
 DIVIDING = (L2RM, ROBUST)
 

@@ -106,7 +106,6 @@ def test_lengths_in_epochs_are_shares_of_the_training(plan):
     assert plan.shorter("robust", "f8k") == {
         "method.warmup_epochs": 2,
         "method.warmup_extension": 1,
-        "method.agreement_epoch": 1,
     }
     assert plan.shorter("infonce", "f8k") == {}
 

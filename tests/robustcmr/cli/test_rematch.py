@@ -19,7 +19,7 @@ DATA = {"name": "scenes", "n_train": 24, "n_dev": 4, "n_test": 4}
 TREE = {
     "data": DATA,
     "matcher": {"name": "omit", "dim": 16, "word_dim": 8, "region_hidden": 8},
-    "method": {"name": "robust", "warmup_epochs": 1, "agreement_epoch": 1},
+    "method": {"name": "robust", "warmup_epochs": 1},
     "noise": {"ratio": 0.4},
     "training": {"epochs": 1, "batch_size": 32, "device": "cpu"},
     "optim": {"lr": 0.003, "milestones": []},

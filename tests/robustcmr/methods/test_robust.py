@@ -34,8 +34,6 @@ SURE = {
     "warmup_epochs": 4,
     "warmup_loss": "infonce",
     "teacher_decay": 0.99,
-    "agreement": 1.0,
-    "agreement_epoch": 2,
     "divide_first": False,
     "groups": "mixed",
     "rematch_weight": 1.0,
@@ -94,21 +92,11 @@ def slow_infonce(S, same, tau):
     ]
 
 
-def slow_agreement(S, T, same, options):
-    total = 0.0
-    both = log_probabilities(S, same, options.temperature), log_probabilities(T, same, options.temperature)
-    for own, others in zip(*both, strict=True):
-        for p, q in zip(own, others, strict=True):
-            total -= sum(math.exp(q[j]) * p[j] for j in p) / len(S)
-    return options.agreement * 0.5 * total
-
-
 def slow_step(method, batch, as_given=True):
-    """Clean, agreement and rematching loss of one batch after its step."""
+    """Clean and rematching loss of one batch after its step."""
     options = method.config
     ids, same = batch.pair_ids.tolist(), batch.same_image.tolist()
     S = method.matcher(batch.images, batch.texts).double().tolist()
-    T = S if method.teacher is None else method.teacher(batch).double().tolist()
     weights = [method.clean_probability[i].item() for i in ids]
     losses = slow_infonce(S, same, options.temperature)
     rematches = options.rematch_weight > 0
@@ -119,8 +107,6 @@ def slow_step(method, batch, as_given=True):
         elif as_given:
             given, total = given + w * loss, total + w
     found = {"clean_loss": given / max(total, 1e-3)}
-    if options.agreement > 0 and method.epoch >= options.agreement_epoch:
-        found["agreement_loss"] = slow_agreement(S, T, same, options)
     if rematches:
         found["rematch_loss"] = options.rematch_weight * rematched / len(ids)
     return found
@@ -133,10 +119,7 @@ def approximately(found):
 MIXED = [
     {},
     {"temperature": 0.2, "rematch_weight": 0.3},
-    {"agreement": 0.3},
-    {"teacher_decay": None, "agreement": 0},
-    {"agreement": 2.0, "agreement_epoch": 9},
-    {"agreement_epoch": 10},
+    {"teacher_decay": None},
     {"threshold": 0.8, "rematch_weight": 0},
 ]
 
@@ -185,17 +168,16 @@ def cases(groups):
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
 def test_every_step_is_finite_and_teaches(options):
-    agreement = 0.0 if options["teacher_decay"] is None else 1.0
     taught = 0
     for batches, suspected in cases(options["groups"]):
-        method = build(probabilities(suspected), **options, agreement=agreement)
+        method = build(probabilities(suspected), **options)
         result = method.training_step(batches)
         assert result.loss.shape == ()
         assert math.isfinite(result.loss.item())
         result.loss.backward()
         gradients = [p.grad for p in method.matcher.parameters()]
         assert all(g is not None and g.isfinite().all() for g in gradients)
-        suspects_teach = options["rematch_weight"] > 0 or agreement > 0
+        suspects_teach = options["rematch_weight"] > 0
         telling = [b for name, b in batches.items() if name != "noisy" or suspects_teach]
         if any(not batch.same_image.all() for batch in telling):
             assert all(g.any() for g in gradients)
@@ -219,7 +201,7 @@ def test_a_split_step_adds_up_both_batches():
 def test_warm_up(kind):
     loss_of = {"infonce": infonce_loss, "rce": robust_cross_entropy_loss}[kind]
     batch = batch_of(range(B), [0, 1, 1, 3, 4, 5])
-    for epoch, agrees in [(0, False), (1, False), (2, True)]:
+    for epoch in (0, 1, 2):
         # earlier estimates have no influence
         method = build(probabilities(range(3)), epoch, warmup_loss=kind, temperature=0.1)
         result = method.training_step({"all": batch})
@@ -227,10 +209,6 @@ def test_warm_up(kind):
         pairs = loss_of(scores, 0.1, batch.same_image).mean()
         torch.testing.assert_close(result.metrics["warmup_loss"], pairs.detach())
         expected = {"warmup_loss": pairs.item()}
-        if agrees:
-            same = batch.same_image.tolist()
-            S, T = scores.double().tolist(), method.teacher(batch).double().tolist()
-            expected["agreement_loss"] = slow_agreement(S, T, same, method.config)
         assert {name: float(value) for name, value in result.metrics.items()} == approximately(expected)
         assert result.loss.item() == approximately(sum(expected.values()))
         assert "rematch_loss" not in result.metrics
@@ -583,7 +561,7 @@ def test_where_no_noise_rate_is_known_nothing_is_split():
 
 @pytest.mark.parametrize("decay", [0.99, None])
 def test_the_teacher_scores_the_pairs(decay):
-    method = planner(teacher_decay=decay, agreement=0.0, temperature=0.3)
+    method = planner(teacher_decay=decay, temperature=0.3)
     scorer = FakeScorer(evidence(200, [1, 5]))
     method.estimate(scorer)
     ((asked, scoring),) = scorer.asked
@@ -707,7 +685,7 @@ def test_parameter_groups():
     assert (matcher["base_lr"], matcher["weight_decay"]) == (0.002, 0.3)
     assert not any(p.requires_grad for p in method.teacher.parameters())
     assert set(method.auxiliary) == {"teacher"}
-    assert build(teacher_decay=None, agreement=0).auxiliary == {}
+    assert build(teacher_decay=None).auxiliary == {}
 
 
 def test_frozen_weights_stay_out_of_the_groups():

@@ -7,7 +7,6 @@ import yaml
 
 from robustcmr.config.resolve import resolve
 from robustcmr.errors import ConfigError
-from robustcmr.methods.robust_options import RobustOptions
 
 
 def refused(name="robust", **options):
@@ -29,16 +28,6 @@ def test_saved_and_read_again_means_the_same(options):
     assert again.to_yaml() == config.to_yaml()
 
 
-def test_agreement_needs_a_teacher():
-    said = refused(agreement=0.5, teacher_decay=None)
-    assert said == (
-        "method: agreement is 0.5 but there is no teacher to agree with; add --set "
-        "method.teacher_decay=0.99, or --set method.agreement=0"
-    )
-    assert "no teacher to agree with" in refused(teacher_decay=None)
-    assert RobustOptions(teacher_decay=None, agreement=0).teacher_decay is None
-
-
 @pytest.mark.parametrize(
     ("bad", "expected"),
     [
@@ -47,7 +36,6 @@ def test_agreement_needs_a_teacher():
         ({"most_wrong": 1.1}, "a number in (0, 1]"),
         ({"temperature": 0}, "a number above 0"),
         ({"warmup_epochs": -1}, "a whole number of at least 0"),
-        ({"agreement": -0.1}, "a number of at least 0"),
         ({"floor": 0}, "a number in (0, 1)"),
         ({"split_above": 0}, "a number in (0, 1]"),
         ({"rematch_weight": float("nan")}, "a number of at least 0"),

@@ -81,7 +81,7 @@ ARGUMENTS = [
     *("train", "--noise", "0.4", "--epochs", "3", "--batch-size", "48", "--device", "cpu"),
     *("--set", "data.n_train=40", "--set", "data.n_dev=12", "--set", "data.n_test=12"),
     *("--set", "method.warmup_epochs=1", "--set", "method.warmup_extension=0"),
-    *("--set", "method.agreement_epoch=1", "--set", "optim.milestones=[]"),
+    *("--set", "optim.milestones=[]"),
     *("--set", "method.least_findable=0"),  # captions are given images of other pairs
 ]
 

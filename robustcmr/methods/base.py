@@ -44,8 +44,13 @@ class Scorer(Protocol):
         """
         ...
 
-    def with_vectors(self, evidence: Evidence, matcher: Matcher) -> tuple[FloatArray, PairVectors]:
-        """Apply ``evidence`` as above, and keep the item vectors of all pairs: 4 D bytes a pair."""
+    def with_vectors(
+        self, evidence: Evidence, matcher: Matcher, on_disk: bool = False
+    ) -> tuple[FloatArray, PairVectors]:
+        """Apply ``evidence`` as above, and keep the item vectors of all pairs: 2 D bytes a caption or image.
+
+        ``on_disk`` keeps them in a temporary file instead of memory.
+        """
         ...
 
     def contents(self) -> PairContents:

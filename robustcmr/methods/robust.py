@@ -185,7 +185,7 @@ class Robust(Method):
             return batch_cross_entropy(scores, self.config.temperature, batch.same_image)
 
         if rematching:
-            found, vectors = scorer.with_vectors(evidence, scoring)
+            found, vectors = scorer.with_vectors(evidence, scoring, self.config.vectors_on_disk)
             return found, partner, vectors
         return scorer(evidence, scoring), partner, None
 

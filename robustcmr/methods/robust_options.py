@@ -66,3 +66,7 @@ class RobustOptions(Options):
         description="rematches, and joins the linear model's evidence to the matcher's, where that model "
         "ranks the image of at least this share of the clean pairs among the best hundredth; 0 always does",
     )
+    vectors_on_disk: bool = Field(
+        False,
+        description="keep the vectors by which images are drawn in a temporary file instead of memory",
+    )

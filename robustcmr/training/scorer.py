@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from robustcmr.data.base import OrderedData, TrainingData
+from robustcmr.errors import UserError
+from robustcmr.files import reason
 from robustcmr.matchers.base import Matcher, evaluation_mode, item_vectors, pooled_vectors
 from robustcmr.training.batches import batches_of
 from robustcmr.training.contents import read_contents
@@ -26,6 +29,7 @@ from robustcmr.types import (
 )
 
 _PURPOSE = 3
+_BLOCK = 1 << 20  # bytes
 
 
 @dataclass
@@ -48,7 +52,7 @@ class TrainingSetScorer:
         return self._gathered(lambda _, batch: matcher(batch.images, batch.texts), evidence, matcher)
 
     def with_vectors(
-        self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher
+        self, evidence: Callable[[Tensor, PairBatch], Tensor], matcher: Matcher, on_disk: bool = False
     ) -> tuple[FloatArray, PairVectors]:
         """See :class:`robustcmr.methods.base.Scorer`."""
         image_of, sides = self.data.image_of_pair, dict[str, Tensor]()
@@ -56,7 +60,7 @@ class TrainingSetScorer:
         def keep(name: str, rows: int, places: IntArray, side: Fragments) -> None:
             vectors = item_vectors(side).half().cpu()
             if name not in sides:
-                sides[name] = torch.zeros(rows, vectors.shape[1], dtype=torch.float16)
+                sides[name] = _table(rows, vectors.shape[1], on_disk)
             sides[name][places] = vectors
 
         def score(ids: IntArray, batch: PairBatch) -> Tensor:
@@ -124,3 +128,21 @@ class TrainingSetScorer:
                     self.after_batch()
         # joined outside inference mode, so that methods may use them in autograd
         return LabelledVectors(torch.cat(images), torch.cat(texts), torch.cat(labels))
+
+
+def _table(rows: int, width: int, on_disk: bool) -> Tensor:
+    """(rows, width) float16 zeros, in memory or in a temporary file that vanishes with them."""
+    if not on_disk:
+        return torch.zeros(rows, width, dtype=torch.float16)
+    size = rows * width * 2
+    try:
+        with tempfile.TemporaryFile() as file:
+            for start in range(0, size, _BLOCK):  # a full disk is found here, not while mapped bytes are set
+                file.write(bytes(min(_BLOCK, size - start)))
+            file.flush()
+            return torch.from_numpy(np.memmap(file, np.float16, "r+", shape=(rows, width)))
+    except OSError as error:
+        raise UserError(
+            f"cannot keep {size / 2**20:,.0f} MiB of vectors in {tempfile.gettempdir()}: {reason(error)}; "
+            "TMPDIR names the folder, and --set method.vectors_on_disk=false keeps them in memory"
+        ) from error

@@ -257,7 +257,8 @@ class FakeScorer:
         evidence(torch.zeros(n, n), SimpleNamespace(pair_ids=torch.arange(n), same_image=torch.eye(n) > 0))
         return np.asarray(self.values, dtype=np.float32)
 
-    def with_vectors(self, evidence, matcher):
+    def with_vectors(self, evidence, matcher, on_disk=False):
+        self.on_disk = on_disk
         n = len(self.values)
         unit = torch.nn.functional.normalize(torch.randn(n, 4, generator=torch.Generator().manual_seed(2)))
         return self(evidence, matcher), PairVectors(unit.half(), unit.half())
@@ -588,6 +589,9 @@ def test_suspected_captions_are_given_images_that_they_may_be_true_of():
     other = method.plan_epoch(1, scorer).image_from
     assert (other[wrong] != plan.image_from[wrong]).mean() > 0.5  # drawn anew
     assert scorer.read == 1
+    assert not scorer.on_disk
+    planner(400, warmup_epochs=0, vectors_on_disk=True).plan_epoch(0, scorer)
+    assert scorer.on_disk
     images, chances = method.partners(np.flatnonzero(wrong)[:7], scorer)
     assert (topic[wrong][:7] == shown[images[:, 0]]).all()
     np.testing.assert_allclose(chances.sum(1), 1.0, rtol=1e-5)

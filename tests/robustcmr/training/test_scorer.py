@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +15,12 @@ import torch
 from robustcmr.config.resolve import resolve
 from robustcmr.data.array_features import ArrayFeatures
 from robustcmr.data.pairs import TrainingLabels
-from robustcmr.errors import DataError
+from robustcmr.errors import DataError, UserError
 from robustcmr.matchers.base import item_vectors
 from robustcmr.matchers.two_tower import TwoTower
 from robustcmr.selection import batch_cross_entropy
 from robustcmr.tracks.pairs import PairsTrack
+from robustcmr.training import scorer as scorer_module
 from robustcmr.training.contents import read_contents
 from robustcmr.training.scorer import TrainingSetScorer
 from robustcmr.types import (
@@ -186,6 +192,34 @@ def test_evidence_with_vectors_is_the_evidence_and_the_vectors_of_all_pairs(scor
     torch.testing.assert_close(vectors.texts.float(), texts, rtol=2e-3, atol=1e-4)
     assert not vectors.images[[0, 5]].any()
     assert vectors.images[7].any()
+    _, on_disk = scorer.with_vectors(both, matcher, on_disk=True)
+    assert torch.equal(on_disk.images, vectors.images)
+    assert torch.equal(on_disk.texts, vectors.texts)
+
+
+def test_vectors_on_disk_are_in_a_file_that_vanishes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mapped, memmap = [], np.memmap
+    monkeypatch.setattr(
+        np, "memmap", lambda *given, **more: mapped.append(memmap(*given, **more)) or mapped[0]
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    table = scorer_module._table(3, 4, on_disk=True)
+    assert table.dtype == torch.float16
+    assert not table.any()
+    table[1] = 2.0
+    assert mapped[0].sum() == 8  # the same bytes
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(UserError, match=r"cannot keep 2 MiB of vectors in .*: No space left on device"):
+        scorer_module._table(1024, 1024, on_disk=True)
 
 
 class Labelled:

@@ -44,6 +44,11 @@ _BEST = 0.01
 """Share of the images that count as the best for a caption."""
 _LEAST_TOLD = 0.5
 """Least share of the clean pairs that a division before training must tell from the others."""
+_SAVED = (
+    *("clean_probability", "is_clean", "splits", "image_from", "next_division"),
+    *("warming_up", "weighs_warm_up"),
+)
+"""Attributes that go on after a stop."""
 
 
 class Robust(Method):
@@ -81,11 +86,13 @@ class Robust(Method):
         self.first: Division | None = None  # by the linear model
         self.in_best: float | None = None  # share of pairs; None until the linear model is asked
         self.findable = 0.0  # the same of clean pairs
-        self.rematches = False
         self.warming_up = True
         self.weighs_warm_up = False
         self.clean_probability = torch.ones(n_pairs)  # (N,)
         self.is_clean = torch.ones(n_pairs, dtype=torch.bool)  # (N,)
+        self.splits = False  # whether clean and suspected pairs come in batches of their own
+        self.image_from: Tensor | None = None  # (N,) pair whose image a caption learns with
+        self.next_division = 0  # epoch
 
     @property
     def auxiliary(self) -> Mapping[str, nn.Module]:
@@ -99,11 +106,13 @@ class Robust(Method):
         return self.weighs_warm_up
 
     def plan_epoch(self, epoch: int, scorer: Scorer) -> EpochPlan:
-        """All pairs while warming up; then a division, and batches of all or of clean and suspected pairs."""
+        """All pairs while warming up; then batches by the division of this epoch, or of one before."""
         config = self.config
         if self.warming_up and epoch < config.warmup_epochs:
             return super().plan_epoch(epoch, scorer)
         self.epoch = epoch
+        if epoch < self.next_division:
+            return self._plan()
         division, of_matcher, vectors = self._divide(scorer, rematching=config.rematch_weight > 0)
         told = told_noise_rate(division, of_matcher, self._early(epoch))
         metrics = division_metrics(division)  # what training goes by
@@ -113,9 +122,9 @@ class Robust(Method):
         # at first all pairs look mismatched to the matcher, as it knows too little to divide by
         extends = epoch < config.warmup_epochs + config.warmup_extension and rate > config.unclear
         self.warming_up = self.warming_up and extends and division is of_matcher
-        ids = np.arange(self.n_pairs, dtype=np.int64)
         if self.warming_up:
-            return EpochPlan({"all": ids}, metrics, told)
+            return replace(super().plan_epoch(epoch, scorer), metrics=metrics, estimate=told)
+        self.next_division = epoch + (config.divide_every if self.next_division else 1)
         probability = division.clean_probability  # (N,)
         if rate > config.most_wrong:  # so that enough pairs count
             probability = at_noise_rate(probability, rate, config.most_wrong)
@@ -123,19 +132,25 @@ class Robust(Method):
         self.clean_probability = torch.from_numpy(probability).float()
         self.is_clean = torch.from_numpy(is_clean)
         # suspected pairs of a mixed batch are negatives, too; but where most are wrong, few are clean
-        splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
-        groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if splits else {"all": ids}
-        suspected, image_from = ids[~is_clean], None
-        self.rematches = vectors is not None and len(suspected) > 0
-        if vectors is not None and self.rematches:
-            image_from, rng = ids.copy(), np.random.default_rng(int(torch.randint(2**31, ())))
+        self.splits = rate > config.split_above if config.groups == "auto" else config.groups == "split"
+        suspected, self.image_from = np.flatnonzero(~is_clean), None
+        if vectors is not None and len(suspected):
+            rng = np.random.default_rng(int(torch.randint(2**31, ())))
             known = self._contents(scorer), vectors, division.clean_probability
-            image_from[suspected] = draw_partners(*known, suspected, rng, self._device)
-        return EpochPlan(groups, metrics, told, image_from=image_from)
+            drawn = draw_partners(*known, suspected, rng, self._device)
+            self.image_from = torch.arange(self.n_pairs)
+            self.image_from[suspected] = torch.from_numpy(drawn)
+        return replace(self._plan(), metrics=metrics, estimate=told)
+
+    def _plan(self) -> EpochPlan:
+        """Batches by the last division, and the images drawn then."""
+        ids, is_clean = np.arange(self.n_pairs, dtype=np.int64), self.is_clean.numpy()
+        groups = {"clean": ids[is_clean], "noisy": ids[~is_clean]} if self.splits else {"all": ids}
+        return EpochPlan(groups, image_from=None if self.image_from is None else self.image_from.numpy())
 
     def partners(self, captions: IntArray, scorer: Scorer) -> tuple[IntArray, FloatArray] | None:
         """The images that suspected captions are drawn from; see :class:`Method`."""
-        if not self.rematches:
+        if self.image_from is None:
             return None
         division, _, vectors = self._divide(scorer, rematching=True)
         if vectors is None:
@@ -223,7 +238,9 @@ class Robust(Method):
         if self.warming_up:
             return self._warm_up(batches["all"])
         # suspected pairs teach by other images alone
-        teaching = [name for name in batches if name != "noisy" or self.rematches] or list(batches)
+        teaching = [name for name in batches if name != "noisy" or self.image_from is not None] or list(
+            batches
+        )
         return joined([self._learn(batches[name], name != "noisy") for name in teaching])
 
     def _warm_up(self, batch: PairBatch) -> StepResult:
@@ -243,25 +260,22 @@ class Robust(Method):
         config, scores = self.config, self.matcher(batch.images, batch.texts)
         ids = batch.pair_ids.cpu()
         clean = self.clean_probability[ids].to(scores.device)  # (B,)
-        rematched = ~self.is_clean[ids].to(scores.device) & self.rematches  # (B,)
+        rematched = ~self.is_clean[ids].to(scores.device) & (self.image_from is not None)  # (B,)
         losses_of_pairs = infonce_loss(scores, config.temperature, batch.same_image)  # (B,)
         weights = clean * ~rematched * float(as_given)
         total = weights.sum().clamp(min=_LEAST_WEIGHT)
         losses = {"clean_loss": (weights * losses_of_pairs).sum() / total}
-        if self.rematches:
+        if self.image_from is not None:
             weights = config.rematch_weight * (1 - clean) * rematched
             losses["rematch_loss"] = (weights * losses_of_pairs).sum() / len(batch)
         return added(losses)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, clean probabilities, how the warm-up lasts, and whether captions are rematched."""
-        found = {"clean_probability": self.clean_probability, "is_clean": self.is_clean}
-        warm_up = {"warming_up": self.warming_up, "weighs_warm_up": self.weighs_warm_up}
-        return {**super().state_dict(), **found, **warm_up, "rematches": self.rematches}
+        """Epoch, the last division and the next, drawn images, and how the warm-up lasts."""
+        return {**super().state_dict(), **{name: getattr(self, name) for name in _SAVED}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         super().load_state_dict(state)
-        self.clean_probability, self.is_clean = state["clean_probability"], state["is_clean"]
-        self.warming_up, self.weighs_warm_up = state["warming_up"], state["weighs_warm_up"]
-        self.rematches = state["rematches"]
+        for name in _SAVED:
+            setattr(self, name, state[name])

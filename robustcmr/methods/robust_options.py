@@ -39,6 +39,9 @@ class RobustOptions(Options):
         0.5, gt=0.0, lt=1.0, description="a pair is clean if its probability exceeds this"
     )
     divide_first: bool = Field(True, description="divide by a linear model of words and image features, too")
+    divide_every: int = Field(
+        2, ge=1, description="epochs from one division to the next, from the second on; images are drawn then"
+    )
     most_wrong: float = Field(
         0.5,
         gt=0.0,

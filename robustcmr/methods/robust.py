@@ -54,17 +54,16 @@ _SAVED = (
 class Robust(Method):
     """Our method for mismatched pairs, built on ideas of L2RM.
 
-    After a warm-up on all pairs, each epoch estimates every pair's clean probability by its cross entropy
-    under a teacher, a running mean of the matcher, compared with pairs mismatched on purpose. With
-    ``divide_first`` a linear model of words and image features, which needs no training, does so too: it
-    joins in where images can be found by their captions (``least_findable``), and elsewhere is believed for
-    as long as it finds fewer wrong pairs.
-    With w the probability, a step minimises
+    After a warm-up on all pairs, every other epoch (``divide_every``) estimates each pair's clean
+    probability by its cross entropy under a teacher, a running mean of the matcher, compared with pairs
+    mismatched on purpose. With ``divide_first`` a linear model of words and image features, which needs no
+    training, does so too: it joins in where images can be found by their captions (``least_findable``), and
+    elsewhere is believed for as long as it finds fewer wrong pairs. With w the probability, a step minimises
 
     - the InfoNCE loss of the given pairs, weighted by w;
-    - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that each epoch draws for them
-      from the whole training set (:func:`~robustcmr.correction.partners.draw_partners`), where images can be
-      found by their captions.
+    - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that are drawn for them from the
+      whole training set (:func:`~robustcmr.correction.partners.draw_partners`) after each division, where
+      images can be found by their captions.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
     in batches of their own (``groups``), and the warm-up is extended (``warmup_extension``).

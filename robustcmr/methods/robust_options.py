@@ -40,7 +40,9 @@ class RobustOptions(Options):
     )
     divide_first: bool = Field(True, description="divide by a linear model of words and image features, too")
     divide_every: int = Field(
-        2, ge=1, description="epochs from one division to the next, from the second on; images are drawn then"
+        2,
+        ge=1,
+        description="passes over the pairs that a division and its draws serve, from the second division on",
     )
     most_wrong: float = Field(
         0.5,

@@ -49,7 +49,9 @@ def configuration(method: str, matcher: str, options: Namespace) -> RunConfig:
         for name, info in fields.items()
         if type(info.default) is int and "epoch" in f"{name} {info.description}"
     }
-    data = {"name": "scenes", "n_train": options.images, "n_dev": 4, "n_test": 1}
+    data: dict[str, Any] = {"name": "scenes", "n_train": options.images, "n_dev": 4, "n_test": 1}
+    if options.data_root is not None:
+        data = {"name": "f8k", "root": str(options.data_root)}
     tree = {
         "data": data,
         "matcher": {"name": matcher, **SIZES.get(matcher, {})},
@@ -67,6 +69,7 @@ class Measured(NamedTuple):
     epoch: float
     plan: float
     steps: list[float]
+    pairs: int
 
 
 class Timed:
@@ -120,6 +123,7 @@ def last_epochs(config: RunConfig, folder: Path) -> Measured:
         mean(one.ended - one.planned for one in last),
         mean(one.begins[0] - one.planned for one in last),
         [later - before for one in last for before, later in pairwise(one.begins)],
+        len(track.training),
     )
 
 
@@ -149,6 +153,7 @@ def row(
     """Return the row of a method: medians over turns, and ratios of the same turn."""
     steps, beside = [median(one.steps) for one in ours], [median(one.steps) for one in plain]
     what = f"{name} step, {matcher}, B {options.batch}"
+    what += "" if options.data_root is None else ", Flickr8K"
     epoch = [a.epoch / b.epoch for a, b in zip(ours, plain, strict=True)]
     return {
         **common.headline("methods_cost", what, median(steps), median(beside), "plain training, infonce"),
@@ -157,7 +162,7 @@ def row(
         "step_ratio": f"{median(a / b for a, b in zip(steps, beside, strict=True)):.3g}",
         "epoch_ratio": f"{median(epoch):.3g}",
         "seconds_of_the_plan": f"{median(one.plan for one in ours):.3f}",
-        "pairs": 5 * options.images,
+        "pairs": ours[0].pairs,
         "epochs": options.epochs,
         "turns": options.turns,
     }
@@ -168,6 +173,7 @@ def main() -> None:
     parser = common.benchmark_parser(__doc__, "methods_cost.csv")
     parser.add_argument("--methods", nargs="+", help="all of the pairs track by default")
     parser.add_argument("--matchers", nargs="+", default=list(SIZES))
+    parser.add_argument("--data-root", type=Path, help="Flickr8K in this folder, in place of the scenes")
     common.add_numbers(parser, batch=128, images=256, epochs=4, turns=3)
     options = common.parsed(parser)
     with tempfile.TemporaryDirectory() as folder:

@@ -124,6 +124,12 @@ class Robust(Method):
         if self.warming_up:
             return replace(super().plan_epoch(epoch, scorer), metrics=metrics, estimate=told)
         self.next_division = epoch + (config.divide_every if self.next_division else 1)
+        self._go_by(division, vectors, scorer)
+        return replace(self._plan(), metrics=metrics, estimate=told)
+
+    def _go_by(self, division: Division, vectors: PairVectors | None, scorer: Scorer) -> None:
+        """Weigh and group the pairs by a division, and draw images for suspected captions, given vectors."""
+        config, rate = self.config, division.noise_rate or 0.0
         probability = division.clean_probability  # (N,)
         if rate > config.most_wrong:  # so that enough pairs count
             probability = at_noise_rate(probability, rate, config.most_wrong)
@@ -136,10 +142,9 @@ class Robust(Method):
         if vectors is not None and len(suspected):
             rng = np.random.default_rng(int(torch.randint(2**31, ())))
             known = self._contents(scorer), vectors, division.clean_probability
-            drawn = draw_partners(*known, suspected, rng, self._device)
             self.image_from = torch.arange(self.n_pairs)
+            drawn = draw_partners(*known, suspected, rng, self._device)
             self.image_from[suspected] = torch.from_numpy(drawn)
-        return replace(self._plan(), metrics=metrics, estimate=told)
 
     def _plan(self) -> EpochPlan:
         """Batches by the last division, and the images drawn then."""

@@ -38,7 +38,7 @@ PRECISION_RECALL = (
 )
 
 STARTED = (
-    "Estimated as each epoch begins, with the weights of the epoch before; the estimate at the end of the "
+    "Estimated as an epoch begins, with the weights of the epoch before; the estimate at the end of the "
     "run is of the best epoch's own weights and differs."
 )
 """Which weights the estimates by epoch are of."""
@@ -101,10 +101,12 @@ def epoch_chart(
         keys: the key of each line's values, by the line's name; those that no epoch has are left out.
         unit: unit of the values.
         form: how they are written.
-        group: the entry of a row that holds the values; None for the row itself.
+        group: the entry of a row that holds the values; None for the row itself. Epochs without it, such as
+            those between two divisions, are left out.
         options: see :func:`robustcmr.reporting.charts.line_chart`.
     """
-    sources = [row if group is None else row.get(group, {}) for row in rows]
+    rows = [row for row in rows if group is None or row.get(group)]
+    sources = [row if group is None else row[group] for row in rows]
     lines = {
         name: [
             cast(float, value) if isinstance(value := source.get(key), Real) else None for source in sources
@@ -229,8 +231,8 @@ def labels_chart(confusion: Mapping[str, Any], class_names: Sequence[str]) -> Ch
 
 
 def division_charts(rows: Rows) -> list[Chart | None]:
-    """Draw the agreement of suspects with the truth at the start of each epoch."""
-    title, both = "Suspected pairs against the truth, as each epoch begins", f"{PRECISION_RECALL} {STARTED}"
+    """Draw the agreement of suspects with the truth at the start of epochs."""
+    title, both = "Suspected pairs against the truth, as epochs begin", f"{PRECISION_RECALL} {STARTED}"
     calibration = {"expected calibration error": "calibration_error"}
     note = f"How far the probability of being wrong is from the share that is wrong; 0 is best. {STARTED}"
     return [

@@ -196,25 +196,18 @@ def division() -> str:
 
 
 def ablation() -> str:
-    """One change of ``robust`` a row."""
-    rows = read_rows(RESULTS / "robust_ablation.csv")
-    head = ["change", "rSum at 40%", "rSum at 80%", "AUROC", "estimated share", "rematched mass right at 40%"]
-    lines = [head]
-    for name in dict.fromkeys(row["row"] for row in rows):
-        both = [{"row": name, "noise": f"caption:{ratio}"} for ratio in ("0.4", "0.8")]
-        pairs = [
-            " / ".join(_one(pick(rows, key, 100, **where), digits) for where in both)
-            for key, digits in (("auroc", 1), ("noise_rate", 0))
-        ]
-        sums = [_one(pick(rows, "dev_rsum", **where)) for where in both]
-        right = _one(pick(rows, "rematch_plan", 100, **both[0]))
-        lines.append([CHANGES.get(name, name), *sums, *pairs, right])
-    return table(lines)
+    """One change of ``robust`` a row, on the scenes."""
+    return _ablation("robust_ablation.csv")
 
 
 def ablation_f8k() -> str:
-    """One change of ``robust`` a row, on Flickr8K: rSum and AUROC by share of wrong captions."""
-    rows = read_rows(RESULTS / "robust_ablation_f8k.csv")
+    """The same on Flickr8K."""
+    return _ablation("robust_ablation_f8k.csv")
+
+
+def _ablation(file: str) -> str:
+    """RSum by share of wrong captions, and what is found, by change."""
+    rows = read_rows(RESULTS / file)
     levels = [level for level in CAPTIONS if any(row["noise"] == level for row in rows)]
     head = ["change", *(f"rSum at {CAPTIONS[level]}" for level in levels), "AUROC", "estimated share"]
     lines = [[*head, "captions true of the image drawn"]]

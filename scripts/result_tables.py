@@ -177,7 +177,8 @@ def scenes_estimates() -> str:
             values = [pick(rows, key, 100, row=name, noise=noise) for noise in NOISES]
             if key == "noise_rate" and not values[0]:  # nothing was divided; what it suspects is its estimate
                 values[0] = pick(rows, "suspected", 100, row=name, noise="caption:0")
-            lines.append([title, METHODS[name], *map(spread, values)])
+            if any(values):
+                lines.append([title, METHODS[name], *map(spread, values)])
     return table(lines)
 
 

@@ -241,10 +241,8 @@ class Robust(Method):
             self.teacher.follow(self.matcher)
         if self.warming_up:
             return self._warm_up(batches["all"])
-        # suspected pairs teach by other images alone
-        teaching = [name for name in batches if name != "noisy" or self.image_from is not None] or list(
-            batches
-        )
+        rematches = self.image_from is not None  # all that a batch of suspected pairs teaches
+        teaching = [name for name in batches if rematches or name != "noisy"] or list(batches)
         return joined([self._learn(batches[name], name != "noisy") for name in teaching])
 
     def _warm_up(self, batch: PairBatch) -> StepResult:

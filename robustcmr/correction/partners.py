@@ -166,7 +166,9 @@ class _Signs:
         self.model = LinearModel(sums, self.texts[typical], features)
         by_matcher = self.vectors.images[torch.from_numpy(images)].to(device).float()  # (K, D)
         by_features = self._to_device(self.model.of_images(images))  # (K, Q + 1)
-        self.covariances = [torch.atleast_2d(torch.cov(seen.T)) for seen in (by_matcher, by_features)]
+        self.covariances = [
+            torch.cov(seen.T).reshape(seen.shape[1], -1) for seen in (by_matcher, by_features)
+        ]
         self.seen = torch.cat([by_matcher, by_features], 1).T.contiguous()  # (D + Q + 1, K)
         place = np.full(len(contents.features), -1, dtype=np.int64)
         place[images] = np.arange(len(images))

@@ -134,11 +134,9 @@ def _chances(
     if len(images) < 2 or not len(suspected):
         return
     signs = _Signs(contents, vectors, belief, images, rng, torch.device(device))
-    place = np.full(len(contents.features), -1, dtype=np.int64)
-    place[images] = np.arange(len(images))
     for start in range(0, len(suspected), _ROWS):
         rows = suspected[start : start + _ROWS]
-        scores, given = signs.of(rows), place[contents.image_of[rows]]  # (k, K), (k,)
+        scores, given = signs.of(rows), signs.place[contents.image_of[rows]]  # (k, K), (k,)
         scores[np.flatnonzero(given >= 0), given[given >= 0]] = -torch.inf
         best = scores.topk(min(CANDIDATES, len(images) - 1), dim=1)
         yield (
@@ -170,7 +168,7 @@ class _Signs:
             torch.cov(seen.T).reshape(seen.shape[1], -1) for seen in (by_matcher, by_features)
         ]
         self.seen = torch.cat([by_matcher, by_features], 1).T.contiguous()  # (D + Q + 1, K)
-        place = np.full(len(contents.features), -1, dtype=np.int64)
+        self.place = place = np.full(len(contents.features), -1, dtype=np.int64)  # of each image among them
         place[images] = np.arange(len(images))
         self.keys = _some(np.flatnonzero((belief > 0.5) & (place[contents.image_of] >= 0)), rng)
         self.keys = self.keys[np.argsort(place[contents.image_of[self.keys]], kind="stable")]  # by image

@@ -144,3 +144,4 @@ def test_stopped_with_two_processes_and_gone_on_with_one_ends_as_one(tmp_path):
     gone_on = CliRunner().invoke(app, ["train", "--resume", str(stopped)])
     assert gone_on.exit_code == 0, gone_on.output
     alike(rows(alone), rows(stopped))
+    assert "rematch" in rows(alone)[-1]

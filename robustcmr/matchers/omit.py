@@ -33,13 +33,13 @@ class OmitConfig(FragmentOptions):
     smoothing: float = Field(0.05, gt=0, description="Lambda, entropic smoothing of the transport.")
     iterations: int = Field(3, ge=1, description="T, scalings of rows and columns.")
     partial: Literal["none", "global_full", "global_local", "prompt", "dummy", "bins", "mass"] = Field(
-        "none",
+        "bins",
         description="What may stay unmatched: nothing (none); fragments closer to the other side as a "
         "whole, with a score for that (global_full) or without (global_local); closer to a learned vector "
         "(prompt); below a learned similarity (dummy); assigned to a bin of given mass (bins); or a given "
         "share of the mass (mass).",
     )
-    bin_mass: float = Field(0.2, gt=0, lt=1, description="Share of each side's mass held by its bin (bins).")
+    bin_mass: float = Field(0.4, gt=0, lt=1, description="Share of each side's mass held by its bin (bins).")
     bin_similarity: float = Field(
         -10.0,
         le=1,
@@ -63,11 +63,16 @@ class OmitConfig(FragmentOptions):
 
 
 class Omit(FragmentMatcher):
-    """Regions and words matched by entropic optimal transport of cost 1 - cos.
+    """Regions and words matched by entropic optimal transport of cost 1 - cos, of which a part stays out.
 
     With similarities S (cosines) and plan P, the score of a pair is ``sum(S * P)``. After T iterations the
     column sums (words) are exact and the row sums (regions) approximate. Variants:
 
+    - ``bins``, the default: each side's bin is the mean of its fragments and holds ``bin_mass`` of its mass.
+      A fragment that is more like the other side as a whole than like any of its fragments counts less. The
+      score is the similarity between fragments over the mass between fragments. At convergence that mass is
+      ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass could flow between them, no
+      fragment would stay unmatched.
     - ``none``: all mass is matched; the released formula.
     - ``global_full``, ``global_local``: partial matching of the paper. Each side gets one more vector, its
       bin: the encoder's whole of the image (mean of the regions; the class token of CLIP), and the feature of
@@ -79,14 +84,10 @@ class Omit(FragmentMatcher):
     - ``dummy``: as ``global_local``, but a bin has one learned similarity z to all of the other side, 1.2 at
       first. Mass leaves such bins slowly: with lambda = 0.05 set T = 10; after 3 iterations scores are near 0
       and nothing is learned.
-    - ``bins``: each side's bin is the mean of its fragments and holds ``bin_mass`` of its mass. The score is
-      the similarity between fragments over the mass between fragments. At convergence that mass is
-      ``1 - 2 bin_mass + P[bin, bin]``, so the bins must repel each other: if mass could flow between them, no
-      fragment would stay unmatched.
     - ``mass``: the share ``mass`` is transported between fragments; the rest of either side goes to a bin of
       similarity 0 to every fragment. The share is exact as T grows.
 
-    The paper uses lambda = 0.02; the released code of ``none`` 0.05, the default here.
+    The paper uses lambda = 0.02; the released code 0.05, the default here.
 
     Departures: the paper's bins are not released. Those of ``global_*``, ``prompt`` and ``dummy`` follow the
     author's later code (ConfuSAN, 2025), but for its kernel, the exponential of a cost in place of a

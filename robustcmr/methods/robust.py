@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcmr.correction.partners import draw_partners, partner_chances
-from robustcmr.losses.cross_entropy import infonce_loss, robust_cross_entropy_loss
+from robustcmr.losses.cross_entropy import robust_cross_entropy_loss
 from robustcmr.matchers.base import Matcher
 from robustcmr.methods.base import Method, Scorer
 from robustcmr.methods.robust_options import RobustOptions
@@ -59,11 +59,12 @@ class Robust(Method):
     mismatched on purpose. With ``divide_first`` a linear model of words and image features, which needs no
     training, does so too: it joins in where images can be found by their captions (``least_findable``), and
     elsewhere is believed for as long as it finds fewer wrong pairs. With w the probability, a step minimises
+    the cross entropy, plus a little of its reverse (``reverse_floor``), of
 
-    - the InfoNCE loss of the given pairs, weighted by w;
-    - the InfoNCE loss of suspected captions, weighted by 1 - w, with images that are drawn for them from the
-      whole training set (:func:`~robustcmr.correction.partners.draw_partners`) after each division, where
-      images can be found by their captions.
+    - the given pairs, weighted by w;
+    - suspected captions, weighted by 1 - w, with images that are drawn for them from the whole training set
+      (:func:`~robustcmr.correction.partners.draw_partners`) after each division, where images can be found
+      by their captions.
 
     Where most pairs are wrong, w assumes a lower noise rate (``most_wrong``), clean and suspected pairs come
     in batches of their own (``groups``), and the warm-up is extended (``warmup_extension``).
@@ -246,11 +247,7 @@ class Robust(Method):
         return joined([self._learn(batches[name], name != "noisy") for name in teaching])
 
     def _warm_up(self, batch: PairBatch) -> StepResult:
-        scores, config = self.matcher(batch.images, batch.texts), self.config
-        if config.warmup_loss == "rce":
-            losses = robust_cross_entropy_loss(scores, config.temperature, batch.same_image, config.floor)
-        else:
-            losses = infonce_loss(scores, config.temperature, batch.same_image)
+        losses = self._losses(batch)
         loss = losses.mean()
         if self.weighs_warm_up:
             weights = self.clean_probability[batch.pair_ids.cpu()].to(losses.device)  # (B,)
@@ -259,18 +256,20 @@ class Robust(Method):
 
     def _learn(self, batch: PairBatch, as_given: bool) -> StepResult:
         """The losses of one batch; ``as_given`` is False for a batch of suspected pairs alone."""
-        config, scores = self.config, self.matcher(batch.images, batch.texts)
-        ids = batch.pair_ids.cpu()
-        clean = self.clean_probability[ids].to(scores.device)  # (B,)
-        rematched = ~self.is_clean[ids].to(scores.device) & (self.image_from is not None)  # (B,)
-        losses_of_pairs = infonce_loss(scores, config.temperature, batch.same_image)  # (B,)
+        of_pairs, ids = self._losses(batch), batch.pair_ids.cpu()
+        clean = self.clean_probability[ids].to(of_pairs.device)  # (B,)
+        rematched = ~self.is_clean[ids].to(of_pairs.device) & (self.image_from is not None)  # (B,)
         weights = clean * ~rematched * float(as_given)
-        total = weights.sum().clamp(min=_LEAST_WEIGHT)
-        losses = {"clean_loss": (weights * losses_of_pairs).sum() / total}
+        losses = {"clean_loss": (weights * of_pairs).sum() / weights.sum().clamp(min=_LEAST_WEIGHT)}
         if self.image_from is not None:
-            weights = config.rematch_weight * (1 - clean) * rematched
-            losses["rematch_loss"] = (weights * losses_of_pairs).sum() / len(batch)
+            weights = self.config.rematch_weight * (1 - clean) * rematched
+            losses["rematch_loss"] = (weights * of_pairs).sum() / len(batch)
         return added(losses)
+
+    def _losses(self, batch: PairBatch) -> Tensor:
+        """(B,) loss of each pair."""
+        scores, config = self.matcher(batch.images, batch.texts), self.config
+        return robust_cross_entropy_loss(scores, config.temperature, batch.same_image, config.reverse_floor)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, the last division and the next, drawn images, and how the warm-up lasts."""

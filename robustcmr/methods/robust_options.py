@@ -13,7 +13,13 @@ class RobustOptions(Options):
     """Options of ``robust``; epochs count from 0, temperatures are in units of the score."""
 
     temperature: float = Field(0.05, gt=0.0, description="tau of every softmax")
-    floor: float = Field(1e-7, gt=0.0, lt=1.0, description="replaces 0 inside a logarithm (warmup_loss: rce)")
+    reverse_floor: float = Field(
+        0.1,
+        gt=0.0,
+        lt=1.0,
+        description="replaces 0 inside the logarithm of the reverse cross entropy; the lower, the less do "
+        "pairs count that the matcher does not understand",
+    )
     # warm-up
     warmup_epochs: int = Field(4, ge=0, description="epochs on all given pairs before the first division")
     warmup_extension: int = Field(
@@ -23,9 +29,6 @@ class RobustOptions(Options):
     )
     unclear: float = Field(
         0.7, gt=0.0, le=1.0, description="estimated noise rate above which the warm-up is extended"
-    )
-    warmup_loss: Literal["infonce", "rce"] = Field(
-        "infonce", description="loss of the warm-up: InfoNCE or robust cross entropy"
     )
     # teacher
     teacher_decay: float | None = Field(

@@ -45,6 +45,8 @@ REMOVED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "synthetic_most": 0.10,
             "agreement": 1.0,
             "agreement_epoch": 2,
+            "warmup_loss": "infonce",
+            "floor": 1e-7,
         },
         "l2rm": {
             "warmup_extension": 0,

@@ -40,7 +40,7 @@ def fragments(options: argparse.Namespace, dim: int) -> tuple[Omit, Fragments, F
     words = normalize(torch.randn(m, W, dim), dim=-1).mul_(mask.unsqueeze(-1))
     spec = DataSpec(feature_width=8, n_regions=R, vocabulary_size=8, longest_caption=W)
     device = torch.device(options.device)
-    matcher = Omit(Omit.Config(dim=dim, word_dim=8, region_hidden=8), spec).to(device)
+    matcher = Omit(Omit.Config(dim=dim, word_dim=8, region_hidden=8, partial="none"), spec).to(device)
     images = Fragments(regions, torch.ones(n, R, dtype=torch.bool))
     return matcher, images.to(device), Fragments(words, mask).to(device)
 

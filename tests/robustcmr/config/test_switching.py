@@ -42,7 +42,7 @@ def test_an_option_that_both_have_goes_back_to_its_default(said):
     assert config.method == resolve({"method": "l2rm"}).method
     (line,) = said()
     assert "method.warmup_epochs=2" in line
-    assert "method.warmup_loss=rce" in line
+    assert "method.warmup_extension=0" in line
 
 
 def test_what_the_user_sets_beside_it_is_kept_and_not_listed(said):

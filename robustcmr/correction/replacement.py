@@ -19,6 +19,9 @@ from torch.nn import functional as F
 from robustcmr.arrays import takes_arrays
 from robustcmr.types import TextBatch
 
+_ROUNDINGS = 16
+"""Cosines this many roundings apart count as equal."""
+
 
 @dataclass(frozen=True)
 class Nearest:
@@ -35,7 +38,7 @@ class Nearest:
 
 @takes_arrays()
 def nearest_clean(queries: Tensor, references: Tensor) -> Nearest:
-    """Return the most similar reference of each query by cosine.
+    """Return the most similar reference of each query by cosine, the first of those that differ by rounding.
 
     Args:
         queries: q, (n, D) of any length; a vector of zeros has cosine 0 with all.
@@ -57,8 +60,11 @@ def nearest_clean(queries: Tensor, references: Tensor) -> Nearest:
     if len(references) == 0:
         raise ValueError("there are no references; expected at least one clean item to replace by")
     q, r = (F.normalize(_wide(each.detach()), dim=1) for each in (queries, references))
-    found = (q @ r.T).clamp(-1.0, 1.0).max(dim=1)
-    return Nearest(found.indices, found.values)
+    cosines = (q @ r.T).clamp(-1.0, 1.0)
+    # captions of one image make references equal, and a product rounds equal columns in its own way
+    rounding = _ROUNDINGS * torch.finfo(cosines.dtype).eps
+    index = (cosines >= cosines.amax(1, keepdim=True) - rounding).int().argmax(1)
+    return Nearest(index, cosines.gather(1, index[:, None]).squeeze(1))
 
 
 @takes_arrays()

@@ -38,6 +38,14 @@ def test_details():
     assert nearest_clean(queries.detach().numpy(), queries.detach().numpy()).index.tolist() == [0, 1, 2]
 
 
+def test_of_equal_references_the_first_is_taken():
+    """However a product of matrices rounds equal columns."""
+    references = torch.randn(40, 9, generator=torch.Generator().manual_seed(3)).repeat_interleave(5, 0)
+    nudged = references * (1 + 1e-7 * torch.arange(5).repeat(40).unsqueeze(1))
+    found = nearest_clean(references[::5] + 0.01, nudged)
+    assert torch.equal(found.index, torch.arange(0, 200, 5))
+
+
 def test_refuses_what_cannot_be():
     with pytest.raises(ValueError, match=r"\(n, D\) and \(m, D\), got \(2, 3\) and \(2, 4\)"):
         nearest_clean(torch.ones(2, 3), torch.ones(2, 4))

@@ -36,7 +36,7 @@ def test_saved_and_read_again_means_the_same(options):
         ({"most_wrong": 1.1}, "a number in (0, 1]"),
         ({"temperature": 0}, "a number above 0"),
         ({"warmup_epochs": -1}, "a whole number of at least 0"),
-        ({"floor": 0}, "a number in (0, 1)"),
+        ({"reverse_floor": 0}, "a number in (0, 1)"),
         ({"split_above": 0}, "a number in (0, 1]"),
         ({"rematch_weight": float("nan")}, "a number of at least 0"),
         ({"groups": "both"}, "auto, mixed or split"),

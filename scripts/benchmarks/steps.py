@@ -71,11 +71,10 @@ def write_folder(root: Path, options: Namespace) -> float:
 def configuration(root: Path, options: Namespace, method: str) -> RunConfig:
     """Return the configuration of one epoch of OMIT on that folder."""
     sizes = {"dim": options.dim, "word_dim": WORD_DIM, "region_hidden": options.dim // 2}
-    released = {"partial": "none"}
     return resolve(
         {
             "data": {"name": "precomp", "root": str(root)},
-            "matcher": {"name": "omit", **sizes, **released},
+            "matcher": {"name": "omit", "partial": "none", **sizes},
             "method": METHODS[method],
             "noise": {"ratio": 0.4},
             "optim": {"name": "adam", "lr": 2e-4},

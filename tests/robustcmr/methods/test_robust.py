@@ -752,10 +752,13 @@ def tiny(tree, noise, **method):
     )
 
 
-def test_clean_pairs_are_left_alone(tiny_tree, tmp_path):
-    run = train(tiny(tiny_tree, 0.0), tmp_path / "run")
+@pytest.mark.parametrize("partial", ["none", "bins"])
+def test_clean_pairs_are_left_alone(partial, tiny_tree, tmp_path):
+    tree = {**tiny_tree, "matcher": {**tiny_tree["matcher"], "partial": partial}}
+    run = train(tiny(tree, 0.0), tmp_path / "run")
     rows, results = run.read_metrics(), run.read_results()
-    assert rows[-1]["suspected"] == 0  # so few epochs may tell less before
+    settled = rows[2:] if partial == "none" else rows[-1:]  # with bins, more epochs until none is suspected
+    assert {row["suspected"] for row in settled} == {0}
     assert all(math.isfinite(row["loss"]) for row in rows)
     assert results["splits"]["dev"]["rsum"] > 420  # chance is about 240
     assert results["findings"]["division"]["suspected"] == 0
